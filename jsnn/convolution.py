@@ -1,0 +1,162 @@
+"""Two-dimensional convolution whose gradients are fast on CPUs too.
+
+XLA's CPU backend is slow at two gradients that spiking networks need at every step: that of the kernel (the "image"
+being the output gradient, a kernel as large as an image), and, inside a loop, that of the input. Both are written here
+as programs it is fast at, a matrix product and a forward convolution. Other platforms keep XLA's own.
+Measured in `../shared/PERFORMANCE.md`; `tests/test_convolution.py` holds the gradients to XLA's.
+"""
+
+import functools
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.types import Array
+
+Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+
+_CHUNK = 16  # images whose shifted copies stay in cache during the kernel's gradient
+_DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+
+class Conv(nnx.Conv):
+    """`flax.nnx.Conv` with gradients that are fast on CPUs: the same arguments, numbers and parameters.
+
+    Inputs [B, H, W, in_features] -> [B, H', W', out_features].
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> layer = jsnn.Conv(1, 4, (5, 5), padding="VALID", rngs=nnx.Rngs(0))
+    >>> layer(jnp.zeros((2, 28, 28, 1))).shape
+    (2, 24, 24, 4)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, conv_general_dilated=conv_general_dilated, **kwargs)
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: tuple[int, ...],
+    padding: Any,
+    lhs_dilation: tuple[int, ...] | None = None,
+    rhs_dilation: tuple[int, ...] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    **kwargs: Any,
+) -> Array:
+    """`jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
+
+    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'], stride 1, no dilation, no groups. Everything else goes
+    to JAX as it is.
+    """
+    dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+    plain = (
+        lhs.ndim == 4
+        and all(stride == 1 for stride in window_strides)
+        and not dilated
+        and feature_group_count == 1
+        and not any(kwargs.get(name) for name in ("preferred_element_type", "out_sharding"))
+        and _is_channels_last(dimension_numbers)
+    )
+    if not plain:
+        return jax.lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            **kwargs,
+        )
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return _convolve(pads, kwargs.get("precision"), lhs, rhs)
+
+
+def _is_channels_last(dimension_numbers: Any) -> bool:
+    expected = jax.lax.conv_dimension_numbers((1, 1, 1, 1), (1, 1, 1, 1), _DIMENSION_NUMBERS)
+    return dimension_numbers in (expected, _DIMENSION_NUMBERS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _convolve(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
+    return _forward(pads, precision, images, kernel)
+
+
+def _forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), pads, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
+    )
+
+
+def _convolve_forward(
+    pads: Padding, precision: Any, images: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _forward(pads, precision, images, kernel), (images, kernel)
+
+
+def _convolve_backward(
+    pads: Padding, precision: Any, residuals: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    def as_xla_does(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+        return jax.vjp(functools.partial(_forward, pads, precision), images, kernel)[1](gradient)
+
+    def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+        return (
+            _input_gradient(pads, precision, kernel, gradient),
+            _kernel_gradient(pads, precision, images, kernel.shape, gradient),
+        )
+
+    return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
+
+
+def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Array) -> Array:
+    """The padded output gradient convolved with the kernel, flipped and its channels swapped."""
+    height, width = kernel.shape[:2]
+    (top, bottom), (left, right) = pads
+    reverse_pads = (
+        (height - 1 - top, height - 1 - bottom),
+        (width - 1 - left, width - 1 - right),
+    )
+    return _forward(reverse_pads, precision, gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+
+
+def _kernel_gradient(
+    pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
+) -> Array:
+    """One matrix product for each row of the kernel, summed over chunks of images."""
+    height, width, channels, out_channels = shape
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    out_height, out_width = gradient.shape[1:3]
+
+    def of_chunk(chunk: Array, gradient: Array) -> Array:
+        columns = jnp.concatenate([chunk[:, :, j : j + out_width] for j in range(width)], axis=-1)
+        gradient = gradient.reshape(-1, out_channels)  # [n*H'*W', C']
+        rows = [
+            jnp.matmul(
+                columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient, precision=precision
+            )
+            for i in range(height)
+        ]  # each [kw*C, C']
+        return jnp.stack(rows).reshape(shape)
+
+    count = images.shape[0] // _CHUNK * _CHUNK
+    total = of_chunk(padded[count:], gradient[count:])
+    if count:
+
+        def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
+            return total + of_chunk(*chunk), None
+
+        chunks = [a[:count].reshape(-1, _CHUNK, *a.shape[1:]) for a in (padded, gradient)]
+        total, _ = jax.lax.scan(add, total, tuple(chunks))
+    return total
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)

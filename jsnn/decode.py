@@ -1,0 +1,173 @@
+"""Decoders: what a network put out over time, [T, B, N], read as one value per output neuron, [B, N].
+
+A decoder is a plain differentiable function. With `log_softmax=True` its result becomes the log-probabilities
+of the classes; `losses.cross_entropy` takes either form.
+
+Each raises ValueError where the outputs have another rank than 3, and TypeError where they are not floating
+point. Results keep the dtype of the outputs: in bfloat16, counts and times above 256 are rounded.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.types import Array
+
+__all__ = [
+    "first_spike_time",
+    "last",
+    "max_over_time",
+    "mean",
+    "spike_count",
+    "spike_times",
+    "sum",
+]
+
+
+def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
+    """The largest value of each neuron: y = max_t x_t; [T, B, N] -> [B, N].
+
+    Among equal values the first takes the whole gradient, as in PyTorch. Usual for the membrane of a readout
+    that does not spike (Zenke's SpyTorch, Norse's tutorials).
+
+    >>> max_over_time(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+    Array([[2., 3.]], dtype=float32)
+    """
+    check_time_major(outputs)
+    step = jnp.argmax(outputs, axis=0)
+    return _finish(_take_steps(outputs, step[None])[0], log_softmax)
+
+
+def last(outputs: Array, *, log_softmax: bool = False) -> Array:
+    """The value of each neuron at the last step: y = x_{T-1}; [T, B, N] -> [B, N].
+
+    >>> last(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+    Array([[2., 1.]], dtype=float32)
+    """
+    check_time_major(outputs)
+    return _finish(outputs[-1], log_softmax)
+
+
+def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
+    """The mean over time: y = (1/T) sum_t x_t; [T, B, N] -> [B, N]. Of spikes: the rate, in spikes per step.
+
+    >>> mean(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+    Array([[1., 2.]], dtype=float32)
+    """
+    check_time_major(outputs)
+    return _finish(jnp.mean(outputs, axis=0), log_softmax)
+
+
+def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
+    """The sum over time: y = sum_t x_t; [T, B, N] -> [B, N].
+
+    >>> sum(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+    Array([[2., 4.]], dtype=float32)
+    """
+    check_time_major(outputs)
+    return _finish(jnp.sum(outputs, axis=0), log_softmax)
+
+
+def spike_count(
+    spikes: Array,
+    *,
+    population_code: bool = False,
+    num_classes: int | None = None,
+    log_softmax: bool = False,
+) -> Array:
+    """The number of spikes of each neuron, or of each class: y = sum_t s_t; [T, B, N] -> [B, N].
+
+    With a population code every class has N / num_classes neighbouring neurons, whose spikes are added:
+    [T, B, N] -> [B, num_classes], as in snnTorch.
+
+    Args:
+        spikes: [T, B, N].
+        population_code: whether several neurons stand for each class.
+        num_classes: how many classes share the N neurons; only for a population code.
+        log_softmax: whether to return log-probabilities.
+
+    Raises:
+        ValueError: if N is not a multiple of `num_classes`, or only one of the two options of a population
+            code is given.
+
+    >>> spikes = jnp.array([[[0.0, 1.0, 1.0, 1.0]], [[0.0, 1.0, 0.0, 1.0]]])
+    >>> spike_count(spikes)
+    Array([[0., 2., 1., 2.]], dtype=float32)
+    >>> spike_count(spikes, population_code=True, num_classes=2)
+    Array([[2., 3.]], dtype=float32)
+    """
+    check_time_major(spikes)
+    counts = jnp.sum(spikes, axis=0)
+    if population_code != (num_classes is not None):
+        raise ValueError(
+            "a population code needs both population_code=True and num_classes, "
+            f"got population_code={population_code} and num_classes={num_classes}: give both or neither"
+        )
+    if num_classes is not None:
+        batch, neurons = counts.shape
+        if num_classes < 1 or neurons % num_classes:
+            raise ValueError(
+                f"a population code needs N to be a multiple of num_classes, got N={neurons} and "
+                f"num_classes={num_classes}: change the size of the output layer"
+            )
+        counts = jnp.sum(counts.reshape(batch, num_classes, neurons // num_classes), axis=-1)
+    return _finish(counts, log_softmax)
+
+
+def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
+    """The step of each neuron's first spike: y = min {t : s_t != 0}, T-1 if silent; [T, B, N] -> [B, N].
+
+    The gradient is that of `spike_times`. With `log_softmax=True` the times are negated first, so that the
+    neuron that fires earliest is the most probable class.
+
+    >>> first_spike_time(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]))
+    Array([[1., 2.]], dtype=float32)
+    """
+    times = spike_times(spikes, 1)[0]
+    return _finish(-times, log_softmax) if log_softmax else times
+
+
+def spike_times(spikes: Array, num_spikes: int) -> Array:
+    """The steps of each neuron's first `num_spikes` spikes, in order: [T, B, N] -> [num_spikes, B, N].
+
+    A spike that never comes has time T-1. A time is a step function of the spikes; its gradient is set to -1
+    with respect to the spike found (at step T-1 where there is none) and 0 elsewhere, so that a stronger
+    drive means an earlier spike. Times and gradient are those of snnTorch's `SpikeTime` for one spike per
+    neuron.
+
+    Raises:
+        ValueError: if `num_spikes` is less than 1.
+
+    >>> spike_times(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]), 2)
+    Array([[[1., 3.]],
+           [[2., 3.]]], dtype=float32)
+    """
+    check_time_major(spikes)
+    if num_spikes < 1:
+        raise ValueError(f"num_spikes must be >= 1, got {num_spikes}")
+    num_steps = spikes.shape[0]
+    count = jnp.cumsum(spikes != 0, axis=0, dtype=jnp.int32)  # [T, B, N]
+    order = jnp.arange(1, num_spikes + 1)[:, None, None, None]
+    steps_before = jnp.sum(count < order, axis=1)  # [F, B, N], T where there is no such spike
+    times = jnp.minimum(steps_before, num_steps - 1)
+    found = _take_steps(spikes, times)
+    # zero in value, and the only path along which the gradient flows
+    return times.astype(spikes.dtype) + (jax.lax.stop_gradient(found) - found)
+
+
+def check_time_major(outputs: Array) -> None:
+    """Raises unless `outputs` is a floating-point array [T, B, N]."""
+    if outputs.ndim != 3:
+        raise ValueError(
+            f"outputs must be [T, B, N], got shape {outputs.shape}: put time first, then batch, then neurons"
+        )
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise TypeError(f"outputs must be floating point, got {outputs.dtype}: use .astype(jnp.float32)")
+
+
+def _take_steps(outputs: Array, steps: Array) -> Array:
+    """`outputs` [T, B, N] at `steps` [F, B, N] of each neuron -> [F, B, N]."""
+    return jnp.take_along_axis(outputs, steps, axis=0)
+
+
+def _finish(decoded: Array, log_softmax: bool) -> Array:
+    return jax.nn.log_softmax(decoded, axis=-1) if log_softmax else decoded

@@ -1,0 +1,283 @@
+"""Networks: layers without memory and neurons, put together so that the result is a neuron again.
+
+`Sequential` runs layer by layer: a layer without memory sees all time steps at once, `[T*B, ...]`, in one large matrix
+product or convolution, and only the cheap dynamics of the neurons are scanned. `step` runs one time step through all
+layers, for streaming. Both give the same spikes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.neurons.base import FrozenPytree
+from jsnn.types import Array, Neuron, Shape, State
+from jsnn.unroll import prepare, run
+
+Layer: TypeAlias = Neuron | Callable[[Array], Array]
+
+
+class Sequential(nnx.Module):
+    """Layers one after another; any mix of neurons and functions of one array. Itself a Neuron.
+
+    Layers without memory (`nnx.Linear`, `jsnn.Conv`, pooling, plain functions) take `[B, ...]` and know nothing of
+    time; in an unroll they see `[T*B, ...]`. The input of one time step must therefore have a batch axis
+    (`[B, N]`, `[B, H, W, C]`); only vectors `[N]` may do without.
+
+    Args:
+        layers: neurons, Flax modules or functions; at least one.
+
+    Raises:
+        TypeError: if a layer is neither a neuron nor callable.
+        ValueError: from `init` and `unroll`, if a layer cannot take what the one before it gives; it is named.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> rngs = nnx.Rngs(0)
+    >>> network = jsnn.Sequential(nnx.Linear(784, 100, rngs=rngs), jsnn.LIF(0.9), nnx.Linear(100, 10, rngs=rngs))
+    >>> state, outputs = jsnn.unroll(network, jnp.ones((32, 4, 784)))  # [T, B, 784] -> [T, B, 10]
+    >>> outputs.shape
+    (32, 4, 10)
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ValueError("Sequential needs at least one layer, got none")
+        for index, layer in enumerate(layers):
+            if not (isinstance(layer, Neuron) or callable(layer)):
+                raise TypeError(
+                    f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
+                )
+        self.layers = nnx.List(layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name for each layer: its position and its class or function, such as `"1_LIF"`."""
+        return tuple(f"{index}_{_class_name(layer)}" for index, layer in enumerate(self.layers))
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, ...]:
+        """One state for each layer; `()` for those without memory."""
+        states: list[State] = []
+        x = jax.ShapeDtypeStruct(shape, dtype)
+        for name, layer in zip(self.names, self.layers):
+            if isinstance(layer, Neuron):
+                states.append(layer.init(x.shape, x.dtype))
+                x = jax.eval_shape(lambda s, x, layer=layer: layer.step(s, x)[1], states[-1], x)
+            else:
+                states.append(())
+                x = jax.eval_shape(lambda x, name=name, layer=layer: _apply(name, layer, x), x)
+        return tuple(states)
+
+    def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
+        """One time step through all layers, `current` [B, ...]."""
+        states: list[State] = []
+        x = current
+        for name, layer, layer_state in zip(self.names, self.layers, state):
+            if isinstance(layer, Neuron):
+                layer_state, x = layer.step(layer_state, x)
+            else:
+                x = _apply(name, layer, x)
+            states.append(layer_state)
+        return tuple(states), x
+
+
+class RecurrentState(NamedTuple):
+    """The state of `Recurrent`."""
+
+    neuron: State  # that of the neuron inside
+    outputs: Array  # what the neuron put out in the last step, [B, ...]
+
+
+@nnx.dataclass
+class Recurrent(FrozenPytree):
+    """Feeds a neuron's last spikes back to it through a synapse. Itself a Neuron.
+
+        x = current + synapse(last spikes);  state, spikes = neuron.step(state, x)
+
+    Attributes:
+        neuron: any neuron; its output must have the shape of its input.
+        synapse: any layer without memory, `[B, N]` -> `[B, N]`, such as `nnx.Linear(N, N, use_bias=False)`.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> neuron = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0)))
+    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((10, 2, 3)))
+    >>> spikes.shape
+    (10, 2, 3)
+    """
+
+    neuron: Neuron
+    synapse: Callable[[Array], Array]
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:
+        state = self.neuron.init(shape, dtype)
+        feedback = jax.eval_shape(lambda x: _apply("synapse", self.synapse, x), jax.ShapeDtypeStruct(shape, dtype))
+        if feedback.shape != shape:
+            raise ValueError(
+                f"the synapse of Recurrent must give back the shape of the current, {shape}, got {feedback.shape}"
+            )
+        return RecurrentState(state, outputs=jnp.zeros(shape, dtype))
+
+    def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
+        inner, outputs = self.neuron.step(state.neuron, current + self.synapse(state.outputs))
+        return RecurrentState(inner, outputs), outputs
+
+
+class LayerRecord(NamedTuple):
+    """What `record` keeps of one layer."""
+
+    states: State  # the state after every step, each array [T, B, ...]; () for a layer without memory
+    outputs: Array  # [T, B, ...]
+
+
+def record(
+    network: Neuron, inputs: Array, state: State = None, *, num_steps: int | None = None
+) -> dict[str, LayerRecord]:
+    """Unrolls a network and returns every layer's states and outputs by the layer's name.
+
+    Arguments are those of `jsnn.unroll`. The layers of a `Sequential` are named by position and class (`"1_LIF"`), those
+    of a `Sequential` inside another behind its name (`"2_Sequential/0_Linear"`), a bare neuron by its class (`"LIF"`).
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> network = jsnn.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+    >>> layers = jsnn.record(network, jnp.ones((10, 4, 2)))
+    >>> list(layers), layers["1_LIF"].states.v.shape
+    (['0_Linear', '1_LIF'], (10, 4, 3))
+    """
+    inputs, state = prepare(network, inputs, state, num_steps)
+    records: dict[str, LayerRecord] = {}
+
+    def visit(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+        if isinstance(layer, Sequential):
+            prefix = f"{name}/" if name else ""
+            return _run_layers(layer, state, x, num_steps, visit, prefix, keep)
+        state, (states, outputs) = run(_StatesToo(layer), state, x, num_steps)
+        records[name or _class_name(layer)] = LayerRecord(states, outputs)
+        return state, outputs
+
+    def keep(name: str, outputs: Array) -> None:
+        records[name] = LayerRecord((), outputs)
+
+    visit("", network, state, inputs, num_steps)
+    return records
+
+
+def max_pool(x: Array, window: int = 2) -> Array:
+    """Maximum over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
+
+    On spikes it is a logical or. Rows and columns that do not fill a window are dropped. The gradient goes to the
+    first of equal values, as in PyTorch and XLA. For other windows: `functools.partial(max_pool, window=3)`.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> jsnn.max_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    largest, *others = _window_slices(x, window)
+    for other in others:
+        largest = jnp.where(largest >= other, largest, other)
+    return largest
+
+
+def avg_pool(x: Array, window: int = 2) -> Array:
+    """Mean over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> jsnn.avg_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
+    """
+    return sum(_window_slices(x, window)) / window**2  # type: ignore[return-value]
+
+
+def flatten(x: Array) -> Array:
+    """All axes but the batch in one, `[B, ...] -> [B, N]`."""
+    return x.reshape(x.shape[0], -1)
+
+
+@run.register
+def _run_sequential(
+    network: Sequential, state: tuple[State, ...], inputs: Array, num_steps: int | None
+) -> tuple[tuple[State, ...], Array]:
+    def run_neuron(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+        return run(layer, state, x, num_steps)
+
+    return _run_layers(network, state, inputs, num_steps, run_neuron)
+
+
+def _run_layers(
+    network: Sequential,
+    state: tuple[State, ...],
+    x: Array,
+    num_steps: int | None,
+    run_neuron: Callable[[str, Neuron, State, Array, int | None], tuple[State, Any]],
+    prefix: str = "",
+    keep: Callable[[str, Array], None] | None = None,
+) -> tuple[tuple[State, ...], Array]:
+    """Runs layer by layer; `keep` is shown the outputs of the layers without memory."""
+    states: list[State] = []
+    for name, layer, layer_state in zip(network.names, network.layers, state, strict=True):
+        name = prefix + name
+        if isinstance(layer, Neuron):
+            layer_state, x = run_neuron(name, layer, layer_state, x, num_steps)
+            num_steps = None  # from the first neuron on, everything varies in time
+        elif num_steps is None and x.ndim > 2:
+            folded = _apply(name, layer, x.reshape(-1, *x.shape[2:]))  # [T*B, ...]
+            if folded.shape[:1] != (x.shape[0] * x.shape[1],):
+                raise ValueError(f"layer {name} must keep the batch axis, it made {folded.shape} of {x.shape[1:]}")
+            x = folded.reshape(*x.shape[:2], *folded.shape[1:])
+        else:
+            x = _apply(name, layer, x)
+        if keep is not None and not isinstance(layer, Neuron):
+            keep(name, _over_time(x, num_steps))
+        states.append(layer_state)
+    return tuple(states), _over_time(x, num_steps)
+
+
+def _over_time(x: Array, num_steps: int | None) -> Array:
+    """What a static `x` looks like with a time axis; others have one."""
+    return x if num_steps is None else jnp.broadcast_to(x, (num_steps, *x.shape))
+
+
+@nnx.dataclass
+class _StatesToo(FrozenPytree):
+    """Runs a neuron with its states among the outputs, each step (state, output)."""
+
+    neuron: Neuron
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
+        return self.neuron.init(shape, dtype)
+
+    def step(self, state: State, current: Array) -> tuple[State, tuple[State, Array]]:
+        state, outputs = self.neuron.step(state, current)
+        return state, (state, outputs)
+
+
+def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
+    """Calls a layer without memory, with an error that names it."""
+    if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:
+        raise ValueError(
+            f"layer {name} takes [B, *space, C] at each time step, {len(layer.kernel_size) + 2} axes, got shape "
+            f"{x.shape}: inputs that vary in time are [T, B, *space, C]; a static input [B, *space, C] needs num_steps"
+        )
+    if isinstance(layer, nnx.Conv | nnx.Linear) and x.shape[-1] != layer.in_features:
+        raise ValueError(f"layer {name} takes {layer.in_features} channels, got {x.shape[-1]} (shape {x.shape})")
+    try:
+        return layer(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
+
+
+def _class_name(layer: Layer) -> str:
+    if isinstance(layer, Neuron | nnx.Module):
+        return type(layer).__name__
+    return getattr(layer, "__name__", type(layer).__name__)
+
+
+def _window_slices(x: Array, window: int) -> list[Array]:
+    """The window's positions one by one, each `[B, H // window, W // window, C]`, in reading order."""
+    if x.ndim != 4 or min(x.shape[1:3]) < window or window < 1:
+        raise ValueError(f"pooling takes [B, H, W, C] with H and W of at least {window}, got shape {x.shape}")
+    height, width = (size // window * window for size in x.shape[1:3])
+    return [x[:, i:height:window, j:width:window] for i in range(window) for j in range(window)]

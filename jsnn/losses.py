@@ -1,0 +1,308 @@
+"""Losses of what a network put out over time, [T, B, N], against class labels [B]; each returns a scalar.
+
+The names and options are snnTorch's (Eshraghian et al., "Training spiking neural networks using lessons from
+deep learning", Proc. IEEE 2023), as plain functions; where a value differs from snnTorch 1.0.0, the docstring
+says so.
+
+    cross-entropy   cross_entropy (of any decoder's result), ce_rate_loss (per step), ce_count_loss,
+                    ce_max_membrane_loss, ce_temporal_loss
+    mean square     mse_count_loss, mse_membrane_loss, mse_temporal_loss
+
+All raise ValueError where outputs are not [T, B, N] or targets have another shape than stated, and TypeError
+where targets are not integers or outputs not floating point. Labels are traced, so their values are not
+checked: a label of N or more makes a cross-entropy NaN. A loss has the dtype of the outputs.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jsnn import decode
+from jsnn.types import Array, Shape
+
+__all__ = [
+    "ce_count_loss",
+    "ce_max_membrane_loss",
+    "ce_rate_loss",
+    "ce_temporal_loss",
+    "cross_entropy",
+    "mse_count_loss",
+    "mse_membrane_loss",
+    "mse_temporal_loss",
+]
+
+
+def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None) -> Array:
+    """L = mean(-weight[target] * log softmax(logits)[target]).
+
+    The mean divides by the number of samples, as in snnTorch, not by the sum of their weights, as in PyTorch.
+
+    Args:
+        logits: [..., N], what a decoder returned; log-probabilities will do as well.
+        targets: [...], integer labels.
+        weight: [N], the weight of each class; 1 if None.
+
+    >>> logits = decode.max_over_time(jnp.zeros((5, 2, 4)))
+    >>> cross_entropy(logits, jnp.array([0, 3]))
+    Array(1.3862944, dtype=float32)
+    """
+    check_targets(targets, logits.shape[:-1])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    if weight is not None:
+        weight = jnp.asarray(weight, logits.dtype)
+        if weight.shape != logits.shape[-1:]:
+            raise ValueError(
+                f"weight must be [N] = {logits.shape[-1:]}, one number a class, got shape {weight.shape}"
+            )
+        losses *= weight[targets]
+    return jnp.mean(losses)
+
+
+def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None) -> Array:
+    """The cross-entropy of every step, averaged: the right neuron shall fire always, the others never.
+
+    L = (1/T) sum_t cross_entropy(outputs_t, targets). A scalar, where snnTorch returns shape (1,).
+
+    Args:
+        outputs: [T, B, N], spikes or membranes.
+        targets: [B], integer labels.
+        weight: [N], the weight of each class; 1 if None.
+
+    >>> ce_rate_loss(jnp.zeros((5, 2, 4)), jnp.array([0, 3]))
+    Array(1.3862944, dtype=float32)
+    """
+    decode.check_time_major(outputs)
+    check_targets(targets, outputs.shape[1:2])
+    return cross_entropy(outputs, jnp.broadcast_to(targets, outputs.shape[:2]), weight=weight)
+
+
+def ce_count_loss(
+    spikes: Array,
+    targets: Array,
+    *,
+    population_code: bool = False,
+    num_classes: int | None = None,
+    weight: Array | None = None,
+) -> Array:
+    """The cross-entropy of the spike counts: L = cross_entropy(sum_t s_t, targets).
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels.
+        population_code: whether N / num_classes neighbouring neurons stand for each class.
+        num_classes: the number of classes; only for a population code.
+        weight: [N] or [num_classes], the weight of each class; 1 if None.
+
+    >>> ce_count_loss(jnp.ones((5, 2, 4)), jnp.array([0, 3]))
+    Array(1.3862944, dtype=float32)
+    """
+    counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
+    return cross_entropy(counts, targets, weight=weight)
+
+
+def ce_max_membrane_loss(membranes: Array, targets: Array, *, weight: Array | None = None) -> Array:
+    """The cross-entropy of the largest membrane potentials: L = cross_entropy(max_t v_t, targets).
+
+    Args:
+        membranes: [T, B, N].
+        targets: [B], integer labels.
+        weight: [N], the weight of each class; 1 if None.
+
+    >>> ce_max_membrane_loss(jnp.zeros((5, 2, 4)), jnp.array([0, 3]))
+    Array(1.3862944, dtype=float32)
+    """
+    return cross_entropy(decode.max_over_time(membranes), targets, weight=weight)
+
+
+def ce_temporal_loss(
+    spikes: Array,
+    targets: Array,
+    *,
+    inverse: Literal["negate", "reciprocal"] = "negate",
+    weight: Array | None = None,
+) -> Array:
+    """The cross-entropy of inverted first spike times t: the right neuron shall fire first.
+
+    L = cross_entropy(-t, targets) for "negate", cross_entropy(1 / (t + 1), targets) for "reciprocal". Times
+    and their gradient are those of `decode.first_spike_time`.
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels.
+        inverse: how an early time becomes a large logit.
+        weight: [N], the weight of each class; 1 if None.
+
+    Raises:
+        ValueError: if `inverse` is neither "negate" nor "reciprocal".
+
+    >>> ce_temporal_loss(jnp.ones((5, 2, 4)), jnp.array([0, 3]))
+    Array(1.3862944, dtype=float32)
+    """
+    if inverse not in ("negate", "reciprocal"):
+        raise ValueError(f'inverse must be "negate" or "reciprocal", got {inverse!r}')
+    times = decode.first_spike_time(spikes)
+    return cross_entropy(-times if inverse == "negate" else 1 / (times + 1), targets, weight=weight)
+
+
+def mse_count_loss(
+    spikes: Array,
+    targets: Array,
+    *,
+    correct_rate: float = 1.0,
+    incorrect_rate: float = 0.0,
+    population_code: bool = False,
+    num_classes: int | None = None,
+) -> Array:
+    """The mean square of spike count minus wanted count, per step: L = mean((sum_t s_t - n)^2) / T.
+
+    The wanted count n is T * rate * (neurons per class), rounded down to a whole number of spikes; the rate
+    is `correct_rate` for the labelled class and `incorrect_rate` for the others. After SLAYER (Shrestha and
+    Orchard, NeurIPS 2018).
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels.
+        correct_rate: wanted spikes per step of the labelled class, in [0, 1].
+        incorrect_rate: wanted spikes per step of every other class, in [0, 1].
+        population_code: whether N / num_classes neighbouring neurons stand for each class.
+        num_classes: the number of classes; only for a population code.
+
+    Raises:
+        ValueError: if a rate is outside [0, 1].
+
+    >>> mse_count_loss(jnp.ones((5, 1, 2)), jnp.array([0]))  # counts (5, 5), wanted (5, 0)
+    Array(2.5, dtype=float32)
+    """
+    for name, rate in (("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate)):
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{name} must lie in [0, 1] spikes per step, got {rate}")
+    counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
+    check_targets(targets, counts.shape[:1])
+    num_steps, _, neurons = spikes.shape
+    neurons_per_class = neurons / counts.shape[-1]
+    wanted = _per_class(
+        targets,
+        counts,
+        int(num_steps * correct_rate * neurons_per_class),
+        int(num_steps * incorrect_rate * neurons_per_class),
+    )
+    return jnp.mean((counts - wanted) ** 2) / num_steps
+
+
+def mse_membrane_loss(
+    membranes: Array, targets: Array, *, on_target: float = 1.0, off_target: float = 0.0
+) -> Array:
+    """The mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
+
+    A scalar, where snnTorch returns shape (1,).
+
+    Args:
+        membranes: [T, B, N].
+        targets: [B], integer labels, or [T, B] where they change in time.
+        on_target: wanted membrane of the labelled class.
+        off_target: wanted membrane of every other class.
+
+    >>> mse_membrane_loss(jnp.ones((5, 1, 2)), jnp.array([0]))
+    Array(0.5, dtype=float32)
+    """
+    decode.check_time_major(membranes)
+    check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2])
+    return jnp.mean((membranes - _per_class(targets, membranes, on_target, off_target)) ** 2)
+
+
+def mse_temporal_loss(
+    spikes: Array,
+    targets: Array,
+    *,
+    target_is_time: bool = False,
+    on_target: int | Sequence[int] = 0,
+    off_target: int | Sequence[int] = -1,
+    tolerance: float = 0.0,
+    multi_spike: bool = False,
+) -> Array:
+    """The mean square of spike time minus wanted time, in units of T: L = mean(((t - target) / T)^2).
+
+    Times and their gradient are those of `decode.spike_times`: steps from 0, T-1 where a spike never comes.
+    Wanted times below 0 count from the end: -1 is the last step. Errors smaller than `tolerance` count as 0.
+
+    Two faults of snnTorch 1.0.0 are not here. With its default `on_target` and `off_target` every wanted time
+    is 0; here it is 0 for the labelled class and T-1 for the others. And with `multi_spike` it erases a spike
+    once found from all other neurons as well, and so misses later ones; here every neuron keeps its own.
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels; or, with `target_is_time`, the wanted times in steps: [B, N], or
+            [F, B, N] for the first F spikes with `multi_spike`.
+        target_is_time: whether `targets` holds times.
+        on_target: wanted time of the labelled class; F times in a sequence with `multi_spike`.
+        off_target: wanted time of every other class; F times in a sequence with `multi_spike`.
+        tolerance: in steps.
+        multi_spike: whether each neuron has several wanted times.
+
+    Raises:
+        ValueError: if `on_target` or `off_target` is outside [-T, T-1], if they differ in length, if
+            `tolerance` is negative, or if there are several wanted times without `multi_spike`.
+
+    >>> spikes = jnp.array([[[0.0, 1.0]], [[1.0, 0.0]]])  # times (1, 0), wanted (0, 1)
+    >>> mse_temporal_loss(spikes, jnp.array([0]))
+    Array(0.25, dtype=float32)
+    """
+    decode.check_time_major(spikes)
+    num_steps = spikes.shape[0]
+    if tolerance < 0:
+        raise ValueError(f"tolerance must be >= 0 steps, got {tolerance}")
+    if target_is_time:
+        wanted = jnp.asarray(targets, spikes.dtype)
+    else:
+        check_targets(targets, spikes.shape[1:2])
+        on, off = _check_times(on_target, off_target, num_steps)
+        wanted = _per_class(targets, spikes, on[..., None, None], off[..., None, None])
+    if wanted.ndim != 2 + multi_spike or wanted.shape[-2:] != spikes.shape[1:]:
+        expected = "[F, B, N]" if multi_spike else "[B, N]"
+        raise ValueError(
+            f"wanted times must be {expected} with [B, N] = {spikes.shape[1:]}, got shape {wanted.shape}: "
+            "set multi_spike=True exactly where each neuron has several wanted times"
+        )
+    wanted = jnp.where(wanted < 0, num_steps + wanted, wanted).reshape(-1, *spikes.shape[1:])
+    error = decode.spike_times(spikes, len(wanted)) - wanted  # [F, B, N]
+    error = jnp.where(jnp.abs(error) < tolerance, 0, error)
+    return jnp.mean((error / num_steps) ** 2)
+
+
+def check_targets(targets: Array, shape: Shape) -> None:
+    """Raises unless `targets` are integer labels of `shape`."""
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise TypeError(
+            f"targets must be integer labels, got {targets.dtype}: take jnp.argmax(rows, -1) of one-hot rows"
+        )
+    if targets.shape != shape:
+        raise ValueError(
+            f"targets must have shape {shape}, one label a sample, got {targets.shape}: "
+            "check that outputs are time-major, [T, B, N]"
+        )
+
+
+def _per_class(targets: Array, outputs: Array, on: float | np.ndarray, off: float | np.ndarray) -> Array:
+    """[..., N]: `on` for the class in `targets` [...], `off` for the others; N and dtype as in `outputs`."""
+    labelled = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
+    return jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
+
+
+def _check_times(
+    on_target: int | Sequence[int], off_target: int | Sequence[int], num_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    on, off = np.asarray(on_target), np.asarray(off_target)
+    if on.shape != off.shape:
+        raise ValueError(
+            f"on_target and off_target must have the same length, got {on_target!r} and {off_target!r}"
+        )
+    for name, times in (("on_target", on), ("off_target", off)):
+        if ((times < -num_steps) | (times >= num_steps)).any():
+            raise ValueError(
+                f"{name} must lie in [-T, T-1] = [{-num_steps}, {num_steps - 1}] steps, got {times.tolist()}"
+            )
+    return on, off

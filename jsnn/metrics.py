@@ -1,0 +1,124 @@
+"""Metrics: how often a network is right, and how much its neurons fire.
+
+Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among
+equals the lowest index wins. They raise ValueError and TypeError for wrong shapes and dtypes, as the losses
+do. The accuracies over time have snnTorch's names and values.
+"""
+
+import jax.numpy as jnp
+
+from jsnn import decode
+from jsnn.losses import check_targets
+from jsnn.types import Array
+
+__all__ = [
+    "accuracy",
+    "accuracy_max_membrane",
+    "accuracy_rate",
+    "accuracy_temporal",
+    "firing_rate",
+    "saturated_fraction",
+    "silent_fraction",
+]
+
+
+def accuracy(logits: Array, targets: Array) -> Array:
+    """How often the largest logit is the label's: mean(argmax(logits) = target).
+
+    Args:
+        logits: [..., N], what a decoder returned.
+        targets: [...], integer labels.
+
+    >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
+    Array(0.5, dtype=float32)
+    """
+    check_targets(targets, logits.shape[:-1])
+    return jnp.mean(jnp.argmax(logits, axis=-1) == targets)
+
+
+def accuracy_rate(
+    spikes: Array, targets: Array, *, population_code: bool = False, num_classes: int | None = None
+) -> Array:
+    """How often the labelled neuron (or population) fires most; options as in `decode.spike_count`.
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels.
+        population_code: whether N / num_classes neighbouring neurons stand for each class.
+        num_classes: the number of classes; only for a population code.
+
+    >>> accuracy_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
+    Array(1., dtype=float32)
+    """
+    counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
+    return accuracy(counts, targets)
+
+
+def accuracy_max_membrane(membranes: Array, targets: Array) -> Array:
+    """How often the labelled neuron has the largest membrane of all steps.
+
+    Args:
+        membranes: [T, B, N].
+        targets: [B], integer labels.
+
+    >>> accuracy_max_membrane(jnp.array([[[0.0, 0.7]], [[0.9, 0.1]]]), jnp.array([1]))
+    Array(0., dtype=float32)
+    """
+    return accuracy(decode.max_over_time(membranes), targets)
+
+
+def accuracy_temporal(spikes: Array, targets: Array) -> Array:
+    """How often the labelled neuron fires first. A silent neuron has time T-1 (`decode.first_spike_time`).
+
+    Args:
+        spikes: [T, B, N].
+        targets: [B], integer labels.
+
+    >>> accuracy_temporal(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
+    Array(1., dtype=float32)
+    """
+    return accuracy(-decode.first_spike_time(spikes), targets)
+
+
+def firing_rate(
+    spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt: float | None = None
+) -> Array:
+    """The mean firing rate, in spikes per step, or in Hz where `dt` is given: mean(s) / dt.
+
+    Args:
+        spikes: [T, B, ...] of any layer.
+        axis: the axes to average: all (None), `(0, 1)` for each neuron's rate, `0` for each sample's as well.
+        dt: the length of a step, in s. Leave it out for outputs that are rates already, such as those of
+            `SpikingActivation`, whose spikes have the height 1 / dt.
+
+    Raises:
+        ValueError: if `dt` is not greater than 0.
+
+    >>> spikes = jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]])
+    >>> firing_rate(spikes)
+    Array(0.75, dtype=float32)
+    >>> firing_rate(spikes, axis=(0, 1), dt=0.5)
+    Array([1., 2.], dtype=float32)
+    """
+    if dt is not None and dt <= 0:
+        raise ValueError(f"dt must be > 0 s, got {dt}")
+    rate = jnp.mean(spikes, axis=axis)
+    return rate if dt is None else rate / dt
+
+
+def silent_fraction(spikes: Array) -> Array:
+    """The fraction of neurons that never fire, at no step for no sample; `spikes` [T, B, ...].
+
+    >>> silent_fraction(jnp.array([[[0.0, 1.0]], [[0.0, 0.0]]]))
+    Array(0.5, dtype=float32)
+    """
+    return jnp.mean(jnp.all(spikes == 0, axis=(0, 1)))
+
+
+def saturated_fraction(spikes: Array) -> Array:
+    """The fraction of neurons that always fire, at every step for every sample; `spikes` [T, B, ...].
+
+    >>> saturated_fraction(jnp.array([[[0.0, 1.0]], [[0.0, 1.0]]]))
+    Array(0.5, dtype=float32)
+    """
+    return jnp.mean(jnp.all(spikes != 0, axis=(0, 1)))

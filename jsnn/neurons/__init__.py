@@ -1,0 +1,9 @@
+"""Neurons: each a frozen pytree with a pure `init` and a pure `step`."""
+
+from jsnn.neurons.alif import ALIF, ALIFState
+from jsnn.neurons.base import SpikingNeuron
+from jsnn.neurons.cuba import CuBaLI, CuBaLIF, CuBaState
+from jsnn.neurons.li import LI
+from jsnn.neurons.lif import IF, LIF, LIFState
+
+__all__ = ["ALIF", "IF", "LI", "LIF", "ALIFState", "CuBaLI", "CuBaLIF", "CuBaState", "LIFState", "SpikingNeuron"]

@@ -1,0 +1,193 @@
+"""What all neurons share: they are frozen pytrees, and those that spike fire and reset in one way.
+
+Conventions of the whole library, so that no neuron's docstring has to repeat them:
+
+* One Heaviside. A neuron spikes where `v - threshold > 0`, strictly: a membrane exactly at its threshold is silent.
+* Parameters may each be a number (fixed, and part of the compiled program), an array (fixed) or an `nnx.Param`
+  (trained). Arrays broadcast against the state from the right: `[N]` is per neuron after a dense layer, `[C]` per
+  channel after a convolution.
+* A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
+* The state has the dtype that `init` was given; the output has the dtype of the current.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn import surrogate as surrogates
+from jsnn.types import Array, Parameter, Shape, SpikeFunction
+
+ResetFunction: TypeAlias = Callable[[Array, Array, Array], Array]  # (v, spikes, threshold) -> v
+Reset: TypeAlias = Literal["subtract", "zero", "none"] | ResetFunction
+Discretization: TypeAlias = Literal["exact", "euler"]
+
+
+class FrozenPytree(nnx.Pytree):
+    """A Flax pytree whose attributes are set once, when it is made.
+
+    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) and not name.startswith("_"):
+            raise dataclasses.FrozenInstanceError(
+                f"{type(self).__name__}.{name} cannot be changed: "
+                f"make a copy with dataclasses.replace(neuron, {name}=...)"
+            )
+        super().__setattr__(name, value)
+
+    def __post_init__(self) -> None:
+        """Where the chain of the parts' checks ends."""
+
+
+@nnx.dataclass(kw_only=True)
+class SpikingNeuron(FrozenPytree):
+    """The part of a neuron that turns a membrane potential into spikes and resets it.
+
+    Attributes:
+        threshold: the membrane potential above which the neuron spikes; must be positive.
+        reset: what a spike does to the membrane: `"subtract"` takes the threshold away, `"zero"` sets it to
+            `v_reset`, `"none"` leaves it, and a function `(v, spikes, threshold) -> v` does what it likes.
+        v_reset: where the reset `"zero"` puts the membrane.
+        reset_delay: False resets in the step of the spike, so that the state returned is after the reset. True
+            applies the reset in the next step, after leak and input (snnTorch's order): the state returned is
+            before it, and shows the membrane above threshold.
+        detach_reset: stop the gradient that flows through the spikes into the reset (not the one that flows
+            through the membrane).
+        surrogate: the derivative that stands in for the Heaviside's, see `jsnn.surrogate`.
+    """
+
+    threshold: Parameter = 1.0
+    reset: Reset = nnx.static(default="subtract")
+    v_reset: Parameter = 0.0
+    reset_delay: bool = nnx.static(default=False)
+    detach_reset: bool = nnx.static(default=False)
+    surrogate: SpikeFunction = nnx.static(default=surrogates.arctan())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("threshold", self.threshold)
+        if not callable(self.reset) and self.reset not in ("subtract", "zero", "none"):
+            raise ValueError(
+                f"reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, "
+                f"got {self.reset!r}"
+            )
+        if not callable(self.surrogate):
+            raise TypeError(
+                f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}"
+            )
+
+    def fire(self, v: Array, threshold: Parameter) -> Array:
+        """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
+        return self.surrogate(v - threshold)
+
+    def fire_and_reset(self, v: Array, last_spikes: Array, threshold: Parameter) -> tuple[Array, Array]:
+        """Returns `(v, spikes)` for a membrane `v` that has just taken its input.
+
+        `last_spikes` are those of the step before; they matter only with `reset_delay`.
+        """
+        if self.reset_delay:
+            v = self.apply_reset(v, last_spikes, threshold)
+            return v, self.fire(v, threshold)
+        spikes = self.fire(v, threshold)
+        return self.apply_reset(v, spikes, threshold), spikes
+
+    def apply_reset(self, v: Array, spikes: Array, threshold: Parameter) -> Array:
+        """The membrane after the reset that `spikes` call for."""
+        if self.detach_reset:
+            spikes = jax.lax.stop_gradient(spikes)
+        if callable(self.reset):
+            return self.reset(v, spikes, jnp.asarray(threshold, v.dtype))
+        if self.reset == "subtract":
+            return v - spikes * threshold
+        if self.reset == "zero":
+            return (1 - spikes) * v + spikes * cast(self.v_reset, v.dtype)
+        return v
+
+
+@nnx.dataclass
+class LeakyMembrane(FrozenPytree):
+    """The part of a neuron that leaks towards rest and takes its input.
+
+    Attributes:
+        decay: the share of the membrane potential that is left after one step, in [0, 1].
+        gain: the factor on the input; 1 - decay makes a constant input the potential that is approached.
+        v_rest: the resting potential, where the membrane starts and to which it decays.
+    """
+
+    decay: Parameter = 0.9
+    gain: Parameter = dataclasses.field(default=1.0, kw_only=True)
+    v_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decay("decay", self.decay)
+
+    def rest(self, shape: Shape, dtype: Any) -> Array:
+        """The membrane before the first step."""
+        return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
+
+    def integrate(self, v: Array, current: Array) -> Array:
+        """v_rest + decay * (v - v_rest) + gain * current, in the dtype of `v`."""
+        return v + (leakage(v, self.decay, self.v_rest) + cast(self.gain, v.dtype) * current.astype(v.dtype))
+
+
+def leakage(value: Array, decay: Parameter, rest: Parameter = 0.0) -> Array:
+    """What a step of `decay` towards `rest` adds to a value, (1 - decay) * (rest - value).
+
+    Added up in this form a decay close to 1 loses no precision, because 1 - decay is taken before it is rounded to the
+    dtype of `value`: 0.999 in float32 is off by 1e-8, little for the decay, but 1e-5 of what leaks.
+    """
+    if isinstance(decay, nnx.Variable):
+        decay = jnp.clip(decay[...], 0, 1)
+    return cast(1 - decay, value.dtype) * (cast(rest, value.dtype) - value)
+
+
+def cast(parameter: Parameter, dtype: Any) -> Parameter:
+    """A parameter ready for arithmetic in `dtype`; numbers stay numbers, so that they promote nothing."""
+    return parameter if isinstance(parameter, (int, float)) else jnp.asarray(parameter, dtype)
+
+
+def decay_from_time_constant(
+    name: str, tau: Parameter, dt: float, discretization: Discretization = "exact"
+) -> Parameter:
+    """The factor by which a leaky variable shrinks in `dt` seconds: exp(-dt/tau), or 1 - dt/tau (Euler).
+
+    Raises:
+        ValueError: if `tau` or `dt` is not positive, or if Euler's step is longer than `tau`.
+    """
+    check_positive("dt", dt)
+    check_positive(name, tau)
+    if discretization not in ("exact", "euler"):
+        raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
+    if discretization == "euler":
+        if np.any(np.asarray(tau) < dt):
+            raise ValueError(
+                f"{name} = {tau} is shorter than dt = {dt}, for which Euler's step is unstable: "
+                f"take a smaller dt or discretization='exact'"
+            )
+        return 1 - dt / tau
+    return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
+
+
+def check_positive(name: str, parameter: Parameter) -> None:
+    """Refuses a parameter that has a value, not all of it above 0."""
+    _check(name, parameter, lambda value: value > 0, "must be > 0")
+
+
+def check_decay(name: str, parameter: Parameter) -> None:
+    """Refuses a parameter that has a value, not all of it in [0, 1]."""
+    _check(name, parameter, lambda value: (value >= 0) & (value <= 1), "must be in [0, 1]")
+
+
+def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
+    value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
+    if isinstance(value, jax.core.Tracer):
+        return  # made inside a traced function: there is no value to look at yet
+    if not np.all(holds(np.asarray(value))):
+        raise ValueError(f"{name} {rule}, got {value}")

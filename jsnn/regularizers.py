@@ -1,0 +1,154 @@
+"""Regularisers: penalties on firing rates, scalars to add to a loss.
+
+There are two penalties, `l1` and `l2`, on how far rates lie from a target, which is a number or a range (low,
+high) within which nothing is penalised:
+
+    e = |rate - target|    or    e = max(low - rate, 0) + max(rate - high, 0)
+    l1 = strength * sum(e)          l2 = strength * sum(e^2)
+
+They act on rates of any shape, and compose: `l1(rates) + l2(rates)` is KerasSpiking's `L1L2`, and
+`l2(percentile(rates))` its `Percentile`. `l1_rate` and `l2_rate` take spikes and first average over time.
+A penalty keeps the dtype of what it is given. All raise ValueError for a negative strength and for a range
+whose low end exceeds its high end.
+"""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.types import Array
+
+__all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "percentile"]
+
+Target: TypeAlias = float | tuple[float, float]  # a rate, or a range (low, high) of rates
+
+
+def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
+    """The penalty strength * sum(e), e the distance of each rate to the target (KerasSpiking's `L1`).
+
+    Keras divides such an activity regulariser by the batch size; this function does not.
+
+    Args:
+        rates: any shape; in Hz, or in whatever unit `target` has.
+        strength: how much it counts in the loss.
+        target: the wanted rate, or the range (low, high) of wanted rates.
+
+    >>> l1(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
+    Array(2.5, dtype=float32)
+    """
+    _check_strength(strength)
+    return strength * jnp.sum(_distance(rates, target))
+
+
+def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
+    """The penalty strength * sum(e^2), e the distance of each rate to the target (KerasSpiking's `L2`).
+
+    Keras divides such an activity regulariser by the batch size; this function does not.
+
+    Args:
+        rates: any shape; in Hz, or in whatever unit `target` has.
+        strength: how much it counts in the loss.
+        target: the wanted rate, or the range (low, high) of wanted rates.
+
+    >>> l2(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
+    Array(6.5, dtype=float32)
+    """
+    _check_strength(strength)
+    return strength * jnp.sum(_distance(rates, target) ** 2)
+
+
+def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 0) -> Array:
+    """The q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
+
+    A penalty on it asks every neuron to reach its target for some inputs, and leaves the others alone.
+
+    Args:
+        rates: [B, ...] with the default axis, [T, B, ...] with `axis=(0, 1)`.
+        q: in [0, 100].
+        axis: the axes that it goes over, and that are gone afterwards.
+
+    Raises:
+        ValueError: if `q` is outside [0, 100].
+
+    >>> l1(percentile(jnp.array([[0.0, 4.0], [8.0, 6.0]])), target=10.0, strength=1.0)
+    Array(6., dtype=float32)
+    """
+    if not 0 <= q <= 100:
+        raise ValueError(f"q must lie in [0, 100], got {q}")
+    return jnp.percentile(rates, q, axis=axis)
+
+
+def l1_rate(
+    spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None
+) -> Array:
+    """`l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
+
+    Args:
+        spikes: [T, B, ...] of any layer.
+        strength: how much it counts in the loss.
+        target: the wanted rate, or the range (low, high), in spikes per step, or in Hz where `dt` is given.
+        dt: the length of a step, in s.
+
+    Raises:
+        ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
+
+    >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
+    Array(1., dtype=float32)
+    """
+    rates = _rates(spikes, dt)
+    return l1(rates, strength=strength, target=target) / len(rates)
+
+
+def l2_rate(
+    spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None
+) -> Array:
+    """`l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
+
+    Args:
+        spikes: [T, B, ...] of any layer.
+        strength: how much it counts in the loss.
+        target: the wanted rate, or the range (low, high), in spikes per step, or in Hz where `dt` is given.
+        dt: the length of a step, in s.
+
+    Raises:
+        ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
+
+    >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
+    Array(0.25, dtype=float32)
+    """
+    rates = _rates(spikes, dt)
+    return l2(rates, strength=strength, target=target) / len(rates)
+
+
+def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5) -> Array:
+    """The penalty strength * sum(s) on all spikes, of any shape (snnTorch's `l1_rate_sparsity`).
+
+    >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
+    Array(10., dtype=float32)
+    """
+    _check_strength(strength)
+    return strength * jnp.sum(spikes)
+
+
+def _distance(rates: Array, target: Target) -> Array:
+    low, high = target if isinstance(target, tuple) else (target, target)
+    if low > high:
+        raise ValueError(f"target must be a range (low, high) with low <= high, got {target}: swap the two")
+    return jax.nn.relu(low - rates) + jax.nn.relu(rates - high)
+
+
+def _rates(spikes: Array, dt: float | None) -> Array:
+    """[T, B, ...] -> [B, ...]."""
+    if spikes.ndim < 3:
+        raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
+    if dt is not None and dt <= 0:
+        raise ValueError(f"dt must be > 0 s, got {dt}")
+    rates = jnp.mean(spikes, axis=0)
+    return rates if dt is None else rates / dt
+
+
+def _check_strength(strength: float | Array) -> None:
+    # a scheduled strength is traced, and its value cannot be looked at
+    if isinstance(strength, int | float) and strength < 0:
+        raise ValueError(f"strength must be >= 0, got {strength}")

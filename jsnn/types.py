@@ -1,0 +1,30 @@
+"""The protocol that every neuron and network keeps, and the aliases used beside it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Array: TypeAlias = jax.Array
+State: TypeAlias = Any  # a pytree of arrays: what `Neuron.init` returns and `Neuron.step` takes and gives back
+Shape: TypeAlias = tuple[int, ...]
+Parameter: TypeAlias = float | Array | nnx.Param  # fixed number, fixed array, or trainable array
+SpikeFunction: TypeAlias = Callable[[Array], Array]  # v - threshold [...] -> spikes [...] in {0, 1}
+
+
+@runtime_checkable
+class Neuron(Protocol):
+    """Anything that carries a state through time: a neuron, a filter, or a whole network.
+
+    Both methods are pure: the state goes in and comes out, and the object never changes.
+    """
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
+        """The state before the first step, for input currents of `shape` (without a time axis)."""
+        ...
+
+    def step(self, state: State, current: Array) -> tuple[State, Any]:
+        """One time step, `current` [B, ...] -> (state, output): the order that `jax.lax.scan` wants."""
+        ...

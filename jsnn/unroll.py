@@ -1,0 +1,116 @@
+"""The one loop over time.
+
+`unroll` runs any Neuron over a whole input. What varies between neurons is only how one of them is run:
+`run` scans `step`, and a network that can do better registers its own way (`Sequential` runs layer by layer).
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.types import Array, Neuron, State
+
+
+def unroll(
+    neuron: Neuron,
+    inputs: Array,
+    state: State = None,
+    *,
+    num_steps: int | None = None,
+    remat: bool | int = False,
+) -> tuple[State, Any]:
+    """Runs a neuron or a network over time.
+
+    Args:
+        neuron: anything with `init` and `step`.
+        inputs: what it receives, floating point: `[T, B, ...]`, one slice a step; or, with `num_steps`, a static
+            input `[B, ...]` that stays the same at every step. A static input is never tiled: a network computes
+            everything before its first neuron once.
+        state: the state to go on from; None starts from `neuron.init`.
+        num_steps: the number of steps T of a static input.
+        remat: save memory in the backward pass. The steps are taken in chunks of this length (True: about sqrt(T)),
+            only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
+            grows with sqrt(T) instead of T, for one more forward pass.
+
+    Returns:
+        `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
+
+    Raises:
+        TypeError: if `neuron` is none, or `inputs` are not floating point.
+        ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> neuron = jsnn.LIF(decay=0.5)
+    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((10, 2, 3)))  # T = 10 steps for a batch of 2, 3 neurons
+    >>> spikes.shape
+    (10, 2, 3)
+    >>> state, more_spikes = jsnn.unroll(neuron, jnp.ones((2, 3)), state, num_steps=5)  # goes on, static input
+    >>> more_spikes.shape
+    (5, 2, 3)
+    """
+    inputs, state = prepare(neuron, inputs, state, num_steps)
+    if remat is False:
+        return run(neuron, state, inputs, num_steps)
+    return _run_in_chunks(neuron, state, inputs, num_steps, remat)
+
+
+@functools.singledispatch
+def run(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Any]:
+    """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way."""
+    if num_steps is None:
+        return jax.lax.scan(neuron.step, state, inputs)
+    return jax.lax.scan(lambda state, _: neuron.step(state, inputs), state, length=num_steps)
+
+
+def _run_in_chunks(
+    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, remat: bool | int
+) -> tuple[State, Any]:
+    total = inputs.shape[0] if num_steps is None else num_steps
+    length = max(1, math.isqrt(total)) if remat is True else min(int(remat), max(total, 1))
+    if length < 1:
+        raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
+    whole = total // length * length
+
+    def run_chunk(state: State, chunk: Array | None) -> tuple[State, Any]:
+        if chunk is None:
+            return run(neuron, state, inputs, length)
+        return run(neuron, state, chunk, None)
+
+    chunks = None
+    if num_steps is None:
+        chunks = inputs[:whole].reshape(-1, length, *inputs.shape[1:])
+    state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
+    if whole == total:
+        return state, outputs
+    rest = (inputs[whole:], None) if num_steps is None else (inputs, total - whole)
+    state, last = run(neuron, state, *rest)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
+
+
+def prepare(
+    neuron: Neuron, inputs: Array, state: State, num_steps: int | None
+) -> tuple[Array, State]:
+    """The inputs of `unroll`, checked, and the state to start from."""
+    if not isinstance(neuron, Neuron):
+        raise TypeError(
+            f"unroll takes a Neuron, an object with init and step, got {type(neuron).__name__}: "
+            f"put layers without memory into jsnn.Sequential"
+        )
+    inputs = jnp.asarray(inputs)
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        raise TypeError(
+            f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)"
+        )
+    if num_steps is None and inputs.ndim == 0:
+        raise ValueError(
+            "inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input"
+        )
+    if num_steps is not None and num_steps < 1:
+        raise ValueError(f"num_steps must be >= 1, got {num_steps}")
+    if state is None:
+        state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+    return inputs, state

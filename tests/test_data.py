@@ -1,0 +1,319 @@
+"""Data sets: the real ones, the user's own, splits, batches, and every bad input."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsnn import data
+from jsnn.data import Dataset
+
+SMALL = Dataset(np.arange(10, dtype=np.uint8)[:, None, None, None], np.arange(10))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache folder of this test alone."""
+    monkeypatch.setenv("JSNN_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+# Real sets
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "first_class"),
+    [
+        ("mnist", (28, 28, 1), "0"),
+        ("fashion_mnist", (28, 28, 1), "T-shirt/top"),
+        ("cifar10", (32, 32, 3), None),
+    ],
+)
+def test_tfds_sets(name, shape, first_class, data_dir, cache):
+    dataset = data.load(name, "test[:300]", data_dir)
+    assert dataset.images.shape == (300, *shape)
+    assert dataset.images.dtype == np.uint8
+    assert dataset.images.max() > 200
+    assert dataset.labels.shape == (300,)
+    assert dataset.labels.dtype == np.int32
+    assert set(dataset.labels) == set(range(10))
+    assert (dataset.name, dataset.num_classes, len(dataset)) == (name, 10, 300)
+    assert first_class is None or dataset.class_names[0] == first_class
+
+
+def test_tfds_splits_agree_with_each_other_and_with_the_cache(data_dir, cache):
+    whole = data.load("mnist", "test[100:300]", data_dir)
+    again = data.load("mnist", "test[100:300]", data_dir)
+    assert len(list(cache.glob("mnist-3.0.1-test-*.npz"))) == len(list(cache.iterdir())) == 1
+    np.testing.assert_array_equal(whole.images, again.images)
+    np.testing.assert_array_equal(whole.labels, again.labels)
+    parts = data.load("mnist", "test[100:150]+test[150:300]", data_dir)
+    np.testing.assert_array_equal(whole.images, parts.images)
+    assert len(data.load("mnist", "train[99%:]", data_dir)) == 600
+
+
+def test_the_folder_of_sets_comes_from_the_environment(data_dir, cache, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", data_dir)
+    assert len(data.load("mnist", "test[:7]")) == 7
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    assert len(data.load("mnist", "test[:7]", data_dir)) == 7
+    with pytest.raises(FileNotFoundError, match="/nowhere/mnist"):
+        data.load("mnist", "test[:7]")
+
+
+def test_a_damaged_or_unwritable_cache_is_no_error(data_dir, cache, monkeypatch, tmp_path):
+    expected = data.load("mnist", "test[:20]", data_dir).labels
+    [file] = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    np.testing.assert_array_equal(data.load("mnist", "test[:20]", data_dir).labels, expected)
+    assert np.load(file)["labels"].shape == (20,)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JSNN_CACHE_DIR", str(tmp_path / "file"))
+    np.testing.assert_array_equal(data.load("mnist", "test[:20]", data_dir).labels, expected)
+
+
+def test_another_prepared_file_is_not_served_from_the_cache(data_dir, cache, tmp_path):
+    prepared = tmp_path / "prepared" / "mnist" / "3.0.1"
+    prepared.mkdir(parents=True)
+    for source in (Path(data_dir) / "mnist" / "3.0.1").iterdir():
+        (prepared / source.name).write_bytes(source.read_bytes())
+    data.load("mnist", "test[:20]", tmp_path / "prepared")
+    os.utime(prepared / "mnist-test.array_record-00000-of-00001", (1, 1))
+    data.load("mnist", "test[:20]", tmp_path / "prepared")
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_tensorflow_is_not_imported(data_dir, cache):
+    code = (
+        "import sys; from jsnn import data; assert 'tensorflow_datasets' not in sys.modules;"
+        f"data.load('mnist', 'test[:5]', {data_dir!r}); data.load('digits', 'test');"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_digits():
+    train, test = data.load("digits", "train"), data.load("digits", "test")
+    assert (len(train), len(test)) == (1437, 360)
+    assert train.images.shape[1:] == (8, 8, 1)
+    assert train.images.dtype == np.uint8
+    assert (train.images.min(), train.images.max()) == (0, 255)
+    assert train.num_classes == test.num_classes == 10
+    assert train.class_names[3] == "3"
+    shares = np.bincount(train.labels) / np.bincount(np.concatenate([train.labels, test.labels]))
+    np.testing.assert_allclose(shares, 0.8, atol=0.01)
+
+
+def test_digits_hold_every_image_of_scikit_learn_once():
+    from sklearn.datasets import load_digits
+
+    both = data.load("digits", "all")
+    pixels, labels = load_digits(return_X_y=True)
+    ours = np.column_stack([np.round(both.images.reshape(-1, 64) / (255 / 16)), both.labels])
+    theirs = np.column_stack([pixels, labels])
+    assert sorted(map(tuple, ours)) == sorted(map(tuple, theirs))
+
+
+@pytest.mark.parametrize(
+    ("split", "start", "stop"),
+    [("train[:100]", 0, 100), ("train[90%:]", 1293, 1437), ("train[-10:]", 1427, 1437), ("train[5:9]", 5, 9)],
+)
+def test_parts_of_a_split(split, start, stop):
+    train = data.load("digits", "train")
+    np.testing.assert_array_equal(data.load("digits", split).images, train.images[start:stop])
+    np.testing.assert_array_equal(data.load("digits", split).labels, train.labels[start:stop])
+
+
+# The user's own
+
+
+def test_npz_as_keras_writes_it(tmp_path):
+    images = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+    labels = np.array([[0], [1], [2], [0], [1], [5]])  # a column, as in Keras's CIFAR-10
+    path = tmp_path / "own.npz"
+    np.savez(path, x_train=images[:4], y_train=labels[:4], x_test=images[4:], y_test=labels[4:])
+    train, test = data.load(path, "train"), data.load(str(path), "test")
+    np.testing.assert_array_equal(train.images, images[:4, ..., None])
+    np.testing.assert_array_equal(test.labels, [1, 5])
+    assert train.num_classes == test.num_classes == 6
+    assert len(data.load(path, "train[:50%]+test")) == 4
+
+
+def test_npz_of_images_and_labels_is_one_split(tmp_path):
+    images = np.linspace(0, 1, 5 * 2 * 2 * 3, dtype=np.float32).reshape(5, 2, 2, 3)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(5))
+    loaded = data.load(tmp_path / "own.npz", "train[1:]")
+    np.testing.assert_array_equal(loaded.images, images[1:])
+    assert loaded.images.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros(3)}, r"must hold arrays images and labels.* it holds \['a'\]"),
+        ({"images": np.zeros((3, 2, 2))}, r"lacks \['labels'\]"),
+        ({"x_train": np.zeros((3, 2, 2)), "y_test": np.zeros(3)}, r"lacks \['y_train'\]"),
+        ({"images": np.zeros((3, 2, 2)), "labels": np.array([{}] * 3)}, "not an .npz file of plain arrays"),
+    ],
+)
+def test_npz_with_other_arrays(tmp_path, arrays, message):
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        data.load(tmp_path / "own.npz", "train")
+
+
+def test_npz_missing_or_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*/own.npz"):
+        data.load(tmp_path / "own.npz", "train")
+    for content in (b"", b"text", b"PK\x03\x04text"):
+        (tmp_path / "own.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"is not an .npz file"):
+            data.load(tmp_path / "own.npz", "train")
+    with (tmp_path / "own.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"is not an .npz file"):
+        data.load(tmp_path / "own.npz", "train")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "options", "message"),
+    [
+        (np.zeros((2, 64)), [0, 1], {}, r"images must have shape \[N, H, W, C\] .* got \(2, 64\)"),
+        (np.zeros((2, 8, 8), np.int64), [0, 1], {}, "images must be uint8 .* got int64"),
+        (np.zeros((2, 8, 8)), [0.0, 1.0], {}, "labels must be integers .* got float64"),
+        (np.zeros((2, 8, 8)), np.eye(2, dtype=int), {}, r"of shape \(2, 2\): one-hot labels"),
+        (np.zeros((2, 8, 8)), [0, 1, 1], {}, "as many, got 2 and 3"),
+        (np.zeros((0, 8, 8)), np.zeros(0, int), {}, "holds no images"),
+        (np.zeros((2, 8, 8)), [0, -1], {}, r"labels must lie in 0..0, got values from -1 to 0"),
+        (np.zeros((2, 8, 8)), [0, 7], {"num_classes": 5}, r"labels must lie in 0..4, got values from 0 to 7"),
+        (np.zeros((2, 8, 8)), [0, 2], {"class_names": ("a", "b")}, r"labels must lie in 0..1"),
+    ],
+)
+def test_bad_arrays(images, labels, options, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset(images, labels, **options)
+
+
+# Names and splits that are not there
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnistt", "unknown data set 'mnistt', did you mean 'mnist'"),
+        ("digit", "did you mean 'digits'"),
+        ("cifar-10", "did you mean 'cifar10'"),
+        ("", "unknown data set ''"),
+        ("mnist:9.9.9", "unknown data set 'mnist:9.9.9'.*3.0.1"),
+        ("mnist/no_such", "unknown data set 'mnist/no_such'.*no_such not found"),
+        ("imdb_reviews", "not one of images with a class label"),
+        ("celeb_a", "not one of images with a class label"),
+    ],
+)
+def test_unknown_names(name, message, data_dir):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        data.load(name, "train", data_dir)
+
+
+def test_a_set_that_is_not_prepared_says_where_and_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        data.load("cifar100", "train", tmp_path)
+    for part in (str(tmp_path / "cifar100"), "TFDS_DATA_DIR", "data_dir", "tfds build cifar100"):
+        assert part in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_set_prepared_without_random_access_is_refused(data_dir, tmp_path):
+    prepared = tmp_path / "mnist" / "3.0.1"
+    prepared.mkdir(parents=True)
+    for source in (Path(data_dir) / "mnist" / "3.0.1").glob("*.json"):
+        (prepared / source.name).write_text(source.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(FileNotFoundError, match="not prepared in the array_record format"):
+        data.load("mnist", "train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("trian", r"'trian'.*train \(1,437 examples\), test \(360 examples\)"),
+        ("train[:9999]", "9999.*1437 examples"),
+        ("train[::2]", "bad split"),
+        ("train[5", "bad split"),
+        ("", "bad split"),
+        ("train[20:10]", "holds no examples"),
+    ],
+)
+def test_bad_splits(split, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        data.load("digits", split)
+
+
+def test_bad_split_of_a_tfds_set(data_dir):
+    with pytest.raises(ValueError, match=r"(?s)'valid' of data set 'mnist'.*test \(10,000 examples\)"):
+        data.load("mnist", "valid", data_dir)
+
+
+# Batches
+
+
+@pytest.mark.parametrize(("n", "batch_size", "steps"), [(10, 3, 3), (10, 5, 2), (7, 7, 1), (5, 1, 5)])
+def test_epoch_permutation_visits_each_example_at_most_once(n, batch_size, steps):
+    permutation = jax.jit(data.epoch_permutation, static_argnums=(1, 2))
+    indices = permutation(jax.random.key(0), n, batch_size)
+    assert indices.shape == (steps, batch_size)
+    assert indices.dtype == jnp.int32
+    assert len(set(np.ravel(indices))) == steps * batch_size
+    assert set(np.ravel(indices)) <= set(range(n))
+    np.testing.assert_array_equal(indices, data.epoch_permutation(jax.random.key(0), n, batch_size))
+
+
+def test_epoch_permutation_differs_from_key_to_key():
+    first, second = (data.epoch_permutation(jax.random.key(seed), 1000, 10) for seed in (0, 1))
+    assert (first != second).mean() > 0.9
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(1, 1), (10, 3), (9, 3), (2, 5)])
+def test_pad_to_batches_counts_each_example_once(n, batch_size):
+    indices, mask = data.pad_to_batches(n, batch_size)
+    assert indices.shape == mask.shape == (-(-n // batch_size), batch_size)
+    assert (indices.dtype, mask.dtype) == (np.int32, np.bool_)
+    np.testing.assert_array_equal(indices[mask], np.arange(n))
+    assert (indices[~mask] == 0).all()
+
+
+def test_batches_stream_the_order_of_epoch_permutation():
+    key = jax.random.fold_in(jax.random.key(3), 7)
+    streamed = list(data.batches(key, SMALL, 4))
+    for (images, labels), indices in zip(streamed, data.epoch_permutation(key, 10, 4), strict=True):
+        np.testing.assert_array_equal(labels, indices)
+        np.testing.assert_array_equal(images[:, 0, 0, 0], indices)
+    whole = np.concatenate([labels for _, labels in data.batches(key, SMALL, 4, drop_remainder=False)])
+    np.testing.assert_array_equal(whole[:8], np.concatenate([labels for _, labels in streamed]))
+    assert sorted(whole) == list(range(10))
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch_when_nothing_is_dropped():
+    [(images, labels)] = data.batches(jax.random.key(0), SMALL, 64, drop_remainder=False)
+    assert images.shape == (10, 1, 1, 1)
+    assert sorted(labels) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: data.epoch_permutation(jax.random.key(0), 10, 0), r"must lie in 1..10, .* got 0"),
+        (lambda: data.epoch_permutation(jax.random.key(0), 10, 11), r"must lie in 1..10, .* got 11"),
+        (lambda: data.pad_to_batches(0, 4), "n and batch_size must be at least 1, got 0 and 4"),
+        (lambda: data.pad_to_batches(4, -1), "n and batch_size must be at least 1, got 4 and -1"),
+        (lambda: data.batches(jax.random.key(0), SMALL, 11), "got 11"),
+        (lambda: data.batches(jax.random.key(0), SMALL, -3, drop_remainder=False), "got -3"),
+    ],
+)
+def test_bad_batches(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,329 @@
+"""Encoders against golden vectors, hand-computed cases and binomial laws; dtypes, transforms, errors."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import jsnn
+from jsnn import encode, surrogate
+
+KEY = jax.random.key(7)
+# with a fresh key one statistical test in a million would fail; the key is fixed, so that none does by chance
+FALSE_ALARM_RATE = 1e-6
+
+X = jnp.array([[-0.5, 0.0, 0.3], [1.0, 1.7, 4.0]])
+ENCODERS = {
+    "constant_current": functools.partial(encode.constant_current, num_steps=12),
+    "spike_latency_lif": functools.partial(encode.spike_latency_lif, num_steps=12),
+    "poisson": functools.partial(encode.poisson, KEY, num_steps=12),
+    "signed_poisson": functools.partial(encode.signed_poisson, KEY, num_steps=12),
+    "rate": functools.partial(encode.rate, KEY, num_steps=12),
+    "rate_blank": functools.partial(encode.rate, KEY, num_steps=12, first_spike_time=5),
+    "repeat": functools.partial(encode.repeat, num_steps=12),
+}
+each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+
+
+def assert_spike_probability(spikes, probability):
+    """Each neuron's spikes over [T, N] number what a binomial law with its probability allows."""
+    counts, num_steps = np.asarray(spikes, np.float64).sum(axis=0), len(spikes)
+    probability = np.clip(np.asarray(probability, np.float64), 0, 1)
+    tail = FALSE_ALARM_RATE / probability.size / 2
+    low, high = stats.binom.ppf(tail, num_steps, probability), stats.binom.isf(tail, num_steps, probability)
+    np.testing.assert_array_less(low - 1, counts)
+    np.testing.assert_array_less(counts, high + 1)
+    # ppf gives -1 for certain silence and certain spikes have no spread: hold those exactly
+    certain = (probability == 0) | (probability == 1)
+    np.testing.assert_array_equal(counts[certain], num_steps * probability[certain])
+
+
+# Golden vectors
+
+
+@pytest.mark.parametrize("case", ["T32_mnistnorm256", "T32_range", "T48_mnistnorm256"])
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [
+        (encode.constant_current, "ConstantCurrentLIFEncoder"),
+        (encode.spike_latency_lif, "SpikeLatencyLIFEncoder"),
+    ],
+)
+def test_norse_lif_encoders(parity, encoder, name, case):
+    golden = parity(f"norse_{name}__{case}")
+    spikes = encoder(golden["input"], len(golden["spikes"]))
+    np.testing.assert_array_equal(spikes, golden["spikes"])
+    assert golden["spikes"].any()
+
+
+@pytest.mark.parametrize(
+    ("case", "parameters"),
+    [
+        ("default_dt0.001", {}),
+        ("default_dt0.002", {"dt": 2e-3}),
+        ("tut_vth05_alpha100_dt0.001", {"threshold": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_norse_lif_current_encoder(parity, case, parameters, dtype):
+    golden = parity(f"norse_lif_current_encoder__{case}")
+    with jax.enable_x64(dtype == "f64"):
+        currents = golden["input_current"].astype({"f32": np.float32, "f64": np.float64}[dtype])
+        spikes = encode.constant_current(currents, 50, **parameters)
+        np.testing.assert_array_equal(spikes, golden[f"z_{dtype}"])
+
+
+def test_norse_spike_latency(parity):
+    golden = parity("norse_SpikeLatencyEncoder")
+    np.testing.assert_array_equal(encode.spike_latency(golden["input"]), golden["spikes"])
+
+
+@pytest.mark.parametrize("f_max", [20, 1000])
+def test_norse_poisson(parity, f_max):
+    golden = parity(f"norse_Poisson__fmax{f_max}")
+    spikes = encode.poisson(KEY, golden["input"], 20_000, f_max=f_max, dt=1e-3)
+    assert_spike_probability(spikes, golden["expected_poisson"])
+    signed = encode.signed_poisson(KEY, golden["input"], 20_000, f_max=f_max, dt=1e-3)
+    assert_spike_probability(jnp.abs(signed), np.abs(golden["expected_signed"]))
+    np.testing.assert_array_equal(signed, jnp.abs(signed) * jnp.sign(golden["input"]))
+
+
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_norse_population(parity, scale):
+    golden = parity(f"norse_PopulationEncoder__scale{scale}")
+    activity = encode.population(golden["input"], 9, scale=scale)
+    np.testing.assert_allclose(activity, golden["output"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.25, 0), (1, 0), (2, -0.1)])
+def test_snntorch_rate(parity, gain, offset):
+    golden = parity(f"snntorch_rate__gain{gain}_off{offset}")
+    spikes = encode.rate(KEY, golden["input"], 20_000, gain=gain, offset=offset)
+    assert_spike_probability(spikes, golden["expected"])
+
+
+def test_snntorch_rate_first_spike_time(parity):
+    golden = parity("snntorch_rate__first_spike_time")
+    static = encode.rate(KEY, golden["input"], 10, first_spike_time=4)
+    varying = encode.rate(KEY, golden["tv"], None, first_spike_time=3)
+    for spikes, theirs, blank in [(static, golden["out_static"], 4), (varying, golden["out_tv"], 3)]:
+        assert spikes.shape == theirs.shape
+        assert not spikes[:blank].any()
+        assert not theirs[:blank].any()
+        assert spikes[blank].any()
+
+
+# Values
+
+
+def test_constant_current_by_hand():
+    # decay = gain = 1/2, x = 1.5: v = 0.75, 1.125 (spike), 0.75, ...; x = 1 never exceeds the threshold
+    spikes = encode.constant_current(jnp.array([1.5, 1.0]), 200, tau_mem=2e-3, dt=1e-3)
+    np.testing.assert_array_equal(spikes[:, 0], [0.0, 1.0] * 100)
+    assert not spikes[:, 1].any()
+
+
+def test_constant_current_is_a_case_of_unroll():
+    neuron = jsnn.LIF(0.9, gain=0.1, reset="zero", surrogate=surrogate.superspike(100.0))
+    spikes = jsnn.unroll(neuron, X, num_steps=30)[1]
+    np.testing.assert_array_equal(encode.constant_current(X, 30), spikes)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_])
+def test_spike_latency_keeps_first_spikes(dtype):
+    spikes = jnp.array([[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1]]).astype(dtype)
+    first = encode.spike_latency(spikes)
+    assert first.dtype == dtype
+    np.testing.assert_array_equal(first, jnp.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]).astype(dtype))
+
+
+def test_spike_latency_keeps_negative_spikes():
+    np.testing.assert_array_equal(encode.spike_latency(jnp.array([0.0, -1.0, 1.0])), [0.0, -1.0, 0.0])
+
+
+def test_population_by_hand():
+    activity = encode.population(jnp.array([[1.0], [2.0]]), 3)  # scale 2, centres 0, 1, 2
+    np.testing.assert_allclose(activity[0, 0], np.exp([-1.0, 0.0, -1.0]), rtol=1e-6)
+    np.testing.assert_allclose(activity[1, 0], np.exp([-4.0, -1.0, 0.0]), rtol=1e-6)
+    boxes = encode.population(jnp.array([1.0]), 3, scale=2.0, kernel=lambda d: (d < 1.0).astype(d.dtype))
+    np.testing.assert_array_equal(boxes, [[0.0, 1.0, 0.0]])
+
+
+def test_repeat():
+    images = jnp.array([[0, 255]], jnp.uint8)
+    np.testing.assert_array_equal(encode.repeat(images, 3), [[[0, 255]]] * 3)
+    assert encode.repeat(images, 3).dtype == jnp.uint8
+
+
+# Randomness
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_small_probabilities_are_exact_in_every_dtype(dtype):
+    x = jnp.full(50, 0.03125, dtype)
+    assert_spike_probability(encode.poisson(KEY, x, 20_000), jnp.full(50, 0.003125))
+    assert_spike_probability(encode.rate(KEY, x, 20_000, gain=0.1), jnp.full(50, 0.003125))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_spikes_are_independent_over_time_and_neurons(axis):
+    # neighbours of fair coins differ like fair coins
+    spikes = np.asarray(encode.rate(KEY, jnp.full(200, 0.5), 1000))
+    changes = np.diff(spikes, axis=axis) != 0
+    assert_spike_probability(changes.reshape(-1, 1), [0.5])
+
+
+@pytest.mark.parametrize("encoder", [encode.rate, functools.partial(encode.poisson, f_max=1e3)])
+def test_time_varying_probabilities(encoder):
+    x = jnp.stack([jnp.zeros(20_000), jnp.full(20_000, 0.3), jnp.ones(20_000)])  # [T, N]
+    spikes = encoder(KEY, x, None)
+    assert spikes.shape == x.shape
+    assert_spike_probability(spikes.T, [0.0, 0.3, 1.0])
+
+
+@pytest.mark.parametrize("encoder", [encode.rate, encode.poisson, encode.signed_poisson])
+def test_key_decides(encoder):
+    x = jnp.full((4, 4), 0.5)
+    np.testing.assert_array_equal(encoder(KEY, x, 50), encoder(KEY, x, 50))
+    assert (encoder(KEY, x, 50) != encoder(jax.random.key(8), x, 50)).any()
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("encoder", [encode.constant_current, encode.spike_latency_lif])
+def test_gradient_of_lif_encoders(encoder):
+    x, v, dv, expected = 3.0, 0.0, 0.0, []
+    for _ in range(4):
+        v, dv = 0.9 * v + 0.1 * x, 0.9 * dv + 0.1
+        spike, d_spike = float(v > 1), dv / (100 * abs(v - 1) + 1) ** 2
+        expected.append(d_spike)
+        v, dv = (1 - spike) * v, (1 - spike) * dv - v * d_spike  # the reset is not detached
+    np.testing.assert_array_equal(encoder(x, 4), [0.0, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(jax.jacobian(lambda x: encoder(x, 4))(x), expected, rtol=1e-4)
+
+
+def test_gradient_of_spike_latency_ends_with_the_first_spike():
+    spikes = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    gradient = jax.grad(lambda spikes: encode.spike_latency(spikes).sum())(spikes)
+    np.testing.assert_array_equal(gradient, [[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("encoder", [encode.rate, encode.poisson])
+def test_no_gradient_through_random_encoders(encoder):
+    gradient = jax.grad(lambda x: encoder(KEY, x, 20).sum())(X)
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(X))
+
+
+def test_gradient_of_population():
+    gradient = jax.grad(lambda x: encode.population(x, 3, scale=1.0)[0])(jnp.array(0.5))
+    np.testing.assert_allclose(gradient, -0.5 * np.exp(-0.125), rtol=1e-5)
+
+
+# Transforms and dtypes
+
+
+@each_encoder
+def test_jit_is_eager(encoder):
+    np.testing.assert_array_equal(jax.jit(encoder)(X), encoder(X))
+
+
+@pytest.mark.parametrize("name", ["constant_current", "spike_latency_lif", "repeat"])
+def test_vmap_is_batch(name):
+    encoder = ENCODERS[name]
+    np.testing.assert_array_equal(jax.vmap(encoder, out_axes=1)(X), encoder(X))
+
+
+@pytest.mark.parametrize("encoder", [encode.rate, encode.poisson, encode.signed_poisson])
+def test_vmap_over_keys_is_a_loop(encoder):
+    keys = jax.random.split(KEY, len(X))
+    batched = jax.vmap(lambda key, x: encoder(key, x, 20))(keys, X)
+    np.testing.assert_array_equal(batched, [encoder(key, x, 20) for key, x in zip(keys, X, strict=True)])
+
+
+def test_population_under_transforms():
+    encoder = functools.partial(encode.population, num_neurons=5)
+    np.testing.assert_allclose(jax.jit(encoder)(X), encoder(X), rtol=1e-6)
+    scaled = functools.partial(encoder, scale=2.0)
+    np.testing.assert_allclose(jax.vmap(scaled)(X), scaled(X), rtol=1e-6)
+
+
+@each_encoder
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_shape_and_dtype(encoder, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        spikes = encoder(jnp.asarray(np.asarray(X), dtype))
+        assert spikes.dtype == dtype
+        assert spikes.shape == (12, 2, 3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("scale", [None, 2.0, np.float32(2.0)])
+def test_population_shape_and_dtype(dtype, scale):
+    with jax.enable_x64(dtype == jnp.float64):
+        activity = encode.population(jnp.asarray(np.asarray(X), dtype), 5, scale=scale)
+        assert activity.dtype == dtype
+        assert activity.shape == (2, 3, 5)
+
+
+@each_encoder
+def test_numpy_and_scalars_are_accepted(encoder):
+    np.testing.assert_array_equal(encoder(np.asarray(X)), encoder(X))
+    assert encoder(0.5).shape == (12,)
+
+
+# Bad input
+
+
+@each_encoder
+@pytest.mark.parametrize("num_steps", [0, -3])
+def test_num_steps_must_be_positive(encoder, num_steps):
+    with pytest.raises(ValueError, match=f"num_steps must be >= 1, got {num_steps}"):
+        encoder(X, num_steps=num_steps)
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"repeat"}))
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.bool_])
+def test_images_of_integers_are_refused(name, dtype):
+    with pytest.raises(TypeError, match=rf"x must be floating point, got {np.dtype(dtype)}: .* by 255"):
+        ENCODERS[name](np.ones((2, 3), dtype))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: encode.constant_current(X, 5, tau_mem=-1e-2), r"tau_mem must be > 0, got -0.01"),
+        (lambda: encode.constant_current(X, 5, tau_mem=0.0), r"tau_mem must be > 0, got 0.0"),
+        (lambda: encode.constant_current(X, 5, dt=-1e-3), r"dt must be > 0, got -0.001"),
+        (lambda: encode.constant_current(X, 5, dt=0.02), r"tau_mem = 0.01 is shorter than dt = 0.02"),
+        (lambda: encode.constant_current(X, 5, threshold=-1.0), r"threshold must be > 0, got -1.0"),
+        (lambda: encode.spike_latency_lif(X, 5, tau_mem=-1.0), r"tau_mem must be > 0, got -1.0"),
+        (
+            lambda: encode.spike_latency(jnp.array(1.0)),
+            r"spikes must have a time axis, \[T, ...\], got a scalar",
+        ),
+        (lambda: encode.poisson(KEY, X, 5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
+        (lambda: encode.poisson(KEY, X, 5, dt=-1.0), r"dt must be > 0, got -1.0"),
+        (lambda: encode.signed_poisson(KEY, X, 5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
+        (lambda: encode.poisson(KEY, 0.5, None), r"x must have a time axis.* pass num_steps"),
+        (lambda: encode.rate(KEY, 0.5, None), r"x must have a time axis.* pass num_steps"),
+        (lambda: encode.rate(KEY, X, 5, first_spike_time=-1), r"first_spike_time must be >= 0, got -1"),
+        (
+            lambda: encode.rate(KEY, X, 5, first_spike_time=5),
+            r"first_spike_time must be below num_steps = 5, got 5",
+        ),
+        (lambda: encode.population(X, 0), r"num_neurons must be >= 1, got 0"),
+        (lambda: encode.population(X, 3, scale=-1.0), r"scale must be > 0, got -1.0"),
+    ],
+)
+def test_bad_parameters(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_population_of_integers_is_refused():
+    with pytest.raises(TypeError, match="x must be floating point, got uint8"):
+        encode.population(np.ones(3, np.uint8), 4)

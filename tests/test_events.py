@@ -1,0 +1,108 @@
+"""Event recordings in frames: counted by hand, and every bad input."""
+
+import numpy as np
+import pytest
+
+from jsnn.events import bin_events
+
+SHAPE = (2, 3, 2)  # H, W, P
+T = np.array([100, 130, 109, 110, 100])  # unsorted, with a pair of equal times
+X = np.array([0, 2, 1, 2, 0])
+Y = np.array([0, 1, 0, 1, 0])
+P = np.array([1, 0, 0, 0, 1])
+RECORDING = (T, X, Y, P)
+
+
+def frames(*cells: list[tuple[int, int, int]]) -> np.ndarray:
+    """One frame per argument, which lists its events as (y, x, p)."""
+    out = np.zeros((len(cells), *SHAPE), np.float32)
+    for step, events in enumerate(cells):
+        for event in events:
+            out[(step, *event)] += 1
+    return out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"window": 10}, frames([(0, 0, 1), (0, 0, 1), (0, 1, 0)], [(1, 2, 0)], [], [(1, 2, 0)])),
+        ({"window": 31}, frames([(0, 0, 1), (0, 0, 1), (0, 1, 0), (1, 2, 0), (1, 2, 0)])),
+        ({"num_bins": 1}, frames([(0, 0, 1), (0, 0, 1), (0, 1, 0), (1, 2, 0), (1, 2, 0)])),
+        ({"num_bins": 3}, frames([(0, 0, 1), (0, 0, 1), (0, 1, 0)], [(1, 2, 0)], [(1, 2, 0)])),
+        ({"events_per_bin": 2}, frames([(0, 0, 1), (0, 0, 1)], [(0, 1, 0), (1, 2, 0)], [(1, 2, 0)])),
+        ({"events_per_bin": 9}, frames([(0, 0, 1), (0, 0, 1), (0, 1, 0), (1, 2, 0), (1, 2, 0)])),
+    ],
+)
+@pytest.mark.parametrize("time", [np.int64, np.uint32, np.float64])
+def test_frames_by_hand(options, expected, time):
+    result = bin_events((T.astype(time), X, Y, P), SHAPE, **options)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_seconds_and_microseconds_agree():
+    np.testing.assert_array_equal(
+        bin_events((T * 1e-6, X, Y, P), SHAPE, window=9.5e-6), bin_events(RECORDING, SHAPE, window=9.5)
+    )
+
+
+def test_structured_arrays_mappings_and_tuples_are_the_same():
+    structured = np.zeros(len(T), dtype=[("x", "u2"), ("y", "u2"), ("p", "?"), ("t", "i8")])
+    for name, column in zip("txyp", RECORDING):
+        structured[name] = column
+    expected = bin_events(RECORDING, SHAPE, window=10)
+    for events in (structured, {"t": T, "x": X, "y": Y, "p": P, "more": 0}, list(map(list, RECORDING))):
+        np.testing.assert_array_equal(bin_events(events, SHAPE, window=10), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"), [({"num_bins": 7}, 7), ({"window": 0.125}, 8), ({"events_per_bin": 64}, 16)]
+)
+def test_every_event_is_counted_once(options, steps):
+    rng = np.random.default_rng(0)
+    t, x, y, p = (rng.random(1000), *(rng.integers(0, size, 1000) for size in (3, 2, 2)))
+    result = bin_events((t, x, y, p), SHAPE, **options)
+    assert result.sum() == 1000
+    assert len(result) == steps
+    np.testing.assert_array_equal(result.sum(axis=(0, 1, 3)), np.bincount(x))
+
+
+def test_a_single_event_fills_the_first_of_the_bins():
+    result = bin_events(([5], [1], [0], [1]), SHAPE, num_bins=4)
+    np.testing.assert_array_equal(result, frames([(0, 1, 1)], [], [], []))
+
+
+@pytest.mark.parametrize(
+    ("events", "shape", "options", "message"),
+    [
+        (RECORDING, SHAPE, {}, "exactly one of num_bins, window and events_per_bin, got none"),
+        (RECORDING, SHAPE, {"num_bins": 2, "window": 1}, r"exactly one .* got \['num_bins', 'window'\]"),
+        (RECORDING, SHAPE, {"window": -5}, "window must be positive, got -5"),
+        (RECORDING, SHAPE, {"window": float("nan")}, "window must be positive, got nan"),
+        (RECORDING, SHAPE, {"num_bins": 0}, "num_bins must be positive, got 0"),
+        (RECORDING, SHAPE, {"num_bins": 2.5}, "num_bins must be a whole number, got 2.5"),
+        (RECORDING, SHAPE, {"events_per_bin": -1}, "events_per_bin must be positive, got -1"),
+        (RECORDING, (2, 3), {"window": 1}, r"shape must be \(H, W, P\)"),
+        (RECORDING, (2, 0, 2), {"window": 1}, r"shape must be \(H, W, P\), each at least 1"),
+        (RECORDING, (2, 2, 2), {"window": 1}, "x must lie in 0..1, got 2 at event 1"),
+        (RECORDING, (1, 3, 2), {"window": 1}, "y must lie in 0..0, got 1 at event 1"),
+        ((T, X, Y - 1, P), SHAPE, {"window": 1}, "y must lie in 0..1, got -1 at event 0"),
+        ((T, X, Y, 2 * P - 1), SHAPE, {"window": 1}, "p must lie in 0..1, got -1 at event 1; map polarities"),
+        ((T, X + 0.5, Y, P), SHAPE, {"window": 1}, "x must be integers, got float64"),
+        ((T[:3], X, Y, P), SHAPE, {"window": 1}, "arrays of one length"),
+        (([[0]], [[0]], [[0]], [[0]]), SHAPE, {"window": 1}, "arrays of one length"),
+        (([], [], [], []), SHAPE, {"window": 1}, "the recording holds no events"),
+        (
+            (np.array([0.0, np.nan]), [0, 0], [0, 0], [0, 0]),
+            SHAPE,
+            {"window": 1},
+            "t must be finite, got nan",
+        ),
+        ({"t": T, "x": X}, SHAPE, {"window": 1}, r"missing \['y', 'p'\], got \['t', 'x'\]"),
+        ((T, X, Y), SHAPE, {"window": 1}, r"or \(t, x, y, p\)"),
+        (np.stack(RECORDING), SHAPE, {"window": 1}, r"a structured array, a mapping, or \(t, x, y, p\)"),
+    ],
+)
+def test_bad_input(events, shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        bin_events(events, shape, **options)

@@ -1,0 +1,220 @@
+"""Losses against snnTorch's golden vectors (values and gradients), hand-computed cases, dtypes and errors."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsnn import decode, losses
+
+SPIKES = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])  # [T, B, N] = [4, 1, 2]
+LABELS = jnp.array([1])
+
+POPULATION = {"population_code": True, "num_classes": 5}
+RATES = {"correct_rate": 0.8, "incorrect_rate": 0.2}
+# name of the golden case, loss, its input, its options
+GOLDEN = [
+    ("ce_rate", losses.ce_rate_loss, "spk", {}),
+    ("ce_count", losses.ce_count_loss, "spk", {}),
+    ("ce_count_pop", losses.ce_count_loss, "spk20", POPULATION),
+    ("ce_max_membrane", losses.ce_max_membrane_loss, "mem", {}),
+    ("mse_count", losses.mse_count_loss, "spk", {}),
+    ("mse_count_0.8_0.2", losses.mse_count_loss, "spk", RATES),
+    ("mse_count_pop", losses.mse_count_loss, "spk20", POPULATION | RATES),
+    ("mse_membrane", losses.mse_membrane_loss, "mem", {}),
+    ("mse_membrane_on1.2_off0.3", losses.mse_membrane_loss, "mem", {"on_target": 1.2, "off_target": 0.3}),
+    ("ce_temporal_negate", losses.ce_temporal_loss, "spk", {}),
+    ("ce_temporal_reciprocal", losses.ce_temporal_loss, "spk", {"inverse": "reciprocal"}),
+    # snnTorch's defaults make every wanted time 0
+    ("mse_temporal", losses.mse_temporal_loss, "spk", {"on_target": 0, "off_target": 0}),
+    (
+        "mse_temporal_on2_off9_tol2",
+        losses.mse_temporal_loss,
+        "spk",
+        {"on_target": 2, "off_target": 9, "tolerance": 2},
+    ),
+]
+
+
+def check_golden(golden, case, loss, outputs, targets):
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(outputs), jnp.asarray(targets))
+    assert value.shape == ()
+    np.testing.assert_allclose(value, golden[f"{case}_loss_f32"].item(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, golden[f"{case}_grad_f32"], rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("case", "loss", "field", "options"), GOLDEN, ids=[row[0] for row in GOLDEN])
+def test_snntorch(parity, case, loss, field, options):
+    golden = parity("snntorch_losses")
+    check_golden(golden, case, partial(loss, **options), golden[field], golden["targets"])
+
+
+def test_snntorch_target_is_time(parity):
+    golden = parity("snntorch_losses")
+    loss = partial(losses.mse_temporal_loss, target_is_time=True)
+    check_golden(golden, "mse_temporal_time", loss, golden["spk"], golden["target_times"])
+
+
+@pytest.mark.parametrize(
+    ("case", "loss", "field"),
+    [
+        ("ce_rate", losses.ce_rate_loss, "spk"),
+        ("ce_count", losses.ce_count_loss, "spk"),
+        ("ce_max_membrane", losses.ce_max_membrane_loss, "mem"),
+    ],
+)
+def test_snntorch_weight(parity, case, loss, field):
+    golden = parity("snntorch_losses")
+    outputs, targets = jnp.asarray(golden[field]), jnp.asarray(golden["targets"])
+    value = jax.jit(loss)(outputs, targets, weight=golden["weight"])
+    np.testing.assert_allclose(value, golden[f"{case}_w_loss_f32"].item(), rtol=1e-5)
+
+
+def erased_as_in_snntorch(spikes: np.ndarray, num_spikes: int) -> np.ndarray:
+    """The spikes that snnTorch 1.0.0 sees: once found, a spike is erased from all neurons of all samples."""
+    remaining, seen = spikes.copy(), np.zeros_like(spikes)
+    samples, neurons = np.indices(spikes.shape[1:])
+    for _ in range(num_spikes):
+        times = np.where(remaining.any(0), remaining.argmax(0), len(spikes) - 1)
+        seen[times, samples, neurons] += remaining[times, samples, neurons]
+        remaining[times] = 0
+    return seen
+
+
+def test_snntorch_multi_spike_but_for_its_erased_spikes(parity):
+    golden = parity("snntorch_losses")
+    targets = jnp.asarray(golden["targets"])
+    options = {"on_target": [1, 4], "off_target": [8, 10], "multi_spike": True}
+    seen = erased_as_in_snntorch(golden["spk"], 2)
+    assert seen.sum() < np.minimum(golden["spk"].sum(0), 2).sum(), "snnTorch loses spikes here"
+    loss = jax.jit(partial(losses.mse_temporal_loss, **options))
+    expected = golden["mse_temporal_multi_loss_f32"]
+    np.testing.assert_allclose(loss(jnp.asarray(seen), targets), expected, rtol=1e-5)
+    assert abs(loss(jnp.asarray(golden["spk"]), targets) - expected) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "options", "expected"),
+    [
+        # counts (3, 1), wanted (0, 4)
+        (losses.mse_count_loss, LABELS, {}, (9 + 9) / 2 / 4),
+        # wanted int(4 * 0.2) = 0 and int(4 * 0.9) = 3
+        (losses.mse_count_loss, LABELS, {"correct_rate": 0.9, "incorrect_rate": 0.2}, (9 + 4) / 2 / 4),
+        (losses.mse_membrane_loss, LABELS, {}, 6 / 8),
+        (losses.mse_membrane_loss, jnp.array([[0], [1], [0], [0]]), {}, 0.0),
+        # first times (0, 1), wanted (3, 0)
+        (losses.mse_temporal_loss, LABELS, {}, (9 + 1) / 2 / 16),
+        (losses.mse_temporal_loss, LABELS, {"tolerance": 2}, 9 / 2 / 16),
+        (losses.mse_temporal_loss, LABELS, {"tolerance": 1}, (9 + 1) / 2 / 16),
+        (losses.mse_temporal_loss, LABELS, {"on_target": 1, "off_target": -4}, 0.0),
+        (losses.mse_temporal_loss, jnp.array([[0, -3]]), {"target_is_time": True}, 0.0),
+        # times (0, 1) and (2, 3), wanted (1, 0) and (2, 1)
+        (
+            losses.mse_temporal_loss,
+            LABELS,
+            {"on_target": [0, 1], "off_target": [1, 2], "multi_spike": True},
+            (1 + 1 + 0 + 4) / 4 / 16,
+        ),
+        (
+            losses.mse_temporal_loss,
+            jnp.array([[[0, 1]], [[2, 3]], [[3, 3]]]),
+            {"target_is_time": True, "multi_spike": True},
+            0.0,
+        ),
+        (losses.ce_count_loss, LABELS, {}, np.log1p(np.exp(2.0))),
+        (losses.ce_temporal_loss, LABELS, {}, np.log1p(np.exp(1.0))),
+        (losses.ce_temporal_loss, LABELS, {"inverse": "reciprocal"}, np.log1p(np.exp(0.5))),
+        (losses.ce_rate_loss, LABELS, {}, (3 * np.log1p(np.exp(1.0)) + np.log1p(np.exp(-1.0))) / 4),
+        (losses.ce_max_membrane_loss, LABELS, {}, np.log(2.0)),
+        (losses.ce_max_membrane_loss, LABELS, {"weight": jnp.array([9.0, 0.5])}, 0.5 * np.log(2.0)),
+    ],
+)
+def test_by_hand(loss, targets, options, expected):
+    np.testing.assert_allclose(jax.jit(partial(loss, **options))(SPIKES, targets), expected, rtol=1e-6)
+
+
+def test_cross_entropy_of_logits_and_of_log_probabilities_is_the_same():
+    log_probabilities = decode.spike_count(SPIKES, log_softmax=True)
+    expected = losses.ce_count_loss(SPIKES, LABELS)
+    np.testing.assert_allclose(losses.cross_entropy(log_probabilities, LABELS), expected, rtol=1e-6)
+
+
+def test_label_out_of_range_gives_nan():
+    assert jnp.isnan(losses.cross_entropy(jnp.zeros((1, 2)), jnp.array([2])))
+
+
+ALL = [
+    losses.ce_rate_loss,
+    losses.ce_count_loss,
+    losses.ce_max_membrane_loss,
+    losses.ce_temporal_loss,
+    losses.mse_count_loss,
+    losses.mse_membrane_loss,
+    losses.mse_temporal_loss,
+]
+each_loss = pytest.mark.parametrize("loss", ALL, ids=lambda loss: loss.__name__)
+
+
+@each_loss
+def test_jit_and_vmap_equal_eager(loss):
+    expected = loss(SPIKES, LABELS)
+    both = jax.jit(jax.vmap(loss))(jnp.stack([SPIKES, SPIKES]), jnp.stack([LABELS, LABELS]))
+    np.testing.assert_allclose(both, [expected, expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("loss", [*ALL, partial(losses.ce_count_loss, weight=np.array([1.0, 2.0]))])
+def test_dtype_is_kept(loss, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        outputs = jax.ShapeDtypeStruct(SPIKES.shape, dtype)
+        value, gradient = jax.eval_shape(jax.value_and_grad(loss), outputs, LABELS)
+        assert value.dtype == gradient.dtype == dtype
+
+
+@each_loss
+def test_wrong_outputs_and_targets(loss):
+    with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 2\)"):
+        loss(SPIKES[:, 0], LABELS)
+    with pytest.raises(TypeError, match="floating point, got int32"):
+        loss(SPIKES.astype(jnp.int32), LABELS)
+    with pytest.raises(TypeError, match=r"integer labels, got float32: take jnp.argmax"):
+        loss(SPIKES, jnp.array([1.0]))
+    with pytest.raises(ValueError, match=r"targets must have shape \(1,\).* got \(4,\).*time-major"):
+        loss(SPIKES, jnp.zeros(4, int))
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        (losses.mse_count_loss, {"correct_rate": 1.5}, r"correct_rate must lie in \[0, 1\].*got 1.5"),
+        (losses.mse_count_loss, {"incorrect_rate": -1}, r"incorrect_rate must lie in \[0, 1\].*got -1"),
+        (losses.ce_count_loss, {"population_code": True, "num_classes": 3}, "N=2 and num_classes=3"),
+        (losses.ce_count_loss, {"weight": jnp.ones(3)}, r"weight must be \[N\] = \(2,\).*got shape \(3,\)"),
+        (losses.ce_temporal_loss, {"inverse": "square"}, '"negate" or "reciprocal", got \'square\''),
+        (losses.mse_temporal_loss, {"tolerance": -1}, "tolerance must be >= 0 steps, got -1"),
+        (losses.mse_temporal_loss, {"on_target": 4}, r"on_target must lie in .*= \[-4, 3\] steps, got 4"),
+        (losses.mse_temporal_loss, {"off_target": -5}, r"off_target must lie in .*= \[-4, 3\] steps, got -5"),
+        (
+            losses.mse_temporal_loss,
+            {"on_target": [0, 1], "off_target": [3], "multi_spike": True},
+            r"same length, got \[0, 1\] and \[3\]",
+        ),
+        (
+            losses.mse_temporal_loss,
+            {"on_target": [0, 1], "off_target": [2, 3]},
+            r"must be \[B, N\] with .*\(1, 2\), got shape \(2, 1, 2\): set multi_spike",
+        ),
+        (losses.mse_temporal_loss, {"multi_spike": True}, r"must be \[F, B, N\] with .*got shape \(1, 2\)"),
+        (losses.mse_temporal_loss, {"target_is_time": True}, r"must be \[B, N\] with .*got shape \(1,\)"),
+    ],
+)
+def test_wrong_options(loss, options, message):
+    with pytest.raises(ValueError, match=message):
+        loss(SPIKES, LABELS, **options)
+
+
+def test_wrong_targets_of_cross_entropy():
+    with pytest.raises(ValueError, match=r"targets must have shape \(3,\).*got \(2,\)"):
+        losses.cross_entropy(jnp.zeros((3, 5)), jnp.zeros(2, int))

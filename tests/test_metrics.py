@@ -1,0 +1,113 @@
+"""Metrics against snnTorch's golden accuracies, hand-computed cases and errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsnn import metrics
+
+SPIKES = jnp.array([[[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]], [[0.0, 1.0, 1.0]], [[0.0, 1.0, 1.0]]])
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_snntorch(parity, case):
+    golden = parity("snntorch_accuracy")
+    spikes, population = jnp.asarray(golden[f"spk_{case}"]), jnp.asarray(golden[f"spkpop_{case}"])
+    targets = jnp.asarray(golden[f"targets_{case}"])
+    rate = jax.jit(metrics.accuracy_rate)(spikes, targets)
+    temporal = jax.jit(metrics.accuracy_temporal)(spikes, targets)
+    by_population = metrics.accuracy_rate(
+        population, targets, population_code=True, num_classes=spikes.shape[-1]
+    )
+    np.testing.assert_allclose(rate, golden[f"acc_rate_{case}"], rtol=1e-6)
+    np.testing.assert_allclose(temporal, golden[f"acc_temporal_{case}"], rtol=1e-6)
+    np.testing.assert_allclose(by_population, golden[f"acc_rate_pop_{case}"], rtol=1e-6)
+    assert metrics.accuracy_rate(spikes, jnp.asarray(golden[f"pred_rate_{case}"])) == 1
+
+
+def test_snntorch_small_case(parity):
+    golden = parity("snntorch_losses")
+    targets = jnp.asarray(golden["targets"])
+    population = {"population_code": True, "num_classes": 5}
+    rates = metrics.accuracy_rate(jnp.asarray(golden["spk"]), targets)
+    populations = metrics.accuracy_rate(jnp.asarray(golden["spk20"]), targets, **population)
+    temporal = metrics.accuracy_temporal(jnp.asarray(golden["spk"]), targets)
+    expected = [golden["acc_rate"], golden["acc_rate_pop"], golden["acc_temporal"]]
+    np.testing.assert_allclose([rates, populations, temporal], expected, rtol=1e-6)
+
+
+OUTPUTS = jnp.array([[[0.0, 0.6], [0.0, 0.0]], [[0.9, 0.6], [0.0, 0.0]]])  # the second sample ties: class 0
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "targets", "expected"),
+    [
+        (metrics.accuracy_max_membrane, [0, 0], 1.0),
+        (metrics.accuracy_max_membrane, [1, 0], 0.5),
+        (metrics.accuracy_rate, [1, 0], 1.0),
+        (metrics.accuracy_rate, [1, 1], 0.5),
+        (metrics.accuracy_temporal, [1, 0], 1.0),
+        (metrics.accuracy_temporal, [0, 1], 0.0),
+    ],
+)
+def test_accuracy_by_hand(accuracy, targets, expected):
+    targets = jnp.array(targets)
+    assert accuracy(OUTPUTS, targets) == jax.jit(accuracy)(OUTPUTS, targets) == expected
+
+
+def test_accuracy_of_logits_of_every_step():
+    assert metrics.accuracy(jnp.eye(3)[None], jnp.array([[0, 1, 1]])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 0.5),
+        ({"dt": 1e-3}, 500.0),
+        ({"axis": (0, 1)}, [0.0, 1.0, 0.5]),
+        ({"axis": (0, 1), "dt": 0.5}, [0.0, 2.0, 1.0]),
+        ({"axis": 0}, [[0.0, 1.0, 0.5]]),
+    ],
+)
+def test_firing_rate(options, expected):
+    np.testing.assert_allclose(metrics.firing_rate(SPIKES, **options), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_firing_rate_keeps_dtype(dtype):
+    assert metrics.firing_rate(SPIKES.astype(dtype), dt=1e-3).dtype == dtype
+
+
+def test_firing_rate_after_a_convolution():
+    assert metrics.firing_rate(jnp.ones((5, 2, 4, 4, 3)), axis=(0, 1)).shape == (4, 4, 3)
+
+
+def test_silent_and_saturated_fraction():
+    assert metrics.silent_fraction(SPIKES) == pytest.approx(1 / 3)
+    assert metrics.saturated_fraction(SPIKES) == pytest.approx(1 / 3)
+    both = jnp.concatenate([SPIKES, 1 - SPIKES], axis=1)  # each neuron fires for one of two samples
+    assert metrics.silent_fraction(both) == metrics.saturated_fraction(both) == 0
+
+
+@pytest.mark.parametrize("dt", [0, -0.1])
+def test_wrong_dt(dt):
+    with pytest.raises(ValueError, match=f"dt must be > 0 s, got {dt}"):
+        metrics.firing_rate(SPIKES, dt=dt)
+
+
+@pytest.mark.parametrize(
+    "accuracy", [metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal]
+)
+def test_wrong_input(accuracy):
+    with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 3\)"):
+        accuracy(SPIKES[:, 0], jnp.array([0]))
+    with pytest.raises(ValueError, match=r"targets must have shape \(1,\).*got \(2,\)"):
+        accuracy(SPIKES, jnp.array([0, 1]))
+    with pytest.raises(TypeError, match="targets must be integer labels, got float32"):
+        accuracy(SPIKES, jnp.array([0.0]))
+
+
+def test_wrong_population():
+    with pytest.raises(ValueError, match="N=3 and num_classes=2"):
+        metrics.accuracy_rate(SPIKES, jnp.array([0]), population_code=True, num_classes=2)

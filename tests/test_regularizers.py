@@ -1,0 +1,141 @@
+"""Regularisers against KerasSpiking's and snnTorch's golden vectors, hand-computed cases and errors."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsnn import regularizers
+from jsnn.regularizers import l1, l1_rate, l1_rate_sparsity, l2, l2_rate, percentile
+
+
+def l1_l2(rates):
+    return l1(rates, strength=0.02, target=8.0) + l2(rates, strength=0.003, target=8.0)
+
+
+# name of the golden case -> the same penalty in jsnn
+GOLDEN = {
+    "L1_0.01": partial(l1, strength=0.01),
+    "L1_0.01_t10": partial(l1, strength=0.01, target=10.0),
+    "L1_0.01_t5_10": partial(l1, strength=0.01, target=(5.0, 10.0)),
+    "L2_0.01": partial(l2, strength=0.01),
+    "L2_1e-3_t10": partial(l2, strength=1e-3, target=10.0),
+    "L2_1e-3_t5_10": partial(l2, strength=1e-3, target=(5.0, 10.0)),
+    "L1L2": l1_l2,
+    "P100_ax0_t5_10": lambda x: l2(percentile(x), target=(5.0, 10.0)),
+    "P100_ax01_t7": lambda x: l1(percentile(x, axis=(0, 1)), target=7.0),
+    "P50_ax0_t5": lambda x: l2(percentile(x, 50), target=5.0),
+    "P90_ax01_t5_10": lambda x: l2(percentile(x, 90, axis=(0, 1)), target=(5.0, 10.0)),
+    "P99_ax0_t5_l1": lambda x: l1(percentile(x, 99), strength=0.05, target=5.0),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_keras_spiking(parity, case):
+    golden = parity("keras_spiking_regularizers")
+    value, gradient = jax.jit(jax.value_and_grad(GOLDEN[case]))(jnp.asarray(golden["input"]))
+    np.testing.assert_allclose(value, golden[f"{case}_value"], rtol=1e-5)
+    np.testing.assert_allclose(gradient, golden[f"{case}_grad"], rtol=1e-4, atol=1e-7)
+
+
+def test_all_golden_cases_are_covered(parity):
+    cases = {name.removesuffix("_value") for name in parity("keras_spiking_regularizers") if "value" in name}
+    assert cases == set(GOLDEN)
+
+
+def test_keras_spiking_activity_regularizer(parity):
+    golden = parity("keras_spiking_activity_reg__rsFalse")
+    output = jnp.asarray(golden["output"])  # [B, N] in Hz; Keras divides by B
+    loss = l2(output, strength=1e-3, target=10.0) / len(output)
+    np.testing.assert_allclose(loss, golden["layer_loss"].item(), rtol=1e-5)
+
+
+def test_snntorch_l1_rate_sparsity(parity):
+    golden = parity("snntorch_losses")
+    np.testing.assert_allclose(
+        l1_rate_sparsity(jnp.asarray(golden["spk"])), golden["l1_rate_sparsity"], rtol=1e-5
+    )
+
+
+# [T, B, N] = [2, 2, 2]: rates (0, 1) and (0.5, 0.5) spikes per step
+SPIKES = jnp.array([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "options", "expected"),
+    [
+        (l1_rate, {}, 0.01 * 2 / 2),
+        (l1_rate, {"strength": 1.0, "target": 0.5}, 1 / 2),
+        (l1_rate, {"strength": 1.0, "target": (0.25, 0.75)}, 0.5 / 2),
+        (l1_rate, {"strength": 1.0, "target": 50.0, "dt": 0.01}, 100 / 2),
+        (l2_rate, {}, 0.01 * 1.5 / 2),
+        (l2_rate, {"strength": 2.0, "target": 0.5}, 2 * 0.5 / 2),
+        (l2_rate, {"strength": 1.0, "target": (0.0, 0.75)}, 0.0625 / 2),
+        (l2_rate, {"strength": 1.0, "target": (60.0, 90.0), "dt": 0.01}, (3600 + 100 + 200) / 2),
+    ],
+)
+def test_rate_penalties_by_hand(penalty, options, expected):
+    penalty = partial(penalty, **options)
+    np.testing.assert_allclose(penalty(SPIKES), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(penalty)(SPIKES), expected, rtol=1e-6)
+
+
+def test_rate_penalty_does_not_grow_with_the_batch():
+    doubled = jnp.concatenate([SPIKES, SPIKES], axis=1)
+    assert l2_rate(doubled, target=0.1) == pytest.approx(l2_rate(SPIKES, target=0.1))
+
+
+def test_rate_penalty_pulls_towards_the_range():
+    gradient = jax.grad(partial(l2_rate, target=(0.25, 0.75)))(SPIKES)
+    assert (gradient[:, 0, 0] < 0).all()  # silent: more spikes
+    assert (gradient[:, 0, 1] > 0).all()  # saturated: fewer
+    assert (gradient[:, 1] == 0).all()  # within the range
+
+
+def test_conv_shaped_spikes():
+    assert l1_rate(jnp.ones((3, 2, 4, 4, 5)), strength=1.0) == 80
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    "penalty",
+    [l1, l2, partial(l1_rate, dt=1e-3), l2_rate, l1_rate_sparsity, lambda x: l2(percentile(x, 90))],
+)
+def test_dtype_is_kept(penalty, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        spikes = jax.ShapeDtypeStruct(SPIKES.shape, dtype)
+        value, gradient = jax.eval_shape(jax.value_and_grad(penalty), spikes)
+        assert value.dtype == gradient.dtype == dtype
+
+
+def test_strength_may_follow_a_schedule():
+    penalty = jax.jit(lambda strength: l1_rate_sparsity(SPIKES, strength=strength))
+    np.testing.assert_allclose(penalty(0.5), 2.0)
+
+
+@pytest.mark.parametrize("penalty", [l1, l2, l1_rate, l2_rate])
+def test_wrong_target(penalty):
+    with pytest.raises(ValueError, match=r"low <= high, got \(10.0, 5.0\): swap"):
+        penalty(SPIKES, target=(10.0, 5.0))
+
+
+@pytest.mark.parametrize("penalty", [l1, l2, l1_rate, l2_rate, l1_rate_sparsity])
+def test_wrong_strength(penalty):
+    with pytest.raises(ValueError, match=r"strength must be >= 0, got -0.1"):
+        penalty(SPIKES, strength=-0.1)
+
+
+@pytest.mark.parametrize("penalty", [l1_rate, l2_rate])
+def test_wrong_spikes_and_dt(penalty):
+    with pytest.raises(ValueError, match=r"must be \[T, B, ...\], got shape \(2, 2\): put time first"):
+        penalty(SPIKES[:, 0])
+    with pytest.raises(ValueError, match="dt must be > 0 s, got 0"):
+        penalty(SPIKES, dt=0)
+
+
+@pytest.mark.parametrize("q", [-1, 100.5])
+def test_wrong_percentile(q):
+    with pytest.raises(ValueError, match=rf"q must lie in \[0, 100\], got {q}"):
+        regularizers.percentile(SPIKES, q)
