@@ -4,8 +4,8 @@ An encoder is a pure function; `num_steps` (T) is a Python integer, static under
 of the values. The random ones take a `key` first and consume it; no gradient flows through them. They accept
 `num_steps=None` for values that vary over time, which have a time axis of their own, `[T, B, ...]`.
 
-Each raises ValueError where `num_steps` is less than 1 or a parameter is out of its range, and TypeError where
-the values are not floating point (images of integers: `x / 255`).
+Each raises ValueError where `num_steps` is less than 1 or a parameter is out of its range, and TypeError
+where the values are not floating point (images of integers: `x / 255`).
 """
 
 from collections.abc import Callable
@@ -124,8 +124,9 @@ def spike_latency(spikes: Array) -> Array:
     if spikes.ndim == 0:
         raise ValueError("spikes must have a time axis, [T, ...], got a scalar")
     fired = spikes != 0
-    spikes_before = jnp.cumsum(fired, axis=0, dtype=jnp.int32) - fired
-    return jnp.where(spikes_before == 0, spikes, jnp.zeros((), spikes.dtype))
+    first = jnp.where(jnp.any(fired, axis=0), jnp.argmax(fired, axis=0), len(spikes))
+    step = jax.lax.broadcasted_iota(first.dtype, spikes.shape, 0)
+    return jnp.where(step <= first, spikes, jnp.zeros((), spikes.dtype))
 
 
 def poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3) -> Array:
@@ -249,8 +250,8 @@ def population(
     Args:
         x: the values, usually between 0 and `scale`.
         num_neurons: N.
-        scale: the last centre, a positive scalar; None takes the largest of all values, which makes the code of
-            one value depend on the others, and under `vmap` on those of its own slice.
+        scale: the last centre, a positive scalar; None takes the largest of all values, which makes the code
+            of one value depend on the others, and under `vmap` on those of its own slice.
         kernel: the activity at a scaled squared distance d; `lambda d: jnp.exp(-d / (2 * sigma**2))` sets the
             width.
 
@@ -274,7 +275,7 @@ def population(
 
 
 def _bernoulli(key: Array, probability: Array, num_steps: int | None) -> Array:
-    """Booleans [T, ...], true with `probability` [...], or [T, ...] where `num_steps` is None; not clipped."""
+    """Booleans [T, ...], true with `probability` [...], or [T, ...] where `num_steps` is None."""
     if num_steps is None:
         if probability.ndim == 0:
             raise ValueError(

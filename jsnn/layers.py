@@ -133,12 +133,18 @@ class LayerRecord(NamedTuple):
 
 
 def record(
-    network: Neuron, inputs: Array, state: State = None, *, num_steps: int | None = None
+    network: Neuron,
+    inputs: Array,
+    state: State = None,
+    *,
+    num_steps: int | None = None,
+    states: bool = True,
 ) -> dict[str, LayerRecord]:
     """Unrolls a network and returns every layer's states and outputs by the layer's name.
 
     Arguments are those of `jsnn.unroll`. The layers of a `Sequential` are named by position and class (`"1_LIF"`), those
     of a `Sequential` inside another behind its name (`"2_Sequential/0_Linear"`), a bare neuron by its class (`"LIF"`).
+    With `states=False` only the outputs are kept, and every layer's `states` are `()`.
 
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -154,8 +160,12 @@ def record(
         if isinstance(layer, Sequential):
             prefix = f"{name}/" if name else ""
             return _run_layers(layer, state, x, num_steps, visit, prefix, keep)
-        state, (states, outputs) = run(_StatesToo(layer), state, x, num_steps)
-        records[name or _class_name(layer)] = LayerRecord(states, outputs)
+        kept: State = ()
+        if states:
+            state, (kept, outputs) = run(_StatesToo(layer), state, x, num_steps)
+        else:
+            state, outputs = run(layer, state, x, num_steps)
+        records[name or _class_name(layer)] = LayerRecord(kept, outputs)
         return state, outputs
 
     def keep(name: str, outputs: Array) -> None:

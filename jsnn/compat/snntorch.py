@@ -1,11 +1,23 @@
 """snnTorch's neurons by snnTorch's parameter names: the same numbers, step by step.
 
 snnTorch compares the membrane with its threshold after the update, returns it before its reset, and applies the reset,
-its gradient stopped, in the next step: `reset_delay=True`, its default and ours here. Its `reset_delay=False` resets in
-the same step as well as in the next, and counts the first against the second; its zero reset also throws away the input
-of the step, except in `leaky`. jsnn's own neurons have neither habit, so the two are written down here.
+its gradient stopped, in the next step: `reset_delay=True`, its default and ours here. Its `reset_delay=False` keeps
+that late reset and adds one in the same step, `v -= (spikes - late reset) * threshold`: where only the last step spiked,
+it takes the late reset back. Its reset `"zero"` throws away the input of the step as well, except in `Leaky`.
 
-Source: snnTorch 1.0.0 (Eshraghian et al.), `snntorch._neurons`. Held to its outputs by `tests/test_compat_snntorch.py`.
+What these functions share with snnTorch:
+
+* `threshold`, and `alpha` and `beta` in [0, 1], are numbers or arrays that broadcast against the state from the right
+  (per neuron or per channel). `learn_...=True` makes them trainable (`nnx.Param`).
+* `spike_grad`: the surrogate, such as `jsnn.surrogate.fast_sigmoid(25.0)`; by default `arctan(2.0)`.
+* `reset_mechanism`: `"subtract"`, `"zero"` or `"none"`.
+* `inhibition`: only the highest membrane along the last axis may put out its spike; all are reset.
+
+snnTorch's `mem` is the state's `v`, its `syn` the state's `i`; both are read with `jsnn.record`. Everything is
+dimensionless, currents `[B, ...]` in, spikes `[B, ...]` out; wrong values raise ValueError.
+
+Source: snnTorch 1.0.0 (Eshraghian et al., 2023), `snntorch._neurons`. Held to its outputs by
+`tests/test_compat_snntorch.py`.
 """
 
 import math
@@ -16,12 +28,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
+from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
 from jsnn.neurons import LIF, CuBaLIF, LIFState, SpikingNeuron
-from jsnn.neurons.base import cast, check_decay
+from jsnn.neurons.base import cast, check_decay, check_positive, leakage
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 ResetMechanism: TypeAlias = Literal["subtract", "zero", "none"]
+RESET_MECHANISMS = ("subtract", "zero", "none")
 
 
 def leaky(
@@ -34,17 +48,18 @@ def leaky(
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> LIF:
+) -> "Leaky":
     """snnTorch's `Leaky`: `mem = beta * mem + x`.
 
-    >>> leaky(beta=0.9).decay
-    0.9
+    >>> import jax.numpy as jnp, jsnn
+    >>> neuron = leaky(beta=0.5)
+    >>> jsnn.record(neuron, jnp.full((4, 1), 0.75))["Leaky"].states.v[:, 0].tolist()
+    [0.75, 1.125, 0.3125, 0.90625]
     """
-    return _Leaky(
-        decay=_parameter(beta, learn_beta),
+    return Leaky(
+        decay=_decay("beta", beta, learn_beta),
         inhibition=inhibition,
-        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism),
-        instant=not reset_delay,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
 
 
@@ -52,28 +67,30 @@ def lapicque(
     beta: float | None = None,
     R: float | None = None,
     C: float | None = None,
-    *,
     time_step: float = 1.0,
     threshold: float | Array = 1.0,
+    *,
     spike_grad: SpikeFunction | None = None,
+    inhibition: bool = False,
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> LIF:
+) -> "Lapicque":
     """snnTorch's `Lapicque`: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
 
-    Of `R` (resistance), `C` (capacitance) and `beta` = exp(-time_step / (R * C)) some must be given: `beta` alone takes
-    R = 1, `beta` with one of the two gives the other, and `R` with `C` gives beta.
+    Of the resistance `R`, the capacitance `C` and `beta` = exp(-time_step / (R * C)), in (0, 1), give two, or `beta` for
+    R = 1; where all three are given, `R` and `C` count. The membrane decays by Euler's 1 - time_step / (R * C), not by
+    `beta` itself; here as in snnTorch. snnTorch's `learn_beta` trains nothing in this neuron, so it is not offered.
 
     >>> round(lapicque(R=5.0, C=2.0).decay, 3)
     0.9
     """
     R, C = _resistance_and_capacitance(beta, R, C, time_step)
-    return _SnnTorchLIF(
+    return Lapicque(
         decay=1 - time_step / (R * C),
         gain=time_step / C,
-        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism),
-        instant=not reset_delay,
+        inhibition=inhibition,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
 
 
@@ -83,61 +100,66 @@ def synaptic(
     threshold: float | Array = 1.0,
     *,
     spike_grad: SpikeFunction | None = None,
+    inhibition: bool = False,
     learn_alpha: bool = False,
     learn_beta: bool = False,
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> CuBaLIF:
-    """snnTorch's `Synaptic`: `syn = alpha * syn + x`, `mem = beta * mem + syn`."""
-    return _Synaptic(
-        decay=_parameter(beta, learn_beta),
-        decay_syn=_parameter(alpha, learn_alpha),
-        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism),
-        instant=not reset_delay,
+) -> "Synaptic":
+    """snnTorch's `Synaptic`: `syn = alpha * syn + x`, `mem = beta * mem + syn`. The reset leaves `syn` alone.
+
+    >>> synaptic(alpha=0.9, beta=0.8).decay_syn
+    0.9
+    """
+    return Synaptic(
+        decay=_decay("beta", beta, learn_beta),
+        decay_syn=_decay("alpha", alpha, learn_alpha),
+        inhibition=inhibition,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
 
 
 def rleaky(
     beta: float | Array,
-    synapse: Any,
+    V: float | Array = 1.0,
+    all_to_all: bool = True,
+    linear_features: int | None = None,
+    conv2d_channels: int | None = None,
+    kernel_size: int | tuple[int, int] | None = None,
     threshold: float | Array = 1.0,
     *,
     spike_grad: SpikeFunction | None = None,
+    inhibition: bool = False,
     learn_beta: bool = False,
     learn_threshold: bool = False,
+    learn_recurrent: bool = True,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
+    rngs: nnx.Rngs | None = None,
 ) -> Recurrent:
-    """snnTorch's `RLeaky`: `mem = beta * mem + x + synapse(last spikes)`.
+    """snnTorch's `RLeaky`: `mem = beta * mem + x + recurrent(last spikes)`.
 
-    `synapse` is the recurrent layer, `[B, N] -> [B, N]`: an `nnx.Linear(N, N)` for snnTorch's `all_to_all=True` (it has a
-    bias there), or `OneToOne(V)` for `all_to_all=False`.
+    With `all_to_all` the recurrent layer is `nnx.Linear(linear_features, linear_features)`, or a convolution with
+    `conv2d_channels` and `kernel_size`; both have a bias, draw from `rngs` as PyTorch does, uniform within
+    1 / sqrt(inputs), and do not use `V`. Without it each neuron hears only itself, with weight `V` (a number or `[N]`).
+    The recurrent layer is the neuron's `synapse`; its `kernel` is the transpose of snnTorch's `recurrent.weight`.
+
+    >>> from flax import nnx
+    >>> rleaky(beta=0.9, linear_features=10, rngs=nnx.Rngs(0)).synapse.kernel.shape
+    (10, 10)
+    >>> rleaky(beta=0.9, V=0.5, all_to_all=False).synapse(jnp.ones(3)).tolist()
+    [0.5, 0.5, 0.5]
     """
-    neuron = _SnnTorchLIF(
-        decay=_parameter(beta, learn_beta),
-        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism),
-        instant=not reset_delay,
+    neuron = RLeaky(
+        decay=_decay("beta", beta, learn_beta),
+        inhibition=inhibition,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
-    return Recurrent(neuron, synapse)
-
-
-class OneToOne(nnx.Module):
-    """The recurrence of `RLeaky(all_to_all=False)`: each neuron hears only itself, with weight `V`."""
-
-    def __init__(self, V: float | Array = 1.0) -> None:
-        self.V = nnx.Param(jnp.asarray(V, jnp.float32))
-
-    def __call__(self, spikes: Array) -> Array:
-        return spikes * self.V[...].astype(spikes.dtype)
-
-
-class AlphaState(NamedTuple):
-    """The state of `alpha`."""
-
-    v: Array  # membrane potential, [B, ...]
-    excitation: Array  # [B, ...]
-    inhibition: Array  # [B, ...]
+    synapse = (
+        OneToOne(V) if not all_to_all else _all_to_all(linear_features, conv2d_channels, kernel_size, rngs)
+    )
+    return Recurrent(neuron, synapse if learn_recurrent else _freeze(synapse))
 
 
 def alpha(
@@ -146,40 +168,104 @@ def alpha(
     threshold: float | Array = 1.0,
     *,
     spike_grad: SpikeFunction | None = None,
+    inhibition: bool = False,
+    learn_alpha: bool = False,
+    learn_beta: bool = False,
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
 ) -> "Alpha":
-    """snnTorch's `Alpha`: the membrane is an alpha-shaped filter of the input; `alpha` must be above `beta`."""
+    """snnTorch's `Alpha`: the membrane is the input through an alpha-shaped filter; `alpha` must be > `beta`.
+
+    >>> alpha(alpha=0.9, beta=0.8).beta
+    0.8
+    """
     return Alpha(
-        decay_excitation=alpha,
-        decay_inhibition=beta,
-        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism),
+        alpha=_decay("alpha", alpha, learn_alpha),
+        beta=_decay("beta", beta, learn_beta),
+        inhibition=inhibition,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay=True),
     )
 
 
+@nnx.dataclass(kw_only=True)
+class LateReset(SpikingNeuron):
+    """snnTorch's reset: late by one step; without `reset_delay` in the step itself as well, less what came late."""
+
+    inhibition: bool = nnx.static(default=False)
+
+    def fire_and_reset(self, v: Array, last_spikes: Array, threshold: Parameter) -> tuple[Array, Array]:
+        last_spikes = jax.lax.stop_gradient(last_spikes)
+        return self.fire_and_reset_now(self.apply_reset(v, last_spikes, threshold), last_spikes, threshold)
+
+    def fire_and_reset_now(self, v: Array, late: Array, threshold: Parameter) -> tuple[Array, Array]:
+        """The second half of the step, for a membrane that has had its `late` reset."""
+        spikes = self.fire(v, threshold)
+        if self.inhibition:
+            spikes *= jax.nn.one_hot(jnp.argmax(v - threshold, axis=-1), v.shape[-1], dtype=v.dtype)
+        return (v if self.reset_delay else self.apply_reset(v, spikes - late, threshold)), spikes
+
+
 @nnx.dataclass
-class Alpha(SpikingNeuron):
+class Lapicque(LateReset, LIF):
+    """`jsnn.LIF` with snnTorch's reset."""
+
+
+@nnx.dataclass
+class RLeaky(LateReset, LIF):
+    """`jsnn.LIF` with snnTorch's reset."""
+
+
+@nnx.dataclass
+class Synaptic(LateReset, CuBaLIF):
+    """`jsnn.CuBaLIF` with snnTorch's reset."""
+
+
+@nnx.dataclass
+class Leaky(LateReset, LIF):
+    """`jsnn.LIF` with snnTorch's reset; the late reset `"zero"` keeps the input of the step."""
+
+    def step(self, state: LIFState, current: Array) -> tuple[LIFState, Array]:
+        if self.reset != "zero":
+            return super().step(state, current)
+        threshold = cast(self.threshold, state.v.dtype)
+        late = jax.lax.stop_gradient(self.fire(state.v, threshold))
+        v, spikes = self.fire_and_reset_now(self.integrate((1 - late) * state.v, current), late, threshold)
+        return LIFState(v), spikes.astype(current.dtype)
+
+
+class AlphaState(NamedTuple):
+    """The state of `Alpha`."""
+
+    v: Array  # membrane potential, [B, ...]
+    i_excitatory: Array  # snnTorch's `syn_exc`, [B, ...]
+    i_inhibitory: Array  # snnTorch's `syn_inh`, [B, ...]
+
+
+@nnx.dataclass
+class Alpha(LateReset):
     """A neuron whose membrane is the difference of two filtered inputs.
 
-        exc = a * exc + x,  inh = b * inh - x,  v = tau * (exc + inh),  tau = log a / (log b - log a) + 1
+        exc = alpha * exc + x,  inh = beta * inh - x
+        v = tau * (exc + inh),  tau = log(alpha) / (log(beta) - log(alpha)) + 1
 
-    The reset "subtract", one step late as everywhere in snnTorch, takes the threshold from `exc`, `b * inh - x` from
-    `inh` and `-inh` from v (values of before the update); "zero" clears all three.
+    The late reset `"subtract"` takes the threshold from exc, `beta * inh - x` from inh and `-inh` from v, where inh is
+    the one of before the update; `"zero"` clears all three.
 
     Source: snnTorch's `Alpha`, a spike response model with an alpha kernel.
+
+    Attributes:
+        alpha, beta: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
+        inhibition, threshold, reset, surrogate: as in `alpha`, the function.
     """
 
-    decay_excitation: Parameter = 0.9
-    decay_inhibition: Parameter = 0.8
+    alpha: Parameter = 0.9
+    beta: Parameter = 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_decay("alpha", self.decay_excitation)
-        check_decay("beta", self.decay_inhibition)
-        if not jnp.all(jnp.asarray(self.decay_excitation) > jnp.asarray(self.decay_inhibition)):
-            raise ValueError(
-                f"alpha must be > beta, got alpha={self.decay_excitation}, beta={self.decay_inhibition}"
-            )
+        check_decay("alpha", self.alpha)
+        check_decay("beta", self.beta)
+        check_positive("alpha - beta", self.alpha - self.beta)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AlphaState:
         zeros = jnp.zeros(shape, dtype)
@@ -187,68 +273,70 @@ class Alpha(SpikingNeuron):
 
     def step(self, state: AlphaState, current: Array) -> tuple[AlphaState, Array]:
         dtype = state.v.dtype
-        x = current.astype(dtype)
-        a, b = cast(self.decay_excitation, dtype), cast(self.decay_inhibition, dtype)
         threshold = cast(self.threshold, dtype)
-        reset = jax.lax.stop_gradient(self.fire(state.v, threshold))
-        tau = jnp.log(a) / (jnp.log(b) - jnp.log(a)) + 1
-        excitation = a * state.excitation + x
-        inhibition = b * state.inhibition - x
-        v = jnp.asarray(tau, dtype) * (excitation + inhibition)
+        late = jax.lax.stop_gradient(self.fire(state.v, threshold))
+        x = current.astype(dtype)
+        excitatory = state.i_excitatory + leakage(state.i_excitatory, self.alpha) + x
+        inhibitory = state.i_inhibitory + leakage(state.i_inhibitory, self.beta) - x
+        v = cast(self.kernel_factor(), dtype) * (excitatory + inhibitory)
         if self.reset == "subtract":
-            v = v + state.inhibition * reset
-            excitation = excitation - threshold * reset
-            inhibition = inhibition - (b * state.inhibition - x) * reset
+            v += late * state.i_inhibitory
+            excitatory -= late * threshold
+            inhibitory *= 1 - late
         elif self.reset == "zero":
-            excitation, inhibition, v = (y - reset * y for y in (excitation, inhibition, v))
-        return AlphaState(v, excitation, inhibition), self.fire(v, threshold).astype(current.dtype)
+            v, excitatory, inhibitory = ((1 - late) * value for value in (v, excitatory, inhibitory))
+        v, spikes = self.fire_and_reset_now(v, late, threshold)
+        return AlphaState(v, excitatory, inhibitory), spikes.astype(current.dtype)
+
+    def kernel_factor(self) -> Array:
+        """Tau in the equation above."""
+        log_alpha, log_beta = (
+            jnp.log(jnp.clip(jnp.asarray(decay), 0, 1)) for decay in (self.alpha, self.beta)
+        )
+        return log_alpha / (log_beta - log_alpha) + 1
 
 
-@nnx.dataclass(kw_only=True)
-class _SnnTorchReset(SpikingNeuron):
-    """The delayed reset always applies; with `instant` the new spikes reset too, less what it has already done."""
+class OneToOne(nnx.Module):
+    """The recurrence of `rleaky(all_to_all=False)`: each neuron hears only itself, with weight `V`."""
 
-    instant: bool = nnx.static(default=False)
+    def __init__(self, V: float | Array = 1.0) -> None:
+        self.V = _trainable(V)
 
-    def fire_and_reset(self, v: Array, last_spikes: Array, threshold: Parameter) -> tuple[Array, Array]:
-        v, spikes = super().fire_and_reset(v, last_spikes, threshold)
-        return self.reset_instantly(v, spikes, last_spikes, threshold), spikes
-
-    def reset_instantly(self, v: Array, spikes: Array, last_spikes: Array, threshold: Parameter) -> Array:
-        if not self.instant or self.reset == "none":
-            return v
-        amount = v if self.reset == "zero" else threshold
-        return v - (spikes - jax.lax.stop_gradient(last_spikes)) * amount  # gives back where only the last spiked
+    def __call__(self, spikes: Array) -> Array:
+        return spikes * self.V[...].astype(spikes.dtype)
 
 
-@nnx.dataclass
-class _SnnTorchLIF(LIF, _SnnTorchReset):
-    """`LIF` with snnTorch's reset."""
+def _all_to_all(
+    features: int | None,
+    channels: int | None,
+    kernel_size: int | tuple[int, int] | None,
+    rngs: nnx.Rngs | None,
+) -> nnx.Linear | Conv:
+    """PyTorch's linear layer or convolution, with PyTorch's random weights."""
+    if (features is None) == (channels is None) or (channels is None) != (kernel_size is None):
+        raise ValueError(
+            "rleaky with all_to_all=True needs linear_features, or conv2d_channels and kernel_size, got "
+            f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
+        )
+    if rngs is None:
+        raise ValueError("rleaky with all_to_all=True draws its weights: pass rngs=nnx.Rngs(0)")
+    window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size or (1, 1)
+    bound = ((features or channels) * math.prod(window)) ** -0.5
+
+    def uniform(key: Array, shape: Shape, dtype: Any) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    if features is not None:
+        return nnx.Linear(features, features, kernel_init=uniform, bias_init=uniform, rngs=rngs)
+    return Conv(channels, channels, window, kernel_init=uniform, bias_init=uniform, rngs=rngs)
 
 
-@nnx.dataclass
-class _Synaptic(CuBaLIF, _SnnTorchReset):
-    """`CuBaLIF` with snnTorch's reset."""
-
-
-@nnx.dataclass
-class _Leaky(_SnnTorchLIF):
-    """A zero reset that keeps the step's input; with `inhibition` only the highest membrane's spike gets out."""
-
-    inhibition: bool = nnx.static(default=False, kw_only=True)
-
-    def step(self, state: LIFState, current: Array) -> tuple[LIFState, Array]:
-        if self.reset == "zero":
-            threshold = cast(self.threshold, state.v.dtype)
-            last_spikes = jax.lax.stop_gradient(self.fire(state.v, threshold))
-            v = self.integrate((1 - last_spikes) * state.v, current)
-            spikes = self.fire(v, threshold)
-            state = LIFState(self.reset_instantly(v, spikes, last_spikes, threshold))
-        else:
-            state, spikes = super().step(state, current)
-        if self.inhibition:
-            spikes = spikes * jax.nn.one_hot(jnp.argmax(state.v, axis=-1), state.v.shape[-1], dtype=spikes.dtype)
-        return state, spikes.astype(current.dtype)
+def _freeze(layer: nnx.Module) -> nnx.Module:
+    """Makes the weights of a new layer plain variables, which training leaves as they are."""
+    for name, value in list(vars(layer).items()):
+        if isinstance(value, nnx.Param):
+            setattr(layer, name, nnx.Variable(value[...]))
+    return layer
 
 
 def _spiking(
@@ -256,31 +344,46 @@ def _spiking(
     learn_threshold: bool,
     spike_grad: SpikeFunction | None,
     reset_mechanism: ResetMechanism,
+    reset_delay: bool,
 ) -> dict[str, Any]:
     """The fields of `SpikingNeuron` for snnTorch's arguments."""
+    if reset_mechanism not in RESET_MECHANISMS:
+        raise ValueError(f"reset_mechanism must be one of {RESET_MECHANISMS}, got {reset_mechanism!r}")
     return {
-        "threshold": _parameter(threshold, learn_threshold),
+        "threshold": _trainable(threshold) if learn_threshold else threshold,
         "surrogate": surrogate.arctan(2.0) if spike_grad is None else spike_grad,
         "reset": reset_mechanism,
-        "reset_delay": True,
-        "detach_reset": True,
+        "reset_delay": reset_delay,
+        "detach_reset": reset_delay,  # the reset in the same step lets gradients through
     }
 
 
 def _resistance_and_capacitance(
     beta: float | None, R: float | None, C: float | None, time_step: float
 ) -> tuple[float, float]:
-    if beta is None:
-        if R is None or C is None:
+    check_positive("time_step", time_step)
+    if R is None or C is None:
+        if beta is None:
             raise ValueError(f"lapicque needs beta, or both R and C, got beta={beta}, R={R}, C={C}")
-        return R, C
-    if not 0 < beta < 1:
-        raise ValueError(f"beta must be in (0, 1), got {beta}")
-    time_constant = -time_step / math.log(beta)
-    if R is None:
-        R = 1.0 if C is None else time_constant / C
-    return R, time_constant / R if C is None else C
+        if not 0 < beta < 1:
+            raise ValueError(f"beta must be in (0, 1), got {beta}")
+        time_constant = -time_step / math.log(beta)
+        if C is None:
+            R = 1.0 if R is None else R
+            C = time_constant / R
+        else:
+            R = time_constant / C
+    check_positive("R", R)
+    check_positive("C", C)
+    if R * C < time_step:
+        raise ValueError(f"R * C must be >= time_step = {time_step}, got {R * C}: take a smaller time_step")
+    return R, C
 
 
-def _parameter(value: float | Array, learn: bool) -> Parameter:
-    return nnx.Param(jnp.asarray(value, jnp.float32)) if learn else value
+def _decay(name: str, value: float | Array, learn: bool) -> Parameter:
+    check_decay(name, value)
+    return _trainable(value) if learn else value
+
+
+def _trainable(value: float | Array) -> nnx.Param:
+    return nnx.Param(jnp.asarray(value, jnp.result_type(value, float)))

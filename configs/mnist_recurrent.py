@@ -1,0 +1,17 @@
+"""MNIST: Norse's tutorial network, recurrent LIF-100, T = 32."""
+
+from experiments.config import ConstantCurrent, Data, Experiment, NorseRecurrent, Objective, Optimizer, Train
+
+
+def get_config() -> Experiment:
+    """The tutorial to the letter: constant-current encoder, Adam 2e-3, batches of 256."""
+    return Experiment(
+        name="mnist_recurrent",
+        num_steps=32,
+        data=Data(name="mnist", mean=(0.1307,), std=(0.3081,)),
+        encoder=ConstantCurrent(),
+        model=NorseRecurrent(),
+        objective=Objective(decoder="max_over_time"),
+        optimizer=Optimizer(name="adam", learning_rate=2e-3),
+        train=Train(epochs=10, batch_size=256),
+    )

@@ -1,0 +1,1 @@
+"""Experiments: what a config says, made into jsnn objects, trained and written down."""

@@ -1,0 +1,155 @@
+"""From a config to jsnn objects: the data, the network, the optimiser and the loss. The only place that maps one to the other."""
+
+import difflib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+import jsnn
+from experiments import config
+from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
+from jsnn.train import Loss, Metrics
+from jsnn.types import Array, Neuron
+
+
+class Sets(NamedTuple):
+    """The data sets of an experiment."""
+
+    train: data.Dataset
+    test: data.Dataset
+    validation: data.Dataset | None
+
+
+def load_data(settings: config.Data) -> Sets:
+    """The training, test and (where asked for) validation set."""
+    train = data.load(settings.name, settings.train_split)
+    test = data.load(settings.name, settings.test_split)
+    validation = data.load(settings.name, settings.validation_split) if settings.validation_split else None
+    return Sets(train, test, validation)
+
+
+def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: int, seed: int) -> jsnn.Sequential:
+    """The untrained network for images `[H, W, C]`."""
+    rngs = nnx.Rngs(seed)
+    pixels = image_shape[0] * image_shape[1] * image_shape[2]
+    if isinstance(settings, config.Feedforward):
+        return models.feedforward(
+            (pixels, *settings.hidden, classes),
+            rngs=rngs,
+            neuron=lambda: jsnn.LIF(settings.decay, surrogate=surrogate.fast_sigmoid(settings.slope)),
+            readout=lambda: jsnn.LI(settings.readout_decay),
+        )
+    if isinstance(settings, config.NorseRecurrent):
+        return models.norse_recurrent(
+            pixels,
+            settings.hidden,
+            classes,
+            rngs=rngs,
+            alpha=settings.alpha,
+            method=settings.method,
+            v_th=settings.v_th,
+            tau_mem_inv=settings.tau_mem_inv,
+            tau_syn_inv=settings.tau_syn_inv,
+            dt=settings.dt,
+        )
+    return models.norse_conv(
+        rngs=rngs,
+        image_size=image_shape[0],
+        channels=image_shape[2],
+        outputs=classes,
+        alpha=settings.alpha,
+        method=settings.method,
+        v_th=settings.v_th,
+        dt=settings.dt,
+    )
+
+
+def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:
+    """The optax optimiser, its schedule spread over `total_steps`."""
+    factory = getattr(optax, settings.name, None)
+    if factory is None or settings.name.startswith("_"):
+        nearest = difflib.get_close_matches(settings.name, dir(optax), n=1)
+        hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"optimizer.name must be an optimiser of optax, got {settings.name!r}{hint}")
+    rate = settings.learning_rate
+    schedules: dict[str, optax.ScalarOrSchedule] = {
+        "constant": rate,
+        "cosine": optax.cosine_decay_schedule(rate, total_steps),
+        "warmup_cosine": optax.warmup_cosine_decay_schedule(
+            0.0, rate, max(1, int(settings.warmup * total_steps)), max(2, total_steps)
+        ),
+        "linear": optax.linear_schedule(rate, 0.0, total_steps),
+        "exponential": optax.exponential_decay(rate, total_steps, 0.01),
+    }
+    optimizer = factory(schedules[settings.schedule], **settings.options)
+    if settings.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+    return optimizer
+
+
+def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps: int) -> tuple[Array, int | None]:
+    """What the network receives, and `num_steps` for `jsnn.unroll` where that is a static input."""
+    if isinstance(settings, config.Direct):
+        return images, num_steps
+    if isinstance(settings, config.Poisson):
+        return encode.poisson(key, images, num_steps, f_max=settings.f_max, dt=settings.dt), None
+    if isinstance(settings, config.Rate):
+        return encode.rate(key, images, num_steps, gain=settings.gain, offset=settings.offset), None
+    lif = {"threshold": settings.threshold, "tau_mem": settings.tau_mem, "dt": settings.dt}
+    if isinstance(settings, config.SpikeLatencyLIF):
+        return encode.spike_latency_lif(images, num_steps, **lif), None
+    return encode.constant_current(images, num_steps, **lif), None
+
+
+def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
+    """The loss of a batch of images, with its metrics: accuracy and the firing rate of each hidden layer."""
+    objective = experiment.objective
+    decoder = getattr(decode, objective.decoder)
+
+    def loss(network: Neuron, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
+        augment_key, encode_key = jax.random.split(key)
+        images = _prepare(experiment.data, augment_key, images, training)
+        inputs, num_steps = encode_images(experiment.encoder, encode_key, images, experiment.num_steps)
+        layers = jsnn.record(network, inputs, num_steps=num_steps, states=False)
+        *hidden, outputs = [layer.outputs for layer in layers.values()]
+        logits = decoder(outputs)
+        if objective.loss == "cross_entropy":
+            value = losses.cross_entropy(logits, labels)
+        else:
+            value = getattr(losses, objective.loss)(outputs, labels)
+        correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+        metrics: Metrics = {"accuracy": correct}
+        for name in spiking_layers(network):
+            spikes = layers[name].outputs
+            metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
+            if objective.rate_penalty:
+                rate = jnp.mean(spikes, axis=0)
+                value = value + regularizers.l2(
+                    rate, strength=objective.rate_penalty / rate.shape[0], target=objective.rate_target
+                )
+        return value, {"loss": value, **metrics}
+
+    return loss
+
+
+def spiking_layers(network: Neuron) -> list[str]:
+    """The names of a `Sequential`'s neurons but the last, which is its readout."""
+    if not isinstance(network, jsnn.Sequential):
+        return []
+    return [name for name, layer in zip(network.names, network.layers) if isinstance(layer, Neuron)][:-1]
+
+
+def _prepare(settings: config.Data, key: Array, images: Array, training: bool) -> Array:
+    images = augment.normalize(augment.to_float(images), settings.mean, settings.std)
+    if training:
+        flip_key, shift_key, cutout_key = jax.random.split(key, 3)
+        if settings.flip:
+            images = augment.random_flip(flip_key, images)
+        if settings.shift:
+            images = augment.random_shift(shift_key, images, settings.shift)
+        if settings.cutout:
+            images = augment.cutout(cutout_key, images, settings.cutout)
+    return images

@@ -1,0 +1,236 @@
+"""What an experiment is: plain, frozen, typed values. Every field can be set from the command line.
+
+A config file in `configs/` returns an `Experiment`. Nothing here imports JAX: `experiments.build` makes the objects.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+import pydantic
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+_STRICT = pydantic.ConfigDict(extra="forbid")
+Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Data:
+    """The data set, and what is done to its images before they are encoded."""
+
+    name: str = "digits"
+    """A data set that TFDS knows ("mnist", "cifar10", ...), "digits", or the path of an .npz file."""
+    train_split: str = "train"
+    """What to train on, in TFDS's notation: "train", "train[:90%]"."""
+    test_split: str = "test"
+    """What the reported test accuracy is measured on."""
+    validation_split: str | None = None
+    """What early stopping and the choice of the best checkpoint look at; None takes the test split for the latter."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted from the pixels (0 to 1), per channel."""
+    std: tuple[float, ...] = (1.0,)
+    """What the pixels are divided by, per channel."""
+    flip: bool = False
+    """Augmentation: mirror half of the training images."""
+    shift: NonNegativeInt = 0
+    """Augmentation: shift training images by up to so many pixels."""
+    cutout: NonNegativeInt = 0
+    """Augmentation: blank a square of so many pixels in training images."""
+    residence: Literal["auto", "device", "host"] = "auto"
+    """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Direct:
+    """The image itself is the current at every step; nothing is tiled, the first layer runs once."""
+
+    kind: Literal["direct"] = "direct"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ConstantCurrent:
+    """The image drives one LIF neuron a pixel; their spikes are the input (Norse's ConstantCurrentLIFEncoder)."""
+
+    kind: Literal["constant_current"] = "constant_current"
+    threshold: PositiveFloat = 1.0
+    """Membrane potential at which a pixel's neuron spikes."""
+    tau_mem: PositiveFloat = 1e-2
+    """Membrane time constant, s."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SpikeLatencyLIF:
+    """As constant_current, but only each pixel's first spike (Norse's SpikeLatencyLIFEncoder)."""
+
+    kind: Literal["spike_latency_lif"] = "spike_latency_lif"
+    threshold: PositiveFloat = 1.0
+    """Membrane potential at which a pixel's neuron spikes."""
+    tau_mem: PositiveFloat = 1e-2
+    """Membrane time constant, s."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Poisson:
+    """Spikes at random, at a rate of the pixel's value times f_max (Norse's PoissonEncoder)."""
+
+    kind: Literal["poisson"] = "poisson"
+    f_max: PositiveFloat = 100.0
+    """Rate of a pixel of value 1, Hz."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Rate:
+    """Spikes at random, with the pixel's value as the probability at each step (snnTorch's spikegen.rate)."""
+
+    kind: Literal["rate"] = "rate"
+    gain: float = 1.0
+    """Factor on the pixel before it is clipped to [0, 1]."""
+    offset: float = 0.0
+    """Added to the pixel after the factor."""
+
+
+Encoder: TypeAlias = Annotated[
+    Direct | ConstantCurrent | SpikeLatencyLIF | Poisson | Rate, pydantic.Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Feedforward:
+    """Dense layers of LIF neurons and a leaky-integrator readout."""
+
+    kind: Literal["feedforward"] = "feedforward"
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    decay: Share = 0.9
+    """Membrane decay of the LIF neurons."""
+    readout_decay: Share = 0.9
+    """Membrane decay of the readout."""
+    slope: PositiveFloat = 25.0
+    """Slope of the fast-sigmoid surrogate."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class NorseRecurrent:
+    """The recurrent network of Norse's MNIST tutorial."""
+
+    kind: Literal["norse_recurrent"] = "norse_recurrent"
+    hidden: PositiveInt = 100
+    """Recurrent LIF neurons."""
+    alpha: PositiveFloat = 100.0
+    """Slope of the surrogate."""
+    method: str = "super"
+    """Surrogate, by Norse's name."""
+    v_th: PositiveFloat = 0.5
+    """Threshold."""
+    tau_mem_inv: PositiveFloat = 100.0
+    """Inverse membrane time constant, 1/s."""
+    tau_syn_inv: PositiveFloat = 200.0
+    """Inverse synaptic time constant, 1/s."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class NorseConv:
+    """The convolutional network of Norse's MNIST tutorial."""
+
+    kind: Literal["norse_conv"] = "norse_conv"
+    alpha: PositiveFloat = 80.0
+    """Slope of the surrogate."""
+    method: str = "super"
+    """Surrogate, by Norse's name."""
+    v_th: PositiveFloat = 1.0
+    """Threshold."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+
+Model: TypeAlias = Annotated[
+    Feedforward | NorseRecurrent | NorseConv, pydantic.Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Objective:
+    """What is minimised: a loss on the readout over time, and penalties on firing rates."""
+
+    decoder: Literal["max_over_time", "last", "mean", "sum"] = "max_over_time"
+    """How the readout's values over time become one logit a class (cross_entropy only, and the accuracy)."""
+    loss: Literal["cross_entropy", "ce_rate_loss", "ce_count_loss", "mse_count_loss"] = "cross_entropy"
+    """On the decoded logits (cross_entropy), or on the outputs of every step (the others, see jsnn.losses)."""
+    rate_penalty: NonNegativeFloat = 0.0
+    """Strength of the squared penalty on hidden firing rates."""
+    rate_target: NonNegativeFloat = 0.0
+    """The rate, in spikes a step, that costs nothing."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Optimizer:
+    """Any optimiser and schedule that optax has."""
+
+    name: str = "adam"
+    """Name of an optimiser in optax."""
+    learning_rate: PositiveFloat = 1e-3
+    """Learning rate, or the schedule's first or highest one."""
+    options: dict[str, float] = pydantic.Field(default_factory=dict)
+    """Further arguments of the optimiser, such as weight_decay 1e-4."""
+    schedule: Literal["constant", "cosine", "warmup_cosine", "linear", "exponential"] = "constant"
+    """How the learning rate goes over the whole run; the last four end at or near 0."""
+    warmup: Share = 0.05
+    """Share of the run over which warmup_cosine rises."""
+    clip_norm: PositiveFloat | None = None
+    """Largest global norm of the gradients; None for no clipping."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Train:
+    """How long, in what portions, and when to stop."""
+
+    epochs: PositiveInt = 10
+    """Passes over the training set."""
+    batch_size: PositiveInt = 128
+    """Images in an optimiser step; what does not fill a last batch is left out of the epoch."""
+    eval_batch_size: PositiveInt = 500
+    """Images at a time in evaluations."""
+    patience: PositiveInt | None = None
+    """Stop after so many epochs without a better validation accuracy; needs data.validation_split."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Experiment:
+    """One training run, from data set to numbers."""
+
+    name: str = "experiment"
+    """Names the run's folder."""
+    seed: int = 0
+    """Of the weights, the order of the data, and every random encoder."""
+    num_steps: PositiveInt = 32
+    """Time steps T of the simulation."""
+    data: Data = Data()
+    encoder: Encoder = Direct()
+    model: Model = Feedforward()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    train: Train = Train()
+
+
+_ADAPTER = pydantic.TypeAdapter(Experiment)
+
+
+def to_json(experiment: Experiment) -> str:
+    """The experiment as JSON, which `from_json` reads."""
+    return _ADAPTER.dump_json(experiment, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Experiment:
+    """The experiment that `to_json` wrote.
+
+    Raises:
+        ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.
+    """
+    return _ADAPTER.validate_json(text)

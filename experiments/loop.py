@@ -1,0 +1,287 @@
+"""The training loop: epochs, progress, what is written down, and how a run stops and goes on.
+
+A run can be stopped at any moment. Ctrl-C and SIGTERM are taken at the next break between two portions of an epoch,
+where the state is saved; a run that is killed goes on from the end of its last whole epoch. Either way it ends with
+the numbers of a run that was never stopped, because the order of the data and all randomness depend on the seed, the
+epoch and the step alone.
+"""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorboardX
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments import build
+from experiments.config import Experiment
+from jsnn import train
+from jsnn.checkpoint import Checkpoints
+from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+
+_PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
+_DEVICE_BYTES = 2 * 2**30  # a larger training set is streamed
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+
+class NotFinite(Exception):
+    """The loss became NaN or infinite; the message names the step."""
+
+
+class Run:
+    """One experiment in its folder.
+
+    Args:
+        experiment: what to run.
+        folder: where its checkpoints and metrics are, or will be.
+        console: where progress is shown.
+        read_only: for evaluation, which leaves the folder as it is.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False
+    ) -> None:
+        self.experiment, self.folder, self.console = experiment, folder, console
+        with console.status(f"loading {experiment.data.name}"):
+            self.sets = build.load_data(experiment.data)
+        settings = experiment.train
+        count = len(self.sets.train)
+        if count < settings.batch_size:
+            raise ValueError(
+                f"train.batch_size must be <= the {count} training images, got {settings.batch_size}"
+            )
+        self.steps_per_epoch = count // settings.batch_size
+        network = build.make_network(
+            experiment.model, self.sets.train.images.shape[1:], self.sets.train.num_classes, experiment.seed
+        )
+        optimizer = build.make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
+        self.graph, self.state = train.create(network, optimizer)
+        self.advance = train.make_advance(self.graph, build.make_loss(experiment, training=True), optimizer)
+        self.sum_metrics = train.make_evaluate(self.graph, build.make_loss(experiment, training=False))
+        self.key = jax.random.key(experiment.seed)
+        self.checkpoints = Checkpoints(folder / "checkpoints", read_only=read_only)
+
+    @property
+    def network(self) -> Any:
+        """The network with its present parameters."""
+        return train.network_of(self.graph, self.state)
+
+    def restore(self, step: int | None) -> dict[str, Any]:
+        """Takes the state of a checkpoint; returns what was saved beside it."""
+        self.state, info = self.checkpoints.restore(step, self.state)
+        return info
+
+    def evaluate(self, dataset: Dataset) -> dict[str, float]:
+        """The mean of each metric over a data set."""
+        batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
+        indices, mask = pad_to_batches(len(dataset), batch_size)
+        key = jax.random.fold_in(self.key, 2**31)  # no training step's
+        sums = self.sum_metrics(
+            self.state, jnp.asarray(dataset.images), jnp.asarray(dataset.labels), indices, mask, key
+        )
+        count = float(sums.pop("count"))
+        return {name: float(value) / count for name, value in sums.items()}
+
+    def fit(self) -> tuple[dict[str, float], float]:
+        """Trains to the end, from wherever the folder's last checkpoint is; returns the final metrics and seconds.
+
+        Final are those of the last epoch, or, with a validation set, of the epoch that was best on it.
+
+        Raises:
+            Interrupted: if a signal asked to stop; the state is saved.
+            NotFinite: if the loss is; the last good checkpoint stays the last.
+            CheckpointError: if a checkpoint cannot be read or written.
+        """
+        progress_info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
+        if self.checkpoints.last is not None:
+            progress_info = self.restore(self.checkpoints.last)
+        step = int(self.state.step)
+        history = _truncate_metrics(self.folder / "metrics.jsonl", step)
+        epochs = self.experiment.train.epochs
+        start = time.monotonic() - progress_info["seconds"]
+        with (
+            _stop_signals() as stop_asked,
+            _progress_bar(self.console) as bar,
+            tensorboardX.SummaryWriter(str(self.folder / "tensorboard")) as board,
+        ):
+            task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
+            sums: dict[str, float] = progress_info["sums"]
+            for epoch in range(step // self.steps_per_epoch, epochs):
+                if self._should_stop_early(history):
+                    break
+                epoch_start, first_step = time.monotonic(), int(self.state.step)
+                for metrics in self._portions(epoch):
+                    steps = len(metrics["loss"])
+                    self._check_finite(metrics["loss"])
+                    sums = {name: sums.get(name, 0.0) + math.fsum(v.tolist()) for name, v in metrics.items()}
+                    images = (int(self.state.step) - first_step) * self.experiment.train.batch_size
+                    speed = images / (time.monotonic() - epoch_start)
+                    bar.update(task, advance=steps, description=_describe(epoch, epochs, metrics, speed))
+                    if stop_asked.is_set() and int(self.state.step) % self.steps_per_epoch:
+                        self._save(sums, time.monotonic() - start, score=None)
+                        raise Interrupted
+                record = self._finish_epoch(epoch, sums, time.monotonic() - epoch_start)
+                sums = {}
+                history.append(record)
+                with open(self.folder / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(record) + "\n")
+                for name, value in record.items():
+                    board.add_scalar(name, value, global_step=record["step"])
+                self._save(sums, time.monotonic() - start, score=record[self._score_name])
+                bar.console.print(_summarise(record, epochs))
+                if stop_asked.is_set():
+                    raise Interrupted
+        final = max(history, key=lambda r: r[self._score_name]) if self.sets.validation else history[-1]
+        metrics = {name: value for name, value in final.items() if name not in ("epoch", "step", "seconds")}
+        return metrics, time.monotonic() - start
+
+    @property
+    def _score_name(self) -> str:
+        return "validation_accuracy" if self.sets.validation else "test_accuracy"
+
+    def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
+        """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
+        dataset, settings = self.sets.train, self.experiment.train
+        order = np.asarray(
+            epoch_permutation(jax.random.fold_in(self.key, epoch), len(dataset), settings.batch_size)
+        )
+        done = int(self.state.step) - epoch * self.steps_per_epoch
+        key = jax.random.fold_in(self.key, 2**31 - 1)
+        for first, after in _portion_bounds(self.steps_per_epoch):
+            if first < done:
+                continue
+            images, labels, indices = self._place(order[first:after])
+            self.state, metrics = self.advance(self.state, images, labels, indices, key)
+            yield jax.device_get(metrics)
+
+    def _place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The data on the device: the whole set, sent once, or only the images of these batches."""
+        dataset, residence = self.sets.train, self.experiment.data.residence
+        if residence == "device" or (residence == "auto" and dataset.images.nbytes <= _DEVICE_BYTES):
+            if not hasattr(self, "_resident"):
+                self._resident = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
+            return *self._resident, jnp.asarray(indices)
+        flat = indices.reshape(-1)
+        local = jnp.arange(flat.size, dtype=jnp.int32).reshape(indices.shape)
+        return jnp.asarray(dataset.images[flat]), jnp.asarray(dataset.labels[flat]), local
+
+    def _finish_epoch(self, epoch: int, sums: dict[str, float], seconds: float) -> dict[str, float]:
+        record: dict[str, float] = {"epoch": epoch + 1, "step": int(self.state.step), "seconds": seconds}
+        record |= {f"train_{name}": value / self.steps_per_epoch for name, value in sums.items()}
+        named = {"validation": self.sets.validation, "test": self.sets.test}
+        for name, dataset in named.items():
+            if dataset is not None:
+                record |= {f"{name}_{metric}": value for metric, value in self.evaluate(dataset).items()}
+        return record
+
+    def _should_stop_early(self, history: list[dict[str, float]]) -> bool:
+        patience = self.experiment.train.patience
+        if patience is None or len(history) <= patience:
+            return False
+        if self.sets.validation is None:
+            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
+        scores = [record[self._score_name] for record in history]
+        return max(scores[-patience:]) <= max(scores[:-patience])
+
+    def _check_finite(self, losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            step = int(self.state.step) - len(losses) + int(bad[0]) + 1
+            raise NotFinite(
+                f"the loss is {losses[bad[0]]} at step {step} (epoch {(step - 1) // self.steps_per_epoch + 1}): "
+                f"lower optimizer.learning_rate or set optimizer.clip_norm. The last good checkpoint is that of "
+                f"step {self.checkpoints.last} in {self.checkpoints.folder}"
+            )
+
+    def _save(self, sums: dict[str, float], seconds: float, score: float | None) -> None:
+        info = {"sums": sums, "seconds": seconds}
+        self.checkpoints.save(int(self.state.step), self.state, info, score)
+
+
+def _portion_bounds(steps: int) -> list[tuple[int, int]]:
+    """Splits an epoch into portions; of equal length where possible, since each length is compiled."""
+    counts = [n for n in range(_PORTIONS // 2, 2 * _PORTIONS) if steps % n == 0]
+    count = min(counts, key=lambda n: abs(n - _PORTIONS)) if counts else min(_PORTIONS, steps)
+    ends = [len(part) for part in np.array_split(np.arange(steps), count)]
+    bounds = np.cumsum([0, *ends]).tolist()
+    return list(zip(bounds[:-1], bounds[1:]))
+
+
+def _truncate_metrics(path: Path, step: int) -> list[dict[str, float]]:
+    """The lines of the epochs up to a step; later ones, of which no checkpoint is left, are taken out of the file."""
+    if not path.exists():
+        return []
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break  # the line at which the run was killed
+        if record["step"] <= step:
+            kept.append(record)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    os.replace(temporary, path)
+    return kept
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals reach the main thread only
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _describe(epoch: int, epochs: int, metrics: dict[str, np.ndarray], images_per_second: float) -> str:
+    mean: Callable[[str], float] = lambda name: float(np.mean(metrics[name]))  # noqa: E731
+    rates = " ".join(f"{np.mean(v):.3f}" for name, v in metrics.items() if name.startswith("rate/"))
+    return (
+        f"epoch {epoch + 1}/{epochs} loss {mean('loss'):.3f} accuracy {mean('accuracy'):.1%} "
+        f"rates {rates} {images_per_second:,.0f} images/s"
+    )
+
+
+def _summarise(record: dict[str, float], epochs: int) -> str:
+    validation = f" validation {record['validation_accuracy']:.2%}" if "validation_accuracy" in record else ""
+    return (
+        f"epoch {record['epoch']}/{epochs}: loss {record['train_loss']:.4f} train {record['train_accuracy']:.2%}"
+        f"{validation} test {record['test_accuracy']:.2%} ({record['seconds']:.1f} s)"
+    )

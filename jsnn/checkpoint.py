@@ -1,0 +1,111 @@
+"""Checkpoints of a training run, through orbax: the last and the best, each written whole or not at all.
+
+Orbax writes to a temporary folder and renames it, and drops an old checkpoint only once a newer one is complete. So
+a crash or a full disk in the middle of saving leaves the one before as it was.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jsnn.types import State
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read or written. The message says which, and that nothing was overwritten."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of its own.
+
+    Args:
+        folder: where they lie, one folder for each step that was kept.
+        read_only: refuse to save, and do not make the folder.
+
+    A checkpoint holds a pytree of arrays and a dictionary of plain values (`info`). With a `score` it competes for
+    `best`; the last one saved is always kept.
+    """
+
+    def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
+        self.folder = Path(folder).resolve()
+        self._manager: ocp.CheckpointManager | None = None
+        if not read_only:
+            policy = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda m: m["score"], n=1)])
+            options = ocp.CheckpointManagerOptions(
+                best_fn=lambda metrics: metrics["score"],
+                best_mode="max",
+                preservation_policy=policy,
+                enable_async_checkpointing=False,
+            )
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        elif self.folder.is_dir():
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    best_fn=lambda metrics: metrics["score"], best_mode="max", read_only=True
+                ),
+            )
+
+    @property
+    def last(self) -> int | None:
+        """The step of the last checkpoint, None where there is none."""
+        return self._manager.latest_step() if self._manager else None
+
+    @property
+    def best(self) -> int | None:
+        """The step of the checkpoint with the highest score, the last where none has a score."""
+        return self._manager.best_step() if self._manager else None
+
+    def save(self, step: int, state: State, info: dict[str, Any], score: float | None = None) -> None:
+        """Saves a pytree of arrays, whole or not at all.
+
+        Raises:
+            CheckpointError: if it cannot be written (a full disk, a missing right); the ones before are untouched.
+        """
+        if self._manager is None:
+            raise CheckpointError(f"{self.folder} was opened for reading only")
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), info=ocp.args.JsonSave(info))
+        metrics = None if score is None else {"score": float(score)}
+        try:
+            self._manager.save(step, args=items, metrics=metrics, force=True)
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {self.folder}: {error}. "
+                f"The checkpoint before it, step {self.last}, is untouched"
+            ) from error
+
+    def restore(self, step: int | None, like: State) -> tuple[State, dict[str, Any]]:
+        """Reads the checkpoint of a step into the structure, shapes and dtypes of `like`.
+
+        Raises:
+            CheckpointError: if there is none, it is damaged, or it belongs to another network or optimiser.
+        """
+        if self._manager is None or step is None:
+            raise CheckpointError(f"there is no checkpoint in {self.folder}")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract, strict=True), info=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except Exception as error:
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self.folder} is damaged, or was written by another network or "
+                f"optimiser ({error}). It was left as it is"
+            ) from error
+        leaves = [restored["state"][name] for name in _plain(like)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["info"]
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        if self._manager is not None:
+            self._manager.close()
+
+
+def _plain(tree: State) -> dict[str, Any]:
+    """A pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -1,0 +1,120 @@
+"""Training as pure functions: a state, a step, and the scan over steps that makes up an epoch.
+
+    graph, state = create(network, optimizer)
+    advance = make_advance(graph, loss, optimizer)                       # jitted, the state donated
+    state, metrics = advance(state, images, labels, indices, key)        # one optimiser step for each row of indices
+
+The state carries `nnx.split` parameters, not the network: taking a module apart in Python at every call costs more
+than a small training step. Randomness comes from `jax.random.fold_in(key, step)`, so a run that goes on from a saved
+state draws the same numbers as one that was never stopped.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jsnn.types import Array, Neuron
+
+Metrics: TypeAlias = dict[str, Array]
+Loss: TypeAlias = Callable[[Neuron, Array, Array, Array], tuple[Array, Metrics]]
+"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]); `"loss"` among them."""
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes, a plain pytree of arrays."""
+
+    step: Array  # shape=(), dtype=int32: optimiser steps taken
+    params: nnx.State  # the network's `nnx.Param`s
+    rest: nnx.State  # its other arrays, which no gradient reaches
+    optimizer: optax.OptState
+
+
+def create(network: Neuron, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
+    """Splits a network into its structure and the state before the first step.
+
+    >>> import jsnn, optax
+    >>> from flax import nnx
+    >>> network = jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(0))
+    >>> graph, state = create(network, optax.adam(1e-3))
+    >>> int(state.step)
+    0
+    """
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    return graph, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
+
+
+def network_of(graph: nnx.GraphDef, state: TrainState) -> Any:
+    """The network with the parameters of a state."""
+    return nnx.merge(graph, state.params, state.rest)
+
+
+def make_step(
+    graph: nnx.GraphDef, loss: Loss, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
+    """A pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
+
+    The metrics are those of `loss`, averaged over the batch.
+    """
+
+    def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
+        def objective(params: nnx.State) -> tuple[Array, Metrics]:
+            return loss(nnx.merge(graph, params, state.rest), *batch, jax.random.fold_in(key, state.step))
+
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, state.rest, optimizer_state), jax.tree.map(jnp.mean, metrics)
+
+    return step
+
+
+def make_advance(
+    graph: nnx.GraphDef, loss: Loss, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Metrics]]:
+    """A jitted scan over steps, `(state, images [N, ...], labels [N], indices [S, B], key) -> (state, metrics [S])`.
+
+    Each row of `indices` is one batch of the data, which lies on the device; a set too large for it is sent in parts,
+    a few batches at a time. The state is donated: use the one returned, and not the one passed in.
+    """
+    step = make_step(graph, loss, optimizer)
+
+    def advance(
+        state: TrainState, images: Array, labels: Array, indices: Array, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
+            return step(state, (images[index], labels[index]), key)
+
+        return jax.lax.scan(body, state, indices)
+
+    return jax.jit(advance, donate_argnums=0)
+
+
+def make_evaluate(
+    graph: nnx.GraphDef, loss: Loss
+) -> Callable[[TrainState, Array, Array, Array, Array, Array], Metrics]:
+    """A jitted sum of metrics, `(state, images, labels, indices [S, B], mask [S, B], key) -> {name: sum}`.
+
+    The metrics are those of `loss`; one of shape [B] is summed over the examples that `mask` admits, a scalar is taken
+    to be the batch's mean and weighted with their number. `"count"` is the number of examples, the divisor.
+    """
+
+    def evaluate(
+        state: TrainState, images: Array, labels: Array, indices: Array, mask: Array, key: Array
+    ) -> Metrics:
+        network = network_of(graph, state)
+
+        def body(_: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
+            index, admitted = batch
+            weights = admitted.astype(jnp.float32)
+            _, metrics = loss(network, images[index], labels[index], jax.random.fold_in(key, index[0]))
+            sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
+            return None, {**sums, "count": jnp.sum(weights)}
+
+        _, sums = jax.lax.scan(body, None, (indices, mask))
+        return jax.tree.map(jnp.sum, sums)
+
+    return jax.jit(evaluate)
