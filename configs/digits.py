@@ -1,6 +1,6 @@
 """Handwritten digits, 8x8 pixels: a feedforward spiking network.
 
-    python -m experiments.run configs/digits.py
+python -m experiments.run configs/digits.py
 """
 
 from experiments.config import Data, Experiment, Feedforward, Optimizer, Train

@@ -1,4 +1,4 @@
-"""From a config to jsnn objects: the data, the network, the optimiser and the loss. The only place that maps one to the other."""
+"""From a config to jsnn objects: the data, the network, the optimiser and the loss."""
 
 import difflib
 from typing import NamedTuple
@@ -98,10 +98,9 @@ def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps
         return encode.poisson(key, images, num_steps, f_max=settings.f_max, dt=settings.dt), None
     if isinstance(settings, config.Rate):
         return encode.rate(key, images, num_steps, gain=settings.gain, offset=settings.offset), None
-    lif = {"threshold": settings.threshold, "tau_mem": settings.tau_mem, "dt": settings.dt}
-    if isinstance(settings, config.SpikeLatencyLIF):
-        return encode.spike_latency_lif(images, num_steps, **lif), None
-    return encode.constant_current(images, num_steps, **lif), None
+    encoder = encode.spike_latency_lif if isinstance(settings, config.SpikeLatencyLIF) else encode.constant_current
+    spikes = encoder(images, num_steps, threshold=settings.threshold, tau_mem=settings.tau_mem, dt=settings.dt)
+    return spikes, None
 
 
 def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
@@ -114,7 +113,7 @@ def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
         images = _prepare(experiment.data, augment_key, images, training)
         inputs, num_steps = encode_images(experiment.encoder, encode_key, images, experiment.num_steps)
         layers = jsnn.record(network, inputs, num_steps=num_steps, states=False)
-        *hidden, outputs = [layer.outputs for layer in layers.values()]
+        *_hidden, outputs = [layer.outputs for layer in layers.values()]
         logits = decoder(outputs)
         if objective.loss == "cross_entropy":
             value = losses.cross_entropy(logits, labels)

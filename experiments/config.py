@@ -150,9 +150,7 @@ class NorseConv:
     """Step, s."""
 
 
-Model: TypeAlias = Annotated[
-    Feedforward | NorseRecurrent | NorseConv, pydantic.Field(discriminator="kind")
-]
+Model: TypeAlias = Annotated[Feedforward | NorseRecurrent | NorseConv, pydantic.Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -6,6 +6,7 @@ the numbers of a run that was never stopped, because the order of the data and a
 epoch and the step alone.
 """
 
+import itertools
 import json
 import math
 import os
@@ -52,18 +53,16 @@ class Run:
         read_only: for evaluation, which leaves the folder as it is.
     """
 
-    def __init__(
-        self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False) -> None:
         self.experiment, self.folder, self.console = experiment, folder, console
         with console.status(f"loading {experiment.data.name}"):
             self.sets = build.load_data(experiment.data)
         settings = experiment.train
         count = len(self.sets.train)
         if count < settings.batch_size:
-            raise ValueError(
-                f"train.batch_size must be <= the {count} training images, got {settings.batch_size}"
-            )
+            raise ValueError(f"train.batch_size must be <= the {count} training images, got {settings.batch_size}")
+        if settings.patience is not None and self.sets.validation is None:
+            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         self.steps_per_epoch = count // settings.batch_size
         network = build.make_network(
             experiment.model, self.sets.train.images.shape[1:], self.sets.train.num_classes, experiment.seed
@@ -90,9 +89,8 @@ class Run:
         batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
         indices, mask = pad_to_batches(len(dataset), batch_size)
         key = jax.random.fold_in(self.key, 2**31)  # no training step's
-        sums = self.sum_metrics(
-            self.state, jnp.asarray(dataset.images), jnp.asarray(dataset.labels), indices, mask, key
-        )
+        images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
+        sums = self.sum_metrics(self.state, images, labels, jnp.asarray(indices), jnp.asarray(mask), key)
         count = float(sums.pop("count"))
         return {name: float(value) / count for name, value in sums.items()}
 
@@ -106,20 +104,20 @@ class Run:
             NotFinite: if the loss is; the last good checkpoint stays the last.
             CheckpointError: if a checkpoint cannot be read or written.
         """
-        progress_info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
+        info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.last is not None:
-            progress_info = self.restore(self.checkpoints.last)
+            info = self.restore(self.checkpoints.last)
         step = int(self.state.step)
         history = _truncate_metrics(self.folder / "metrics.jsonl", step)
         epochs = self.experiment.train.epochs
-        start = time.monotonic() - progress_info["seconds"]
+        start = time.monotonic() - info["seconds"]
         with (
             _stop_signals() as stop_asked,
             _progress_bar(self.console) as bar,
             tensorboardX.SummaryWriter(str(self.folder / "tensorboard")) as board,
         ):
             task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
-            sums: dict[str, float] = progress_info["sums"]
+            sums: dict[str, float] = info["sums"]
             for epoch in range(step // self.steps_per_epoch, epochs):
                 if self._should_stop_early(history):
                     break
@@ -127,7 +125,7 @@ class Run:
                 for metrics in self._portions(epoch):
                     steps = len(metrics["loss"])
                     self._check_finite(metrics["loss"])
-                    sums = {name: sums.get(name, 0.0) + math.fsum(v.tolist()) for name, v in metrics.items()}
+                    sums = {name: sums.get(name, 0.0) + math.fsum(values.tolist()) for name, values in metrics.items()}
                     images = (int(self.state.step) - first_step) * self.experiment.train.batch_size
                     speed = images / (time.monotonic() - epoch_start)
                     bar.update(task, advance=steps, description=_describe(epoch, epochs, metrics, speed))
@@ -145,9 +143,9 @@ class Run:
                 bar.console.print(_summarise(record, epochs))
                 if stop_asked.is_set():
                     raise Interrupted
-        final = max(history, key=lambda r: r[self._score_name]) if self.sets.validation else history[-1]
-        metrics = {name: value for name, value in final.items() if name not in ("epoch", "step", "seconds")}
-        return metrics, time.monotonic() - start
+        chosen = max(history, key=lambda r: r[self._score_name]) if self.sets.validation else history[-1]
+        final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
+        return final, time.monotonic() - start
 
     @property
     def _score_name(self) -> str:
@@ -156,9 +154,7 @@ class Run:
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
         dataset, settings = self.sets.train, self.experiment.train
-        order = np.asarray(
-            epoch_permutation(jax.random.fold_in(self.key, epoch), len(dataset), settings.batch_size)
-        )
+        order = np.asarray(epoch_permutation(jax.random.fold_in(self.key, epoch), len(dataset), settings.batch_size))
         done = int(self.state.step) - epoch * self.steps_per_epoch
         key = jax.random.fold_in(self.key, 2**31 - 1)
         for first, after in _portion_bounds(self.steps_per_epoch):
@@ -192,8 +188,6 @@ class Run:
         patience = self.experiment.train.patience
         if patience is None or len(history) <= patience:
             return False
-        if self.sets.validation is None:
-            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         scores = [record[self._score_name] for record in history]
         return max(scores[-patience:]) <= max(scores[:-patience])
 
@@ -218,7 +212,7 @@ def _portion_bounds(steps: int) -> list[tuple[int, int]]:
     count = min(counts, key=lambda n: abs(n - _PORTIONS)) if counts else min(_PORTIONS, steps)
     ends = [len(part) for part in np.array_split(np.arange(steps), count)]
     bounds = np.cumsum([0, *ends]).tolist()
-    return list(zip(bounds[:-1], bounds[1:]))
+    return list(itertools.pairwise(bounds))
 
 
 def _truncate_metrics(path: Path, step: int) -> list[dict[str, float]]:

@@ -154,7 +154,8 @@ def _train(run: Run, console: Console) -> int:
     _write(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     _print_table(console, run.experiment.name, final)
     console.print(
-        f"{time.monotonic() - start:.1f} s here, {seconds:.1f} s in all, on {summary['device']}", highlight=False
+        f"{time.monotonic() - start:.1f} s here, {seconds:.1f} s in all, on {summary['device']}",
+        highlight=False,
     )
     console.print(f"run folder: {run.folder}", highlight=False)
     return 0

@@ -4,7 +4,20 @@ A neuron is an immutable pytree with two pure methods, `init` and `step`; a netw
 one loop over time. Time is axis 0 everywhere: `[T, B, ...]`, channels last.
 """
 
-from jsnn import surrogate
+from jsnn import (
+    augment,
+    compat,
+    data,
+    decode,
+    encode,
+    events,
+    losses,
+    metrics,
+    models,
+    regularizers,
+    surrogate,
+    train,
+)
 from jsnn.convolution import Conv
 from jsnn.layers import LayerRecord, Recurrent, Sequential, avg_pool, flatten, max_pool, record
 from jsnn.neurons import ALIF, IF, LI, LIF, CuBaLI, CuBaLIF
@@ -25,10 +38,21 @@ __all__ = [
     "Neuron",
     "Recurrent",
     "Sequential",
+    "augment",
     "avg_pool",
+    "compat",
+    "data",
+    "decode",
+    "encode",
+    "events",
     "flatten",
+    "losses",
     "max_pool",
+    "metrics",
+    "models",
     "record",
+    "regularizers",
     "surrogate",
+    "train",
     "unroll",
 ]

@@ -45,9 +45,7 @@ def normalize(images: Array, mean: float | Sequence[float], std: float | Sequenc
     shift, scale = np.asarray(mean), np.asarray(std)
     for name, values in (("mean", shift), ("std", scale)):
         if values.shape not in ((), (1,), images.shape[-1:]):
-            raise ValueError(
-                f"{name} must be a number or one per channel ({images.shape[-1]}), got {values.shape}"
-            )
+            raise ValueError(f"{name} must be a number or one per channel ({images.shape[-1]}), got {values.shape}")
     if not (scale > 0).all():
         raise ValueError(f"std must be > 0, got {std}")
     return (images - jnp.asarray(shift, images.dtype)) / jnp.asarray(scale, images.dtype)
@@ -67,9 +65,7 @@ def random_flip(key: Array, images: Array) -> Array:
     return jnp.where(flipped, images[:, :, ::-1], images)
 
 
-def random_shift(
-    key: Array, images: Array, pixels: int, *, mode: Literal["constant", "reflect"] = "constant"
-) -> Array:
+def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["constant", "reflect"] = "constant") -> Array:
     """Shifts each image [H, W, C] of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
 
     What enters at the border is 0 (`mode="constant"`) or the mirror image (`mode="reflect"`), as in

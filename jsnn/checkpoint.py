@@ -13,6 +13,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jsnn.types import State
 
+_NO_SCORE = -1e300  # orbax never drops a checkpoint without a score, so every one gets some
+
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be read or written. The message says which, and that nothing was overwritten."""
@@ -31,23 +33,19 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
         self.folder = Path(folder).resolve()
+        self.read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
-        if not read_only:
-            policy = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda m: m["score"], n=1)])
+        if not read_only or self.folder.is_dir():
+            best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1)
             options = ocp.CheckpointManagerOptions(
                 best_fn=lambda metrics: metrics["score"],
                 best_mode="max",
-                preservation_policy=policy,
+                preservation_policy=None if read_only else AnyPreservationPolicy([LatestN(1), best]),
                 enable_async_checkpointing=False,
+                read_only=read_only,
             )
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
-        elif self.folder.is_dir():
-            self._manager = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    best_fn=lambda metrics: metrics["score"], best_mode="max", read_only=True
-                ),
-            )
+            handlers = {"state": ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()}
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     @property
     def last(self) -> int | None:
@@ -65,10 +63,10 @@ class Checkpoints:
         Raises:
             CheckpointError: if it cannot be written (a full disk, a missing right); the ones before are untouched.
         """
-        if self._manager is None:
-            raise CheckpointError(f"{self.folder} was opened for reading only")
+        if self._manager is None or self.read_only:
+            raise CheckpointError(f"{self.folder} was opened for reading only: nothing is saved there")
         items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), info=ocp.args.JsonSave(info))
-        metrics = None if score is None else {"score": float(score)}
+        metrics = {"score": _NO_SCORE if score is None else float(score)}
         try:
             self._manager.save(step, args=items, metrics=metrics, force=True)
             self._manager.wait_until_finished()
@@ -86,18 +84,20 @@ class Checkpoints:
         """
         if self._manager is None or step is None:
             raise CheckpointError(f"there is no checkpoint in {self.folder}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract, strict=True), info=ocp.args.JsonRestore()
-        )
+        expected = _plain(like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), info=ocp.args.JsonRestore())
         try:
+            stored = self._manager.item_metadata(step)["state"]
+            if _shapes(stored) != _shapes(expected):
+                raise ValueError(f"it holds {_shapes(stored)}, not {_shapes(expected)}")
             restored = self._manager.restore(step, args=items)
         except Exception as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self.folder} is damaged, or was written by another network or "
                 f"optimiser ({error}). It was left as it is"
             ) from error
-        leaves = [restored["state"][name] for name in _plain(like)]
+        leaves = [restored["state"][name] for name in expected]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["info"]
 
     def close(self) -> None:
@@ -109,3 +109,7 @@ class Checkpoints:
 def _plain(tree: State) -> dict[str, Any]:
     """A pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _shapes(arrays: Any) -> str:
+    return ", ".join(f"{name} {tuple(array.shape)}" for name, array in sorted(arrays.items()))

@@ -96,9 +96,7 @@ def _forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> Arr
     )
 
 
-def _convolve_forward(
-    pads: Padding, precision: Any, images: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array]]:
+def _convolve_forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return _forward(pads, precision, images, kernel), (images, kernel)
 
 
@@ -128,9 +126,7 @@ def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Arra
     return _forward(reverse_pads, precision, gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
 
 
-def _kernel_gradient(
-    pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
-) -> Array:
+def _kernel_gradient(pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array) -> Array:
     """One matrix product for each row of the kernel, summed over chunks of images."""
     height, width, channels, out_channels = shape
     padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
@@ -140,9 +136,7 @@ def _kernel_gradient(
         columns = jnp.concatenate([chunk[:, :, j : j + out_width] for j in range(width)], axis=-1)
         gradient = gradient.reshape(-1, out_channels)  # [n*H'*W', C']
         rows = [
-            jnp.matmul(
-                columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient, precision=precision
-            )
+            jnp.matmul(columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient, precision=precision)
             for i in range(height)
         ]  # each [kw*C, C']
         return jnp.stack(rows).reshape(shape)
@@ -154,8 +148,10 @@ def _kernel_gradient(
         def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
             return total + of_chunk(*chunk), None
 
-        chunks = [a[:count].reshape(-1, _CHUNK, *a.shape[1:]) for a in (padded, gradient)]
-        total, _ = jax.lax.scan(add, total, tuple(chunks))
+        def in_chunks(array: Array) -> Array:
+            return array[:count].reshape(-1, _CHUNK, *array.shape[1:])
+
+        total, _ = jax.lax.scan(add, total, (in_chunks(padded), in_chunks(gradient)))
     return total
 
 

@@ -51,9 +51,7 @@ class Dataset:
         if images.ndim != 4:
             raise ValueError(f"images must have shape [N, H, W, C] or [N, H, W], got {images.shape}")
         if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(
-                f"images must be uint8 (0..255) or floating point, got {images.dtype}: convert them"
-            )
+            raise ValueError(f"images must be uint8 (0..255) or floating point, got {images.dtype}: convert them")
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
                 f"labels must be integers of shape [N], got {labels.dtype} of shape {labels.shape}: "

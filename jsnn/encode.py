@@ -157,9 +157,7 @@ def poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0
     return _bernoulli(key, dt * f_max * _at_least_float32(x), num_steps).astype(x.dtype)
 
 
-def signed_poisson(
-    key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3
-) -> Array:
+def signed_poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3) -> Array:
     """Poisson spikes in {-1, 0, 1}, at the rate `f_max * |x|` and with the sign of `x`; shapes as `poisson`.
 
     Arguments and errors are those of `poisson`. Source: Norse's `SignedPoissonEncoder`.
@@ -278,9 +276,7 @@ def _bernoulli(key: Array, probability: Array, num_steps: int | None) -> Array:
     """Booleans [T, ...], true with `probability` [...], or [T, ...] where `num_steps` is None."""
     if num_steps is None:
         if probability.ndim == 0:
-            raise ValueError(
-                "x must have a time axis, [T, ...], got a scalar: pass num_steps for a static input"
-            )
+            raise ValueError("x must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
         return jax.random.bernoulli(key, probability)
     _check_num_steps(num_steps)
     return jax.random.bernoulli(key, probability, (num_steps, *probability.shape))

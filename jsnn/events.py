@@ -60,9 +60,7 @@ def bin_events(
     options = {"num_bins": num_bins, "window": window, "events_per_bin": events_per_bin}
     given = {name: value for name, value in options.items() if value is not None}
     if len(given) != 1:
-        raise ValueError(
-            f"give exactly one of num_bins, window and events_per_bin, got {list(given) or 'none'}"
-        )
+        raise ValueError(f"give exactly one of num_bins, window and events_per_bin, got {list(given) or 'none'}")
     [(name, value)] = given.items()
     if not (value > 0 and np.isfinite(value)):
         raise ValueError(f"{name} must be positive, got {value}")

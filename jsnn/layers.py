@@ -121,8 +121,9 @@ class Recurrent(FrozenPytree):
         return RecurrentState(state, outputs=jnp.zeros(shape, dtype))
 
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
-        inner, outputs = self.neuron.step(state.neuron, current + self.synapse(state.outputs))
-        return RecurrentState(inner, outputs), outputs
+        feedback = self.synapse(state.outputs).astype(current.dtype)  # its weights may be more precise
+        inner, outputs = self.neuron.step(state.neuron, current + feedback)
+        return RecurrentState(inner, outputs.astype(state.outputs.dtype)), outputs
 
 
 class LayerRecord(NamedTuple):
@@ -142,8 +143,8 @@ def record(
 ) -> dict[str, LayerRecord]:
     """Unrolls a network and returns every layer's states and outputs by the layer's name.
 
-    Arguments are those of `jsnn.unroll`. The layers of a `Sequential` are named by position and class (`"1_LIF"`), those
-    of a `Sequential` inside another behind its name (`"2_Sequential/0_Linear"`), a bare neuron by its class (`"LIF"`).
+    Arguments are those of `jsnn.unroll`. The layers of a `Sequential` are named by position and class (`"1_LIF"`),
+    those of a `Sequential` inside another behind its name (`"2_Sequential/0_Linear"`), a bare neuron by its class.
     With `states=False` only the outputs are kept, and every layer's `states` are `()`.
 
     >>> import jax.numpy as jnp, jsnn

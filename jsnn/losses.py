@@ -55,9 +55,7 @@ def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None)
     if weight is not None:
         weight = jnp.asarray(weight, logits.dtype)
         if weight.shape != logits.shape[-1:]:
-            raise ValueError(
-                f"weight must be [N] = {logits.shape[-1:]}, one number a class, got shape {weight.shape}"
-            )
+            raise ValueError(f"weight must be [N] = {logits.shape[-1:]}, one number a class, got shape {weight.shape}")
         losses *= weight[targets]
     return jnp.mean(losses)
 
@@ -193,9 +191,7 @@ def mse_count_loss(
     return jnp.mean((counts - wanted) ** 2) / num_steps
 
 
-def mse_membrane_loss(
-    membranes: Array, targets: Array, *, on_target: float = 1.0, off_target: float = 0.0
-) -> Array:
+def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.0, off_target: float = 0.0) -> Array:
     """The mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
 
     A scalar, where snnTorch returns shape (1,).
@@ -297,9 +293,7 @@ def _check_times(
 ) -> tuple[np.ndarray, np.ndarray]:
     on, off = np.asarray(on_target), np.asarray(off_target)
     if on.shape != off.shape:
-        raise ValueError(
-            f"on_target and off_target must have the same length, got {on_target!r} and {off_target!r}"
-        )
+        raise ValueError(f"on_target and off_target must have the same length, got {on_target!r} and {off_target!r}")
     for name, times in (("on_target", on), ("off_target", off)):
         if ((times < -num_steps) | (times >= num_steps)).any():
             raise ValueError(

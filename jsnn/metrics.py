@@ -80,9 +80,7 @@ def accuracy_temporal(spikes: Array, targets: Array) -> Array:
     return accuracy(-decode.first_spike_time(spikes), targets)
 
 
-def firing_rate(
-    spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt: float | None = None
-) -> Array:
+def firing_rate(spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt: float | None = None) -> Array:
     """The mean firing rate, in spikes per step, or in Hz where `dt` is given: mean(s) / dt.
 
     Args:

@@ -3,6 +3,7 @@
 Each is a `Sequential`, so a Neuron: `jsnn.unroll(network, spikes)` gives its readout's membranes `[T, B, classes]`.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def feedforward(
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Layer] = [flatten]
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         is_last = index == len(sizes) - 2
         layers += [nnx.Linear(inputs, outputs, rngs=rngs), readout() if is_last else neuron()]
     return Sequential(*layers)
@@ -59,19 +60,19 @@ def norse_recurrent(
     rngs: nnx.Rngs,
     alpha: float = 100.0,
     v_th: float = 0.5,
+    dt: float = 1e-3,
     **parameters: Any,
 ) -> Sequential:
     """The recurrent network of Norse's MNIST tutorial: `lif_recurrent`, a linear layer, a leaky integrator.
 
-    `parameters` (`tau_mem_inv`, `tau_syn_inv`, `dt`, ...) go to the recurrent LIF neurons, see `jsnn.compat.norse.lif`.
+    `parameters` (`tau_mem_inv`, `tau_syn_inv`, ...) go to the recurrent LIF neurons, see `jsnn.compat.norse.lif`.
     Spikes [T, B, 28, 28, 1] (or any shape with as many values) -> membranes [T, B, outputs].
 
     Source: Norse's notebook "Training an SNN on MNIST".
     """
-    # bias-free torch default for the readout's weights
     linear = nnx.Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
-    hidden_layers = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, **parameters)
-    return Sequential(flatten, *hidden_layers.layers, linear, norse.li())
+    hidden_layers = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, dt=dt, **parameters)
+    return Sequential(flatten, *hidden_layers.layers, linear, norse.li(dt=dt))
 
 
 def norse_conv(
@@ -81,6 +82,7 @@ def norse_conv(
     channels: int = 1,
     outputs: int = 10,
     alpha: float = 80.0,
+    dt: float = 1e-3,
     **parameters: Any,
 ) -> Sequential:
     """The convolutional network of Norse's MNIST tutorial.
@@ -96,7 +98,7 @@ def norse_conv(
         return Conv(inputs, outputs, (5, 5), padding="VALID", kernel_init=_TORCH_INIT, rngs=rngs)
 
     def lif() -> Neuron:
-        return norse.lif(alpha=alpha, **parameters)
+        return norse.lif(alpha=alpha, dt=dt, **parameters)
 
     side = ((image_size - 4) // 2 - 4) // 2
     dense = nnx.Linear(side * side * 50, 500, kernel_init=_TORCH_INIT, rngs=rngs)
@@ -112,7 +114,7 @@ def norse_conv(
         dense,
         lif(),
         nnx.relu,
-        *norse.li_linear(500, outputs, rngs=rngs).layers,
+        *norse.li_linear(500, outputs, rngs=rngs, dt=dt).layers,
     )
 
 

@@ -79,9 +79,7 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
     return jnp.percentile(rates, q, axis=axis)
 
 
-def l1_rate(
-    spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None
-) -> Array:
+def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
     """`l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:
@@ -100,9 +98,7 @@ def l1_rate(
     return l1(rates, strength=strength, target=target) / len(rates)
 
 
-def l2_rate(
-    spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None
-) -> Array:
+def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
     """`l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:

@@ -21,7 +21,7 @@ from jsnn.types import Array, Neuron
 
 Metrics: TypeAlias = dict[str, Array]
 Loss: TypeAlias = Callable[[Neuron, Array, Array, Array], tuple[Array, Metrics]]
-"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]); `"loss"` among them."""
+"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]), "loss" among them."""
 
 
 class TrainState(NamedTuple):
@@ -43,7 +43,7 @@ def create(network: Neuron, optimizer: optax.GradientTransformation) -> tuple[nn
     >>> int(state.step)
     0
     """
-    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    graph, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     return graph, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
 
 
@@ -102,17 +102,15 @@ def make_evaluate(
     to be the batch's mean and weighted with their number. `"count"` is the number of examples, the divisor.
     """
 
-    def evaluate(
-        state: TrainState, images: Array, labels: Array, indices: Array, mask: Array, key: Array
-    ) -> Metrics:
+    def evaluate(state: TrainState, images: Array, labels: Array, indices: Array, mask: Array, key: Array) -> Metrics:
         network = network_of(graph, state)
 
-        def body(_: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
+        def body(nothing: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
             index, admitted = batch
             weights = admitted.astype(jnp.float32)
-            _, metrics = loss(network, images[index], labels[index], jax.random.fold_in(key, index[0]))
+            metrics = loss(network, images[index], labels[index], jax.random.fold_in(key, index[0]))[1]
             sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
-            return None, {**sums, "count": jnp.sum(weights)}
+            return nothing, {**sums, "count": jnp.sum(weights)}
 
         _, sums = jax.lax.scan(body, None, (indices, mask))
         return jax.tree.map(jnp.sum, sums)

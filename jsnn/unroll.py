@@ -91,9 +91,7 @@ def _run_in_chunks(
     return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
 
 
-def prepare(
-    neuron: Neuron, inputs: Array, state: State, num_steps: int | None
-) -> tuple[Array, State]:
+def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
     if not isinstance(neuron, Neuron):
         raise TypeError(
@@ -102,13 +100,9 @@ def prepare(
         )
     inputs = jnp.asarray(inputs)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise TypeError(
-            f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)"
-        )
+        raise TypeError(f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)")
     if num_steps is None and inputs.ndim == 0:
-        raise ValueError(
-            "inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input"
-        )
+        raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if state is None:

@@ -62,9 +62,7 @@ def test_every_shift_is_one_made_by_hand_and_all_occur(mode):
     images = np.tile(IMAGES[:1], (300, 1, 1, 1))
     shift = jax.jit(lambda key, x: augment.random_shift(key, x, 2, mode=mode))
     result = np.asarray(shift(jax.random.key(2), images))
-    candidates = np.stack(
-        [shifted(IMAGES[0], down, right, mode) for down in range(-2, 3) for right in range(-2, 3)]
-    )
+    candidates = np.stack([shifted(IMAGES[0], down, right, mode) for down in range(-2, 3) for right in range(-2, 3)])
     matches = (result[:, None] == candidates[None]).all(axis=(2, 3, 4))  # [images, shifts]
     assert (matches.sum(axis=1) == 1).all()
     assert matches.any(axis=0).all()

@@ -5,15 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from golden import close
 
 import jsnn
 from jsnn import decode, models
 from jsnn.compat import norse
-
-
-def close(actual, expected, relative=1e-5):
-    expected = np.asarray(expected)
-    np.testing.assert_allclose(actual, expected, rtol=relative, atol=relative * np.abs(expected).max())
 
 
 def run_and_record(neuron, inputs, name, **kwargs):
@@ -145,9 +141,7 @@ def test_gradients_through_recurrent_layer(parity, stem):
     golden = parity(stem)
     method, alpha = RECURRENT[stem]
     network = jsnn.Sequential(
-        *norse.lif_recurrent(
-            8, 10, rngs=nnx.Rngs(0), autapses=True, v_th=0.5, method=method, alpha=alpha
-        ).layers,
+        *norse.lif_recurrent(8, 10, rngs=nnx.Rngs(0), autapses=True, v_th=0.5, method=method, alpha=alpha).layers,
         *norse.li_linear(10, 4, rngs=nnx.Rngs(0)).layers,
     )
     network.layers[0].kernel[...] = jnp.asarray(golden["W1"].T)
@@ -180,7 +174,8 @@ def encoded(x, num_steps=32):
 
 
 @pytest.mark.parametrize(
-    ("stem", "method"), [("norse_tutorial_snn_mnist", "super_released"), ("norsehead_tutorial_snn_mnist", "super")]
+    ("stem", "method"),
+    [("norse_tutorial_snn_mnist", "super_released"), ("norsehead_tutorial_snn_mnist", "super")],
 )
 def test_recurrent_tutorial_network(parity, stem, method):
     golden = parity(stem)
@@ -202,7 +197,8 @@ def test_recurrent_tutorial_network(parity, stem, method):
 
 
 @pytest.mark.parametrize(
-    ("stem", "method"), [("norse_tutorial_conv_mnist", "super_released"), ("norsehead_tutorial_conv_mnist", "super")]
+    ("stem", "method"),
+    [("norse_tutorial_conv_mnist", "super_released"), ("norsehead_tutorial_conv_mnist", "super")],
 )
 def test_convolutional_tutorial_network(parity, stem, method):
     golden = parity(stem)
@@ -234,5 +230,5 @@ def test_convolutional_tutorial_network(parity, stem, method):
 
 
 def test_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="method must be one of super, .* got 'supr'"):
+    with pytest.raises(ValueError, match=r"method must be one of super, .* got 'supr'"):
         norse.threshold("supr")

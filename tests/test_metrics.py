@@ -17,9 +17,7 @@ def test_snntorch(parity, case):
     targets = jnp.asarray(golden[f"targets_{case}"])
     rate = jax.jit(metrics.accuracy_rate)(spikes, targets)
     temporal = jax.jit(metrics.accuracy_temporal)(spikes, targets)
-    by_population = metrics.accuracy_rate(
-        population, targets, population_code=True, num_classes=spikes.shape[-1]
-    )
+    by_population = metrics.accuracy_rate(population, targets, population_code=True, num_classes=spikes.shape[-1])
     np.testing.assert_allclose(rate, golden[f"acc_rate_{case}"], rtol=1e-6)
     np.testing.assert_allclose(temporal, golden[f"acc_temporal_{case}"], rtol=1e-6)
     np.testing.assert_allclose(by_population, golden[f"acc_rate_pop_{case}"], rtol=1e-6)
@@ -96,9 +94,7 @@ def test_wrong_dt(dt):
         metrics.firing_rate(SPIKES, dt=dt)
 
 
-@pytest.mark.parametrize(
-    "accuracy", [metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal]
-)
+@pytest.mark.parametrize("accuracy", [metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal])
 def test_wrong_input(accuracy):
     with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 3\)"):
         accuracy(SPIKES[:, 0], jnp.array([0]))

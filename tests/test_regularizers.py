@@ -54,9 +54,7 @@ def test_keras_spiking_activity_regularizer(parity):
 
 def test_snntorch_l1_rate_sparsity(parity):
     golden = parity("snntorch_losses")
-    np.testing.assert_allclose(
-        l1_rate_sparsity(jnp.asarray(golden["spk"])), golden["l1_rate_sparsity"], rtol=1e-5
-    )
+    np.testing.assert_allclose(l1_rate_sparsity(jnp.asarray(golden["spk"])), golden["l1_rate_sparsity"], rtol=1e-5)
 
 
 # [T, B, N] = [2, 2, 2]: rates (0, 1) and (0.5, 0.5) spikes per step

@@ -118,9 +118,7 @@ def test_formula(spike, formula):
 def test_golden_vectors(parity, stem, key, spike):
     vectors = parity(stem)
     # s (1 - s) and 1 - tanh^2 cancel in the peers' tails: hence their float64, and the absolute tolerance
-    np.testing.assert_allclose(
-        gradient(spike, vectors["grid"]), vectors[f"grad_{key}_f64"], rtol=1e-4, atol=1e-14
-    )
+    np.testing.assert_allclose(gradient(spike, vectors["grid"]), vectors[f"grad_{key}_f64"], rtol=1e-4, atol=1e-14)
 
 
 @pytest.mark.parametrize(

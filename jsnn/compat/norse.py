@@ -106,9 +106,7 @@ def lif_current_encoder(
     )
 
 
-def li(
-    *, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3
-) -> CuBaLI:
+def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3) -> CuBaLI:
     """Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
     return CuBaLI(
         decay=1 - dt * tau_mem_inv,

@@ -1,23 +1,25 @@
 """snnTorch's neurons by snnTorch's parameter names: the same numbers, step by step.
 
-snnTorch compares the membrane with its threshold after the update, returns it before its reset, and applies the reset,
-its gradient stopped, in the next step: `reset_delay=True`, its default and ours here. Its `reset_delay=False` keeps
-that late reset and adds one in the same step, `v -= (spikes - late reset) * threshold`: where only the last step spiked,
-it takes the late reset back. Its reset `"zero"` throws away the input of the step as well, except in `Leaky`.
+snnTorch compares the membrane with its threshold after the update, returns it before its reset, and applies
+the reset, its gradient stopped, in the next step: `reset_delay=True`, its default and ours here. Its
+`reset_delay=False` keeps that late reset and adds one in the step itself, `v -= (spikes - late) * threshold`,
+where `late` are the last spikes: if only they spiked, it takes their reset back. The reset `"zero"` throws
+away the input of the step as well, except in `Leaky`.
 
-What these functions share with snnTorch:
+Common arguments:
 
-* `threshold`, and `alpha` and `beta` in [0, 1], are numbers or arrays that broadcast against the state from the right
-  (per neuron or per channel). `learn_...=True` makes them trainable (`nnx.Param`).
+* `threshold`, and `alpha` and `beta` in [0, 1], are numbers, or arrays that broadcast against the state from
+  the right (per neuron or per channel). `learn_...=True` makes them trainable (`nnx.Param`).
 * `spike_grad`: the surrogate, such as `jsnn.surrogate.fast_sigmoid(25.0)`; by default `arctan(2.0)`.
 * `reset_mechanism`: `"subtract"`, `"zero"` or `"none"`.
-* `inhibition`: only the highest membrane along the last axis may put out its spike; all are reset.
+* `inhibition`: only the neuron with the highest membrane along the last axis may spike; all are reset.
 
-snnTorch's `mem` is the state's `v`, its `syn` the state's `i`; both are read with `jsnn.record`. Everything is
-dimensionless, currents `[B, ...]` in, spikes `[B, ...]` out; wrong values raise ValueError.
+Values outside their range raise ValueError. Currents `[B, ...]` go in, spikes `[B, ...]` come out, all of it
+dimensionless. snnTorch's `mem` is the state's `v` and its `syn` the state's `i`, both to be read with
+`jsnn.record`.
 
-Source: snnTorch 1.0.0 (Eshraghian et al., 2023), `snntorch._neurons`. Held to its outputs by
-`tests/test_compat_snntorch.py`.
+Source: snnTorch 1.0.0 (Eshraghian et al., "Training spiking neural networks using lessons from deep
+learning", 2023), `snntorch._neurons`. Held to its outputs by `tests/test_compat_snntorch.py`.
 """
 
 import math
@@ -49,7 +51,7 @@ def leaky(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> "Leaky":
-    """snnTorch's `Leaky`: `mem = beta * mem + x`.
+    """`Leaky` of snnTorch: `mem = beta * mem + x`.
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = leaky(beta=0.5)
@@ -76,11 +78,12 @@ def lapicque(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> "Lapicque":
-    """snnTorch's `Lapicque`: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
+    """`Lapicque` of snnTorch: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
 
-    Of the resistance `R`, the capacitance `C` and `beta` = exp(-time_step / (R * C)), in (0, 1), give two, or `beta` for
-    R = 1; where all three are given, `R` and `C` count. The membrane decays by Euler's 1 - time_step / (R * C), not by
-    `beta` itself; here as in snnTorch. snnTorch's `learn_beta` trains nothing in this neuron, so it is not offered.
+    Give two of the resistance `R`, the capacitance `C` and `beta` = exp(-time_step / (R * C)), or `beta` alone for
+    R = 1; of all three, `R` and `C` count. As in snnTorch, the membrane decays not by `beta` but by Euler's
+    1 - time_step / (R * C), which must not be negative. snnTorch's `learn_beta` is not offered (there it works for
+    one backward pass only), and its `Lapicque` has no `reset_delay`: here it works as in `Leaky`.
 
     >>> round(lapicque(R=5.0, C=2.0).decay, 3)
     0.9
@@ -107,7 +110,7 @@ def synaptic(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> "Synaptic":
-    """snnTorch's `Synaptic`: `syn = alpha * syn + x`, `mem = beta * mem + syn`. The reset leaves `syn` alone.
+    """`Synaptic` of snnTorch: `syn = alpha * syn + x`, `mem = beta * mem + syn`; no reset of `syn`.
 
     >>> synaptic(alpha=0.9, beta=0.8).decay_syn
     0.9
@@ -138,12 +141,13 @@ def rleaky(
     reset_delay: bool = True,
     rngs: nnx.Rngs | None = None,
 ) -> Recurrent:
-    """snnTorch's `RLeaky`: `mem = beta * mem + x + recurrent(last spikes)`.
+    """`RLeaky` of snnTorch: `mem = beta * mem + x + recurrent(last spikes)`.
 
-    With `all_to_all` the recurrent layer is `nnx.Linear(linear_features, linear_features)`, or a convolution with
-    `conv2d_channels` and `kernel_size`; both have a bias, draw from `rngs` as PyTorch does, uniform within
-    1 / sqrt(inputs), and do not use `V`. Without it each neuron hears only itself, with weight `V` (a number or `[N]`).
-    The recurrent layer is the neuron's `synapse`; its `kernel` is the transpose of snnTorch's `recurrent.weight`.
+    With `all_to_all` the recurrent layer is `nnx.Linear(linear_features, linear_features)`, or a convolution
+    with `conv2d_channels` and `kernel_size`. Both have a bias, draw from `rngs` as PyTorch does, uniformly
+    within 1 / sqrt(inputs), and do not use `V`. Without it each neuron hears only itself, with weight `V`, a
+    number or `[N]`. The layer is the result's `synapse`; its `kernel` is the transpose of snnTorch's
+    `recurrent.weight`.
 
     >>> from flax import nnx
     >>> rleaky(beta=0.9, linear_features=10, rngs=nnx.Rngs(0)).synapse.kernel.shape
@@ -156,9 +160,10 @@ def rleaky(
         inhibition=inhibition,
         **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
-    synapse = (
-        OneToOne(V) if not all_to_all else _all_to_all(linear_features, conv2d_channels, kernel_size, rngs)
-    )
+    if all_to_all:
+        synapse: nnx.Module = _all_to_all(linear_features, conv2d_channels, kernel_size, rngs)
+    else:
+        synapse = OneToOne(V)
     return Recurrent(neuron, synapse if learn_recurrent else _freeze(synapse))
 
 
@@ -172,9 +177,9 @@ def alpha(
     learn_alpha: bool = False,
     learn_beta: bool = False,
     learn_threshold: bool = False,
-    reset_mechanism: ResetMechanism = "subtract",
+    reset_mechanism: ResetMechanism = "zero",
 ) -> "Alpha":
-    """snnTorch's `Alpha`: the membrane is the input through an alpha-shaped filter; `alpha` must be > `beta`.
+    """`Alpha` of snnTorch: the input through an alpha-shaped filter; `alpha` must be > `beta`.
 
     >>> alpha(alpha=0.9, beta=0.8).beta
     0.8
@@ -189,7 +194,10 @@ def alpha(
 
 @nnx.dataclass(kw_only=True)
 class LateReset(SpikingNeuron):
-    """snnTorch's reset: late by one step; without `reset_delay` in the step itself as well, less what came late."""
+    """The reset of snnTorch, for any neuron.
+
+    It comes late, in the next step; without `reset_delay` in the step itself as well, less what came late.
+    """
 
     inhibition: bool = nnx.static(default=False)
 
@@ -248,8 +256,8 @@ class Alpha(LateReset):
         exc = alpha * exc + x,  inh = beta * inh - x
         v = tau * (exc + inh),  tau = log(alpha) / (log(beta) - log(alpha)) + 1
 
-    The late reset `"subtract"` takes the threshold from exc, `beta * inh - x` from inh and `-inh` from v, where inh is
-    the one of before the update; `"zero"` clears all three.
+    The late reset `"subtract"` takes the threshold from exc, `beta * inh - x` from inh and `-inh` from v,
+    where inh is the one of before the update; `"zero"` clears all three.
 
     Source: snnTorch's `Alpha`, a spike response model with an alpha kernel.
 
@@ -290,9 +298,7 @@ class Alpha(LateReset):
 
     def kernel_factor(self) -> Array:
         """Tau in the equation above."""
-        log_alpha, log_beta = (
-            jnp.log(jnp.clip(jnp.asarray(decay), 0, 1)) for decay in (self.alpha, self.beta)
-        )
+        log_alpha, log_beta = (jnp.log(jnp.asarray(decay)) for decay in (self.alpha, self.beta))
         return log_alpha / (log_beta - log_alpha) + 1
 
 
@@ -313,22 +319,26 @@ def _all_to_all(
     rngs: nnx.Rngs | None,
 ) -> nnx.Linear | Conv:
     """PyTorch's linear layer or convolution, with PyTorch's random weights."""
-    if (features is None) == (channels is None) or (channels is None) != (kernel_size is None):
-        raise ValueError(
-            "rleaky with all_to_all=True needs linear_features, or conv2d_channels and kernel_size, got "
-            f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
-        )
     if rngs is None:
-        raise ValueError("rleaky with all_to_all=True draws its weights: pass rngs=nnx.Rngs(0)")
-    window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size or (1, 1)
-    bound = ((features or channels) * math.prod(window)) ** -0.5
+        raise ValueError("rleaky with all_to_all=True draws its weights: pass rngs, such as rngs=nnx.Rngs(0)")
+    if features is not None and channels is None and kernel_size is None:
+        return nnx.Linear(features, features, **_uniform(features), rngs=rngs)
+    if features is None and channels is not None and kernel_size is not None:
+        window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        return Conv(channels, channels, window, **_uniform(channels * math.prod(window)), rngs=rngs)
+    raise ValueError(
+        "rleaky with all_to_all=True needs linear_features, or conv2d_channels with kernel_size, got "
+        f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
+    )
 
-    def uniform(key: Array, shape: Shape, dtype: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    if features is not None:
-        return nnx.Linear(features, features, kernel_init=uniform, bias_init=uniform, rngs=rngs)
-    return Conv(channels, channels, window, kernel_init=uniform, bias_init=uniform, rngs=rngs)
+def _uniform(inputs: int) -> dict[str, Any]:
+    """PyTorch's initial weights and biases for a layer in which each neuron has so many inputs."""
+
+    def initializer(key: Array, shape: Shape, dtype: Any, out_sharding: Any = None) -> Array:
+        return jax.random.uniform(key, shape, dtype, -(inputs**-0.5), inputs**-0.5)
+
+    return {"kernel_init": initializer, "bias_init": initializer}
 
 
 def _freeze(layer: nnx.Module) -> nnx.Module:
@@ -361,7 +371,9 @@ def _spiking(
 def _resistance_and_capacitance(
     beta: float | None, R: float | None, C: float | None, time_step: float
 ) -> tuple[float, float]:
-    check_positive("time_step", time_step)
+    for name, value in (("R", R), ("C", C), ("time_step", time_step)):
+        if value is not None:
+            check_positive(name, value)
     if R is None or C is None:
         if beta is None:
             raise ValueError(f"lapicque needs beta, or both R and C, got beta={beta}, R={R}, C={C}")
@@ -373,9 +385,7 @@ def _resistance_and_capacitance(
             C = time_constant / R
         else:
             R = time_constant / C
-    check_positive("R", R)
-    check_positive("C", C)
-    if R * C < time_step:
+    if time_step > R * C:
         raise ValueError(f"R * C must be >= time_step = {time_step}, got {R * C}: take a smaller time_step")
     return R, C
 

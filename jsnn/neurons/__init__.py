@@ -6,4 +6,15 @@ from jsnn.neurons.cuba import CuBaLI, CuBaLIF, CuBaState
 from jsnn.neurons.li import LI
 from jsnn.neurons.lif import IF, LIF, LIFState
 
-__all__ = ["ALIF", "IF", "LI", "LIF", "ALIFState", "CuBaLI", "CuBaLIF", "CuBaState", "LIFState", "SpikingNeuron"]
+__all__ = [
+    "ALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "ALIFState",
+    "CuBaLI",
+    "CuBaLIF",
+    "CuBaState",
+    "LIFState",
+    "SpikingNeuron",
+]

@@ -78,9 +78,7 @@ class SpikingNeuron(FrozenPytree):
                 f"got {self.reset!r}"
             )
         if not callable(self.surrogate):
-            raise TypeError(
-                f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}"
-            )
+            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
 
     def fire(self, v: Array, threshold: Parameter) -> Array:
         """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
@@ -166,9 +164,10 @@ def decay_from_time_constant(
     if discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     if discretization == "euler":
-        if np.any(np.asarray(tau) < dt):
+        value = _value(tau)
+        if value is not None and np.any(value < dt):
             raise ValueError(
-                f"{name} = {tau} is shorter than dt = {dt}, for which Euler's step is unstable: "
+                f"{name} = {value} is shorter than dt = {dt}, for which Euler's step is unstable: "
                 f"take a smaller dt or discretization='exact'"
             )
         return 1 - dt / tau
@@ -186,8 +185,12 @@ def check_decay(name: str, parameter: Parameter) -> None:
 
 
 def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
-    value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
-    if isinstance(value, jax.core.Tracer):
-        return  # made inside a traced function: there is no value to look at yet
-    if not np.all(holds(np.asarray(value))):
+    value = _value(parameter)
+    if value is not None and not np.all(holds(value)):
         raise ValueError(f"{name} {rule}, got {value}")
+
+
+def _value(parameter: Parameter) -> np.ndarray | None:
+    """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
+    value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)

@@ -1,0 +1,15 @@
+"""Fashion-MNIST: a feedforward spiking network, trained directly."""
+
+from experiments.config import Data, Experiment, Feedforward, Optimizer, Train
+
+
+def get_config() -> Experiment:
+    """Two dense layers of LIF neurons, the image as a current."""
+    return Experiment(
+        name="fashion_mnist_snn",
+        num_steps=8,
+        data=Data(name="fashion_mnist", mean=(0.286,), std=(0.353,)),
+        model=Feedforward(hidden=(512, 256)),
+        optimizer=Optimizer(name="adamw", learning_rate=1e-3, options={"weight_decay": 1e-2}, schedule="cosine"),
+        train=Train(epochs=15, batch_size=256),
+    )

@@ -1,0 +1,13 @@
+"""MNIST: Norse's tutorial network with Poisson spikes, up to 20 Hz."""
+
+import dataclasses
+
+from configs import mnist_recurrent
+from experiments.config import Experiment, Poisson
+
+
+def get_config() -> Experiment:
+    """`mnist_recurrent` with the Poisson encoder, 5 epochs."""
+    base = mnist_recurrent.get_config()
+    train = dataclasses.replace(base.train, epochs=5)
+    return dataclasses.replace(base, name="mnist_recurrent_poisson", encoder=Poisson(f_max=20.0, dt=1e-3), train=train)
