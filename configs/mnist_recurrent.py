@@ -10,8 +10,8 @@ def get_config() -> Experiment:
         num_steps=32,
         data=Data(name="mnist", mean=(0.1307,), std=(0.3081,)),
         encoder=ConstantCurrent(),
-        model=NorseRecurrent(),
+        model=NorseRecurrent(method="super_released"),
         objective=Objective(decoder="max_over_time"),
-        optimizer=Optimizer(name="adam", learning_rate=2e-3),
+        optimizer=Optimizer(name="adam", learning_rate=2e-3, schedule="cosine"),
         train=Train(epochs=10, batch_size=256),
     )

@@ -129,15 +129,18 @@ def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Arra
 def _kernel_gradient(pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array) -> Array:
     """One matrix product for each row of the kernel, summed over chunks of images."""
     height, width, channels, out_channels = shape
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    # unlike jnp.pad, this also takes negative padding
+    padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
     out_height, out_width = gradient.shape[1:3]
+    matmul = functools.partial(
+        jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
+    )  # a sum over many chunks, too long for bfloat16
 
     def of_chunk(chunk: Array, gradient: Array) -> Array:
         columns = jnp.concatenate([chunk[:, :, j : j + out_width] for j in range(width)], axis=-1)
         gradient = gradient.reshape(-1, out_channels)  # [n*H'*W', C']
         rows = [
-            jnp.matmul(columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient, precision=precision)
-            for i in range(height)
+            matmul(columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient) for i in range(height)
         ]  # each [kw*C, C']
         return jnp.stack(rows).reshape(shape)
 
@@ -152,7 +155,7 @@ def _kernel_gradient(pads: Padding, precision: Any, images: Array, shape: tuple[
             return array[:count].reshape(-1, _CHUNK, *array.shape[1:])
 
         total, _ = jax.lax.scan(add, total, (in_chunks(padded), in_chunks(gradient)))
-    return total
+    return total.astype(images.dtype)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

@@ -5,6 +5,7 @@ product or convolution, and only the cheap dynamics of the neurons are scanned. 
 layers, for streaming. Both give the same spikes.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -63,8 +64,8 @@ class Sequential(nnx.Module):
         x = jax.ShapeDtypeStruct(shape, dtype)
         for name, layer in zip(self.names, self.layers):
             if isinstance(layer, Neuron):
-                states.append(layer.init(x.shape, x.dtype))
-                x = jax.eval_shape(lambda s, x, layer=layer: layer.step(s, x)[1], states[-1], x)
+                layer_state, x = _call(name, functools.partial(_first_step, layer), x)
+                states.append(layer_state)
             else:
                 states.append(())
                 x = jax.eval_shape(lambda x, name=name, layer=layer: _apply(name, layer, x), x)
@@ -235,8 +236,6 @@ def _run_layers(
             num_steps = None  # from the first neuron on, everything varies in time
         elif num_steps is None and x.ndim > 2:
             folded = _apply(name, layer, x.reshape(-1, *x.shape[2:]))  # [T*B, ...]
-            if folded.shape[:1] != (x.shape[0] * x.shape[1],):
-                raise ValueError(f"layer {name} must keep the batch axis, it made {folded.shape} of {x.shape[1:]}")
             x = folded.reshape(*x.shape[:2], *folded.shape[1:])
         else:
             x = _apply(name, layer, x)
@@ -266,7 +265,7 @@ class _StatesToo(FrozenPytree):
 
 
 def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
-    """Calls a layer without memory, with an error that names it."""
+    """Calls a layer without memory; errors name it."""
     if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:
         raise ValueError(
             f"layer {name} takes [B, *space, C] at each time step, {len(layer.kernel_size) + 2} axes, got shape "
@@ -274,10 +273,24 @@ def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
         )
     if isinstance(layer, nnx.Conv | nnx.Linear) and x.shape[-1] != layer.in_features:
         raise ValueError(f"layer {name} takes {layer.in_features} channels, got {x.shape[-1]} (shape {x.shape})")
+    y = _call(name, layer, x)
+    if len(x.shape) > 1 and y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"layer {name} must keep the batch axis, it made {y.shape} of {x.shape}")
+    return y
+
+
+def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
+    """function(x), with an error that names the layer."""
     try:
-        return layer(x)
+        return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
+
+
+def _first_step(neuron: Neuron, x: jax.ShapeDtypeStruct) -> tuple[State, jax.ShapeDtypeStruct]:
+    """The state that a neuron starts from, and the shape of its output."""
+    state = neuron.init(x.shape, x.dtype)
+    return state, jax.eval_shape(lambda state, x: neuron.step(state, x)[1], state, x)
 
 
 def _class_name(layer: Layer) -> str:

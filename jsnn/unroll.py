@@ -13,6 +13,10 @@ import jax.numpy as jnp
 
 from jsnn.types import Array, Neuron, State
 
+# The backward pass keeps the states between steps and the matrix products of a recurrence; the rest of a step is
+# elementwise, and cheaper to compute again than to read from memory.
+_SAVED = jax.checkpoint_policies.dots_saveable
+
 
 def unroll(
     neuron: Neuron,
@@ -60,9 +64,10 @@ def unroll(
 @functools.singledispatch
 def run(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Any]:
     """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way."""
+    step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
-        return jax.lax.scan(neuron.step, state, inputs)
-    return jax.lax.scan(lambda state, _: neuron.step(state, inputs), state, length=num_steps)
+        return jax.lax.scan(step, state, inputs)
+    return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
 
 
 def _run_in_chunks(

@@ -1,0 +1,416 @@
+"""Every neuron through one table of properties, then each of them against traces worked out by hand.
+
+A new neuron is one row in `NEURONS` and one in `TRACES`.
+"""
+
+import dataclasses
+import math
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.test_util import check_grads
+
+import jsnn
+from jsnn import surrogate
+
+T, B, N = 8, 3, 4
+PER_NEURON = np.linspace(0.3, 0.9, N)  # or per channel
+
+
+def linear(seed):
+    init = nnx.initializers.normal(0.8)
+    return nnx.Linear(N, N, use_bias=False, kernel_init=init, rngs=nnx.Rngs(seed))
+
+
+def trained():
+    return nnx.Param(jnp.asarray(PER_NEURON))
+
+
+def halfway_to_rest(v, spikes, threshold):
+    return v - spikes * (v - threshold / 2)
+
+
+class UserState(NamedTuple):
+    trace: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UserDefined:
+    """What a user writes: no base class, only `init` and `step`."""
+
+    rate: float = 0.5
+
+    def init(self, shape, dtype=jnp.float32):
+        return UserState(jnp.zeros(shape, dtype))
+
+    def step(self, state, current):
+        trace = state.trace + self.rate * (current.astype(state.trace.dtype) - state.trace)
+        return UserState(trace), jax.nn.relu(trace).astype(current.dtype)
+
+
+NEURONS = {
+    "IF": jsnn.IF(),
+    "IF_zero_delayed": jsnn.IF(threshold=0.7, reset="zero", reset_delay=True),
+    "LIF": jsnn.LIF(0.9),
+    "LIF_zero": jsnn.LIF(0.9, reset="zero", v_reset=-0.25),
+    "LIF_none": jsnn.LIF(0.5, reset="none"),
+    "LIF_function": jsnn.LIF(0.9, reset=halfway_to_rest),
+    "LIF_delayed": jsnn.LIF(0.9, reset_delay=True),
+    "LIF_detached": jsnn.LIF(0.9, detach_reset=True),
+    "LIF_arrays": jsnn.LIF(
+        PER_NEURON, threshold=jnp.asarray(PER_NEURON), gain=PER_NEURON, v_rest=-PER_NEURON, v_reset=-PER_NEURON
+    ),
+    "LIF_trained": jsnn.LIF(trained(), threshold=trained(), reset="zero"),
+    "LIF_seconds": jsnn.LIF.from_time_constants(PER_NEURON, 0.1),
+    "CuBaLIF": jsnn.CuBaLIF(0.9, trained()),
+    "CuBaLIF_jump": jsnn.CuBaLIF(0.9, 0.6, synapse_order="jump_then_decay", reset="zero"),
+    "ALIF": jsnn.ALIF(trained(), 0.9, adaptation=trained()),
+    "ALIF_delayed": jsnn.ALIF(0.9, 0.9, reset_delay=True, detach_reset=True),
+    "LI": jsnn.LI(trained(), gain=PER_NEURON, v_rest=0.25),
+    "CuBaLI": jsnn.CuBaLI(0.9, trained()),
+    "CuBaLI_jump": jsnn.CuBaLI(0.9, 0.6, synapse_order="jump_then_decay"),
+    "Recurrent": jsnn.Recurrent(jsnn.LIF(0.9), linear(0)),
+    "Recurrent_ALIF": jsnn.Recurrent(jsnn.ALIF(0.9, trained()), linear(1)),
+    "user_defined": UserDefined(0.25),
+    "Sequential": jsnn.Sequential(linear(2), jsnn.LIF(trained()), linear(3), jsnn.CuBaLI()),
+    "Sequential_nested": jsnn.Sequential(
+        jsnn.Sequential(linear(4), jsnn.Recurrent(jsnn.CuBaLIF(), linear(5))), jnp.tanh, jsnn.LIF(PER_NEURON)
+    ),
+}
+
+
+def over_neurons(*without):
+    chosen = [pytest.param(neuron, id=name) for name, neuron in NEURONS.items() if not name.startswith(without)]
+    return pytest.mark.parametrize("neuron", chosen)
+
+
+CURRENTS = jax.random.uniform(jax.random.key(0), (T, B, N), minval=-0.2, maxval=1.5)
+unroll = jax.jit(jsnn.unroll)  # the neuron is an argument, so that one compilation serves every test of a shape
+
+
+def assert_trees_close(actual, expected, tolerance=1e-5):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), actual, expected)
+
+
+def types(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@over_neurons(" ")
+def test_jit_is_eager_and_unroll_is_a_loop_of_steps(neuron):
+    assert isinstance(neuron, jsnn.Neuron)
+    state, outputs = neuron.init((B, N)), []
+    for current in CURRENTS:
+        state, output = neuron.step(state, current)
+        outputs.append(output)
+    assert np.any(outputs)
+    assert_trees_close(unroll(neuron, CURRENTS), (state, jnp.stack(outputs)))
+
+
+@over_neurons(" ")
+def test_vmap_is_a_batch(neuron):
+    state, _ = unroll(neuron, CURRENTS)
+    assert_trees_close(jax.vmap(neuron.step)(state, CURRENTS[0]), neuron.step(state, CURRENTS[0]))
+
+
+@over_neurons(" ")
+def test_after_a_convolution_parameters_are_per_channel(neuron):
+    def to_images(x):
+        return x.reshape(1, B, 1, N)  # [B, H, W, C]
+
+    state, _ = unroll(neuron, CURRENTS)
+    images = jax.tree.map(to_images, state)
+    assert types(neuron.init((1, B, 1, N))) == types(images)
+    expected = jax.tree.map(to_images, neuron.step(state, CURRENTS[0]))
+    assert_trees_close(neuron.step(images, to_images(CURRENTS[0])), expected)
+
+
+@over_neurons(" ")
+def test_a_step_keeps_the_state_s_structure_shapes_and_dtypes(neuron):
+    state = neuron.init((B, N))
+    after, output = neuron.step(state, CURRENTS[0])
+    assert types(after) == types(state)
+    assert types(output) == ((B, N), jnp.float32)
+
+
+@over_neurons(" ")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_outputs_and_states_have_the_dtype_of_the_input(neuron, dtype):
+    with jax.enable_x64(True):
+        if isinstance(neuron, jsnn.Sequential):  # the dtype of its layers' weights decides, as in Flax
+            neuron = jax.tree.map(lambda p: jnp.asarray(p, dtype), neuron)
+        currents = CURRENTS.astype(dtype)
+        state, outputs = jax.eval_shape(jsnn.unroll, neuron, currents)
+    assert outputs.dtype == dtype
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype)}
+
+
+@over_neurons("Sequential")
+def test_a_state_may_be_more_precise_than_the_input(neuron):
+    state = neuron.init((B, N), jnp.float32)
+    after, outputs = jax.eval_shape(jsnn.unroll, neuron, CURRENTS.astype(jnp.bfloat16), state)
+    assert outputs.dtype == jnp.bfloat16
+    assert types(after) == types(state)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_spikes_are_the_same_in_every_dtype(dtype):
+    currents = jnp.round(CURRENTS * 4) / 4  # halved in each of five steps they are exact, even in bfloat16
+    neuron = jsnn.LIF(np.full(N, 0.5), threshold=0.75)
+    with jax.enable_x64(True):
+        _, spikes = jsnn.unroll(neuron, currents[:5].astype(dtype))
+        assert spikes.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(spikes, np.float32), unroll(neuron, currents)[1][:5])
+
+
+def loss(neuron, currents):
+    state, total = neuron.init((B, N)), 0
+    for current in currents:  # not `unroll`, which would be compiled anew for every neuron
+        state, output = neuron.step(state, current)
+        total += (output**2).sum()
+    return total
+
+
+@over_neurons(" ")
+def test_gradients_are_finite_and_reach_all_that_is_trained(neuron):
+    gradients = jax.grad(loss, argnums=(0, 1))(neuron, CURRENTS[-3:])
+    for gradient in jax.tree.leaves(gradients, is_leaf=lambda x: isinstance(x, nnx.Variable)):
+        assert np.isfinite(gradient).all()
+        assert not isinstance(gradient, nnx.Variable) or np.any(gradient)
+    assert np.any(gradients[1])
+
+
+@pytest.mark.parametrize("make", [
+    lambda a, b: jsnn.LI(nnx.Param(a), gain=b, v_rest=b),
+    lambda a, b: jsnn.CuBaLI(nnx.Param(a), nnx.Param(b), v_rest=a),
+    lambda a, b: jsnn.CuBaLI(a, b, synapse_order="jump_then_decay"),
+])  # fmt: skip
+def test_gradients_without_spikes_are_those_of_finite_differences(make):
+    with jax.enable_x64(True):
+        currents = CURRENTS[:4, :1].astype(jnp.float64)
+        parameters = jnp.asarray(PER_NEURON), jnp.asarray(PER_NEURON[::-1])
+        run = jax.jit(lambda a, b, x: jsnn.unroll(make(a, b), x))
+        check_grads(run, (*parameters, currents), order=1, modes=["rev"], rtol=1e-6)
+
+
+@over_neurons("Sequential")
+def test_neurons_cannot_be_changed_but_replaced(neuron):
+    before = repr(neuron)
+    for field in dataclasses.fields(neuron):
+        with pytest.raises(dataclasses.FrozenInstanceError, match=field.name):
+            setattr(neuron, field.name, 0.5)
+        assert field.name in before
+    assert repr(neuron) == before
+    copy = dataclasses.replace(neuron)
+    assert type(copy) is type(neuron)
+    assert repr(copy) == before
+
+
+def test_replace_checks_the_new_value():
+    neuron = dataclasses.replace(jsnn.LIF(0.5), threshold=2.0)
+    assert (neuron.decay, neuron.threshold) == (0.5, 2.0)
+    with pytest.raises(ValueError, match="threshold must be > 0"):
+        dataclasses.replace(neuron, threshold=-1.0)
+
+
+@over_neurons(" ")
+def test_neurons_are_pytrees(neuron):
+    leaves, structure = jax.tree.flatten(neuron)
+    copies = [jax.tree.unflatten(structure, leaves)]
+    if isinstance(neuron, nnx.Pytree):
+        copies.append(nnx.merge(*nnx.split(neuron, nnx.Param, ...)))
+    for copy in copies:
+        assert jax.tree.structure(copy) == structure  # all that is static is in there
+        assert_trees_close(copy.step(copy.init((B, N)), CURRENTS[0]), neuron.step(neuron.init((B, N)), CURRENTS[0]))
+
+
+def test_numbers_are_fixed_and_only_params_are_trained():
+    neuron = jsnn.LIF(0.5, threshold=nnx.Param(jnp.ones(N)), gain=jnp.ones(N))
+    assert [leaf.shape for leaf in jax.tree.leaves(neuron)] == [(N,), (N,)]
+    _, params, rest = nnx.split(neuron, nnx.Param, ...)
+    assert list(params) == ["threshold"]
+    assert list(rest) == ["gain"]
+
+
+# By hand. Powers of two throughout, so that every number is exact.
+TRACES = {
+    # a membrane at its threshold is silent (the second step)
+    "IF": (jsnn.IF(), [0.75, 0.25, 0.25, 0.75], [0, 0, 1, 0], [0.75, 1, 0.25, 1]),
+    "LIF": (jsnn.LIF(0.5), [1, 1, 1, -1], [0, 1, 1, 0], [1, 0.5, 0.25, -0.875]),
+    "threshold": (jsnn.LIF(0.5, threshold=0.5), [0.5, 0.5, 0.5], [0, 1, 1], [0.5, 0.25, 0.125]),
+    # spikes are 0 or 1: what is left stays, and fires again
+    "one_spike_a_step": (jsnn.LIF(1.0), [3.5, 0, 0, 0], [1, 1, 1, 0], [2.5, 1.5, 0.5, 0.5]),
+    # 0.5 * 4 = 2 fires; 0.5 * 1 + 0.5 * 4 = 2.5 fires
+    "gain": (jsnn.LIF(0.5, gain=0.5), [4, 4], [1, 1], [1, 1.5]),
+    # starts at rest and stays; 0.5 + 0.25; halfway back; 0.5625 + 1 fires
+    "v_rest": (jsnn.LIF(0.5, v_rest=0.5), [0, 0.25, 0, 1], [0, 0, 0, 1], [0.5, 0.75, 0.625, 0.5625]),
+    "zero": (jsnn.LIF(0.5, reset="zero"), [1, 1, 1, 1], [0, 1, 0, 1], [1, 0, 1, 0]),
+    "zero_v_reset": (jsnn.LIF(0.5, reset="zero", v_reset=-0.25), [1, 1, 1], [0, 1, 0], [1, -0.25, 0.875]),
+    "none": (jsnn.LIF(0.5, reset="none"), [1, 1, 1], [0, 1, 1], [1, 1.5, 1.75]),
+    "function": (jsnn.LIF(0.5, reset=halfway_to_rest), [1, 1, 1], [0, 1, 1], [1, 0.5, 0.5]),
+    # the spike shows above threshold; a step later leak and input come first: 0.5 * 1.5 + 1 - 1 = 0.75
+    "delayed": (jsnn.LIF(0.5, reset_delay=True), [1, 1, 1, 1], [0, 1, 0, 1], [1, 1.5, 0.75, 1.375]),
+    # and set to zero after the input, which is lost
+    "delayed_zero": (jsnn.LIF(0.5, reset="zero", reset_delay=True), [1, 1, 1, 1], [0, 1, 0, 0], [1, 1.5, 0, 1]),
+    "delayed_none": (jsnn.LIF(0.5, reset="none", reset_delay=True), [1, 1, 1], [0, 1, 1], [1, 1.5, 1.75]),
+    "IF_delayed": (jsnn.IF(reset_delay=True), [1.5, 0, 1, 0.25], [1, 0, 1, 0], [1.5, 0.5, 1.5, 0.75]),
+    # i = 1, 0.5, 1.25, 0.625; v = 1, 0.5 + 0.5, 0.5 + 1.25 fires, 0.375 + 0.625
+    "CuBaLIF": (jsnn.CuBaLIF(0.5, 0.5), [1, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0.75, 1]),
+    "CuBaLIF_jump": (
+        jsnn.CuBaLIF(0.5, 0.5, synapse_order="jump_then_decay"), [1, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0.75, 1]
+    ),
+    "CuBaLIF_zero": (jsnn.CuBaLIF(0.5, 0.5, reset="zero"), [1, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 0.625]),
+    # a = 0, 1, 0.5, 1.25; thresholds 1, 1.5 (a tie), 1.25, 1.625; the reset takes away the risen threshold
+    "ALIF": (
+        jsnn.ALIF(1.0, 0.5, adaptation=0.5), [1.25, 1.25, 1.25, 1.25], [1, 0, 1, 1], [0.25, 1.5, 1.5, 1.125]
+    ),
+    "LI": (jsnn.LI(0.5, gain=0.5), [1, 1, 0], [0.5, 0.75, 0.375], [0.5, 0.75, 0.375]),
+    "LI_v_rest": (jsnn.LI(0.5, v_rest=1.0), [0, 1, 0], [1, 2, 1.5], [1, 2, 1.5]),
+    "CuBaLI": (jsnn.CuBaLI(0.5, 0.5), [1, 0, 0], [1, 1, 0.75], [1, 1, 0.75]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("neuron", "inputs", "outputs", "v"), TRACES.values(), ids=TRACES.keys())
+def test_traces_by_hand(neuron, inputs, outputs, v):
+    state = neuron.init((1,))
+    for step, x in enumerate(inputs):
+        state, output = neuron.step(state, jnp.array([x], jnp.float32))
+        assert (output.item(), state.v.item()) == (outputs[step], v[step])
+
+
+@pytest.mark.parametrize(("order", "currents"), [
+    ("decay_then_jump", [1, 0.5, 1.25, 0.625]),
+    ("jump_then_decay", [0.5, 0.25, 0.625, 0.3125]),  # one decay further on
+])  # fmt: skip
+def test_synaptic_current_by_hand(order, currents):
+    neuron = jsnn.CuBaLIF(0.5, 0.5, synapse_order=order)
+    state = neuron.init((1,))
+    for x, expected in zip([1, 0, 1, 0], currents):
+        state, _ = neuron.step(state, jnp.array([x], jnp.float32))
+        assert state.i.item() == expected
+
+
+def test_adaptation_by_hand():
+    neuron = jsnn.ALIF(1.0, 0.5, adaptation=0.5)
+    state, adaptation = neuron.init((1,)), []
+    for _ in range(4):
+        state, _ = neuron.step(state, jnp.array([1.25]))
+        adaptation.append(state.adaptation.item())
+    assert adaptation == [0, 1, 0.5, 1.25]
+
+
+# v1 = x1 = 1.25 fires, and H'(1.25 - 1) = 1 for this triangle, which is 0 where v2 lies. v2 = 0.5 * reset(v1) has
+#   subtract   0.5 * (1 - H')                                 = 0,      detached 0.5
+#   zero       0.5 * ((1 - s) - H' * v1 + H' * v_reset)       = -0.625, detached 0
+#   delayed    0.5 - H', as the reset is taken from v2        = -0.5,   detached 0.5
+@pytest.mark.parametrize(("choices", "attached", "detached"), [
+    ({"reset": "subtract"}, 0.0, 0.5),
+    ({"reset": "zero"}, -0.625, 0.0),
+    ({"reset": "zero", "v_reset": 0.5}, -0.375, 0.0),
+    ({"reset": "none"}, 0.5, 0.5),
+    ({"reset": lambda v, spikes, threshold: v - 2 * spikes}, -0.5, 0.5),
+    ({"reset_delay": True}, -0.5, 0.5),
+])  # fmt: skip
+def test_gradient_through_the_reset_by_hand(choices, attached, detached):
+    def v2(x1, **more):
+        neuron = jsnn.LIF(0.5, surrogate=surrogate.triangular(2.0), **choices, **more)
+        state, _ = neuron.step(neuron.init(()), x1)
+        return neuron.step(state, jnp.zeros(()))[0].v
+
+    assert jax.grad(v2)(1.25) == attached
+    assert jax.grad(lambda x1: v2(x1, detach_reset=True))(1.25) == detached
+
+
+def test_gradient_of_parameters_by_hand():
+    def step(parameters):
+        neuron = jsnn.LIF(**parameters, surrogate=surrogate.triangular())
+        state = neuron.init(())._replace(v=jnp.array(1.0))
+        state, spike = neuron.step(state, jnp.array(0.75))
+        return state.v, spike
+
+    # v = 0.5 * 1 + 0.75 = 1.25 fires, H'(0.25) = 0.75; after the reset v - s * threshold
+    by_reset, by_spike = jax.jacrev(step)({"decay": 0.5, "threshold": 1.0, "gain": 1.0})
+    assert by_spike == {"decay": 0.75, "threshold": -0.75, "gain": 0.75 * 0.75}
+    assert by_reset == {"decay": 0.25, "threshold": -1 + 0.75, "gain": 0.25 * 0.75}
+
+
+def test_custom_reset_is_given_the_risen_threshold():
+    seen = []
+
+    def reset(v, spikes, threshold):
+        seen.append(threshold)
+        return v
+
+    neuron = jsnn.ALIF(adaptation=0.5, reset=reset)
+    neuron.step(neuron.init((1,))._replace(spikes=jnp.ones(1)), jnp.ones(1))
+    assert seen[0].tolist() == [1.5]
+
+
+@pytest.mark.parametrize(("offset", "same_as"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_trained_decays_are_clipped_where_they_are_used(offset, same_as):
+    for make in (jsnn.LI, jsnn.ALIF, lambda decay: jsnn.CuBaLI(0.5, decay)):
+        led_astray = jax.tree.map(lambda p: p + offset, make(nnx.Param(jnp.full(N, 0.5))))
+        assert_trees_close(unroll(led_astray, CURRENTS), unroll(make(jnp.full(N, same_as)), CURRENTS))
+
+
+def test_a_decay_close_to_one_loses_no_precision():
+    state, _ = jsnn.unroll(jsnn.LI(0.9999), jnp.zeros((2000, 1)), jsnn.LI().init((1,))._replace(v=jnp.ones(1)))
+    np.testing.assert_allclose(state.v, 0.9999**2000, rtol=1e-5)  # 0.9999 in float32 would be off by 2e-5
+
+
+@pytest.mark.parametrize(("discretization", "decay", "decay_slow"), [
+    ("exact", math.exp(-0.1), math.exp(-0.05)),
+    ("euler", 0.9, 0.95),
+])  # fmt: skip
+def test_from_time_constants(discretization, decay, decay_slow):
+    one, two = (10e-3, 1e-3), (10e-3, 20e-3, 1e-3)
+    choices = {"discretization": discretization}
+    assert jsnn.LIF.from_time_constants(*one, **choices).decay == pytest.approx(decay)
+    assert jsnn.LI.from_time_constants(*one, **choices, gain=0.5).gain == 0.5
+    adaptive = jsnn.ALIF.from_time_constants(*two, **choices, threshold=2.0)
+    assert (adaptive.decay, adaptive.decay_adaptation, adaptive.threshold) == pytest.approx((decay, decay_slow, 2.0))
+    for cuba in (jsnn.CuBaLIF, jsnn.CuBaLI):
+        neuron = cuba.from_time_constants(*two, **choices)
+        assert (neuron.decay, neuron.decay_syn) == pytest.approx((decay, decay_slow))
+    per_neuron = jsnn.LIF.from_time_constants(jnp.array([10e-3, 20e-3]), 1e-3, **choices)
+    np.testing.assert_allclose(per_neuron.decay, [decay, decay_slow], rtol=1e-6)
+    traced = jax.jit(lambda tau: jsnn.LIF.from_time_constants(tau, 1e-3, **choices).decay)(10e-3)
+    assert traced == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(("make", "error", "message"), [
+    (lambda: jsnn.LIF(threshold=-1.0), ValueError, "threshold must be > 0, got -1.0"),
+    (lambda: jsnn.IF(threshold=0.0), ValueError, "threshold must be > 0, got 0.0"),
+    (lambda: jsnn.ALIF(threshold=float("nan")), ValueError, "threshold must be > 0, got nan"),
+    (lambda: jsnn.LIF(threshold=jnp.array([1.0, -2.0])), ValueError, "threshold must be > 0, got [ 1. -2.]"),
+    (lambda: jsnn.LIF(threshold=nnx.Param(jnp.zeros(1))), ValueError, "threshold must be > 0, got [0.]"),
+    (lambda: jsnn.LIF(1.5), ValueError, "decay must be in [0, 1], got 1.5"),
+    (lambda: jsnn.LI(-0.5), ValueError, "decay must be in [0, 1], got -0.5"),
+    (lambda: jsnn.LIF(nnx.Param(jnp.array([0.5, 2.0]))), ValueError, "decay must be in [0, 1], got [0.5 2. ]"),
+    (lambda: jsnn.CuBaLIF(0.5, 1.5), ValueError, "decay_syn must be in [0, 1], got 1.5"),
+    (lambda: jsnn.CuBaLI(0.5, -1.0), ValueError, "decay_syn must be in [0, 1], got -1.0"),
+    (lambda: jsnn.ALIF(0.5, 1.5), ValueError, "decay_adaptation must be in [0, 1], got 1.5"),
+    (lambda: jsnn.LIF(reset="soft"), ValueError,
+     "reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, got 'soft'"),
+    (lambda: jsnn.IF(surrogate="atan"), TypeError, "such as jsnn.surrogate.arctan(), got 'atan'"),
+    (lambda: jsnn.CuBaLIF(synapse_order="last"), ValueError,
+     "synapse_order must be 'decay_then_jump' or 'jump_then_decay', got 'last'"),
+    (lambda: jsnn.LIF.from_time_constants(-0.01, 1e-3), ValueError, "tau_mem must be > 0, got -0.01"),
+    (lambda: jsnn.LI.from_time_constants(0.01, 0.0), ValueError, "dt must be > 0, got 0.0"),
+    (lambda: jsnn.CuBaLI.from_time_constants(0.01, -0.005, 1e-3), ValueError, "tau_syn must be > 0, got -0.005"),
+    (lambda: jsnn.ALIF.from_time_constants(0.01, 0.0, 1e-3), ValueError, "tau_adaptation must be > 0, got 0.0"),
+    (lambda: jsnn.LIF.from_time_constants(0.01, 0.02, discretization="euler"), ValueError,
+     "tau_mem = 0.01 is shorter than dt = 0.02, for which Euler's step is unstable: take a smaller dt or"),
+    (lambda: jsnn.LIF.from_time_constants(0.01, 1e-3, discretization="rk4"), ValueError,
+     "discretization must be 'exact' or 'euler', got 'rk4'"),
+])  # fmt: skip
+def test_bad_parameters_are_named_with_their_cure(make, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        make()

@@ -1,0 +1,221 @@
+"""The one loop over time: layer by layer or step by step, static inputs, rematerialisation, and what it refuses."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jsnn
+
+T, B = 10, 3
+
+
+def linear(size_in, size_out, seed=0):
+    init = nnx.initializers.normal(size_in**-0.5)
+    return nnx.Linear(
+        size_in, size_out, kernel_init=init, bias_init=nnx.initializers.constant(0.3), rngs=nnx.Rngs(seed)
+    )
+
+
+def convolutional():
+    conv = jsnn.Conv(2, 4, (3, 3), padding="VALID", rngs=nnx.Rngs(0))
+    per_channel = nnx.Param(jnp.array([0.5, 0.8, 0.9, 1.0]))
+    return jsnn.Sequential(
+        conv, jsnn.LIF(per_channel, threshold=0.3), jsnn.max_pool, jsnn.flatten, linear(16, 3), jsnn.LIF(0.9)
+    )
+
+
+def recurrent():
+    hidden = jsnn.Recurrent(jsnn.ALIF(0.9, nnx.Param(jnp.full(6, 0.9)), adaptation=0.3), linear(6, 6, 1))
+    return jsnn.Sequential(linear(5, 6), hidden, linear(6, 3, 2), jsnn.LIF(0.8, reset_delay=True))
+
+
+def nested():
+    block = jsnn.Sequential(linear(5, 6), jsnn.Sequential(jsnn.CuBaLIF(), linear(6, 6, 1)), jsnn.LIF(0.5))
+    return jsnn.Sequential(jnp.sin, block, linear(6, 3, 2), jsnn.LI())
+
+
+VECTORS = jax.random.uniform(jax.random.key(0), (T, B, 5), maxval=2.0)
+IMAGES = jax.random.uniform(jax.random.key(1), (T, B, 6, 6, 2), maxval=2.0)
+NETWORKS = {
+    "convolutional": (convolutional, IMAGES),
+    "recurrent": (recurrent, VECTORS),
+    "nested": (nested, VECTORS),
+}
+EVERY_NETWORK = pytest.mark.parametrize(("make", "inputs"), NETWORKS.values(), ids=NETWORKS.keys())
+
+
+def step_by_step(network, inputs):
+    """The network as a stream would run it, one step through all layers at a time."""
+    state = network.init(inputs.shape[1:])
+    return jax.lax.scan(network.step, state, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("num_steps", "remat"))
+def outputs_and_gradients(run, network, inputs, **options):
+    def loss(network, inputs):
+        state, outputs = run(network, inputs, **options)
+        weights = jnp.cos(jnp.arange(outputs.size)).reshape(outputs.shape)  # so that steps and neurons differ
+        return (outputs * weights).sum(), (state, outputs)
+
+    gradients, results = jax.grad(loss, argnums=(0, 1), has_aux=True)(network, inputs)
+    return results, gradients
+
+
+def assert_trees_close(actual, expected, tolerance=1e-5):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), actual, expected)
+
+
+@EVERY_NETWORK
+def test_layer_by_layer_is_step_by_step(make, inputs):
+    network = make()
+    by_layer, gradients = outputs_and_gradients(jsnn.unroll, network, inputs)
+    by_step, expected_gradients = outputs_and_gradients(step_by_step, network, inputs)
+    assert np.any(by_layer[1])
+    assert_trees_close(by_layer, by_step)
+    assert all(np.any(gradient) for gradient in jax.tree.leaves(gradients))
+    assert_trees_close(gradients, expected_gradients, tolerance=1e-4)
+
+
+@EVERY_NETWORK
+def test_a_static_input_is_the_same_input_at_every_step(make, inputs):
+    network, still = make(), inputs[0]
+    results, (gradients, gradient) = outputs_and_gradients(jsnn.unroll, network, still, num_steps=T)
+    tiled = jnp.broadcast_to(still, inputs.shape)
+    expected, (expected_gradients, tiled_gradient) = outputs_and_gradients(jsnn.unroll, network, tiled)
+    assert_trees_close(results, expected)
+    assert_trees_close((gradients, gradient), (expected_gradients, tiled_gradient.sum(0)), tolerance=1e-4)
+
+
+@pytest.mark.parametrize(("remat", "num_steps"), [(True, None), (5, None), (True, T)])  # about sqrt(10) is 3, then 1
+def test_remat_changes_nothing_but_memory(remat, num_steps):
+    network = jsnn.Sequential(linear(5, 6), jsnn.LIF(nnx.Param(jnp.full(6, 0.9))))
+    inputs = VECTORS if num_steps is None else VECTORS[0]
+    expected = outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps)
+    assert_trees_close(outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, remat=remat), expected)
+
+
+@pytest.mark.parametrize("remat", [1, T, 100])
+def test_remat_with_chunks_of_any_length(remat):
+    assert_trees_close(jsnn.unroll(jsnn.LIF(), VECTORS, remat=remat), jsnn.unroll(jsnn.LIF(), VECTORS))
+
+
+def test_remat_saves_memory():
+    def memory(remat):
+        def loss(inputs):
+            return (jsnn.unroll(jsnn.ALIF(), inputs, num_steps=400, remat=remat)[0].v ** 2).sum()
+
+        return jax.jit(jax.grad(loss)).lower(jnp.ones((8, 64))).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(True) < 0.25 * memory(False)
+
+
+@pytest.mark.parametrize("remat", [False, 3])
+def test_going_on_from_a_state_is_one_longer_run(remat):
+    network = jsnn.Sequential(jsnn.CuBaLIF(), jsnn.ALIF(reset_delay=True), jsnn.LI())
+    expected = jsnn.unroll(network, VECTORS)
+    state, first = jsnn.unroll(network, VECTORS[:4], remat=remat)
+    state, second = jsnn.unroll(network, VECTORS[4:], state, remat=remat)
+    assert_trees_close((state, jnp.concatenate([first, second])), expected)
+
+
+def test_the_state_given_is_where_it_starts():
+    state = jsnn.LIF().init((2,))._replace(v=jnp.array([0.0, 1.0]))
+    after, spikes = jsnn.unroll(jsnn.LIF(0.5), jnp.full((1, 2), 0.75), state)
+    assert spikes.tolist() == [[0.0, 1.0]]
+    assert after.v.tolist() == [0.75, 0.25]
+
+
+def test_layers_before_the_first_neuron_see_a_static_input_once():
+    seen = []
+
+    def probe(x):
+        seen.append(x.shape)
+        return x
+
+    network = jsnn.Sequential(probe, jsnn.LIF(), probe, jsnn.LIF(), probe)
+    state = network.init((B, 5))
+    seen.clear()
+    jsnn.unroll(network, VECTORS[0], state, num_steps=T)
+    assert seen == [(B, 5), (T * B, 5), (T * B, 5)]
+    seen.clear()
+    jsnn.unroll(network, VECTORS, state)
+    assert seen == [(T * B, 5)] * 3
+
+
+@pytest.mark.parametrize(("inputs", "num_steps", "batch"), [(IMAGES[0], T, B), (IMAGES, None, T * B)])
+def test_the_program_convolves_a_static_image_once(inputs, num_steps, batch):
+    network = jsnn.Sequential(nnx.Conv(2, 4, (3, 3), padding="VALID", rngs=nnx.Rngs(0)), jsnn.LIF())
+    program = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, num_steps=num_steps))(inputs))
+    assert re.findall(r"f32\[([\d,]+)\] = conv_general_dilated", program) == [f"{batch},4,4,4"]
+
+
+def test_a_static_input_is_not_tiled_for_a_neuron():
+    program = str(jax.make_jaxpr(lambda x: jsnn.unroll(jsnn.LIF(), x, num_steps=77)[0])(VECTORS[0]))
+    assert "broadcast_in_dim[broadcast_dimensions=(1, 2) shape=(77" not in program
+
+
+def test_jit_vmap_and_grad_go_through():
+    network = jsnn.Sequential(linear(5, 6), jsnn.LIF(0.9))
+    by_batch = jax.vmap(lambda x: jsnn.unroll(network, x)[1], in_axes=1, out_axes=1)
+    np.testing.assert_allclose(jax.jit(by_batch)(VECTORS), jsnn.unroll(network, VECTORS)[1], rtol=1e-5, atol=1e-5)
+    ensemble = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), network)
+    both = jax.jit(jax.vmap(jsnn.unroll, in_axes=(0, None)))(ensemble, VECTORS)[1]
+    twice = jax.tree.map(lambda p: 2 * p, network)
+    np.testing.assert_allclose(both[1], jsnn.unroll(twice, VECTORS)[1], rtol=1e-5, atol=1e-5)
+
+
+def test_outputs_may_be_any_pytree():
+    @dataclasses.dataclass(frozen=True)
+    class Both:
+        def init(self, shape, dtype=jnp.float32):
+            return jnp.zeros(shape, dtype)
+
+        def step(self, state, current):
+            return state + current, {"sum": state + current, "difference": state - current}
+
+    for remat in (False, 4):
+        _, outputs = jsnn.unroll(Both(), jnp.ones((T, 2)), remat=remat)
+        assert outputs["sum"][:, 0].tolist() == list(range(1, T + 1))
+        assert outputs["difference"][:, 0].tolist() == list(range(-1, T - 1))
+
+
+def test_shapes_without_a_batch_and_without_steps():
+    assert jsnn.unroll(jsnn.LIF(), jnp.ones(T))[1].shape == (T,)
+    assert jsnn.unroll(jsnn.LIF(), jnp.float32(0.5), num_steps=T)[1].shape == (T,)
+    for remat in (False, True, 3):
+        state, spikes = jsnn.unroll(jsnn.LIF(), jnp.ones((0, B, 5)), remat=remat)
+        assert spikes.shape == (0, B, 5)
+        assert not state.v.any()
+
+
+LIF = jsnn.LIF()
+
+
+@pytest.mark.parametrize(("arguments", "options", "error", "message"), [
+    ((nnx.Linear(5, 5, rngs=nnx.Rngs(0)), VECTORS), {}, TypeError,
+     "unroll takes a Neuron, an object with init and step, got Linear: put layers without memory into jsnn.Sequential"),
+    ((LIF, VECTORS.astype(int)), {}, TypeError,
+     "inputs must be floating point, got int32: convert them with x.astype(jnp.float32)"),
+    ((LIF, VECTORS > 1), {}, TypeError, "inputs must be floating point, got bool"),
+    ((LIF, jnp.float32(1)), {}, ValueError,
+     "inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input"),
+    ((LIF, VECTORS), {"num_steps": 0}, ValueError, "num_steps must be >= 1, got 0"),
+    ((LIF, VECTORS), {"num_steps": -3}, ValueError, "num_steps must be >= 1, got -3"),
+    ((LIF, VECTORS), {"remat": 0}, ValueError, "remat must be True or a chunk length of at least 1, got 0"),
+    ((LIF, VECTORS), {"remat": -2}, ValueError, "remat must be True or a chunk length of at least 1, got -2"),
+    ((LIF, VECTORS[0]), {"remat": 0, "num_steps": T}, ValueError, "remat must be True or a chunk length"),
+    ((convolutional(), IMAGES[0]), {}, ValueError, "layer 0_Conv takes [B, *space, C] at each time step, 4 axes, got "
+     "shape (6, 6, 2): inputs that vary in time are [T, B, *space, C]; a static input [B, *space, C] needs num_steps"),
+    ((convolutional(), IMAGES), {"num_steps": T}, ValueError,
+     "4 axes, got shape (10, 3, 6, 6, 2): inputs that vary in time are [T, B, *space, C]; a static input"),
+])  # fmt: skip
+def test_bad_input_is_named_with_its_cure(arguments, options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        jsnn.unroll(*arguments, **options)
