@@ -1,15 +1,15 @@
 """MNIST: Norse's tutorial network, conv 20-50, dense 500."""
 
-from experiments.config import ConstantCurrent, Data, Experiment, NorseConv, Objective, Optimizer, Train
+from experiments.config import Data, Direct, Experiment, NorseConv, Objective, Optimizer, Train
 
 
 def get_config() -> Experiment:
     """The tutorial's network."""
     return Experiment(
         name="mnist_conv",
-        num_steps=8,
+        num_steps=6,
         data=Data(name="mnist", mean=(0.1307,), std=(0.3081,), shift=1),
-        encoder=ConstantCurrent(dt=4e-3),
+        encoder=Direct(),
         model=NorseConv(dt=4e-3, v_th=0.25, alpha=10.0),
         objective=Objective(decoder="max_over_time"),
         optimizer=Optimizer(name="adam", learning_rate=2e-3, schedule="warmup_cosine"),

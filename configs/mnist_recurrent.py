@@ -8,7 +8,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="mnist_recurrent",
         num_steps=32,
-        data=Data(name="mnist", mean=(0.1307,), std=(0.3081,)),
+        data=Data(name="mnist", mean=(0.1307,), std=(0.3081,), shift=1),
         encoder=ConstantCurrent(),
         model=NorseRecurrent(method="super_released"),
         objective=Objective(decoder="max_over_time"),

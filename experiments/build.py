@@ -54,6 +54,8 @@ def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: 
             tau_mem_inv=settings.tau_mem_inv,
             tau_syn_inv=settings.tau_syn_inv,
             dt=settings.dt,
+            input_scale=settings.input_scale,
+            recurrent_scale=settings.recurrent_scale,
         )
     return models.norse_conv(
         rngs=rngs,

@@ -133,6 +133,10 @@ class NorseRecurrent:
     """Inverse synaptic time constant, 1/s."""
     dt: PositiveFloat = 1e-3
     """Step, s."""
+    input_scale: PositiveFloat = 1.0
+    """Factor on Norse's initial input weights."""
+    recurrent_scale: NonNegativeFloat = 1.0
+    """Factor on Norse's initial recurrent weights."""
 
 
 @dataclass(frozen=True, config=_STRICT)

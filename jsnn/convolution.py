@@ -59,6 +59,7 @@ def conv_general_dilated(
         and all(stride == 1 for stride in window_strides)
         and not dilated
         and feature_group_count == 1
+        and kwargs.get("batch_group_count", 1) == 1
         and not any(kwargs.get(name) for name in ("preferred_element_type", "out_sharding"))
         and _is_channels_last(dimension_numbers)
     )

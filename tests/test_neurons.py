@@ -23,8 +23,8 @@ PER_NEURON = np.linspace(0.3, 0.9, N)  # or per channel
 
 
 def linear(seed):
-    init = nnx.initializers.normal(0.8)
-    return nnx.Linear(N, N, use_bias=False, kernel_init=init, rngs=nnx.Rngs(seed))
+    weights = np.random.default_rng(seed).normal(0, 0.8, (N, N)).astype(np.float32)
+    return nnx.Linear(N, N, use_bias=False, kernel_init=lambda *_: jnp.asarray(weights), rngs=nnx.Rngs(0))
 
 
 def trained():
@@ -90,7 +90,7 @@ def over_neurons(*without):
     return pytest.mark.parametrize("neuron", chosen)
 
 
-CURRENTS = jax.random.uniform(jax.random.key(0), (T, B, N), minval=-0.2, maxval=1.5)
+CURRENTS = jnp.asarray(np.random.default_rng(0).uniform(-0.2, 1.5, (T, B, N)), jnp.float32)
 unroll = jax.jit(jsnn.unroll)  # the neuron is an argument, so that one compilation serves every test of a shape
 
 
