@@ -61,15 +61,11 @@ def norse_recurrent(
     alpha: float = 100.0,
     v_th: float = 0.5,
     dt: float = 1e-3,
-    input_scale: float = 1.0,
-    recurrent_scale: float = 1.0,
     **parameters: Any,
 ) -> Sequential:
     """The recurrent network of Norse's MNIST tutorial: `lif_recurrent`, a linear layer, a leaky integrator.
 
-    `parameters` (`tau_mem_inv`, `tau_syn_inv`, ...) go to the recurrent LIF neurons, see `jsnn.compat.norse.lif`.
-    `input_scale` and `recurrent_scale` are factors on the initial weights, which are large in Norse: the recurrence of
-    100 neurons starts out chaotic, and calmer ones learn faster and generalise better.
+    `parameters` (`tau_mem_inv`, `recurrent_scale`, ...) go to `jsnn.compat.norse.lif_recurrent`.
 
     Spikes [T, B, 28, 28, 1] (or any shape with as many values) -> membranes [T, B, outputs].
 
@@ -77,8 +73,6 @@ def norse_recurrent(
     """
     linear = nnx.Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
     cell = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, dt=dt, **parameters)
-    for layer, scale in ((cell.layers[0], input_scale), (cell.layers[1].synapse, recurrent_scale)):
-        layer.kernel[...] *= scale
     return Sequential(flatten, *cell.layers, linear, norse.li(dt=dt))
 
 

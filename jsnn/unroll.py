@@ -37,7 +37,8 @@ def unroll(
         num_steps: the number of steps T of a static input.
         remat: save memory in the backward pass. The steps are taken in chunks of this length (True: about sqrt(T)),
             only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
-            grows with sqrt(T) instead of T, for one more forward pass.
+            grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
+            neuron is then computed once a chunk.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
@@ -98,6 +99,8 @@ def _run_in_chunks(
 
 def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
+    if isinstance(neuron, type):
+        raise TypeError(f"unroll takes a neuron, got the class {neuron.__name__}: make one, {neuron.__name__}(...)")
     if not isinstance(neuron, Neuron):
         raise TypeError(
             f"unroll takes a Neuron, an object with init and step, got {type(neuron).__name__}: "

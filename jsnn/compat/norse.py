@@ -123,13 +123,21 @@ def li_linear(input_size: int, hidden_size: int, *, rngs: nnx.Rngs, **parameters
 
 
 def lif_recurrent(
-    input_size: int, hidden_size: int, *, rngs: nnx.Rngs, autapses: bool = False, **parameters: Any
+    input_size: int,
+    hidden_size: int,
+    *,
+    rngs: nnx.Rngs,
+    autapses: bool = False,
+    input_scale: float = 1.0,
+    recurrent_scale: float = 1.0,
+    **parameters: Any,
 ) -> Sequential:
     """Norse's `LIFRecurrentCell`: input weights, then `lif` with recurrent weights, its reset's gradient detached.
 
     Both weight matrices are drawn as randn * sqrt(2 / hidden_size). Without `autapses` the diagonal of the recurrent
     weights is zero and stays zero. The weights are `layers[0].kernel` and `layers[1].synapse.kernel`, each the
-    transpose of Norse's.
+    transpose of Norse's. `input_scale` and `recurrent_scale` are factors on what is drawn: Norse's own weights are
+    large, and a recurrence of 100 neurons starts out chaotic; calmer ones learn faster.
 
     >>> from flax import nnx
     >>> network = lif_recurrent(784, 100, rngs=nnx.Rngs(0), v_th=0.5)
@@ -137,8 +145,11 @@ def lif_recurrent(
     (100, 100)
     """
     scale = (2 / hidden_size) ** 0.5
-    inputs = _linear(input_size, hidden_size, scale, rngs)
-    feedback = _linear(hidden_size, hidden_size, scale, rngs) if autapses else NoAutapses(hidden_size, scale, rngs)
+    inputs = _linear(input_size, hidden_size, scale * input_scale, rngs)
+    recurrent = scale * recurrent_scale
+    feedback = (
+        _linear(hidden_size, hidden_size, recurrent, rngs) if autapses else NoAutapses(hidden_size, recurrent, rngs)
+    )
     return Sequential(inputs, Recurrent(lif(detach_reset=True, **parameters), feedback))
 
 

@@ -34,11 +34,14 @@ class FrozenPytree(nnx.Pytree):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in vars(self) and not name.startswith("_"):
-            raise dataclasses.FrozenInstanceError(
-                f"{type(self).__name__}.{name} cannot be changed: "
-                f"make a copy with dataclasses.replace(neuron, {name}=...)"
-            )
+        if not name.startswith("_"):
+            if name not in {field.name for field in dataclasses.fields(type(self))}:  # type: ignore[arg-type]
+                raise AttributeError(f"{type(self).__name__} has no parameter {name!r}")
+            if name in vars(self):
+                raise dataclasses.FrozenInstanceError(
+                    f"{type(self).__name__}.{name} cannot be changed: "
+                    f"make a copy with dataclasses.replace(neuron, {name}=...)"
+                )
         super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
@@ -159,6 +162,11 @@ def decay_from_time_constant(
     Raises:
         ValueError: if `tau` or `dt` is not positive, or if Euler's step is longer than `tau`.
     """
+    if isinstance(tau, nnx.Variable):
+        raise TypeError(
+            f"{name} must be a number or an array, got an nnx.Param: what can be trained is the decay, as in "
+            f"LIF(decay=nnx.Param(jnp.exp(-dt / {name})))"
+        )
     check_positive("dt", dt)
     check_positive(name, tau)
     if discretization not in ("exact", "euler"):
