@@ -1,0 +1,89 @@
+"""Every config: it says what it reaches, survives JSON, and its objects fit together."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import build, config
+from experiments.run import load_config
+
+CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def experiment(request):
+    return load_config(str(request.param))
+
+
+def test_config_is_named_as_its_file_and_survives_json(experiment, request):
+    assert experiment.name == request.node.callspec.params["experiment"].stem
+    assert config.from_json(config.to_json(experiment)) == experiment
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_loss_of_a_batch_has_the_metrics(experiment, training):
+    network = build.make_network(experiment.model, SHAPES[experiment.data.name], 10, experiment.seed)
+    images = jnp.zeros((4, *SHAPES[experiment.data.name]), jnp.uint8)
+    loss = build.make_loss(experiment, training=training)
+    value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
+    assert value.shape == ()
+    assert metrics["accuracy"].shape == (4,)
+    assert {f"rate/{name}" for name in build.spiking_layers(network)} < set(metrics)
+
+
+@pytest.mark.parametrize(
+    "kind", [config.Direct, config.ConstantCurrent, config.SpikeLatencyLIF, config.Poisson, config.Rate]
+)
+@pytest.mark.parametrize(
+    "model", [config.Feedforward(), config.NorseRecurrent(), config.NorseConv()], ids=lambda m: m.kind
+)
+def test_every_encoder_works_with_every_network(kind, model):
+    experiment = config.Experiment(num_steps=3, encoder=kind(), model=model)
+    network = build.make_network(model, (28, 28, 1), 10, 0)
+    loss = build.make_loss(experiment, training=True)
+    images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
+    assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
+def test_every_schedule_starts_and_ends_as_it_says(schedule):
+    settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)
+    optimizer = build.make_optimizer(settings, 10)
+    state = optimizer.init(jnp.zeros(()))
+    rates = []
+    for _ in range(11):
+        update, state = optimizer.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[0] == pytest.approx(0.0 if schedule == "warmup_cosine" else 0.5)
+    assert rates[-1] == pytest.approx(0.5 if schedule == "constant" else 0.005 if schedule == "exponential" else 0.0)
+
+
+def test_optimizer_options_and_clipping():
+    settings = config.Optimizer(name="adamw", options={"weight_decay": 0.5}, learning_rate=1.0, clip_norm=1.0)
+    optimizer = build.make_optimizer(settings, 10)
+    update, _ = optimizer.update(jnp.zeros(()), optimizer.init(jnp.ones(())), jnp.ones(()))
+    assert float(update) == pytest.approx(-0.5)
+    clipped = build.make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
+    update, _ = clipped.update(jnp.full((4,), 10.0), clipped.init(jnp.zeros(4)))
+    assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
+
+
+def test_the_rate_penalty_enters_the_loss():
+    base = config.Experiment(num_steps=4, model=config.Feedforward(hidden=(5,)))
+    penalised = dataclasses.replace(base, objective=config.Objective(rate_penalty=2.0, rate_target=0.25))
+    network = build.make_network(base.model, (8, 8, 1), 10, 0)
+    images, labels = jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32)
+    values = [
+        build.make_loss(e, training=False)(network, images, labels, jax.random.key(0))[0] for e in (base, penalised)
+    ]
+    assert float(values[1] - values[0]) == pytest.approx(2.0 * 5 * 0.25**2)  # five silent neurons, averaged over images
+
+
+def test_unknown_encoder_is_refused():
+    with pytest.raises(ValueError, match="encoder"):
+        config.from_json(config.to_json(config.Experiment()).replace('"kind": "direct"', '"kind": "morse"'))
