@@ -13,5 +13,5 @@ def get_config() -> Experiment:
         model=NorseConv(dt=4e-3, v_th=0.25, alpha=10.0),
         objective=Objective(decoder="max_over_time"),
         optimizer=Optimizer(name="adam", learning_rate=2e-3, schedule="warmup_cosine"),
-        train=Train(epochs=4, batch_size=32),
+        train=Train(epochs=6, batch_size=32),
     )

@@ -14,7 +14,6 @@ def get_config() -> Experiment:
         name="mnist_recurrent_tuned",
         encoder=Direct(),
         data=dataclasses.replace(base.data, shift=1),
-        model=dataclasses.replace(base.model, alpha=20.0),
         optimizer=dataclasses.replace(base.optimizer, learning_rate=4e-3, schedule="cosine", clip_norm=1.0),
         train=dataclasses.replace(base.train, epochs=30),
     )
