@@ -1,6 +1,6 @@
 """Fashion-MNIST: a feedforward spiking network, trained directly."""
 
-from experiments.config import Data, Experiment, Feedforward, Optimizer, Train
+from experiments.config import Data, Experiment, Feedforward, Objective, Optimizer, Train
 
 
 def get_config() -> Experiment:
@@ -8,8 +8,9 @@ def get_config() -> Experiment:
     return Experiment(
         name="fashion_mnist_snn",
         num_steps=8,
-        data=Data(name="fashion_mnist", mean=(0.286,), std=(0.353,)),
+        data=Data(name="fashion_mnist", mean=(0.286,), std=(0.353,), flip=True),
         model=Feedforward(hidden=(512, 256)),
+        objective=Objective(decoder="mean"),
         optimizer=Optimizer(name="adamw", learning_rate=1e-3, options={"weight_decay": 1e-2}, schedule="cosine"),
         train=Train(epochs=15, batch_size=256),
     )

@@ -13,7 +13,8 @@ def get_config() -> Experiment:
         base,
         name="mnist_recurrent_tuned",
         encoder=Direct(),
+        objective=dataclasses.replace(base.objective, decoder="mean"),
         data=dataclasses.replace(base.data, shift=1),
         optimizer=dataclasses.replace(base.optimizer, learning_rate=4e-3, schedule="cosine", clip_norm=1.0),
-        train=dataclasses.replace(base.train, epochs=30),
+        train=dataclasses.replace(base.train, epochs=20),
     )
