@@ -1,6 +1,9 @@
-"""Handwritten digits, 8x8 pixels: a feedforward spiking network.
+"""Handwritten digits, 8x8 pixels, feedforward: 97.2% of the test set in 15 s.
 
-python -m experiments.run configs/digits.py
+    python -m experiments.run configs/digits.py
+
+Measured on 360 test images of scikit-learn's set, on 2 cores of a shared x86-64 machine (2026-11-22), data and
+compilation included.
 """
 
 from experiments.config import Data, Experiment, Feedforward, Optimizer, Train

