@@ -106,7 +106,7 @@ def gradient(spike, x):
     return jax.grad(lambda x: spike(x).sum())(x)
 
 
-@pytest.mark.parametrize(("spike", "formula"), FORMULAS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("spike", "formula"), FORMULAS, ids=[repr(spike) for spike, _ in FORMULAS])
 def test_formula(spike, formula):
     with jax.enable_x64(True):
         ours = gradient(spike, X)
