@@ -12,7 +12,7 @@ from experiments.config import ConstantCurrent, Data, Experiment, NorseRecurrent
 
 
 def get_config() -> Experiment:
-    """The tutorial to the letter: constant-current encoder, Adam 2e-3, batches of 256."""
+    """The tutorial's network, encoder, optimiser and batches; what differs is said above."""
     return Experiment(
         name="mnist_recurrent",
         num_steps=32,

@@ -47,10 +47,9 @@ class Direct:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class ConstantCurrent:
-    """The image drives one LIF neuron a pixel; their spikes are the input (Norse's ConstantCurrentLIFEncoder)."""
+class PixelNeurons:
+    """One LIF neuron a pixel: what the two encoders made of them share."""
 
-    kind: Literal["constant_current"] = "constant_current"
     threshold: PositiveFloat = 1.0
     """Membrane potential at which a pixel's neuron spikes."""
     tau_mem: PositiveFloat = 1e-2
@@ -60,16 +59,17 @@ class ConstantCurrent:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class SpikeLatencyLIF:
+class ConstantCurrent(PixelNeurons):
+    """The image drives one LIF neuron a pixel; their spikes are the input (Norse's ConstantCurrentLIFEncoder)."""
+
+    kind: Literal["constant_current"] = "constant_current"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SpikeLatencyLIF(PixelNeurons):
     """As constant_current, but only each pixel's first spike (Norse's SpikeLatencyLIFEncoder)."""
 
     kind: Literal["spike_latency_lif"] = "spike_latency_lif"
-    threshold: PositiveFloat = 1.0
-    """Membrane potential at which a pixel's neuron spikes."""
-    tau_mem: PositiveFloat = 1e-2
-    """Membrane time constant, s."""
-    dt: PositiveFloat = 1e-3
-    """Step, s."""
 
 
 @dataclass(frozen=True, config=_STRICT)

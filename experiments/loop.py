@@ -6,6 +6,7 @@ the numbers of a run that was never stopped, because the order of the data and a
 epoch and the step alone.
 """
 
+import functools
 import itertools
 import json
 import math
@@ -73,11 +74,6 @@ class Run:
         self.sum_metrics = train.make_evaluate(self.graph, build.make_loss(experiment, training=False))
         self.key = jax.random.key(experiment.seed)
         self.checkpoints = Checkpoints(folder / "checkpoints", read_only=read_only)
-
-    @property
-    def network(self) -> Any:
-        """The network with its present parameters."""
-        return train.network_of(self.graph, self.state)
 
     def restore(self, step: int | None) -> dict[str, Any]:
         """Takes the state of a checkpoint; returns what was saved beside it."""
@@ -164,12 +160,14 @@ class Run:
             self.state, metrics = self.advance(self.state, images, labels, indices, key)
             yield jax.device_get(metrics)
 
+    @functools.cached_property
+    def _resident(self) -> tuple[jax.Array, jax.Array]:
+        return jnp.asarray(self.sets.train.images), jnp.asarray(self.sets.train.labels)
+
     def _place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The data on the device: the whole set, sent once, or only the images of these batches."""
         dataset, residence = self.sets.train, self.experiment.data.residence
         if residence == "device" or (residence == "auto" and dataset.images.nbytes <= _DEVICE_BYTES):
-            if not hasattr(self, "_resident"):
-                self._resident = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
             return *self._resident, jnp.asarray(indices)
         flat = indices.reshape(-1)
         local = jnp.arange(flat.size, dtype=jnp.int32).reshape(indices.shape)
