@@ -11,7 +11,7 @@ from flax import nnx
 import jsnn
 from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
-from jsnn.train import Loss, Metrics
+from jsnn.train import Loss, Metrics, Network
 from jsnn.types import Array, Neuron
 
 
@@ -31,10 +31,21 @@ def load_data(settings: config.Data) -> Sets:
     return Sets(train, test, validation)
 
 
-def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: int, seed: int) -> jsnn.Sequential:
-    """The untrained network for images `[H, W, C]`."""
+def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: int, seed: int) -> Network:
+    """The untrained network for images `[H, W, C]`: a Neuron, or a rate network, which knows no time."""
     rngs = nnx.Rngs(seed)
     pixels = image_shape[0] * image_shape[1] * image_shape[2]
+    if isinstance(settings, config.RateConv):
+        return models.rate_conv(
+            settings.blocks,
+            settings.dense,
+            rngs=rngs,
+            image_shape=image_shape,
+            outputs=classes,
+            batch_norm=settings.batch_norm,
+        )
+    if isinstance(settings, config.RateDense):
+        return models.rate_dense((pixels, *settings.hidden, classes), rngs=rngs)
     if isinstance(settings, config.Feedforward):
         return models.feedforward(
             (pixels, *settings.hidden, classes),
@@ -108,32 +119,50 @@ def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps
 def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
     """The loss of a batch of images, with its metrics: accuracy and the firing rate of each hidden layer."""
     objective = experiment.objective
-    decoder = getattr(decode, objective.decoder)
 
-    def loss(network: Neuron, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
+    def loss(network: Network, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
         augment_key, encode_key = jax.random.split(key)
-        images = _prepare(experiment.data, augment_key, images, training)
-        inputs, num_steps = encode_images(experiment.encoder, encode_key, images, experiment.num_steps)
-        layers = jsnn.record(network, inputs, num_steps=num_steps, states=False)
-        *_hidden, outputs = [layer.outputs for layer in layers.values()]
-        logits = decoder(outputs)
-        if objective.loss == "cross_entropy":
-            value = losses.cross_entropy(logits, labels)
+        images = prepare_images(experiment.data, augment_key, images, training)
+        if isinstance(network, Neuron):
+            value, logits, rates = _spiking_loss(experiment, network, images, labels, encode_key)
         else:
-            value = getattr(losses, objective.loss)(outputs, labels)
+            if training:
+                network.train()  # batch normalisation by the batch, whose averages jsnn.train keeps
+            else:
+                network.eval()
+            logits, rates = network(images), {}
+            value = losses.cross_entropy(logits, labels)
+        if objective.kernel_penalty and training:
+            value = value + objective.kernel_penalty * sum(jnp.sum(kernel**2) for kernel in _kernels(network))
         correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-        metrics: Metrics = {"accuracy": correct}
-        for name in spiking_layers(network):
-            spikes = layers[name].outputs
-            metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
-            if objective.rate_penalty:
-                rate = jnp.mean(spikes, axis=0)
-                value = value + regularizers.l2(
-                    rate, strength=objective.rate_penalty / rate.shape[0], target=objective.rate_target
-                )
-        return value, {"loss": value, **metrics}
+        return value, {"loss": value, "accuracy": correct, **rates}
 
     return loss
+
+
+def _spiking_loss(
+    experiment: config.Experiment, network: Neuron, images: Array, labels: Array, key: Array
+) -> tuple[Array, Array, Metrics]:
+    """The loss of a network that runs over time, its logits, and the firing rates of its hidden layers."""
+    objective = experiment.objective
+    inputs, num_steps = encode_images(experiment.encoder, key, images, experiment.num_steps)
+    layers = jsnn.record(network, inputs, num_steps=num_steps, states=False)
+    *_hidden, outputs = [layer.outputs for layer in layers.values()]
+    logits = getattr(decode, objective.decoder)(outputs)
+    if objective.loss == "cross_entropy":
+        value = losses.cross_entropy(logits, labels)
+    else:
+        value = getattr(losses, objective.loss)(outputs, labels)
+    metrics: Metrics = {}
+    for name in spiking_layers(network):
+        spikes = layers[name].outputs
+        metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
+        if objective.rate_penalty:
+            rate = jnp.mean(spikes, axis=0)
+            value = value + regularizers.l2(
+                rate, strength=objective.rate_penalty / rate.shape[0], target=objective.rate_target
+            )
+    return value, logits, metrics
 
 
 def spiking_layers(network: Neuron) -> list[str]:
@@ -143,7 +172,8 @@ def spiking_layers(network: Neuron) -> list[str]:
     return [name for name, layer in zip(network.names, network.layers) if isinstance(layer, Neuron)][:-1]
 
 
-def _prepare(settings: config.Data, key: Array, images: Array, training: bool) -> Array:
+def prepare_images(settings: config.Data, key: Array, images: Array, training: bool) -> Array:
+    """The images as the network is to see them: normalised and, for training, augmented."""
     images = augment.normalize(augment.to_float(images), settings.mean, settings.std)
     if training:
         flip_key, shift_key, cutout_key = jax.random.split(key, 3)
@@ -154,3 +184,9 @@ def _prepare(settings: config.Data, key: Array, images: Array, training: bool) -
         if settings.cutout:
             images = augment.cutout(cutout_key, images, settings.cutout)
     return images
+
+
+def _kernels(network: Network) -> list[Array]:
+    """The weights of a network's layers without the biases."""
+    flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
+    return [variable[...] for path, variable in flat if path[-1] == "kernel"]

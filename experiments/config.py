@@ -35,6 +35,8 @@ class Data:
     """Augmentation: shift training images by up to so many pixels."""
     cutout: NonNegativeInt = 0
     """Augmentation: blank a square of so many pixels in training images."""
+    shuffle: bool = True
+    """Draw a new order of the training images for every epoch; False keeps the data set's own."""
     residence: Literal["auto", "device", "host"] = "auto"
     """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
 
@@ -154,7 +156,31 @@ class NorseConv:
     """Step, s."""
 
 
-Model: TypeAlias = Annotated[Feedforward | NorseRecurrent | NorseConv, pydantic.Field(discriminator="kind")]
+@dataclass(frozen=True, config=_STRICT)
+class RateConv:
+    """A convolutional rate network without time, to be converted: 3x3 convolutions, ReLU, average pooling."""
+
+    kind: Literal["rate_conv"] = "rate_conv"
+    blocks: tuple[tuple[PositiveInt, ...], ...] = ((32,), (64,), (128,))
+    """Channels of the convolutions in each block; a block ends with 2x2 average pooling."""
+    dense: tuple[PositiveInt, ...] = (512,)
+    """Neurons in each dense layer behind the blocks."""
+    batch_norm: bool = False
+    """Batch normalisation behind every convolution."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RateDense:
+    """A dense rate network without time, to be converted."""
+
+    kind: Literal["rate_dense"] = "rate_dense"
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer, rectified linear."""
+
+
+Model: TypeAlias = Annotated[
+    Feedforward | NorseRecurrent | NorseConv | RateConv | RateDense, pydantic.Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -165,6 +191,8 @@ class Objective:
     """How the readout's values over time become one logit a class (cross_entropy only, and the accuracy)."""
     loss: Literal["cross_entropy", "ce_rate_loss", "ce_count_loss", "mse_count_loss"] = "cross_entropy"
     """On the decoded logits (cross_entropy), or on the outputs of every step (the others, see jsnn.losses)."""
+    kernel_penalty: NonNegativeFloat = 0.0
+    """Strength of the squared penalty on all kernels, biases excepted (Keras's L2 kernel regulariser)."""
     rate_penalty: NonNegativeFloat = 0.0
     """Strength of the squared penalty on hidden firing rates."""
     rate_target: NonNegativeFloat = 0.0

@@ -149,8 +149,7 @@ class Run:
 
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
-        dataset, settings = self.sets.train, self.experiment.train
-        order = np.asarray(epoch_permutation(jax.random.fold_in(self.key, epoch), len(dataset), settings.batch_size))
+        order = self._order(epoch)
         done = int(self.state.step) - epoch * self.steps_per_epoch
         key = jax.random.fold_in(self.key, 2**31 - 1)
         for first, after in _portion_bounds(self.steps_per_epoch):
@@ -159,6 +158,13 @@ class Run:
             images, labels, indices = self._place(order[first:after])
             self.state, metrics = self.advance(self.state, images, labels, indices, key)
             yield jax.device_get(metrics)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The batches of an epoch, indices [S, B]."""
+        count, batch_size = len(self.sets.train), self.experiment.train.batch_size
+        if not self.experiment.data.shuffle:
+            return np.arange(self.steps_per_epoch * batch_size, dtype=np.int32).reshape(-1, batch_size)
+        return np.asarray(epoch_permutation(jax.random.fold_in(self.key, epoch), count, batch_size))
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:

@@ -1,6 +1,8 @@
-"""Ready networks: the two of Norse's MNIST tutorial, and a plain feedforward one.
+"""Ready networks: a plain feedforward one, the two of Norse's MNIST tutorial, and rate networks to be converted.
 
-Each is a `Sequential`, so a Neuron: `jsnn.unroll(network, spikes)` gives its readout's membranes `[T, B, classes]`.
+A spiking network is a `Sequential`, so a Neuron: `jsnn.unroll(network, spikes)` gives its readout's membranes
+`[T, B, classes]`. A rate network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no time and
+gives logits `[B, classes]`; `jsnn.convert` makes it spike.
 """
 
 import itertools
@@ -12,7 +14,7 @@ from flax import nnx
 from jsnn import surrogate
 from jsnn.compat import norse
 from jsnn.convolution import Conv
-from jsnn.layers import Layer, Sequential, flatten, max_pool
+from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
 from jsnn.neurons import LI, LIF
 from jsnn.types import Array, Neuron
 
@@ -122,3 +124,73 @@ def norse_conv(
 def times_ten(x: Array) -> Array:
     """The tutorial's factor on its second convolution."""
     return 10 * x
+
+
+def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
+    """A dense rate network: flatten, then `nnx.Linear` and ReLU for each of the sizes but the first and last.
+
+    Raises:
+        ValueError: if there are fewer than two sizes, or one is below 1.
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> rate_dense([64, 32, 10], rngs=nnx.Rngs(0))(jnp.ones((4, 8, 8, 1))).shape
+    (4, 10)
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
+    layers: list[Callable[[Array], Array]] = [flatten]
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
+    return nnx.Sequential(*layers[:-1])
+
+
+def rate_conv(
+    blocks: Sequence[Sequence[int]] = ((32,), (64,), (128,)),
+    dense: Sequence[int] = (512,),
+    *,
+    rngs: nnx.Rngs,
+    image_shape: Sequence[int] = (32, 32, 3),
+    outputs: int = 10,
+    batch_norm: bool = False,
+) -> nnx.Sequential:
+    """A convolutional rate network; by default the one of NengoDL's CIFAR-10 tutorial, with 1,147,466 parameters.
+
+    Each block is 3x3 convolutions that keep the size, each with ReLU, and then 2x2 average pooling. Behind them come
+    dense layers with ReLU and a dense readout. Weights are drawn He-uniformly.
+
+    Args:
+        blocks: the channels of each convolution in each block.
+        dense: the neurons in each dense layer.
+        rngs: draws the weights.
+        image_shape: (H, W, C) of the images.
+        outputs: the number of classes.
+        batch_norm: put `nnx.BatchNorm` between each convolution and its ReLU.
+
+    Raises:
+        ValueError: if the images are too small for so many blocks.
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
+    (4, 10)
+    """
+    height, width, channels = image_shape
+    if min(height, width) < 2 ** len(blocks):
+        raise ValueError(f"{len(blocks)} blocks halve an image too often for shape {tuple(image_shape)}")
+    init = nnx.initializers.he_uniform()
+    layers: list[Callable[[Array], Array]] = []
+    for block in blocks:
+        for features in block:
+            layers.append(
+                Conv(channels, features, (3, 3), padding="SAME", use_bias=not batch_norm, kernel_init=init, rngs=rngs)
+            )
+            layers += [nnx.BatchNorm(features, momentum=0.9, rngs=rngs), nnx.relu] if batch_norm else [nnx.relu]
+            channels = features
+        layers.append(avg_pool)
+        height, width = height // 2, width // 2
+    layers.append(flatten)
+    sizes = (height * width * channels, *dense, outputs)
+    for inputs, neurons in itertools.pairwise(sizes):
+        layers += [nnx.Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
+    return nnx.Sequential(*layers[:-1])

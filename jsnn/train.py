@@ -20,7 +20,8 @@ from flax import nnx
 from jsnn.types import Array, Neuron
 
 Metrics: TypeAlias = dict[str, Array]
-Loss: TypeAlias = Callable[[Neuron, Array, Array, Array], tuple[Array, Metrics]]
+Network: TypeAlias = Neuron | nnx.Module  # one that runs over time, or a rate network, a function of images
+Loss: TypeAlias = Callable[[Any, Array, Array, Array], tuple[Array, Metrics]]
 """(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]), "loss" among them."""
 
 
@@ -29,11 +30,11 @@ class TrainState(NamedTuple):
 
     step: Array  # shape=(), dtype=int32: optimiser steps taken
     params: nnx.State  # the network's `nnx.Param`s
-    rest: nnx.State  # its other arrays, which no gradient reaches
+    rest: nnx.State  # its other arrays, which no gradient reaches: constants, running averages
     optimizer: optax.OptState
 
 
-def create(network: Neuron, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
+def create(network: Network, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a network into its structure and the state before the first step.
 
     >>> import jsnn, optax
@@ -57,17 +58,20 @@ def make_step(
 ) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
     """A pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
 
-    The metrics are those of `loss`, averaged over the batch.
+    The metrics are those of `loss`, averaged over the batch. What `loss` changes in the network it is given, such as
+    the running averages of `nnx.BatchNorm`, goes into the returned state.
     """
 
     def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
-        def objective(params: nnx.State) -> tuple[Array, Metrics]:
-            return loss(nnx.merge(graph, params, state.rest), *batch, jax.random.fold_in(key, state.step))
+        def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
+            network = nnx.merge(graph, params, state.rest)
+            value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
+            return value, (metrics, nnx.split(network, nnx.Param, ...)[2])  # type: ignore[misc]
 
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, state.rest, optimizer_state), jax.tree.map(jnp.mean, metrics)
+        return TrainState(state.step + 1, params, rest, optimizer_state), jax.tree.map(jnp.mean, metrics)
 
     return step
 

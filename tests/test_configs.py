@@ -11,7 +11,7 @@ from experiments import build, config
 from experiments.run import load_config
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
