@@ -15,7 +15,7 @@ from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import prepare, run
+from jsnn.unroll import Watch, is_network, over_time, prepare, run
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
@@ -158,22 +158,28 @@ def record(
     inputs, state = prepare(network, inputs, state, num_steps)
     records: dict[str, LayerRecord] = {}
 
-    def visit(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-        if isinstance(layer, Sequential):
-            prefix = f"{name}/" if name else ""
-            return _run_layers(layer, state, x, num_steps, visit, prefix, keep)
-        kept: State = ()
-        if states:
-            state, (kept, outputs) = run(_StatesToo(layer), state, x, num_steps)
-        else:
-            state, outputs = run(layer, state, x, num_steps)
-        records[name or _class_name(layer)] = LayerRecord(kept, outputs)
-        return state, outputs
+    def watch(prefix: str) -> Watch:
+        def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+            name = prefix + name
+            if is_network(layer):
+                return run(layer, state, x, num_steps, watch(f"{name}/"))
+            kept: State = ()
+            if states:
+                state, (kept, outputs) = run(_StatesToo(layer), state, x, num_steps)
+            else:
+                state, outputs = run(layer, state, x, num_steps)
+            records[name] = LayerRecord(kept, outputs)
+            return state, outputs
 
-    def keep(name: str, outputs: Array) -> None:
-        records[name] = LayerRecord((), outputs)
+        def keep(name: str, outputs: Array) -> None:
+            records[prefix + name] = LayerRecord((), outputs)
 
-    visit("", network, state, inputs, num_steps)
+        return Watch(run_part, keep)
+
+    if is_network(network):
+        run(network, state, inputs, num_steps, watch(""))
+    else:
+        watch("").run(_class_name(network), network, state, inputs, num_steps)
     return records
 
 
@@ -210,44 +216,26 @@ def flatten(x: Array) -> Array:
 
 @run.register
 def _run_sequential(
-    network: Sequential, state: tuple[State, ...], inputs: Array, num_steps: int | None
+    network: Sequential, state: tuple[State, ...], x: Array, num_steps: int | None, watch: Watch | None = None
 ) -> tuple[tuple[State, ...], Array]:
-    def run_neuron(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-        return run(layer, state, x, num_steps)
-
-    return _run_layers(network, state, inputs, num_steps, run_neuron)
-
-
-def _run_layers(
-    network: Sequential,
-    state: tuple[State, ...],
-    x: Array,
-    num_steps: int | None,
-    run_neuron: Callable[[str, Neuron, State, Array, int | None], tuple[State, Any]],
-    prefix: str = "",
-    keep: Callable[[str, Array], None] | None = None,
-) -> tuple[tuple[State, ...], Array]:
-    """Runs layer by layer; `keep` is shown the outputs of the layers without memory."""
+    """Layer by layer."""
     states: list[State] = []
     for name, layer, layer_state in zip(network.names, network.layers, state, strict=True):
-        name = prefix + name
         if isinstance(layer, Neuron):
-            layer_state, x = run_neuron(name, layer, layer_state, x, num_steps)
+            if watch is None:
+                layer_state, x = run(layer, layer_state, x, num_steps)
+            else:
+                layer_state, x = watch.run(name, layer, layer_state, x, num_steps)
             num_steps = None  # from the first neuron on, everything varies in time
         elif num_steps is None and x.ndim > 2:
             folded = _apply(name, layer, x.reshape(-1, *x.shape[2:]))  # [T*B, ...]
             x = folded.reshape(*x.shape[:2], *folded.shape[1:])
         else:
             x = _apply(name, layer, x)
-        if keep is not None and not isinstance(layer, Neuron):
-            keep(name, _over_time(x, num_steps))
+        if watch is not None and not isinstance(layer, Neuron):
+            watch.keep(name, over_time(x, num_steps))
         states.append(layer_state)
-    return tuple(states), _over_time(x, num_steps)
-
-
-def _over_time(x: Array, num_steps: int | None) -> Array:
-    """What a static `x` looks like with a time axis; others have one."""
-    return x if num_steps is None else jnp.broadcast_to(x, (num_steps, *x.shape))
+    return tuple(states), over_time(x, num_steps)
 
 
 @nnx.dataclass

@@ -6,7 +6,8 @@
 
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,16 @@ from jsnn.types import Array, Neuron, State
 # The backward pass keeps the states between steps and the matrix products of a recurrence; the rest of a step is
 # elementwise, and cheaper to compute again than to read from memory.
 _SAVED = jax.checkpoint_policies.dots_saveable
+
+
+class Watch(NamedTuple):
+    """How one looks into a network while it runs: `jsnn.record` is made of this.
+
+    A network lets `run` run each of its neurons, and shows `keep` what the layers without memory put out.
+    """
+
+    run: Callable[[str, Neuron, State, Array, int | None], tuple[State, Any]]  # (name, neuron, then as `run` below)
+    keep: Callable[[str, Array], None]  # (name, outputs [T, B, ...])
 
 
 def unroll(
@@ -63,12 +74,27 @@ def unroll(
 
 
 @functools.singledispatch
-def run(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Any]:
-    """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way."""
+def run(
+    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, watch: Watch | None = None
+) -> tuple[State, Any]:
+    """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way.
+
+    A class that does is a network: it has parts, and shows them to `watch`.
+    """
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
     return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
+
+
+def is_network(neuron: Neuron) -> bool:
+    """Whether a neuron has parts that can be watched."""
+    return run.dispatch(type(neuron)) is not run.dispatch(object)
+
+
+def over_time(x: Array, num_steps: int | None) -> Array:
+    """What a static `x` looks like with a time axis; others, with `num_steps` None, have one."""
+    return x if num_steps is None else jnp.broadcast_to(x, (num_steps, *x.shape))
 
 
 def _run_in_chunks(
