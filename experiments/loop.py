@@ -73,7 +73,12 @@ class Run:
         self.advance = train.make_advance(self.graph, build.make_loss(experiment, training=True), optimizer)
         self.sum_metrics = train.make_evaluate(self.graph, build.make_loss(experiment, training=False))
         self.key = jax.random.key(experiment.seed)
-        self.checkpoints = Checkpoints(folder / "checkpoints", read_only=read_only)
+        self._read_only = read_only
+
+    @functools.cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints; their folder is made when they are first asked for, after `config.json`."""
+        return Checkpoints(self.folder / "checkpoints", read_only=self._read_only)
 
     def restore(self, step: int | None) -> dict[str, Any]:
         """Takes the state of a checkpoint; returns what was saved beside it."""

@@ -48,6 +48,22 @@ class FrozenPytree(nnx.Pytree):
         """Where the chain of the parts' checks ends."""
 
 
+def with_dt(network: Any, dt: Parameter) -> Any:
+    """A neuron, a filter or a whole network with another time step `dt`, s, in all parts that have one.
+
+    `dt` may be traced, and so follow a schedule during training. Neurons whose decay was computed from a time constant
+    once (`LIF.from_time_constants`) have no `dt` and stay as they are.
+    """
+
+    def has_dt(part: Any) -> bool:
+        return isinstance(part, FrozenPytree) and "dt" in {field.name for field in dataclasses.fields(part)}  # type: ignore[arg-type]
+
+    def change(part: Any) -> Any:
+        return dataclasses.replace(part, dt=dt) if has_dt(part) else part
+
+    return jax.tree.map(change, network, is_leaf=has_dt)
+
+
 @nnx.dataclass(kw_only=True)
 class SpikingNeuron(FrozenPytree):
     """The part of a neuron that turns a membrane potential into spikes and resets it.

@@ -1,0 +1,239 @@
+"""Finds activation functions in a traced program, by what they compute and not by what they are called.
+
+An activation is traced on its own and its program laid over the other: `jax.nn.relu`, `jnp.maximum(x, 0)` and
+`jax.lax.max(0.0, x)` are all found as one and the same. Where two fit, the larger one is meant: a `silu` is not taken
+for the `sigmoid` inside it.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn.conversion.program import Atom, Constant, Operation, Program, flatten, shape_of, trace
+from jsnn.types import Array
+
+Activation: TypeAlias = Callable[[Array], Array]
+
+KNOWN: dict[str, Activation] = {
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "celu": jax.nn.celu,
+    "gelu": jax.nn.gelu,
+    "gelu (exact)": functools.partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "hard_silu": jax.nn.hard_silu,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
+    "hard_tanh": jax.nn.hard_tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "log_sigmoid": jax.nn.log_sigmoid,
+    "softplus": jax.nn.softplus,
+    "squareplus": jax.nn.squareplus,
+    "soft_sign": jax.nn.soft_sign,
+    "tanh": jnp.tanh,
+    "softmax": jax.nn.softmax,
+    "log_softmax": jax.nn.log_softmax,
+}
+"""What is looked for in every program, whether or not it is to be swapped."""
+
+_COMMUTATIVE = ("add", "mul", "max", "min")
+_NON_LINEAR = (
+    "abs", "cbrt", "clamp", "cos", "erf", "exp", "exp2", "expm1", "floor", "log", "log1p", "logistic", "max", "min",
+    "pow", "integer_pow", "reduce_max", "reduce_min", "round", "rsqrt", "select_n", "sign", "sin", "sort", "sqrt",
+    "square", "tan", "tanh",
+)  # fmt: skip
+
+
+class Match(NamedTuple):
+    """An activation in a program."""
+
+    name: str
+    function: Activation
+    operand: int  # the value it is applied to
+    result: int  # the value it gives
+    operations: frozenset[int]  # the operations it consists of, by their positions
+
+
+def name_of(function: Activation) -> str:
+    """What an activation is called in reports."""
+    for name, known in KNOWN.items():
+        if known is function:
+            return name
+    return getattr(function, "__name__", type(function).__name__).strip("<>")
+
+
+def find(program: Program, functions: Collection[Activation], inputs: Collection[int]) -> list[Match]:
+    """The activations of values that depend on the inputs, in the program's order, none within another.
+
+    A `max(E[x^2] - E[x]^2, 0)`, by which layer normalisation keeps a variance from going below zero, is no activation.
+    """
+    dependent = program.depending_on(inputs)
+    producers = program.producers()
+    candidates = [
+        match
+        for index, operation in enumerate(program.operations)
+        for function in functions
+        if dependent & set(operation.outputs)
+        and (match := _match(program, producers, index, function)) is not None
+        and match.operand in dependent
+        and not _is_variance(program, producers, match.operand)
+    ]
+    taken: set[int] = set()
+    chosen = []
+    for match in sorted(candidates, key=lambda match: -len(match.operations)):
+        if not taken & match.operations:
+            taken |= match.operations
+            chosen.append(match)
+    return sorted(chosen, key=lambda match: producers[match.result])
+
+
+def other_non_linear(program: Program, matches: Collection[Match], inputs: Collection[int]) -> list[Operation]:
+    """The operations that are not linear in the inputs and belong to no activation found."""
+    dependent = program.depending_on(inputs)
+    covered = frozenset[int]().union(*(match.operations for match in matches))
+
+    def is_non_linear(operation: Operation) -> bool:
+        varying = [atom for atom in operation.inputs if atom in dependent]
+        is_product = operation.name in ("mul", "dot_general", "conv_general_dilated") and len(varying) > 1
+        is_quotient = operation.name == "div" and operation.inputs[1] in dependent
+        return bool(varying) and (operation.name in _NON_LINEAR or is_product or is_quotient)
+
+    return [
+        operation
+        for index, operation in enumerate(program.operations)
+        if index not in covered and is_non_linear(operation)
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def is_homogeneous(function: Activation) -> bool:
+    """Whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
+    with jax.ensure_compile_time_eval():
+        x = jnp.linspace(-4.0, 4.0, 17)
+        return bool(jnp.allclose(function(3 * x), 3 * function(x), rtol=1e-4, atol=1e-5))
+
+
+@functools.lru_cache(maxsize=4096)
+def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
+    """The activation's own program; None if it takes no such value."""
+    try:
+        jaxpr = trace(function, jax.ShapeDtypeStruct(shape, dtype))
+    except (TypeError, ValueError):
+        return None
+    pattern = flatten(jaxpr)
+    return pattern if len(pattern.outputs) == 1 and pattern.operations else None
+
+
+def _match(program: Program, producers: dict[int, int], index: int, function: Activation) -> Match | None:
+    """The activation that ends with this operation, if there is one."""
+    operation = program.operations[index]
+    result = operation.outputs[0]
+    output_type = program.types[result]
+    if not jnp.issubdtype(output_type.dtype, jnp.floating):
+        return None
+    pattern = _pattern(function, tuple(output_type.shape), output_type.dtype)
+    if pattern is None:
+        return None
+    found = _Overlay(program, producers, pattern, pattern.producers())
+    if not found.lay(pattern.outputs[0], result) or found.operand is None:
+        return None
+    uses = Counter(atom for op in program.operations for atom in op.inputs if isinstance(atom, int))
+    uses.update(atom for atom in program.outputs if isinstance(atom, int))
+    inside = Counter(atom for i in found.operations for atom in program.operations[i].inputs if isinstance(atom, int))
+    made_inside = {value for i in found.operations if i != index for value in program.operations[i].outputs}
+    if any(uses[value] > inside[value] for value in made_inside):
+        return None  # something between its input and its output is used elsewhere too
+    return Match(name_of(function), function, found.operand, result, frozenset(found.operations))
+
+
+class _Overlay:
+    """Lays the program of an activation over another, from the result backwards."""
+
+    def __init__(
+        self, program: Program, producers: dict[int, int], pattern: Program, pattern_producers: dict[int, int]
+    ) -> None:
+        self.program, self.producers = program, producers
+        self.pattern, self.pattern_producers = pattern, pattern_producers
+        self.operand: int | None = None
+        self.operations: set[int] = set()
+
+    def lay(self, ours: Atom, theirs: Atom) -> bool:
+        """Whether the pattern's value `ours` can be the program's value `theirs`; notes what that implies."""
+        constant = _constant(self.pattern, self.pattern_producers, ours)
+        if constant is not None:
+            other = _constant(self.program, self.producers, theirs)
+            return other is not None and np.array_equal(constant, other)
+        if ours in self.pattern.inputs:
+            if not isinstance(theirs, int) or self.operand not in (None, theirs):
+                return False
+            self.operand = theirs
+            return shape_of(self.program, theirs) == shape_of(self.pattern, ours)
+        if not isinstance(theirs, int) or theirs not in self.producers or not isinstance(ours, int):
+            return False
+        index = self.producers[theirs]
+        expected, operation = self.pattern.operations[self.pattern_producers[ours]], self.program.operations[index]
+        if expected.name != operation.name or not _same(expected.params, operation.params):
+            return False
+        if expected.outputs.index(ours) != operation.outputs.index(theirs):
+            return False
+        orders = [operation.inputs]
+        if operation.name in _COMMUTATIVE:
+            orders.append(operation.inputs[::-1])
+        for inputs in orders:
+            saved = self.operand, set(self.operations)
+            if all(map(self.lay, expected.inputs, inputs)):
+                self.operations.add(index)
+                return True
+            self.operand, self.operations = saved
+        return False
+
+
+def _constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:
+    """The number that a value always is; None if it is none that can be seen."""
+    if isinstance(atom, Constant):
+        return np.asarray(atom.value)
+    if atom in program.constants and np.ndim(program.constants[atom]) == 0:
+        return np.asarray(program.constants[atom])
+    if atom in producers:
+        operation = program.operations[producers[atom]]
+        if operation.name in ("broadcast_in_dim", "convert_element_type"):
+            return _constant(program, producers, operation.inputs[0])
+    return None
+
+
+def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(value, theirs[key]) if isinstance(value, np.ndarray) else value == theirs[key]
+        for key, value in ours.items()
+    )
+
+
+def _is_variance(program: Program, producers: dict[int, int], value: int) -> bool:
+    """Whether a value is a mean square minus the square of a mean."""
+
+    def operation(value: Atom) -> Operation | None:
+        return program.operations[producers[value]] if value in producers else None
+
+    def is_mean(value: Atom) -> bool:
+        made_by = operation(value)
+        while made_by is not None and made_by.name in ("div", "mul", "reshape", "broadcast_in_dim"):
+            made_by = operation(made_by.inputs[0])
+        return made_by is not None and made_by.name.startswith("reduce_")
+
+    difference = operation(value)
+    if difference is None or difference.name != "sub":
+        return False
+    mean_square, squared = difference.inputs
+    square = operation(squared)
+    is_square = square is not None and (
+        square.name in ("square", "integer_pow") or (square.name == "mul" and square.inputs[0] == square.inputs[1])
+    )
+    return is_square and square is not None and is_mean(mean_square) and is_mean(square.inputs[0])

@@ -1,0 +1,219 @@
+"""How well a converted network stands for its rate network, activation by activation and step by step."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.conversion.network import Converted, replace
+from jsnn.conversion.place import Rate, Scaled
+from jsnn.neurons.base import FrozenPytree
+from jsnn.types import Array, Shape, State
+from jsnn.unroll import unroll
+
+
+class Response(NamedTuple):
+    """What a converted network does with some inputs, without its spikes at every step."""
+
+    outputs: Array  # [T, B, ...]
+    means: dict[str, Array]  # each activation's output averaged over time, [B, ...]
+    spikes: dict[str, Array]  # how often each neuron spiked, [B, ...]
+
+
+def respond(network: Converted, inputs: Array, num_steps: int) -> Response:
+    """Runs a converted network on a static input `[B, ...]`, and counts spikes on the way; nothing else is kept.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> network = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1)
+    >>> response = respond(network, jnp.array([[5.0, -1.0]]), num_steps=10)  # 5 Hz for 1 s
+    >>> response.spikes["0_relu"].tolist(), response.means["0_relu"].tolist()
+    ([[5.0, 0.0]], [[5.0, 0.0]])
+    """
+    counting = replace(network, neurons=[_Counting(neuron) for neuron in network.neurons])  # type: ignore[misc]
+    state, outputs = unroll(counting, inputs, num_steps=num_steps)
+    counts = dict(zip(network.names, (neuron for neuron, _ in state), strict=True))
+    means = {name: count.total / num_steps for name, count in counts.items()}
+    return Response(outputs, means, {name: count.spikes for name, count in counts.items()})
+
+
+class ActivationDiagnosis(NamedTuple):
+    """One activation beside the rate that it stands for."""
+
+    name: str
+    relative_error: float  # |mean output - activation| / |activation|, Euclidean over neurons and inputs
+    cosine_similarity: float
+    silent: float  # the fraction of neurons, over all inputs, that never spike
+    saturated: float  # the fraction that spikes at every step, on average
+    rate: float  # mean firing rate, Hz (spikes per step over dt)
+    spikes: float  # mean number of spikes for one input, over all neurons
+    output_error: float  # the relative error of the network's mean output when this activation alone spikes
+
+
+class Diagnosis(NamedTuple):
+    """What `diagnose` found; printed, a table."""
+
+    activations: list[ActivationDiagnosis]
+    num_steps: int
+    rate_accuracy: float | None  # of the rate network, None without labels
+    accuracy: np.ndarray | None  # [T], deciding on the output at each step
+    mean_accuracy: np.ndarray | None  # [T], deciding on the mean of the outputs up to each step
+
+    @property
+    def worst(self) -> str:
+        """The activation whose spikes alone disturb the output most."""
+        return max(self.activations, key=lambda row: row.output_error).name
+
+    @property
+    def spikes(self) -> float:
+        """Mean number of spikes for one input, in the whole network."""
+        return sum(row.spikes for row in self.activations)
+
+    def __str__(self) -> str:
+        head = ("name", "rel. error", "cosine", "silent", "saturated", "rate/Hz", "spikes", "output error alone")
+        lines = [
+            (
+                row.name, f"{row.relative_error:.4f}", f"{row.cosine_similarity:.4f}", f"{row.silent:.1%}",
+                f"{row.saturated:.1%}", f"{row.rate:.2f}", f"{row.spikes:.0f}", f"{row.output_error:.4f}",
+            )
+            for row in self.activations
+        ]  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(head, *lines)]
+        table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in (head, *lines)]
+        table.append(f"{self.spikes:.0f} spikes for one input in {self.num_steps} steps; {self.worst} loses most")
+        if self.accuracy is not None and self.mean_accuracy is not None:
+            table.append(
+                f"accuracy: rate network {self.rate_accuracy:.2%}, last step {self.accuracy[-1]:.2%}, "
+                f"mean over steps {self.mean_accuracy[-1]:.2%}"
+            )
+        return "\n".join(table)
+
+
+def diagnose(
+    network: Converted,
+    data: Array | np.ndarray,
+    labels: Array | np.ndarray | None = None,
+    *,
+    num_steps: int,
+    dt: float = 1e-3,
+    batch_size: int = 50,
+) -> Diagnosis:
+    """Compares a converted network with its rate network, on static inputs.
+
+    Args:
+        network: what `jsnn.convert` made.
+        data: inputs `[N, ...]`, normalised as the network expects.
+        labels: their classes `[N]`, for accuracies; the network's output is then `[T, B, classes]`.
+        num_steps: how long the network runs.
+        dt: the length of a step in s, for firing rates in Hz.
+        batch_size: how many inputs at a time.
+
+    Raises:
+        ValueError: if there are no data, or not as many labels.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> network = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1)
+    >>> found = diagnose(network, jnp.array([[5.0, -1.0]]), num_steps=10, dt=0.1)
+    >>> found.activations[0].spikes, found.activations[0].silent, found.activations[0].relative_error
+    (5.0, 0.5, 0.0)
+    """
+    if len(data) == 0 or (labels is not None and len(labels) != len(data)):
+        raise ValueError(
+            f"diagnose needs data and as many labels, got {len(data)} inputs and "
+            f"{'no' if labels is None else len(labels)} labels"
+        )
+    totals = [_Totals() for _ in network.names]
+    correct, mean_correct, rate_correct = np.zeros(num_steps), np.zeros(num_steps), 0.0
+    measure = jax.jit(_measure, static_argnums=2)
+    for inputs, targets in _batches(data, labels, batch_size):
+        rates, rate_output, response, alone = measure(network, inputs, num_steps)
+        for total, name in zip(totals, network.names):
+            total.add(rates[name], response.means[name], response.spikes[name], alone[name], num_steps)
+        if targets is not None:
+            outputs = np.asarray(response.outputs)
+            running = np.cumsum(outputs, axis=0)
+            correct += (outputs.argmax(-1) == targets).sum(1)
+            mean_correct += (running.argmax(-1) == targets).sum(1)
+            rate_correct += float((np.asarray(rate_output).argmax(-1) == targets).sum())
+    count = len(data)
+    rows = [total.row(name, count, num_steps, dt) for total, name in zip(totals, network.names)]
+    if labels is None:
+        return Diagnosis(rows, num_steps, None, None, None)
+    return Diagnosis(rows, num_steps, rate_correct / count, correct / count, mean_correct / count)
+
+
+class _Count(NamedTuple):
+    """The state of `_Counting`."""
+
+    neuron: State
+    total: Array  # the sum of the outputs, [B, ...]
+    spikes: Array  # the number of spikes, [B, ...]
+
+
+@nnx.dataclass
+class _Counting(FrozenPytree):
+    """A neuron whose state also counts what it puts out."""
+
+    neuron: Scaled
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> _Count:
+        return _Count(self.neuron.init(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+    def step(self, state: _Count, current: Array) -> tuple[_Count, Array]:
+        inner, outputs = self.neuron.step(state.neuron, current)
+        spikes = jnp.abs(outputs) / jnp.asarray(self.neuron.spike_size, outputs.dtype)
+        return _Count(inner, state.total + outputs, state.spikes + spikes), outputs
+
+
+class _Totals:
+    """Sums over batches for one activation."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(9)
+
+    def add(self, rate: Array, mean: Array, spikes: Array, alone: Array, num_steps: int) -> None:
+        a, b, n = (np.asarray(x, np.float64) for x in (rate, mean, spikes))
+        self.sums += [
+            ((b - a) ** 2).sum(), (a**2).sum(), (b**2).sum(), (a * b).sum(), (n < 0.5).sum(),
+            (n > num_steps - 0.5).sum(), n.sum(), n.size, float(alone) * len(a),
+        ]  # fmt: skip
+
+    def row(self, name: str, count: int, num_steps: int, dt: float) -> ActivationDiagnosis:
+        error, rates, means, product, silent, saturated, spikes, size, alone = self.sums
+        return ActivationDiagnosis(
+            name,
+            relative_error=float(np.sqrt(error / rates)) if rates else float(error > 0),
+            cosine_similarity=float(product / np.sqrt(rates * means)) if rates * means else 0.0,
+            silent=float(silent / size),
+            saturated=float(saturated / size),
+            rate=float(spikes / size / num_steps / dt),
+            spikes=float(spikes / count),
+            output_error=float(alone / count),
+        )
+
+
+def _measure(
+    network: Converted, inputs: Array, num_steps: int
+) -> tuple[dict[str, Array], Array, Response, dict[str, Array]]:
+    operands, output = network.rates(inputs)
+    rates = {name: f(operands[name]) for name, f in zip(network.names, network.activations)}
+    alone = {}
+    for index, name in enumerate(network.names):
+        neurons = [
+            neuron if other == index else Scaled(Rate(activation))
+            for other, (neuron, activation) in enumerate(zip(network.neurons, network.activations))
+        ]
+        only = replace(network, neurons=neurons, synapses=[None] * len(neurons))
+        mean = unroll(only, inputs, num_steps=num_steps)[1].mean(0)
+        alone[name] = jnp.linalg.norm(mean - output) / jnp.maximum(jnp.linalg.norm(output), 1e-12)
+    return rates, output, respond(network, inputs, num_steps), alone
+
+
+def _batches(
+    data: Array | np.ndarray, labels: Array | np.ndarray | None, batch_size: int
+) -> Iterator[tuple[Array, np.ndarray | None]]:
+    for start in range(0, len(data), batch_size):
+        part = slice(start, start + batch_size)
+        yield jnp.asarray(data[part]), None if labels is None else np.asarray(labels[part])

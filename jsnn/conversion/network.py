@@ -1,0 +1,168 @@
+"""A converted network: a program with neurons in it, itself a Neuron."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.conversion.place import Filtered, Scaled
+from jsnn.conversion.program import read
+from jsnn.conversion.report import Report, Row
+from jsnn.conversion.source import Place, Plan, Source
+from jsnn.types import Array, Neuron, Shape, State
+from jsnn.unroll import Watch, over_time, run
+
+
+class Converted(nnx.Module):
+    """A network made by `convert`: a Neuron, whose weights, neurons and filters can be trained and saved.
+
+    Its state holds one `(neuron, synapse)` pair for each activation. `jsnn.record` shows each neuron's output under the
+    name that the report gives it, such as `"0_relu"`, and its filter's under `"0_relu/synapse"`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        weights: nnx.Module | nnx.List,
+        neurons: Sequence[Scaled],
+        synapses: Sequence[Neuron | None],
+        plan: Plan,
+    ) -> None:
+        self.source = source
+        self.weights = weights
+        self.neurons = nnx.List(neurons)
+        self.synapses = nnx.List(synapses)
+        self.names = tuple(place.name for place in plan.places)
+        self.kept = tuple(plan.kept)
+        self.activations = tuple(place.activation for place in plan.places)
+        self.shapes = tuple(place.shape for place in plan.places)
+        self.where = tuple(place.where for place in plan.places)
+
+    @property
+    def report(self) -> Report:
+        """What was replaced by what, and what was kept."""
+        rows = [
+            Row(name, name.partition("_")[2], shape, neuron.neuron, neuron.scale, synapse, where)
+            for name, shape, where, neuron, synapse in zip(
+                self.names, self.shapes, self.where, self.neurons, self.synapses
+            )
+        ]
+        return Report(rows, self.kept)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[tuple[State, State], ...]:
+        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none."""
+        plan = self.source.plan(shape, dtype)
+        states = []
+        for place, neuron, synapse in zip(plan.places, self.neurons, self.synapses, strict=True):
+            kind = plan.program.types[place.operand]
+            arguments = tuple(kind.shape), kind.dtype
+            states.append((neuron.init(*arguments), () if synapse is None else synapse.init(*arguments)))
+        return tuple(states)
+
+    def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:
+        """One time step, `current` [B, ...]."""
+        states = []
+
+        def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
+            neuron_state, outputs = self.neurons[index].step(state[index][0], x)
+            synapse, synapse_state = self.synapses[index], state[index][1]
+            if synapse is not None:
+                synapse_state, outputs = synapse.step(synapse_state, outputs)
+            states.append((neuron_state, synapse_state))
+            return outputs
+
+        outputs, _ = self._evaluate(self.source.plan(current.shape, current.dtype), current, respond)
+        return tuple(states), outputs
+
+    def rates(self, inputs: Array) -> tuple[dict[str, Array], Array]:
+        """What the rate network computes, `[B, ...]`: the input of each activation by name, and the output."""
+        operands = {}
+
+        def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
+            operands[place.name] = x
+            return place.activation(x)
+
+        outputs, _ = self._evaluate(self.source.plan(inputs.shape, inputs.dtype), inputs, respond)
+        return operands, outputs
+
+    def _evaluate(
+        self,
+        plan: Plan,
+        inputs: Array,
+        respond: Callable[[int, Place, Array, bool], Array],
+        *,
+        input_varies: bool = False,
+        responses_vary: bool = False,
+    ) -> tuple[Array, bool]:
+        """Runs the program, with `respond` for the activations; returns the output, and whether it has a time axis.
+
+        What varies in time has a time axis in front. An operation on such values runs for all time steps at once.
+        """
+        leaves = jax.tree.leaves(self.weights)
+        if isinstance(self.weights, nnx.List):
+            values = {**dict(zip(plan.program.constants, leaves, strict=True)), plan.program.inputs[0]: inputs}
+        else:
+            values = {**plan.program.constants, **dict(zip(plan.program.inputs, (*leaves, inputs), strict=True))}
+        varying = {plan.program.inputs[-1]} if input_varies else set()
+        index = 0
+        for part in plan.parts:
+            if isinstance(part, Place):
+                values[part.result] = respond(index, part, values[part.operand], part.operand not in varying)
+                if responses_vary:
+                    varying.add(part.result)
+                index += 1
+                continue
+            axes = [0 if atom in varying else None for atom in part.inputs]
+            is_static = all(axis is None for axis in axes)
+            operation = part if is_static else jax.vmap(part.__call__, in_axes=axes)
+            values.update(zip(part.outputs, operation(*(read(values, atom) for atom in part.inputs)), strict=True))
+            if not is_static:
+                varying |= set(part.outputs)
+        output = plan.program.outputs[0]
+        return read(values, output), output in varying
+
+
+def replace(
+    network: Converted, *, neurons: Sequence[Scaled] | None = None, synapses: Sequence[Neuron | None] | None = None
+) -> Converted:
+    """A copy of a converted network with other neurons or filters, and the same weights."""
+    copy = jax.tree.map(lambda leaf: leaf, network)
+    if neurons is not None:
+        copy.neurons = nnx.List(neurons)
+    if synapses is not None:
+        copy.synapses = nnx.List(synapses)
+    return copy
+
+
+@run.register
+def _run_converted(
+    network: Converted,
+    state: tuple[tuple[State, State], ...],
+    inputs: Array,
+    num_steps: int | None,
+    watch: Watch | None = None,
+) -> tuple[tuple[tuple[State, State], ...], Array]:
+    states: list[tuple[State, State]] = []
+
+    def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
+        neuron, synapse, steps = network.neurons[index], network.synapses[index], num_steps if is_static else None
+        neuron_state, synapse_state = state[index]
+        if watch is not None:
+            neuron_state, x = watch.run(place.name, neuron, neuron_state, x, steps)
+            if synapse is not None:
+                synapse_state, x = watch.run(f"{place.name}/synapse", synapse, synapse_state, x, None)
+        elif synapse is not None:
+            (neuron_state, synapse_state), x = run(Filtered(neuron, synapse), state[index], x, steps)
+        else:
+            neuron_state, x = run(neuron, neuron_state, x, steps)
+        states.append((neuron_state, synapse_state))
+        return x
+
+    plan = network.source.plan(inputs.shape if num_steps is not None else inputs.shape[1:], inputs.dtype)
+    outputs, varies = network._evaluate(plan, inputs, respond, input_varies=num_steps is None, responses_vary=True)
+    outputs = outputs if varies else over_time(outputs, num_steps)
+    if watch is not None:
+        watch.keep("output", outputs)
+    return tuple(states), outputs

@@ -1,0 +1,104 @@
+"""What stands in the place of an activation in a converted network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast
+from jsnn.neurons.spiking_activation import RateCoded
+from jsnn.types import Array, Neuron, Parameter, Shape, State
+
+
+@nnx.dataclass
+class Scaled(FrozenPytree):
+    """A neuron whose input is scaled up and whose output is scaled down, so that it spikes more often.
+
+        y = neuron(scale * (x + bias)) / scale
+
+    Where the activation f is positively homogeneous, f(a x) = a f(x), the output stands for the same value.
+
+    Attributes:
+        neuron: any neuron.
+        scale: the factor, a number or an array that broadcasts against the input, such as one per channel.
+        bias: a correction of the input, in the units of the input.
+        v_init: the membrane before the first step, in units of the threshold: a number, an array, or a key made by
+            `jax.random.key` to draw it uniformly from [0, 1); None leaves that to the neuron.
+    """
+
+    neuron: Neuron
+    scale: Parameter = 1.0
+    bias: Parameter = 0.0
+    v_init: Parameter | None = None
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
+        state = self.neuron.init(shape, dtype)
+        if self.v_init is None:
+            return state
+        if "v" not in getattr(state, "_fields", ()):
+            raise ValueError(f"v_init needs a neuron with a membrane potential v, got {type(self.neuron).__name__}")
+        if isinstance(self.v_init, jax.Array) and jnp.issubdtype(self.v_init.dtype, jax.dtypes.prng_key):
+            v = jax.random.uniform(self.v_init, shape, dtype)
+        else:
+            v = jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
+        threshold = self.neuron.threshold if isinstance(self.neuron, SpikingNeuron) else 1.0
+        return state._replace(v=v * cast(threshold, dtype))
+
+    def step(self, state: State, current: Array) -> tuple[State, Array]:
+        scale, bias = cast(self.scale, current.dtype), cast(self.bias, current.dtype)
+        state, outputs = self.neuron.step(state, scale * (current + bias))
+        return state, outputs / scale
+
+    @property
+    def spike_size(self) -> Parameter:
+        """What one spike in a step adds to the output."""
+        height = self.neuron.amplitude / self.neuron.dt if isinstance(self.neuron, RateCoded) else 1.0
+        return height / self.scale
+
+
+@nnx.dataclass
+class Rate(FrozenPytree):
+    """An activation as a neuron without a state: one that was swapped for another activation, not for spikes.
+
+    Attributes:
+        activation: any elementwise function.
+    """
+
+    activation: Callable[[Array], Array] = nnx.static(default=jax.nn.relu)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
+        return ()
+
+    def step(self, state: State, current: Array) -> tuple[State, Array]:
+        return state, self.activation(current)
+
+
+@nnx.dataclass
+class Filtered(FrozenPytree):
+    """A neuron with a synaptic filter behind it, stepped together: what lies between them is never kept in memory.
+
+    Attributes:
+        neuron: any neuron.
+        synapse: any filter.
+    """
+
+    neuron: Neuron
+    synapse: Neuron
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, State]:
+        return self.neuron.init(shape, dtype), self.synapse.init(shape, dtype)
+
+    def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:
+        neuron, spikes = self.neuron.step(state[0], current)
+        synapse, outputs = self.synapse.step(state[1], spikes)
+        return (neuron, synapse), outputs
+
+
+def check_scale(name: str, scale: Parameter) -> None:
+    """Refuses a scale that is not positive and finite."""
+    value = np.asarray(scale)
+    if not (np.all(value > 0) and np.all(np.isfinite(value))):
+        raise ValueError(f"{name} must be > 0 and finite, got {scale}")

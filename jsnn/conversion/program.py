@@ -1,0 +1,160 @@
+"""The traced program of a function: a flat list of operations that can be searched, cut and run.
+
+JAX traces a function into a jaxpr, in which calls (`jit`, `custom_jvp_call`, ...) nest. `flatten` opens those calls
+that it is told to and gives every value a number, so that a program is one list, read from top to bottom.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from jsnn.types import Array, Shape
+
+Path: TypeAlias = tuple[int, ...]  # which calls an operation stands in, by their positions from the outside in
+
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+
+
+class Constant:
+    """A number that stands in the program itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+Atom: TypeAlias = int | Constant  # what an operation takes: the number of a value, or a constant
+
+
+class Operation(NamedTuple):
+    """One equation of the program."""
+
+    equation: JaxprEqn
+    parent: Jaxpr  # the program it stands in
+    inputs: tuple[Atom, ...]
+    outputs: tuple[int, ...]
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its primitive, such as `"add"`."""
+        return self.equation.primitive.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of its primitive."""
+        return self.equation.params
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Runs it, on one value for each of its inputs; one result for each of its outputs."""
+        named = {v: x for v, x in zip(self.equation.invars, values, strict=True) if not isinstance(v, Literal)}
+        alone = self.parent.replace(
+            constvars=[], invars=list(named), outvars=self.equation.outvars, eqns=[self.equation]
+        )
+        return jax.core.eval_jaxpr(alone, (), *named.values())
+
+
+class Program(NamedTuple):
+    """A function as a list of operations."""
+
+    inputs: tuple[int, ...]
+    constants: dict[int, Any]
+    operations: list[Operation]
+    outputs: tuple[Atom, ...]
+    types: dict[int, Any]  # of every value: something with shape and dtype
+
+    def producers(self) -> dict[int, int]:
+        """Which operation makes a value, by its position."""
+        return {value: index for index, operation in enumerate(self.operations) for value in operation.outputs}
+
+    def depending_on(self, values: Collection[int]) -> set[int]:
+        """All values that change when one of these does, themselves included."""
+        found = set(values)
+        for operation in self.operations:
+            if any(atom in found for atom in operation.inputs if isinstance(atom, int)):
+                found |= set(operation.outputs)
+        return found
+
+    def needed_for(self, atoms: Collection[Atom]) -> set[int]:
+        """The positions of the operations without which these values cannot be had."""
+        wanted = {atom for atom in atoms if isinstance(atom, int)}
+        found = set()
+        for index in reversed(range(len(self.operations))):
+            operation = self.operations[index]
+            if wanted & set(operation.outputs):
+                found.add(index)
+                wanted |= {atom for atom in operation.inputs if isinstance(atom, int)}
+        return found
+
+
+def trace(function: Callable[..., Any], *arguments: Any) -> ClosedJaxpr:
+    """The jaxpr of a function for arguments of these shapes; nothing is computed."""
+    return jax.make_jaxpr(function)(*arguments)
+
+
+def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Program:
+    """The program of a jaxpr, with the calls at these paths opened; None opens all."""
+    numbers = iter(range(10**9))
+    program = Program((), {}, [], (), {})
+
+    def name(variable: Any) -> int:
+        number = next(numbers)
+        program.types[number] = variable.aval
+        return number
+
+    def visit(jaxpr: ClosedJaxpr, inputs: tuple[Atom, ...], path: Path) -> tuple[Atom, ...]:
+        names: dict[Any, Atom] = dict(zip(jaxpr.jaxpr.invars, inputs, strict=True))
+        for variable, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
+            number = name(variable)
+            names[variable], program.constants[number] = number, value
+
+        def look_up(atom: Any) -> Atom:
+            return Constant(atom.val) if isinstance(atom, Literal) else names[atom]
+
+        for index, equation in enumerate(jaxpr.jaxpr.eqns):
+            here = (*path, index)
+            arguments = tuple(look_up(atom) for atom in equation.invars)
+            inner = _called(equation)
+            if inner is not None and (opened is None or here in opened):
+                results = visit(inner, arguments, here)
+                names.update(zip(equation.outvars, results, strict=True))
+                continue
+            outputs = tuple(name(variable) for variable in equation.outvars)
+            names.update(zip(equation.outvars, outputs, strict=True))
+            program.operations.append(Operation(equation, jaxpr.jaxpr, arguments, outputs, here))
+        return tuple(look_up(atom) for atom in jaxpr.jaxpr.outvars)
+
+    inputs = tuple(name(variable) for variable in jaxpr.jaxpr.invars)
+    outputs = visit(jaxpr, inputs, ())
+    return program._replace(inputs=inputs, outputs=outputs)
+
+
+def bodies(operation: Operation) -> Iterator[ClosedJaxpr]:
+    """The programs inside a loop or a branch (`scan`, `while`, `cond`)."""
+    for value in operation.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, ClosedJaxpr):
+                yield item
+            elif isinstance(item, Jaxpr):
+                yield ClosedJaxpr(item, ())
+
+
+def shape_of(program: Program, atom: Atom) -> Shape:
+    """The shape of a value."""
+    return np.shape(atom.value) if isinstance(atom, Constant) else program.types[atom].shape
+
+
+def read(environment: dict[int, Array], atom: Atom) -> Any:
+    """A value while a program runs."""
+    return atom.value if isinstance(atom, Constant) else environment[atom]
+
+
+def _called(equation: JaxprEqn) -> ClosedJaxpr | None:
+    """What a call calls; None for an operation that is no call."""
+    params = equation.params
+    if equation.primitive.name not in _CALLS:
+        return None
+    inner = params["call_jaxpr"] if "call_jaxpr" in params else params["jaxpr"]
+    return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
