@@ -7,10 +7,12 @@ one loop over time. Time is axis 0 everywhere: `[T, B, ...]`, channels last.
 from jsnn import (
     augment,
     compat,
+    conversion,
     data,
     decode,
     encode,
     events,
+    filters,
     losses,
     metrics,
     models,
@@ -18,9 +20,22 @@ from jsnn import (
     surrogate,
     train,
 )
+from jsnn.conversion import convert
 from jsnn.convolution import Conv
 from jsnn.layers import LayerRecord, Recurrent, Sequential, avg_pool, flatten, max_pool, record
-from jsnn.neurons import ALIF, IF, LI, LIF, CuBaLI, CuBaLIF
+from jsnn.neurons import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    CuBaLI,
+    CuBaLIF,
+    PoissonSpiking,
+    Rate,
+    RefractoryLIF,
+    SpikingActivation,
+    StochasticSpiking,
+)
 from jsnn.types import Neuron
 from jsnn.unroll import unroll
 
@@ -36,15 +51,23 @@ __all__ = [
     "CuBaLIF",
     "LayerRecord",
     "Neuron",
+    "PoissonSpiking",
+    "Rate",
     "Recurrent",
+    "RefractoryLIF",
     "Sequential",
+    "SpikingActivation",
+    "StochasticSpiking",
     "augment",
     "avg_pool",
     "compat",
+    "conversion",
+    "convert",
     "data",
     "decode",
     "encode",
     "events",
+    "filters",
     "flatten",
     "losses",
     "max_pool",

@@ -75,6 +75,19 @@ NEURONS = {
     "LI": jsnn.LI(trained(), gain=PER_NEURON, v_rest=0.25),
     "CuBaLI": jsnn.CuBaLI(0.9, trained()),
     "CuBaLI_jump": jsnn.CuBaLI(0.9, 0.6, synapse_order="jump_then_decay"),
+    "SpikingActivation": jsnn.SpikingActivation(dt=0.5),
+    "SpikingActivation_arrays": jsnn.SpikingActivation(
+        jnp.tanh, jnp.asarray(PER_NEURON), amplitude=trained(), v_init=PER_NEURON
+    ),
+    "Rate": jsnn.Rate(jnp.tanh),
+    "RefractoryLIF": jsnn.RefractoryLIF(0.25, tau_mem=0.25, tau_ref=0.125, v_init=0.875),
+    "RefractoryLIF_trained": jsnn.RefractoryLIF(
+        PER_NEURON, tau_mem=trained(), tau_ref=trained(), amplitude=trained(), v_init=0.99, min_voltage=-math.inf
+    ),
+    "Lowpass": jsnn.filters.Lowpass(trained(), dt=0.1, initial_level=trained()),
+    "Lowpass_delayed": jsnn.filters.Lowpass(0.2, jnp.array(0.1), PER_NEURON, delay=True),
+    "Alpha": jsnn.filters.Alpha(trained(), dt=0.1, initial_level=trained()),
+    "Alpha_delayed": jsnn.filters.Alpha(PER_NEURON, dt=0.1, delay=True),
     "Recurrent": jsnn.Recurrent(jsnn.LIF(0.9), linear(0)),
     "Recurrent_ALIF": jsnn.Recurrent(jsnn.ALIF(0.9, trained()), linear(1)),
     "user_defined": UserDefined(0.25),
@@ -149,7 +162,7 @@ def test_outputs_and_states_have_the_dtype_of_the_input(neuron, dtype):
         currents = CURRENTS.astype(dtype)
         state, outputs = jax.eval_shape(jsnn.unroll, neuron, currents)
     assert outputs.dtype == dtype
-    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} <= {jnp.dtype(dtype)}  # Rate has no state
 
 
 @over_neurons("Sequential")
@@ -274,6 +287,17 @@ TRACES = {
     "LI": (jsnn.LI(0.5, gain=0.5), [1, 1, 0], [0.5, 0.75, 0.375], [0.5, 0.75, 0.375]),
     "LI_v_rest": (jsnn.LI(0.5, v_rest=1.0), [0, 1, 0], [1, 2, 1.5], [1, 2, 1.5]),
     "CuBaLI": (jsnn.CuBaLI(0.5, 0.5), [1, 0, 0], [1, 1, 0.75], [1, 1, 0.75]),
+    # v = 0.5, 1 (a tie: spikes), 1.5, 0.5; spikes are 1 / dt = 2 high
+    "SpikingActivation": (jsnn.SpikingActivation(dt=0.5), [1, 1, 3, -5], [0, 2, 2, 0], [0.5, 0, 0.5, 0.5]),
+    # v = 0.5 - 0.75 and 0.75 + 4.75: floor(-0.25) = -1 spikes, then 5 at once
+    "SpikingActivation_many": (
+        jsnn.SpikingActivation(jnp.negative, dt=0.5, amplitude=0.25, v_init=0.5), [1.5, -9.5], [-0.5, 2.5], [0.75, 0.5]
+    ),
+    # a membrane so fast that v = x; after a spike it is held for 1.5 s, from the step's start, then from its middle
+    "RefractoryLIF": (
+        jsnn.RefractoryLIF(1.0, tau_mem=1e-6, tau_ref=1.5, min_voltage=-0.25, amplitude=2.0),
+        [0.5, 1, -1, 2, 2, 2, 2], [0, 0, 0, 2, 2, 0, 2], [0.5, 1, -0.25, 0, 0, 0, 0],
+    ),
 }  # fmt: skip
 
 

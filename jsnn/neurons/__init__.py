@@ -5,6 +5,15 @@ from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.cuba import CuBaLI, CuBaLIF, CuBaState
 from jsnn.neurons.li import LI
 from jsnn.neurons.lif import IF, LIF, LIFState
+from jsnn.neurons.refractory import RefractoryLIF, RefractoryLIFState, lif_rate
+from jsnn.neurons.spiking_activation import (
+    PoissonSpiking,
+    RandomSpikesState,
+    Rate,
+    SpikingActivation,
+    SpikingActivationState,
+    StochasticSpiking,
+)
 
 __all__ = [
     "ALIF",
@@ -16,5 +25,14 @@ __all__ = [
     "CuBaLIF",
     "CuBaState",
     "LIFState",
+    "PoissonSpiking",
+    "RandomSpikesState",
+    "Rate",
+    "RefractoryLIF",
+    "RefractoryLIFState",
+    "SpikingActivation",
+    "SpikingActivationState",
     "SpikingNeuron",
+    "StochasticSpiking",
+    "lif_rate",
 ]

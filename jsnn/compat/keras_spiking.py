@@ -1,0 +1,220 @@
+"""KerasSpiking's layers and regularisers by KerasSpiking's parameter names: the same numbers, step by step.
+
+KerasSpiking's sequences are `[B, T, ...]`; here they are `[T, B, ...]`, as everywhere. A layer that KerasSpiking runs
+in another way while it trains is made with `training=True` for that way; to other layers this changes nothing.
+
+Source: KerasSpiking 0.3.0 (Applied Brain Research), `keras_spiking.layers` and `keras_spiking.regularizers`. Held to
+its outputs by `tests/test_compat_keras_spiking.py`.
+"""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn import regularizers
+from jsnn.filters import Alpha, Lowpass
+from jsnn.neurons import Rate, SpikingActivation
+from jsnn.neurons.spiking_activation import Activation
+from jsnn.regularizers import Target
+from jsnn.types import Array, Parameter, Shape
+
+__all__ = ["ACTIVATIONS", "Regularizer", "alpha", "l1", "l1l2", "l2", "lowpass", "percentile", "spiking_activation"]
+
+Regularizer: TypeAlias = Callable[[Array], Array]  # outputs [T, B, ...] -> scalar to add to the loss
+
+
+def _linear(x: Array) -> Array:
+    return x
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "elu": jax.nn.elu,
+    "exponential": jnp.exp,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "linear": _linear,
+    "relu": jax.nn.relu,
+    "selu": jax.nn.selu,
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "softsign": jax.nn.soft_sign,
+    "swish": jax.nn.swish,
+    "tanh": jnp.tanh,
+}  # by Keras's names
+
+
+def spiking_activation(
+    activation: str | Activation = "relu",
+    *,
+    dt: Parameter = 1e-3,
+    spiking_aware_training: bool = True,
+    initial_voltage: Parameter = 0.0,
+    training: bool = False,
+) -> SpikingActivation | Rate:
+    """`SpikingActivation` of KerasSpiking.
+
+    Without `spiking_aware_training` KerasSpiking trains with the activation itself, forwards and backwards, and spikes
+    in inference only: with `training=True` this returns the neuron that does so, `jsnn.Rate`.
+
+    Args:
+        activation: Keras's name of it, or a function.
+        dt: the length of a step, in s; a number or an array, which may be traced.
+        spiking_aware_training: train with spikes forwards and the activation's derivative backwards.
+        initial_voltage: a number, an array, or a key made by `jax.random.key`. KerasSpiking draws it uniformly from
+            [0, 1) at every call, as a fresh key does here; the default here is 0.0.
+        training: return the neuron to train with, not the one for inference.
+
+    Raises:
+        ValueError: if the activation is unknown, or `dt` is not positive.
+
+    >>> import jsnn
+    >>> state, outputs = jsnn.unroll(spiking_activation("relu", dt=0.1), jnp.full((8, 1), 3.75))
+    >>> outputs[:, 0].tolist()
+    [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
+    >>> spiking_activation("relu", spiking_aware_training=False, training=True).__class__.__name__
+    'Rate'
+    """
+    function = _activation(activation)
+    if training and not spiking_aware_training:
+        return Rate(function)
+    return SpikingActivation(function, dt, spiking_aware_training, v_init=initial_voltage)
+
+
+def lowpass(
+    tau_initializer: float | Array,
+    size: int | Shape | None = None,
+    *,
+    dt: Parameter = 1e-3,
+    apply_during_training: bool = True,
+    level_initializer: float | Array = 0.0,
+    training: bool = False,
+) -> Lowpass | Rate:
+    """`Lowpass` of KerasSpiking.
+
+    Args:
+        tau_initializer: time constant, in s.
+        size: how many units are filtered, or the shape of one example; with it tau and the initial level are trained,
+            one each per unit (`nnx.Param`), as KerasSpiking trains them always. Without it they are fixed.
+        dt: the length of a step, in s; a number or an array, which may be traced.
+        apply_during_training: with False the layer passes its input through while it trains, and nothing in it is
+            trained.
+        level_initializer: the output before the first step.
+        training: return the layer to train with, not the one for inference.
+
+    Raises:
+        ValueError: if `tau_initializer` is negative, or `dt` is not positive.
+
+    >>> lowpass(0.01, size=128).tau.shape
+    (128,)
+    """
+    return _filter(Lowpass, tau_initializer, size, dt, apply_during_training, level_initializer, training)
+
+
+def alpha(
+    tau_initializer: float | Array,
+    size: int | Shape | None = None,
+    *,
+    dt: Parameter = 1e-3,
+    apply_during_training: bool = True,
+    level_initializer: float | Array = 0.0,
+    training: bool = False,
+) -> Alpha | Rate:
+    """`Alpha` of KerasSpiking; see `lowpass` for the arguments.
+
+    KerasSpiking keeps the output and its derivative, which is (lowpass - y) / tau in the state of `jsnn.filters.Alpha`.
+    Its derivative starts at 0, so both of ours start at the initial level.
+    """
+    return _filter(Alpha, tau_initializer, size, dt, apply_during_training, level_initializer, training)
+
+
+def l1(l1: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
+    """`regularizers.L1` of KerasSpiking, as an activity regulariser: `l1 * sum(|outputs - target|) / B`.
+
+    Like all regularisers here it returns a function of a layer's outputs `[T, B, ...]` (or rates; for the last step
+    alone, `outputs[-1:]`), the scalar of which is to be added to the loss. `target` is a number or a range (min, max)
+    within which nothing is penalised. The function raises ValueError where there are no time and batch axes.
+
+    >>> l1(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+    Array(2.5, dtype=float32)
+    """
+    return l1l2(l1=l1, target=target)
+
+
+def l2(l2: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
+    """`regularizers.L2` of KerasSpiking, as an activity regulariser: `l2 * sum((outputs - target)^2) / B`; see `l1`.
+
+    >>> l2(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+    Array(6.5, dtype=float32)
+    """
+    return l1l2(l2=l2, target=target)
+
+
+def l1l2(l1: float | Array = 0.0, l2: float | Array = 0.0, target: Target = 0.0) -> Regularizer:
+    """`regularizers.L1L2` of KerasSpiking, as an activity regulariser: the sum of `l1` and `l2`, see there.
+
+    >>> l1l2(0.5, 0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+    Array(9., dtype=float32)
+    """
+    return functools.partial(_penalty, lambda outputs: outputs, l1, l2, target)
+
+
+def percentile(
+    percentile: float = 100.0,
+    axis: int | tuple[int, ...] = 1,
+    target: Target = 0.0,
+    l1: float | Array = 0.0,
+    l2: float | Array = 0.0,
+) -> Regularizer:
+    """`regularizers.Percentile` of KerasSpiking, as an activity regulariser: `l1l2` of a percentile of the outputs.
+
+    `axis` counts in outputs `[T, B, ...]`: the default, the batch, is KerasSpiking's 0, and (0, 1) means the same in
+    both. As there, either `l1` or `l2` must be given, or there is no penalty.
+
+    >>> percentile(target=10.0, l1=1.0)(jnp.array([[[0.0, 4.0], [8.0, 6.0]]]))  # (2 + 4) / B
+    Array(3., dtype=float32)
+    """
+    return functools.partial(
+        _penalty, functools.partial(regularizers.percentile, q=percentile, axis=axis), l1, l2, target
+    )
+
+
+def _penalty(
+    statistic: Callable[[Array], Array], l1: float | Array, l2: float | Array, target: Target, outputs: Array
+) -> Array:
+    """Both penalties on a statistic of the outputs [T, B, ...], divided by B as Keras does."""
+    if outputs.ndim < 3:
+        raise ValueError(f"outputs must be [T, B, ...], got shape {outputs.shape}: a single step is outputs[None]")
+    rates = statistic(outputs)
+    penalty = regularizers.l1(rates, strength=l1, target=target) + regularizers.l2(rates, strength=l2, target=target)
+    return penalty / outputs.shape[1]
+
+
+def _filter(
+    make: Any,
+    tau: float | Array,
+    size: int | Shape | None,
+    dt: Parameter,
+    apply_during_training: bool,
+    level: float | Array,
+    training: bool,
+) -> Any:
+    if training and not apply_during_training:
+        return Rate(_linear)
+    if size is None or not apply_during_training:
+        return make(tau, dt, level)
+    shape = (size,) if isinstance(size, int) else size
+    trained_tau, trained_level = (nnx.Param(jnp.broadcast_to(jnp.asarray(x, float), shape)) for x in (tau, level))
+    return make(trained_tau, dt, trained_level)
+
+
+def _activation(name: str | Activation) -> Activation:
+    if not isinstance(name, str):
+        return name
+    if name not in ACTIVATIONS:
+        nearest = difflib.get_close_matches(name, ACTIVATIONS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown activation {name!r}, did you mean {nearest!r}? Known: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]

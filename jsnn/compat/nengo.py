@@ -1,0 +1,144 @@
+"""nengo's neurons and synapses by nengo's parameter names: the same numbers, step by step.
+
+nengo's neuron types take the current J = gain * input + bias: gain and bias belong to the layer before, here as there.
+The rate functions are elementwise, J -> rate in Hz, and make a spiking neuron in `regular_spiking`,
+`stochastic_spiking` and `poisson_spiking`; for other than the default parameters, use `functools.partial`. Two things
+that belong to nengo's simulator are arguments here: `dt`, the length of a step in s, and `initial_voltage`, a number,
+an array or a key made by `jax.random.key`. nengo draws the initial voltage uniformly from [0, 1) unless told otherwise
+(as a key does here); the default here is 0.0.
+
+In training the neurons put out spikes forwards, and have the derivative of their rate backwards. NengoDL trains with
+the rate in both directions: for that, put `jsnn.Rate(rectified_linear)` in their place.
+
+Source: nengo 3.2.0 (Bekolay et al., "Nengo: a Python tool for building large-scale functional brain models", 2014).
+Held to its outputs by `tests/test_compat_nengo.py`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jsnn import neurons
+from jsnn.filters import Alpha, Lowpass
+from jsnn.neurons import PoissonSpiking, RefractoryLIF, SpikingActivation, StochasticSpiking
+from jsnn.neurons.spiking_activation import Activation
+from jsnn.types import Array, Parameter
+
+__all__ = [
+    "alpha",
+    "lif",
+    "lif_rate",
+    "lowpass",
+    "poisson_spiking",
+    "rectified_linear",
+    "regular_spiking",
+    "sigmoid",
+    "spiking_rectified_linear",
+    "stochastic_spiking",
+    "tanh",
+]
+
+
+def rectified_linear(J: Array, amplitude: float = 1.0) -> Array:
+    """`RectifiedLinear` of nengo: `amplitude * max(J, 0)`."""
+    return amplitude * jax.nn.relu(J)
+
+
+def sigmoid(J: Array, tau_ref: float = 0.0025) -> Array:
+    """`Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
+    return jax.nn.sigmoid(J) / tau_ref
+
+
+def tanh(J: Array, tau_ref: float = 0.0025) -> Array:
+    """`Tanh` of nengo: `tanh(J) / tau_ref`, between -1 / tau_ref and 1 / tau_ref Hz."""
+    return jnp.tanh(J) / tau_ref
+
+
+def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: float = 1.0) -> Array:
+    """`LIFRate` of nengo: `jsnn.neurons.lif_rate`, with gradients that stay finite.
+
+    >>> lif_rate(jnp.array([1.0, 1.5, 10.0])).round(1).tolist()
+    [0.0, 41.7..., 243.5...]
+    """
+    return neurons.lif_rate(J, tau_rc, tau_ref, amplitude)
+
+
+def spiking_rectified_linear(
+    *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
+) -> SpikingActivation:
+    """`SpikingRectifiedLinear` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+
+    >>> import jsnn
+    >>> state, outputs = jsnn.unroll(spiking_rectified_linear(dt=0.1), jnp.full((8, 1), 3.75))
+    >>> outputs[:, 0].tolist()
+    [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
+    """
+    return SpikingActivation(jax.nn.relu, dt, amplitude=amplitude, v_init=initial_voltage)
+
+
+def regular_spiking(
+    base_type: Activation, *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
+) -> SpikingActivation:
+    """`RegularSpiking` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+
+    `base_type` is the function from current to rate in Hz, such as `lif_rate`.
+    """
+    return SpikingActivation(base_type, dt, amplitude=amplitude, v_init=initial_voltage)
+
+
+def stochastic_spiking(
+    key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
+) -> StochasticSpiking:
+    """`StochasticSpiking` of nengo: at each step the number of spikes is rounded up or down at random."""
+    return StochasticSpiking(key, base_type, dt, amplitude=amplitude)
+
+
+def poisson_spiking(
+    key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
+) -> PoissonSpiking:
+    """`PoissonSpiking` of nengo. Negative rates count as 0; nengo refuses them."""
+    return PoissonSpiking(key, base_type, dt, amplitude=amplitude)
+
+
+def lif(
+    *,
+    tau_rc: Parameter = 0.02,
+    tau_ref: Parameter = 0.002,
+    min_voltage: Parameter = 0.0,
+    amplitude: float = 1.0,
+    initial_voltage: Parameter = 0.0,
+    dt: Parameter = 1e-3,
+) -> RefractoryLIF:
+    """`LIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+
+    >>> lif(tau_rc=0.03).tau_mem
+    0.03
+    """
+    return RefractoryLIF(
+        dt, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage, amplitude=amplitude, v_init=initial_voltage
+    )
+
+
+def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Lowpass:
+    """`Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
+
+    `initial_level` is what nengo's `filt` calls y0. `delay` adds the step by which each connection with a synapse is
+    late in nengo's simulator.
+
+    >>> lowpass(0.005).tau
+    0.005
+    """
+    return Lowpass(_tau(tau, dt), dt, initial_level, delay)
+
+
+def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Alpha:
+    """`Alpha` of nengo; see `lowpass` for the arguments.
+
+    nengo keeps a transfer function with the coefficients of the past two steps, `jsnn.filters.Alpha` the levels after
+    each of two lowpass filters: the same outputs.
+    """
+    return Alpha(_tau(tau, dt), dt, initial_level, delay)
+
+
+def _tau(tau: float, dt: float) -> float:
+    """The time constant that counts: the shortest are none."""
+    return 0.0 if 0 <= tau <= 0.03 * dt else tau

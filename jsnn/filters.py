@@ -1,0 +1,150 @@
+"""Synaptic filters: linear filters of time, each a Neuron with a state.
+
+Both are discretised by zero-order hold: the input stays constant over a step, and the filter is solved exactly. A
+constant input is passed unchanged in the end. Spikes 1 / dt high become the rate that they stand for.
+
+Parameters may each be a number, an array or an `nnx.Param` (trained); arrays broadcast from the right, as for all
+neurons. A trained `tau` is kept at 1e-8 s or above where it is used.
+
+Source: nengo's and KerasSpiking's `Lowpass` and `Alpha`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.neurons.base import FrozenPytree, _check, cast, check_positive
+from jsnn.types import Array, Parameter, Shape
+
+__all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
+
+
+@nnx.dataclass
+class Filter(FrozenPytree):
+    """What the filters share.
+
+    Attributes:
+        tau: time constant, in s.
+        dt: the length of a step, in s.
+        initial_level: the output that the filter is at rest with before the first step.
+        delay: put out the level before the step's input, not after it.
+    """
+
+    tau: Parameter
+    dt: Parameter = 1e-3
+    initial_level: Parameter = 0.0
+    delay: bool = nnx.static(default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("tau", self.tau, lambda value: value >= 0, "must be >= 0")
+        check_positive("dt", self.dt)
+
+    def initial(self, shape: Shape, dtype: Any) -> Array:
+        """The level before the first step."""
+        return jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
+
+    def steps_per_tau(self, dtype: Any) -> Array:
+        """The ratio dt / tau, in `dtype` or in float32 where that is more precise."""
+        dtype = jnp.promote_types(dtype, jnp.float32)
+        return jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), 1e-8)
+
+
+class LowpassState(NamedTuple):
+    """The state of `Lowpass`."""
+
+    y: Array  # the filtered input, [B, ...]
+
+
+@nnx.dataclass
+class Lowpass(Filter):
+    """Exponential lowpass filter, 1 / (tau s + 1).
+
+        y = a * y + (1 - a) * x,  a = exp(-dt / tau)
+
+    The output is y, without delay. With `delay` it is the y before this step's input: one step later, as a connection
+    in nengo hands on what it filters.
+
+    Source: nengo's and KerasSpiking's `Lowpass`.
+
+    Attributes:
+        tau: time constant, in s; 0 passes the input through.
+        dt: the length of a step, in s; a number or an array, which may be traced.
+        initial_level: y before the first step.
+        delay: put out y before the step's input, not after it.
+
+    Raises:
+        ValueError: if `tau` is negative or `dt` is not positive.
+
+    >>> import math, jax.numpy as jnp, jsnn
+    >>> lowpass = jsnn.filters.Lowpass(tau=1e-3 / math.log(2))  # half is left after 1 ms
+    >>> state, y = jsnn.unroll(lowpass, jnp.ones((4, 1)))  # [T, N] -> [T, N]
+    >>> y[:, 0].round(4).tolist()
+    [0.5, 0.75, 0.875, 0.9375]
+    """
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> LowpassState:
+        return LowpassState(y=self.initial(shape, dtype))
+
+    def step(self, state: LowpassState, current: Array) -> tuple[LowpassState, Array]:
+        dtype = state.y.dtype
+        y = _approach(state.y, current.astype(dtype), -jnp.expm1(-self.steps_per_tau(dtype)))
+        return LowpassState(y), (state.y if self.delay else y).astype(current.dtype)
+
+
+class AlphaState(NamedTuple):
+    """The state of `Alpha`."""
+
+    lowpass: Array  # the input after the first of two lowpass filters, [B, ...]
+    y: Array  # and after the second, [B, ...]
+
+
+@nnx.dataclass
+class Alpha(Filter):
+    """Alpha filter, 1 / (tau s + 1)^2: two lowpass filters in a row.
+
+    Its response to an impulse is (t / tau^2) exp(-t / tau), which rises for a time tau before it decays. With
+    k = dt / tau and a = exp(-k), both stages solved together:
+
+        y = a * y + k * a * lowpass + (1 - a - k * a) * x
+        lowpass = a * lowpass + (1 - a) * x
+
+    The output is y, without delay (as in nengo and KerasSpiking), or with `delay` the y before this step's input.
+
+    Source: nengo's and KerasSpiking's `Alpha`; Rall, "Distinguishing theoretical synaptic potentials computed for
+    different soma-dendritic distributions of synaptic input" (1967).
+
+    Attributes:
+        tau: time constant of each stage, in s; 0 passes the input through.
+        dt: the length of a step, in s; a number or an array, which may be traced.
+        initial_level: both stages before the first step.
+        delay: put out y before the step's input, not after it.
+
+    Raises:
+        ValueError: if `tau` is negative or `dt` is not positive.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> impulse = jnp.zeros((30, 1)).at[0].set(1.0)
+    >>> state, y = jsnn.unroll(jsnn.filters.Alpha(tau=5e-3), impulse)
+    >>> y[:, 0].argmax()  # about tau later
+    Array(5, dtype=int32)
+    """
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> AlphaState:
+        level = self.initial(shape, dtype)
+        return AlphaState(lowpass=level, y=level)
+
+    def step(self, state: AlphaState, current: Array) -> tuple[AlphaState, Array]:
+        dtype = state.y.dtype
+        x, k = current.astype(dtype), self.steps_per_tau(dtype)
+        share = -jnp.expm1(-k)
+        # the lowpass's part, averaged over the step as the output weighs it
+        between = x + cast(k * jnp.exp(-k) / share, dtype) * (state.lowpass - x)
+        y = _approach(state.y, between, share)
+        return AlphaState(_approach(state.lowpass, x, share), y), (state.y if self.delay else y).astype(current.dtype)
+
+
+def _approach(y: Array, x: Array, share: Array) -> Array:
+    """A share of the way from y to x: for 1 - a it is a * y + (1 - a) * x, precise also where a is close to 1."""
+    return jnp.where(share == 1, x, y + cast(share, y.dtype) * (x - y))
