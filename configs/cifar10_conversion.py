@@ -1,6 +1,6 @@
 """CIFAR-10, NengoDL's tutorial to the letter: a ReLU network (1,147,466 parameters), to be converted into spikes."""
 
-from experiments.config import Data, Experiment, Objective, Optimizer, RateConv, Train
+from experiments.config import Conversion, Data, Experiment, Objective, Optimizer, RateConv, Train
 
 
 def get_config() -> Experiment:
@@ -12,4 +12,5 @@ def get_config() -> Experiment:
         objective=Objective(kernel_penalty=0.005),
         optimizer=Optimizer(name="adam", learning_rate=1e-3, options={"eps": 1e-7}),
         train=Train(epochs=20, batch_size=128),
+        conversion=Conversion(num_steps=30, dt=1e-3, scale=20.0, synapse=0.005, v_init="random"),
     )

@@ -227,8 +227,64 @@ class Train:
     """Images in an optimiser step; what does not fill a last batch is left out of the epoch."""
     eval_batch_size: PositiveInt = 500
     """Images at a time in evaluations."""
+    weights: str | None = None
+    """The folder of a finished run with the same network, whose weights are taken instead of training."""
     patience: PositiveInt | None = None
     """Stop after so many epochs without a better validation accuracy; needs data.validation_split."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Calibration:
+    """What is fitted to training images before a converted network runs (jsnn.conversion.calibrate)."""
+
+    images: PositiveInt = 500
+    """How many training images."""
+    percentile: Annotated[float, pydantic.Field(gt=0, le=100)] = 99.9
+    """Which of an activation's values is to spike spikes_per_step times a step."""
+    spikes_per_step: PositiveFloat = 1.0
+    """See percentile."""
+    per_channel: bool = False
+    """One scale for each channel, not one for each activation."""
+    bias_correction: bool = False
+    """Correct each activation's input by what its mean output falls short of."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Conversion:
+    """How the trained rate network is made to spike (jsnn.convert), and how it then decides."""
+
+    num_steps: PositiveInt = 30
+    """Time steps for one image."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+    neuron: Literal["spiking_activation", "burst_if", "if"] = "spiking_activation"
+    """In place of a ReLU: spikes at the ReLU's rate, or integrate-and-fire with several spikes a step or one."""
+    scale: PositiveFloat | None = None
+    """Factor on the firing rates."""
+    synapse: NonNegativeFloat | None = None
+    """Time constant of the filter behind each neuron, s, one step late; None for no filter and no delay."""
+    v_init: float | Literal["random"] = 0.0
+    """The membrane before the first step, in thresholds."""
+    calibration: Calibration | None = None
+    """Fit scales and biases to training images."""
+    last_steps: PositiveInt = 10
+    """The second decision is taken on the mean output of so many last steps; the first on the last step's alone."""
+    batch_size: PositiveInt = 50
+    """Images at a time."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Sweep:
+    """Further settings of the conversion to try, every combination of them, with the weights trained once."""
+
+    scale: tuple[PositiveFloat, ...] = ()
+    """Factors on the firing rates."""
+    synapse: tuple[NonNegativeFloat, ...] = ()
+    """Time constants, s."""
+    dt: tuple[PositiveFloat, ...] = ()
+    """Steps, s."""
+    steps: tuple[PositiveInt, ...] = ()
+    """Time steps after which the network decides."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -247,6 +303,16 @@ class Experiment:
     objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()
     train: Train = Train()
+    conversion: Conversion | None = None
+    """What becomes of a rate network when it is trained; None leaves it as it is."""
+    sweep: Sweep = Sweep()
+
+    def __post_init__(self) -> None:
+        is_rate_network = isinstance(self.model, RateConv | RateDense)
+        if self.conversion is not None and not is_rate_network:
+            raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
+        if self.conversion is None and self.sweep != Sweep():
+            raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
 
 
 _ADAPTER = pydantic.TypeAdapter(Experiment)

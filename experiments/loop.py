@@ -31,6 +31,7 @@ from experiments.config import Experiment
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+from jsnn.types import Neuron
 
 _PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
 _DEVICE_BYTES = 2 * 2**30  # a larger training set is streamed
@@ -85,6 +86,22 @@ class Run:
         self.state, info = self.checkpoints.restore(step, self.state)
         return info
 
+    def network(self) -> train.Network:
+        """The network with its present weights, a rate network in inference mode."""
+        network = train.network_of(self.graph, self.state)
+        if not isinstance(network, Neuron):
+            network.eval()
+        return network
+
+    def take_weights(self, folder: Path) -> None:
+        """Takes the weights of the last checkpoint of another run, with the same network and optimiser.
+
+        Raises:
+            CheckpointError: if there is none, or it does not fit.
+        """
+        checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+        self.state, _ = checkpoints.restore(checkpoints.last, self.state)
+
     def evaluate(self, dataset: Dataset) -> dict[str, float]:
         """The mean of each metric over a data set."""
         batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
@@ -105,6 +122,10 @@ class Run:
             NotFinite: if the loss is; the last good checkpoint stays the last.
             CheckpointError: if a checkpoint cannot be read or written.
         """
+        weights = self.experiment.train.weights
+        if weights is not None:
+            self.take_weights(Path(weights))
+            return {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}, 0.0
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.last is not None:
             info = self.restore(self.checkpoints.last)

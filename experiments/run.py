@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import config
+from experiments import config, conversion
 from experiments.config import Experiment
 from experiments.loop import Interrupted, NotFinite, Run
 from jsnn.checkpoint import CheckpointError
@@ -137,6 +137,8 @@ def _train(run: Run, console: Console) -> int:
     start = time.monotonic()
     try:
         final, seconds = run.fit()
+        if run.experiment.conversion is not None:
+            final |= conversion.report(run, console, run.folder)
     except Interrupted:
         console.print(f"stopped, and saved at step {run.checkpoints.last}. {resume}", highlight=False)
         return 130

@@ -75,6 +75,8 @@ NEURONS = {
     "LI": jsnn.LI(trained(), gain=PER_NEURON, v_rest=0.25),
     "CuBaLI": jsnn.CuBaLI(0.9, trained()),
     "CuBaLI_jump": jsnn.CuBaLI(0.9, 0.6, synapse_order="jump_then_decay"),
+    "BurstIF": jsnn.BurstIF(dt=0.5, v_init=0.5),
+    "BurstIF_limited": jsnn.BurstIF(PER_NEURON, max_spikes=1),
     "SpikingActivation": jsnn.SpikingActivation(dt=0.5),
     "SpikingActivation_arrays": jsnn.SpikingActivation(
         jnp.tanh, jnp.asarray(PER_NEURON), amplitude=trained(), v_init=PER_NEURON
@@ -288,6 +290,8 @@ TRACES = {
     "LI_v_rest": (jsnn.LI(0.5, v_rest=1.0), [0, 1, 0], [1, 2, 1.5], [1, 2, 1.5]),
     "CuBaLI": (jsnn.CuBaLI(0.5, 0.5), [1, 0, 0], [1, 1, 0.75], [1, 1, 0.75]),
     # v = 0.5, 1 (a tie: spikes), 1.5, 0.5; spikes are 1 / dt = 2 high
+    "BurstIF": (jsnn.BurstIF(dt=0.5), [5, -2, 2, 2], [4, 0, 0, 2], [0.5, -0.5, 0.5, 0.5]),
+    "BurstIF_limited": (jsnn.BurstIF(dt=0.5, max_spikes=1), [5, -2, 2, 2], [2, 0, 2, 2], [1.5, 0.5, 0.5, 0.5]),
     "SpikingActivation": (jsnn.SpikingActivation(dt=0.5), [1, 1, 3, -5], [0, 2, 2, 0], [0.5, 0, 0.5, 0.5]),
     # v = 0.5 - 0.75 and 0.75 + 4.75: floor(-0.25) = -1 spikes, then 5 at once
     "SpikingActivation_many": (

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.conversion.program import Atom, Constant, Operation, Program, flatten, shape_of, trace
+from jsnn.conversion.program import Atom, Constant, Operation, Path, Program, flatten, shape_of, trace
 from jsnn.types import Array
 
 Activation: TypeAlias = Callable[[Array], Array]
@@ -44,12 +44,20 @@ KNOWN: dict[str, Activation] = {
 }
 """What is looked for in every program, whether or not it is to be swapped."""
 
+_ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
+    jax.nn.relu: (lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0)),
+    jax.nn.sigmoid: (lambda x: 1 / (1 + jnp.exp(-x)),),
+}
+
 _COMMUTATIVE = ("add", "mul", "max", "min")
-_NON_LINEAR = (
-    "abs", "cbrt", "clamp", "cos", "erf", "exp", "exp2", "expm1", "floor", "log", "log1p", "logistic", "max", "min",
-    "pow", "integer_pow", "reduce_max", "reduce_min", "round", "rsqrt", "select_n", "sign", "sin", "sort", "sqrt",
-    "square", "tan", "tanh",
+_LINEAR = (
+    "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum",
+    "device_put", "expand_dims", "mesh_cast", "neg", "optimization_barrier", "pad", "reduce_precision", "reduce_sum",
+    "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
+    "stop_gradient", "sub", "transpose",
 )  # fmt: skip
+_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice")
+_LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
 
 
 class Match(NamedTuple):
@@ -60,6 +68,7 @@ class Match(NamedTuple):
     operand: int  # the value it is applied to
     result: int  # the value it gives
     operations: frozenset[int]  # the operations it consists of, by their positions
+    path: Path  # of the last of them
 
 
 def name_of(function: Activation) -> str:
@@ -67,13 +76,15 @@ def name_of(function: Activation) -> str:
     for name, known in KNOWN.items():
         if known is function:
             return name
-    return getattr(function, "__name__", type(function).__name__).strip("<>")
+    inner = function.func if isinstance(function, functools.partial) else function
+    return getattr(inner, "__name__", type(inner).__name__).strip("<>")
 
 
 def find(program: Program, functions: Collection[Activation], inputs: Collection[int]) -> list[Match]:
     """The activations of values that depend on the inputs, in the program's order, none within another.
 
-    A `max(E[x^2] - E[x]^2, 0)`, by which layer normalisation keeps a variance from going below zero, is no activation.
+    No activation is a `max(E[x^2] - E[x]^2, 0)`, by which layer normalisation keeps a variance from going below zero.
+    Nor is a `max(x, 0)` from which a `min` takes the top: spikes, which are high and rare, would not survive that.
     """
     dependent = program.depending_on(inputs)
     producers = program.producers()
@@ -81,10 +92,12 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
         match
         for index, operation in enumerate(program.operations)
         for function in functions
+        for written in (function, *_ALSO_WRITTEN.get(function, ()))
         if dependent & set(operation.outputs)
-        and (match := _match(program, producers, index, function)) is not None
+        and (match := _match(program, producers, index, function, written)) is not None
         and match.operand in dependent
         and not _is_variance(program, producers, match.operand)
+        and not _is_clipped(program, producers, match.result)
     ]
     taken: set[int] = set()
     chosen = []
@@ -95,22 +108,33 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
     return sorted(chosen, key=lambda match: producers[match.result])
 
 
-def other_non_linear(program: Program, matches: Collection[Match], inputs: Collection[int]) -> list[Operation]:
-    """The operations that are not linear in the inputs and belong to no activation found."""
-    dependent = program.depending_on(inputs)
+def not_linear(
+    program: Program, matches: Collection[Match], swapped: Collection[Activation], inputs: Collection[int]
+) -> list[str]:
+    """The names of all that is not linear in the inputs and is not swapped, in the program's order."""
+    dependent, producers = program.depending_on(inputs), program.producers()
     covered = frozenset[int]().union(*(match.operations for match in matches))
+    names = {producers[match.result]: match.name for match in matches if match.function not in swapped}
+    for index, operation in enumerate(program.operations):
+        if index not in covered and not _is_linear(program, operation, dependent):
+            names[index] = operation.name
+    return [names[index] for index in sorted(names)]
 
-    def is_non_linear(operation: Operation) -> bool:
-        varying = [atom for atom in operation.inputs if atom in dependent]
-        is_product = operation.name in ("mul", "dot_general", "conv_general_dilated") and len(varying) > 1
-        is_quotient = operation.name == "div" and operation.inputs[1] in dependent
-        return bool(varying) and (operation.name in _NON_LINEAR or is_product or is_quotient)
 
-    return [
-        operation
-        for index, operation in enumerate(program.operations)
-        if index not in covered and is_non_linear(operation)
-    ]
+def _is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
+    """Whether an operation is known to be linear (or affine) in its inputs that depend on the network's."""
+    varies = [atom in dependent for atom in operation.inputs]
+    if not any(varies):
+        return True
+    if not all(jnp.issubdtype(program.types[value].dtype, jnp.floating) for value in operation.outputs):
+        return False
+    if operation.name in _LINEAR_IN_ONE:
+        return sum(varies) == 1
+    if operation.name in _LINEAR_IN_FIRST:
+        return not any(varies[1:])
+    if operation.name == "select_n":
+        return not varies[0]
+    return operation.name in _LINEAR
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,28 +142,30 @@ def is_homogeneous(function: Activation) -> bool:
     """Whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
     with jax.ensure_compile_time_eval():
         x = jnp.linspace(-4.0, 4.0, 17)
-        return bool(jnp.allclose(function(3 * x), 3 * function(x), rtol=1e-4, atol=1e-5))
+        return all(jnp.allclose(function(a * x), a * function(x), rtol=1e-4, atol=1e-5 * a) for a in (1e-3, 1e3))
 
 
 @functools.lru_cache(maxsize=4096)
 def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
     """The activation's own program; None if it takes no such value."""
     try:
-        jaxpr = trace(function, jax.ShapeDtypeStruct(shape, dtype))
+        jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype))
     except (TypeError, ValueError):
         return None
     pattern = flatten(jaxpr)
     return pattern if len(pattern.outputs) == 1 and pattern.operations else None
 
 
-def _match(program: Program, producers: dict[int, int], index: int, function: Activation) -> Match | None:
-    """The activation that ends with this operation, if there is one."""
+def _match(
+    program: Program, producers: dict[int, int], index: int, function: Activation, written: Activation
+) -> Match | None:
+    """The activation that ends with this operation, if there is one, written as another function may be."""
     operation = program.operations[index]
     result = operation.outputs[0]
     output_type = program.types[result]
     if not jnp.issubdtype(output_type.dtype, jnp.floating):
         return None
-    pattern = _pattern(function, tuple(output_type.shape), output_type.dtype)
+    pattern = _pattern(written, tuple(output_type.shape), output_type.dtype)
     if pattern is None:
         return None
     found = _Overlay(program, producers, pattern, pattern.producers())
@@ -151,7 +177,7 @@ def _match(program: Program, producers: dict[int, int], index: int, function: Ac
     made_inside = {value for i in found.operations if i != index for value in program.operations[i].outputs}
     if any(uses[value] > inside[value] for value in made_inside):
         return None  # something between its input and its output is used elsewhere too
-    return Match(name_of(function), function, found.operand, result, frozenset(found.operations))
+    return Match(name_of(function), function, found.operand, result, frozenset(found.operations), operation.path)
 
 
 class _Overlay:
@@ -237,3 +263,13 @@ def _is_variance(program: Program, producers: dict[int, int], value: int) -> boo
         square.name in ("square", "integer_pow") or (square.name == "mul" and square.inputs[0] == square.inputs[1])
     )
     return is_square and square is not None and is_mean(mean_square) and is_mean(square.inputs[0])
+
+
+def _is_clipped(program: Program, producers: dict[int, int], value: int) -> bool:
+    """Whether the smaller of a value and a number is taken."""
+    return any(
+        operation.name == "min"
+        and value in operation.inputs
+        and any(_constant(program, producers, atom) is not None for atom in operation.inputs)
+        for operation in program.operations
+    )

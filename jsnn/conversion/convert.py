@@ -21,10 +21,10 @@ import numpy as np
 
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace
-from jsnn.conversion.place import Rate, Scaled, check_scale
+from jsnn.conversion.place import Scaled, check_scale
 from jsnn.conversion.source import Place, Source
 from jsnn.filters import Lowpass
-from jsnn.neurons import SpikingActivation
+from jsnn.neurons import Rate, SpikingActivation
 from jsnn.neurons.base import with_dt
 from jsnn.types import Array, Neuron, Parameter
 
@@ -89,8 +89,9 @@ def convert(
     for place, start in zip(plan.places, _one_for_each(v_init, plan.places)):
         replacement = swap[place.activation]
         neuron = replacement if isinstance(replacement, Neuron) else Rate(replacement)
-        neurons.append(Scaled(with_dt(neuron, dt), v_init=start))
+        neurons.append(Scaled(with_dt(_copy(neuron), dt), v_init=start))
     network = Converted(source, source.weights(fn, example), neurons, _synapses(synapse, dt, len(neurons)), plan)
+    jax.eval_shape(lambda: network.init(example.shape, example.dtype))  # a v_init that does not fit shows here
     return _scale(network, scale_firing_rates, example)
 
 
@@ -138,7 +139,7 @@ def balance(
     scales: list[Parameter | None] = []
     for name, activation, neuron in zip(network.names, network.activations, network.neurons):
         values = np.asarray(activation(operands[name]), np.float32)
-        if not np.isfinite(values).all():
+        if not np.isfinite(operands[name]).all():
             raise ValueError(f"the calibration data make {name} infinite or NaN: check them and the weights")
         one_spike = dataclasses.replace(neuron, scale=1.0).spike_size
         scale = jnp.asarray(one_spike * spikes_per_step / _top(values, percentile, per_channel), jnp.float32)
@@ -148,7 +149,7 @@ def balance(
 
 def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray:
     """The percentile, of each channel or of all; where that is 0, the largest value, or 1."""
-    whole = np.percentile(values, percentile) or values.max() or 1.0
+    whole = next((top for top in (np.percentile(values, percentile), values.max()) if top > 0), 1.0)
     if not per_channel:
         return np.asarray(whole)
     channels = np.percentile(values.reshape(-1, values.shape[-1]), percentile, axis=0)
@@ -158,13 +159,12 @@ def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray
 def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
     if scales is None:
         return network
-    if isinstance(scales, str):
-        if scales != "auto":
-            raise ValueError(f"scale_firing_rates must be a number, one for each activation, or 'auto', got {scales!r}")
-        return balance(network, example)
-    if not isinstance(scales, (int, float)):
-        return rescale(network, scales)
-    check_scale("scale_firing_rates", scales)
+    if isinstance(scales, str) and scales != "auto":
+        raise ValueError(f"scale_firing_rates must be a number, one for each activation, or 'auto', got {scales!r}")
+    if not isinstance(scales, str) and (isinstance(scales, Sequence) or np.ndim(scales)):
+        return rescale(network, list(scales))  # type: ignore[arg-type]
+    if scales != "auto":
+        check_scale("scale_firing_rates", scales)
     scalable = [is_homogeneous(activation) for activation in network.activations]
     if scales != 1 and not any(scalable):
         raise ValueError(
@@ -176,6 +176,8 @@ def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
         warnings.warn(
             f"scale_firing_rates={scales} leaves out {', '.join(left)}: not positively homogeneous", stacklevel=3
         )
+    if scales == "auto":
+        return balance(network, example)
     return rescale(network, [float(scales) if can else None for can in scalable])
 
 
@@ -195,6 +197,10 @@ def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, R
 def _check_example(fn: Callable[[Array], Array], example: Array) -> Array:
     if not callable(fn):
         raise TypeError(f"convert takes a function or a model, got {type(fn).__name__}")
+    if isinstance(fn, type):
+        raise TypeError(
+            f"convert takes a function or a model, got the class {fn.__name__}: make one, {fn.__name__}(...)"
+        )
     example = jnp.asarray(example)
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(f"the example must be floating point, got {example.dtype}: convert it, x.astype(jnp.float32)")
@@ -216,8 +222,19 @@ def _one_for_each(
 
 
 def _synapses(synapse: float | Neuron | None, dt: float, count: int) -> list[Neuron | None]:
-    if synapse is None or isinstance(synapse, Neuron):
-        return [None if synapse is None else with_dt(synapse, dt)] * count
+    if synapse is None:
+        return [None] * count
+    if isinstance(synapse, type):
+        raise TypeError(
+            f"synapse must be a filter, got the class {synapse.__name__}: make one, {synapse.__name__}(...)"
+        )
+    if isinstance(synapse, Neuron):
+        return [with_dt(_copy(synapse), dt) for _ in range(count)]
     if not (math.isfinite(synapse) and synapse >= 0):
         raise ValueError(f"synapse must be a time constant >= 0 in s, a filter or None, got {synapse}")
     return [Lowpass(synapse, dt, delay=True)] * count
+
+
+def _copy(neuron: Neuron) -> Neuron:
+    """One with parameters of its own, which are trained apart from those of its siblings."""
+    return jax.tree.map(lambda leaf: leaf, neuron)

@@ -9,7 +9,8 @@ import numpy as np
 from flax import nnx
 
 from jsnn.conversion.network import Converted, replace
-from jsnn.conversion.place import Rate, Scaled
+from jsnn.conversion.place import Scaled
+from jsnn.neurons import Rate
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Shape, State
 from jsnn.unroll import unroll
@@ -18,13 +19,16 @@ from jsnn.unroll import unroll
 class Response(NamedTuple):
     """What a converted network does with some inputs, without its spikes at every step."""
 
+    state: State  # to go on from
     outputs: Array  # [T, B, ...]
     means: dict[str, Array]  # each activation's output averaged over time, [B, ...]
     spikes: dict[str, Array]  # how often each neuron spiked, [B, ...]
 
 
-def respond(network: Converted, inputs: Array, num_steps: int) -> Response:
+def respond(network: Converted, inputs: Array, num_steps: int, state: State = None) -> Response:
     """Runs a converted network on a static input `[B, ...]`, and counts spikes on the way; nothing else is kept.
+
+    With the `state` of an earlier response it goes on from there, and means and counts are over all steps so far.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> network = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1)
@@ -33,10 +37,10 @@ def respond(network: Converted, inputs: Array, num_steps: int) -> Response:
     ([[5.0, 0.0]], [[5.0, 0.0]])
     """
     counting = replace(network, neurons=[_Counting(neuron) for neuron in network.neurons])  # type: ignore[misc]
-    state, outputs = unroll(counting, inputs, num_steps=num_steps)
+    state, outputs = unroll(counting, inputs, state, num_steps=num_steps)
     counts = dict(zip(network.names, (neuron for neuron, _ in state), strict=True))
-    means = {name: count.total / num_steps for name, count in counts.items()}
-    return Response(outputs, means, {name: count.spikes for name, count in counts.items()})
+    means = {name: count.total / count.steps for name, count in counts.items()}
+    return Response(state, outputs, means, {name: count.spikes for name, count in counts.items()})
 
 
 class ActivationDiagnosis(NamedTuple):
@@ -150,6 +154,7 @@ class _Count(NamedTuple):
     neuron: State
     total: Array  # the sum of the outputs, [B, ...]
     spikes: Array  # the number of spikes, [B, ...]
+    steps: Array  # how many steps that took, []
 
 
 @nnx.dataclass
@@ -159,12 +164,13 @@ class _Counting(FrozenPytree):
     neuron: Scaled
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> _Count:
-        return _Count(self.neuron.init(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+        nothing = jnp.zeros(shape, dtype)
+        return _Count(self.neuron.init(shape, dtype), nothing, nothing, jnp.zeros((), jnp.int32))
 
     def step(self, state: _Count, current: Array) -> tuple[_Count, Array]:
         inner, outputs = self.neuron.step(state.neuron, current)
         spikes = jnp.abs(outputs) / jnp.asarray(self.neuron.spike_size, outputs.dtype)
-        return _Count(inner, state.total + outputs, state.spikes + spikes), outputs
+        return _Count(inner, state.total + outputs, state.spikes + spikes, state.steps + 1), outputs
 
 
 class _Totals:

@@ -100,11 +100,8 @@ class Converted(nnx.Module):
 
         What varies in time has a time axis in front. An operation on such values runs for all time steps at once.
         """
-        leaves = jax.tree.leaves(self.weights)
-        if isinstance(self.weights, nnx.List):
-            values = {**dict(zip(plan.program.constants, leaves, strict=True)), plan.program.inputs[0]: inputs}
-        else:
-            values = {**plan.program.constants, **dict(zip(plan.program.inputs, (*leaves, inputs), strict=True))}
+        weights = dict(zip(plan.weights, jax.tree.leaves(self.weights), strict=True))
+        values = {**plan.program.constants, **weights, plan.program.inputs[-1]: inputs}
         varying = {plan.program.inputs[-1]} if input_varies else set()
         index = 0
         for part in plan.parts:

@@ -1,6 +1,5 @@
 """What stands in the place of an activation in a converted network."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,23 +56,6 @@ class Scaled(FrozenPytree):
         """What one spike in a step adds to the output."""
         height = self.neuron.amplitude / self.neuron.dt if isinstance(self.neuron, RateCoded) else 1.0
         return height / self.scale
-
-
-@nnx.dataclass
-class Rate(FrozenPytree):
-    """An activation as a neuron without a state: one that was swapped for another activation, not for spikes.
-
-    Attributes:
-        activation: any elementwise function.
-    """
-
-    activation: Callable[[Array], Array] = nnx.static(default=jax.nn.relu)
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
-        return ()
-
-    def step(self, state: State, current: Array) -> tuple[State, Array]:
-        return state, self.activation(current)
 
 
 @nnx.dataclass

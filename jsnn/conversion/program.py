@@ -15,7 +15,7 @@ from jsnn.types import Array, Shape
 
 Path: TypeAlias = tuple[int, ...]  # which calls an operation stands in, by their positions from the outside in
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call")
 
 
 class Constant:
@@ -89,15 +89,20 @@ class Program(NamedTuple):
         return found
 
 
-def trace(function: Callable[..., Any], *arguments: Any) -> ClosedJaxpr:
-    """The jaxpr of a function for arguments of these shapes; nothing is computed."""
-    return jax.make_jaxpr(function)(*arguments)
+def trace(function: Callable[..., Any], *arguments: Any) -> tuple[ClosedJaxpr, Any]:
+    """The jaxpr of a function for arguments of these shapes, and the shapes it returns; nothing is computed."""
+    return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
 def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Program:
-    """The program of a jaxpr, with the calls at these paths opened; None opens all."""
+    """The program of a jaxpr, with the calls at these paths opened; None opens all.
+
+    Calls that close over arrays are opened as well, so that all programs of a jaxpr have the same constants, in the
+    same order, each once. What its outputs do not need is left out.
+    """
     numbers = iter(range(10**9))
     program = Program((), {}, [], (), {})
+    constants: dict[int, int] = {}  # the numbers of the arrays closed over, by their identity
 
     def name(variable: Any) -> int:
         number = next(numbers)
@@ -107,8 +112,10 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     def visit(jaxpr: ClosedJaxpr, inputs: tuple[Atom, ...], path: Path) -> tuple[Atom, ...]:
         names: dict[Any, Atom] = dict(zip(jaxpr.jaxpr.invars, inputs, strict=True))
         for variable, value in zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True):
-            number = name(variable)
-            names[variable], program.constants[number] = number, value
+            if id(value) not in constants:
+                constants[id(value)] = name(variable)
+                program.constants[constants[id(value)]] = value
+            names[variable] = constants[id(value)]
 
         def look_up(atom: Any) -> Atom:
             return Constant(atom.val) if isinstance(atom, Literal) else names[atom]
@@ -117,7 +124,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             here = (*path, index)
             arguments = tuple(look_up(atom) for atom in equation.invars)
             inner = _called(equation)
-            if inner is not None and (opened is None or here in opened):
+            if inner is not None and (opened is None or here in opened or _has_constants(inner)):
                 results = visit(inner, arguments, here)
                 names.update(zip(equation.outvars, results, strict=True))
                 continue
@@ -128,11 +135,13 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
 
     inputs = tuple(name(variable) for variable in jaxpr.jaxpr.invars)
     outputs = visit(jaxpr, inputs, ())
-    return program._replace(inputs=inputs, outputs=outputs)
+    needed = program.needed_for(outputs)
+    operations = [operation for index, operation in enumerate(program.operations) if index in needed]
+    return program._replace(inputs=inputs, outputs=outputs, operations=operations)
 
 
 def bodies(operation: Operation) -> Iterator[ClosedJaxpr]:
-    """The programs inside a loop or a branch (`scan`, `while`, `cond`)."""
+    """The programs inside an operation that is no call: a loop or a branch (`scan`, `while`, `cond`)."""
     for value in operation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(item, ClosedJaxpr):
@@ -158,3 +167,8 @@ def _called(equation: JaxprEqn) -> ClosedJaxpr | None:
         return None
     inner = params["call_jaxpr"] if "call_jaxpr" in params else params["jaxpr"]
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+
+
+def _has_constants(jaxpr: ClosedJaxpr) -> bool:
+    calls = (_called(equation) for equation in jaxpr.jaxpr.eqns)
+    return bool(jaxpr.consts) or any(_has_constants(inner) for inner in calls if inner is not None)

@@ -1,5 +1,6 @@
 """What a conversion did, as a table."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,9 @@ class Report(NamedTuple):
         ]
         widths = [max(map(len, column)) for column in zip(head, *lines)]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in (head, *lines)]
-        return "\n".join([*table, f"kept as they are: {', '.join(self.kept) or 'nothing'}"])
+        counts = Counter(self.kept)
+        kept = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
+        return "\n".join([*table, f"kept as they are: {', '.join(kept) or 'nothing'}"])
 
 
 def _scale(scale: Parameter) -> str:

@@ -5,15 +5,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import nnx
+from flax import errors, nnx
 
-from jsnn.conversion.activations import KNOWN, Activation, Match, find, name_of, other_non_linear
+from jsnn.conversion.activations import KNOWN, Activation, Match, find, name_of, not_linear
 from jsnn.conversion.program import Operation, Path, Program, bodies, flatten, shape_of, trace
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")
-_LOOPS = ("scan", "while", "cond")
+_CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
+_LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
+_TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
 
 
 class Place(NamedTuple):
@@ -24,7 +25,7 @@ class Place(NamedTuple):
     operand: int
     result: int
     shape: Shape
-    where: str  # the layer whose output it is applied to, such as "conv_general_dilated [3, 3, 3, 32]"
+    where: str  # the layer whose output it is applied to, such as "convolution [3, 3, 3, 32]"
 
 
 Part: TypeAlias = Operation | Place
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
     """The program of a converted network for inputs of one shape."""
 
     program: Program
+    weights: tuple[int, ...]  # the values that are the network's weights
     parts: list[Part]  # what is left of it, in order; the activations replaced by their places
     places: list[Place]
     kept: list[str]  # the non-linear functions that stay as they are
@@ -50,27 +52,20 @@ class Source:
     def __init__(self, function: Callable[[Array], Array], swapped: Collection[Activation]) -> None:
         self.swapped = tuple(swapped)
         self._plans: dict[tuple[Shape, str], Plan] = {}
-        self._function: Any = function  # of a module, only its structure
-        self._leaves: list[jax.ShapeDtypeStruct] = []
-        self._names: list[str] = []
+        self._function: Any = function
+        self._module: Any = None  # of a module, only its structure
+        self._leaves: dict[str, jax.ShapeDtypeStruct] = {}
+        self._constants: list[tuple[Shape, Any]] | None = None
         if isinstance(function, nnx.Module):
-            self._function = jax.tree.structure(function)
-            self._leaves = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(function)]
-            self._names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(function)]
+            self._function, self._module = None, jax.tree.structure(function)
+            self._leaves = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in _named_leaves(function)}
 
     def weights(self, function: Callable[[Array], Array], example: Array) -> nnx.Module | nnx.List:
         """The function's weights, which nnx can split and train: a copy of the module, or a closure's constants."""
-        if isinstance(function, nnx.Module):
+        if self._module is not None:
             return jax.tree.map(lambda x: x, function)
-        constants = self._trace(example.shape, example.dtype).consts
-        return nnx.List(
-            [
-                nnx.Param(jnp.asarray(value))
-                if np.issubdtype(np.result_type(value), np.floating)
-                else jnp.asarray(value)
-                for value in constants
-            ]
-        )
+        constants = map(jnp.asarray, self.plan(example.shape, example.dtype).program.constants.values())
+        return nnx.List([nnx.Param(x) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in constants])
 
     def plan(self, shape: Shape, dtype: Any) -> Plan:
         """The plan for inputs of this shape.
@@ -80,7 +75,9 @@ class Source:
         """
         key = (tuple(shape), str(jnp.dtype(dtype)))
         if key not in self._plans:
-            self._plans[key] = self._make_plan(*key)
+            plan = self._make_plan(*key)
+            self._check_constants(plan, *key)
+            self._plans[key] = plan
         return self._plans[key]
 
     def _trace(self, shape: Shape, dtype: Any) -> Any:
@@ -88,39 +85,51 @@ class Source:
         changed: list[str] = []
 
         def module(leaves: list[Array], x: Array) -> Array:
-            copy = self._function.unflatten(leaves)
+            copy = self._module.unflatten(leaves)
             outputs = copy(x)
-            after = jax.tree.leaves(copy)
-            changed.extend(name for name, old, new in zip(self._names, leaves, after, strict=True) if old is not new)
+            after = dict(_named_leaves(copy))
+            changed.extend(name for name, old in zip(self._leaves, leaves) if after.get(name) is not old)
             return outputs
 
+        function, arguments = (self._function, ()) if self._module is None else (module, (list(self._leaves.values()),))
         try:
-            jaxpr = trace(module, self._leaves, x) if self._leaves else trace(self._function, x)
-        except (TypeError, ValueError, AssertionError) as error:
+            jaxpr, returned = trace(function, *arguments, x)
+        except _TRAINING as error:
+            raise ValueError(f"the function is in training mode ({error}): {_CURE}") from error
+        except Exception as error:  # whatever a user's function may raise
             raise ValueError(f"the function cannot take an input of shape {shape} ({dtype}): {error}") from error
         if changed:
+            raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {_CURE}")
+        if not isinstance(returned, jax.ShapeDtypeStruct):
             raise ValueError(
-                f"the function changes {', '.join(changed)}: a model in training mode (batch normalisation by the "
-                f"batch, dropout) cannot be converted. Call model.eval() first"
+                f"the function must return one array, got a {type(returned).__name__}: pick one, as in "
+                f"lambda x: model(x)[0]; a Linen model in inference mode takes no mutable=..."
             )
         return jaxpr
+
+    def _check_constants(self, plan: Plan, shape: Shape, dtype: str) -> None:
+        """A closure's constants are its weights, so they must be the same for all inputs."""
+        if self._module is None:
+            kinds = [plan.program.types[number] for number in plan.weights]
+            constants = [(kind.shape, kind.dtype) for kind in kinds]
+            if self._constants is None:
+                self._constants = constants
+            if constants != self._constants:
+                raise ValueError(
+                    f"the function has other constants for inputs of shape {shape} ({dtype}) than for the example: "
+                    f"convert it for these inputs, or compute the constants with jax.numpy"
+                )
 
     def _make_plan(self, shape: Shape, dtype: str) -> Plan:
         jaxpr = self._trace(shape, dtype)
         opened = flatten(jaxpr)
-        if len(opened.outputs) != 1 or not isinstance(opened.outputs[0], int):
-            raise ValueError(
-                f"the function must return one array that depends on its input, got {len(opened.outputs)} results"
-            )
         _refuse_random(opened)
-        self._refuse_loops(opened)
-        functions = _without_doubles((*self.swapped, *KNOWN.values()))
+        self._refuse_loops(opened, opened.inputs[-1:])
+        functions = dict.fromkeys((*self.swapped, *KNOWN.values()))
         found = find(opened, functions, opened.inputs[-1:])
         swapped = [match for match in found if match.function in self.swapped]
         self._check_all_found(swapped, found)
-        non_linear = other_non_linear(opened, found, opened.inputs[-1:])
-        kept = [match.name for match in found if match.function not in self.swapped]
-        kept += [operation.name for operation in non_linear]
+        where = [_layer_behind(opened, match.operand) for match in swapped]
 
         # Calls without an activation stay whole, and keep the derivatives that they define.
         paths: set[Path] = set()
@@ -129,10 +138,13 @@ class Source:
                 path = opened.operations[index].path
                 paths |= {path[:length] for length in range(1, len(path))}
         program = flatten(jaxpr, paths)
-        matches = find(program, functions, program.inputs[-1:])
-        return self._cut(program, [match for match in matches if match.function in self.swapped], kept)
+        ends = [match.path for match in swapped]
+        matches = [match for match in find(program, self.swapped, program.inputs[-1:]) if match.path in ends]
+        if len(matches) != len(swapped):  # a number that an activation is made with is computed in a call still closed
+            program, matches = opened, swapped
+        return self._cut(program, matches, where, not_linear(opened, found, self.swapped, opened.inputs[-1:]))
 
-    def _cut(self, program: Program, matches: list[Match], kept: list[str]) -> Plan:
+    def _cut(self, program: Program, matches: list[Match], where: list[str], kept: list[str]) -> Plan:
         producers = program.producers()
         inside = frozenset[int]().union(*(match.operations for match in matches))
         places = {
@@ -142,18 +154,17 @@ class Source:
                 match.operand,
                 match.result,
                 tuple(program.types[match.result].shape),
-                _layer_behind(program, producers, match.operand),
+                layer,
             )
-            for number, match in enumerate(matches)
+            for number, (match, layer) in enumerate(zip(matches, where))
         }
-        needed = program.needed_for(program.outputs)
-        parts: list[Part] = []
-        for index in sorted(needed):
-            if index in places:
-                parts.append(places[index])
-            elif index not in inside:
-                parts.append(program.operations[index])
-        return Plan(program, parts, [part for part in parts if isinstance(part, Place)], kept)
+        parts = [
+            places.get(index, operation)
+            for index, operation in enumerate(program.operations)
+            if index in places or index not in inside
+        ]
+        weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
+        return Plan(program, weights, parts, list(places.values()), kept)
 
     def _check_all_found(self, swapped: list[Match], found: list[Match]) -> None:
         there = sorted({match.name for match in found})
@@ -162,48 +173,43 @@ class Source:
                 raise ValueError(
                     f"there is no {name_of(function)} to swap in the function; activations found: "
                     f"{', '.join(there) or 'none'}. Name what is there in swap, as in "
-                    f"swap={{jax.nn.gelu: jsnn.SpikingActivation(jax.nn.gelu)}}"
+                    f"swap={{jax.nn.gelu: jsnn.SpikingActivation(jax.nn.gelu)}}; it may be a function of your own"
                 )
 
-    def _refuse_loops(self, program: Program) -> None:
+    def _refuse_loops(self, program: Program, inputs: Collection[int]) -> None:
+        dependent = program.depending_on(inputs)
         for operation in program.operations:
-            if operation.name in _LOOPS:
-                for body in bodies(operation):
-                    inner = flatten(body)
-                    self._refuse_loops(inner)
-                    matches = find(inner, self.swapped, inner.inputs)
-                    if matches:
-                        raise ValueError(
-                            f"a {matches[0].name} inside lax.{operation.name} cannot be swapped, because its "
-                            f"neuron would need a state there: write the loop out, or take the activation out of it"
-                        )
+            for body in bodies(operation) if dependent & set(operation.outputs) else ():
+                inner = flatten(body)
+                self._refuse_loops(inner, inner.inputs)
+                matches = find(inner, self.swapped, inner.inputs)
+                if matches:
+                    raise ValueError(
+                        f"a {matches[0].name} inside lax.{operation.name} cannot be swapped, because its neuron "
+                        f"would need a state there: write the loop out, or take the activation out of it"
+                    )
 
 
-def _layer_behind(program: Program, producers: dict[int, int], value: int) -> str:
+def _named_leaves(module: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(module)]
+
+
+def _layer_behind(program: Program, value: int) -> str:
     """The nearest operation with weights of more than one axis on the way back from a value."""
-    dependent = program.depending_on(program.inputs[-1:])
+    dependent, producers = program.depending_on(program.inputs[-1:]), program.producers()
     atom: Any = value
     while atom in producers:
         operation = program.operations[producers[atom]]
         weights = [a for a in operation.inputs if a not in dependent and len(shape_of(program, a)) > 1]
-        inner = operation.params.get("name") or operation.name
-        if weights and operation.name not in ("add", "sub", "mul", "div", "max", "broadcast_in_dim"):
-            name = "convolution" if "conv" in str(inner) else str(inner)
-            return f"{name} {list(shape_of(program, weights[0]))}"
-        atom = next((a for a in operation.inputs if a in dependent), None)
+        if weights and operation.name in _LAYERS:
+            return f"{_LAYERS[operation.name]} {list(shape_of(program, weights[0]))}"
+        atom = next(a for a in operation.inputs if a in dependent)
     return "the input"
 
 
 def _refuse_random(program: Program) -> None:
     for operation in program.operations:
         if operation.name.startswith(_RANDOM):
-            raise ValueError(
-                f"the function draws random numbers ({operation.name}), as dropout in training mode does: "
-                f"switch that off first, with model.eval() or deterministic=True"
-            )
+            raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {_CURE}")
         for body in bodies(operation):
             _refuse_random(flatten(body))
-
-
-def _without_doubles(functions: Collection[Activation]) -> list[Activation]:
-    return list(dict.fromkeys(functions))

@@ -2,6 +2,7 @@
 
 from jsnn.neurons.alif import ALIF, ALIFState
 from jsnn.neurons.base import SpikingNeuron
+from jsnn.neurons.burst import BurstIF
 from jsnn.neurons.cuba import CuBaLI, CuBaLIF, CuBaState
 from jsnn.neurons.li import LI
 from jsnn.neurons.lif import IF, LIF, LIFState
@@ -21,6 +22,7 @@ __all__ = [
     "LI",
     "LIF",
     "ALIFState",
+    "BurstIF",
     "CuBaLI",
     "CuBaLIF",
     "CuBaState",
