@@ -1,7 +1,9 @@
 """From a config to jsnn objects: the data, the network, the optimiser and the loss."""
 
+import dataclasses
 import difflib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,10 @@ from flax import nnx
 import jsnn
 from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
-from jsnn.train import Loss, Metrics, Network
+from jsnn.filters import Filter
+from jsnn.neurons.base import with_dt
+from jsnn.neurons.spiking_activation import InitialMembrane
+from jsnn.train import Loss, Metrics, Network, unchanged
 from jsnn.types import Array, Neuron
 
 
@@ -53,6 +58,10 @@ def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: 
             neuron=lambda: jsnn.LIF(settings.decay, surrogate=surrogate.fast_sigmoid(settings.slope)),
             readout=lambda: jsnn.LI(settings.readout_decay),
         )
+    if isinstance(settings, config.SpikingDense):
+        v_init = jax.random.key(seed) if settings.v_init == "random" else settings.v_init
+        sizes = (pixels, *settings.hidden, classes)
+        return models.spiking_dense(sizes, rngs=rngs, dt=settings.dt, v_init=v_init, tau=settings.tau)
     if isinstance(settings, config.NorseRecurrent):
         return models.norse_recurrent(
             pixels,
@@ -78,6 +87,17 @@ def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: 
         v_th=settings.v_th,
         dt=settings.dt,
     )
+
+
+def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[Network, Array], Network]:
+    """What of the network follows a schedule during training: the step dt, if the objective says so."""
+    start, end = getattr(experiment.model, "dt", None), experiment.objective.dt_end
+    if end is None:
+        return unchanged
+    if start is None:
+        raise ValueError(f"objective.dt_end needs a model with a dt, got {experiment.model.kind!r}")
+    schedule = optax.exponential_decay(start, total_steps, end / start)
+    return lambda network, step: with_dt(network, schedule(step))
 
 
 def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:
@@ -124,6 +144,7 @@ def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
         augment_key, encode_key = jax.random.split(key)
         images = prepare_images(experiment.data, augment_key, images, training)
         if isinstance(network, Neuron):
+            network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
             value, logits, rates = _spiking_loss(experiment, network, images, labels, encode_key)
         else:
             if training:
@@ -158,7 +179,9 @@ def _spiking_loss(
         spikes = layers[name].outputs
         metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
         if objective.rate_penalty:
-            rate = jnp.mean(spikes, axis=0)
+            rate = jnp.mean(spikes, axis=0)  # [B, ...]
+            if objective.rate_over == "batch":
+                rate = jnp.mean(rate, axis=0, keepdims=True)
             value = value + regularizers.l2(
                 rate, strength=objective.rate_penalty / rate.shape[0], target=objective.rate_target
             )
@@ -166,10 +189,14 @@ def _spiking_loss(
 
 
 def spiking_layers(network: Neuron) -> list[str]:
-    """The names of a `Sequential`'s neurons but the last, which is its readout."""
+    """The names of a `Sequential`'s neurons, a readout at its end excepted."""
     if not isinstance(network, jsnn.Sequential):
         return []
-    return [name for name, layer in zip(network.names, network.layers) if isinstance(layer, Neuron)][:-1]
+    return [
+        name
+        for name, layer in list(zip(network.names, network.layers))[:-1]
+        if isinstance(layer, Neuron) and not isinstance(layer, Filter)
+    ]
 
 
 def prepare_images(settings: config.Data, key: Array, images: Array, training: bool) -> Array:
@@ -190,3 +217,17 @@ def _kernels(network: Network) -> list[Array]:
     """The weights of a network's layers without the biases."""
     flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
     return [variable[...] for path, variable in flat if path[-1] == "kernel"]
+
+
+def with_new_membranes(network: Neuron, key: Array) -> Neuron:
+    """The network with other random initial membranes, where it has any: KerasSpiking draws them for every batch."""
+
+    def is_neuron(part: Any) -> bool:
+        return isinstance(part, InitialMembrane)
+
+    def change(part: Any) -> Any:
+        if not is_neuron(part) or not isinstance(part.v_init, jax.Array) or part.v_init.ndim:
+            return part
+        return dataclasses.replace(part, v_init=jax.random.fold_in(key, jax.random.bits(part.v_init)))
+
+    return jax.tree.map(change, network, is_leaf=is_neuron)

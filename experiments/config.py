@@ -178,8 +178,23 @@ class RateDense:
     """Neurons in each hidden layer, rectified linear."""
 
 
+@dataclass(frozen=True, config=_STRICT)
+class SpikingDense:
+    """The rate network of rate_dense with SpikingActivation in place of its ReLUs (KerasSpiking's tutorial)."""
+
+    kind: Literal["spiking_dense"] = "spiking_dense"
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    dt: PositiveFloat = 0.1
+    """Step, s."""
+    v_init: float | Literal["random"] = "random"
+    """The membrane before the first step, in thresholds; drawn anew for every batch, or a number."""
+    tau: PositiveFloat | None = None
+    """Time constant of a trained lowpass filter behind every neuron, s; None for no filter."""
+
+
 Model: TypeAlias = Annotated[
-    Feedforward | NorseRecurrent | NorseConv | RateConv | RateDense, pydantic.Field(discriminator="kind")
+    Feedforward | NorseRecurrent | NorseConv | RateConv | RateDense | SpikingDense, pydantic.Field(discriminator="kind")
 ]
 
 
@@ -196,7 +211,11 @@ class Objective:
     rate_penalty: NonNegativeFloat = 0.0
     """Strength of the squared penalty on hidden firing rates."""
     rate_target: NonNegativeFloat = 0.0
-    """The rate, in spikes a step, that costs nothing."""
+    """The rate that costs nothing, in spikes a step; of spiking_dense in Hz."""
+    rate_over: Literal["images", "batch"] = "images"
+    """What the penalty looks at: every neuron's rate for every image (KerasSpiking), or its mean over the batch."""
+    dt_end: PositiveFloat | None = None
+    """Let the step of all parts that have one fall from model.dt to this, geometrically over the training, s."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -315,16 +334,31 @@ class Experiment:
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
 
 
-_ADAPTER = pydantic.TypeAdapter(Experiment)
+@dataclass(frozen=True, config=_STRICT)
+class Study:
+    """Several experiments, one after the other, with one table at the end."""
+
+    name: str
+    """Names the run's folder."""
+    stages: tuple[Experiment, ...]
+    """What is run, each in a folder of its own name."""
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"the stages of a study need names of their own, got {names}")
 
 
-def to_json(experiment: Experiment) -> str:
+_ADAPTER: pydantic.TypeAdapter[Experiment | Study] = pydantic.TypeAdapter(Experiment | Study)
+
+
+def to_json(experiment: Experiment | Study) -> str:
     """The experiment as JSON, which `from_json` reads."""
     return _ADAPTER.dump_json(experiment, indent=2).decode() + "\n"
 
 
-def from_json(text: str) -> Experiment:
-    """The experiment that `to_json` wrote.
+def from_json(text: str) -> Experiment | Study:
+    """The experiment or study that `to_json` wrote.
 
     Raises:
         ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.

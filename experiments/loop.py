@@ -71,7 +71,8 @@ class Run:
         )
         optimizer = build.make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
         self.graph, self.state = train.create(network, optimizer)
-        self.advance = train.make_advance(self.graph, build.make_loss(experiment, training=True), optimizer)
+        schedule = build.make_schedule(experiment, settings.epochs * self.steps_per_epoch)
+        self.advance = train.make_advance(self.graph, build.make_loss(experiment, training=True), optimizer, schedule)
         self.sum_metrics = train.make_evaluate(self.graph, build.make_loss(experiment, training=False))
         self.key = jax.random.key(experiment.seed)
         self._read_only = read_only

@@ -18,27 +18,22 @@ import ast
 import datetime
 import difflib
 import importlib.util
-import json
 import os
-import shlex
 import sys
-import time
-from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
-import jax
 import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import config, conversion
-from experiments.config import Experiment
-from experiments.loop import Interrupted, NotFinite, Run
+from experiments import config, execute
+from experiments.config import Experiment, Study
+from experiments.loop import Run
 from jsnn.checkpoint import CheckpointError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-_PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,11 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 2
-    return _evaluate(run, console) if options.evaluate else _train(run, console)
+    if isinstance(run, _StudyRun):
+        return execute.run_study(run.study, run.folder, console)
+    return _evaluate(run, console) if options.evaluate else execute.train(run, console)
 
 
-def load_config(path: str) -> Experiment:
-    """The experiment of a config file or of a run's `config.json`.
+class _StudyRun(NamedTuple):
+    """A study that is to be run, and where."""
+
+    study: Study
+    folder: Path
+
+
+def load_config(path: str) -> Experiment | Study:
+    """The experiment or study of a config file or of a run's `config.json`.
 
     Raises:
         FileNotFoundError: if there is no such file; it names the nearest config.
@@ -95,7 +99,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args(arguments)
 
 
-def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str], console: Console) -> Run:
+def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str], console: Console) -> Run | _StudyRun:
     """The run that the command asks for, its folder and state ready."""
     existing = options.resume or options.evaluate
     if existing:
@@ -103,6 +107,11 @@ def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str]
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
         experiment = _override(load_config(str(folder / "config.json")), overrides, existing)
+        if isinstance(experiment, Study):
+            if options.evaluate:
+                stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
+                raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
+            return _StudyRun(experiment, folder)
         run = Run(experiment, folder, console, read_only=bool(options.evaluate))
         if options.evaluate:
             run.restore(run.checkpoints.best if options.checkpoint == "best" else run.checkpoints.last)
@@ -115,14 +124,17 @@ def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str]
         raise FileExistsError(
             f"the run folder {folder} exists: give another --workdir, or go on with --resume {folder}"
         )
+    if isinstance(experiment, Study):
+        execute.start(experiment, folder)
+        return _StudyRun(experiment, folder)
     run = Run(experiment, folder, console)
-    _write(folder / "config.json", config.to_json(experiment))
+    execute.start(experiment, folder)
     return run
 
 
-def _override(experiment: Experiment, arguments: list[str], name: str) -> Experiment:
+def _override(experiment: Experiment | Study, arguments: list[str], name: str) -> Experiment | Study:
     return tyro.cli(
-        Experiment,
+        type(experiment),
         default=experiment,
         args=arguments,
         prog=f"python -m experiments.run {name}",
@@ -131,41 +143,9 @@ def _override(experiment: Experiment, arguments: list[str], name: str) -> Experi
     )
 
 
-def _train(run: Run, console: Console) -> int:
-    console.print(f"run folder: {run.folder}", highlight=False)
-    resume = f"resume with: python -m experiments.run --resume {shlex.quote(str(run.folder))}"
-    start = time.monotonic()
-    try:
-        final, seconds = run.fit()
-        if run.experiment.conversion is not None:
-            final |= conversion.report(run, console, run.folder)
-    except Interrupted:
-        console.print(f"stopped, and saved at step {run.checkpoints.last}. {resume}", highlight=False)
-        return 130
-    except (NotFinite, CheckpointError) as error:
-        console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
-        return 1
-    summary = {
-        "name": run.experiment.name,
-        "final": final,
-        "seconds": seconds,
-        "device": _device(),
-        "versions": {package: _version(package) for package in _PACKAGES} | {"python": sys.version.split()[0]},
-        "seed": run.experiment.seed,
-    }
-    _write(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    _print_table(console, run.experiment.name, final)
-    console.print(
-        f"{time.monotonic() - start:.1f} s here, {seconds:.1f} s in all, on {summary['device']}",
-        highlight=False,
-    )
-    console.print(f"run folder: {run.folder}", highlight=False)
-    return 0
-
-
 def _evaluate(run: Run, console: Console) -> int:
     metrics = run.evaluate(run.sets.test)
-    _print_table(console, f"{run.experiment.name}, step {int(run.state.step)}", metrics)
+    execute.print_table(console, f"{run.experiment.name}, step {int(run.state.step)}", metrics)
     return 0
 
 
@@ -177,34 +157,6 @@ def _list_configs(console: Console) -> int:
             table.add_row(os.path.relpath(path), escape(claim))
     console.print(table)
     return 0
-
-
-def _print_table(console: Console, title: str, metrics: dict[str, float]) -> None:
-    table = Table("metric", "value", title=title)
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}")
-    console.print(table)
-
-
-def _device() -> str:
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    return f"{len(devices)} x {kind}" if kind != "cpu" else f"cpu, {os.cpu_count()} cores"
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from jsnn.neurons import (
     SpikingActivation,
     StochasticSpiking,
 )
+from jsnn.neurons.base import with_dt
 from jsnn.types import Neuron
 from jsnn.unroll import unroll
 
@@ -80,4 +81,5 @@ __all__ = [
     "surrogate",
     "train",
     "unroll",
+    "with_dt",
 ]

@@ -97,7 +97,8 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self.folder} is damaged, or was written by another network or "
                 f"optimiser ({error}). It was left as it is"
             ) from error
-        leaves = [restored["state"][name] for name in expected]
+        stored_leaves = restored["state"]
+        leaves = [_like(leaf, stored_leaves[name]) for name, leaf in zip(expected, jax.tree.leaves(like))]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["info"]
 
     def close(self) -> None:
@@ -108,7 +109,17 @@ class Checkpoints:
 
 def _plain(tree: State) -> dict[str, Any]:
     """A pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+
+
+def _like(leaf: Any, stored: Any) -> Any:
+    """What was stored of a leaf, as the leaf was: keys are stored as numbers."""
+    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else stored
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _shapes(arrays: Any) -> str:

@@ -9,13 +9,16 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
 from jsnn.compat import norse
 from jsnn.convolution import Conv
+from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
-from jsnn.neurons import LI, LIF
+from jsnn.neurons import LI, LIF, SpikingActivation
 from jsnn.types import Array, Neuron
 
 _TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan_in)
@@ -143,6 +146,46 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
+
+
+def spiking_dense(
+    sizes: Sequence[int], *, rngs: nnx.Rngs, dt: float = 0.1, v_init: Any = 0.0, tau: float | None = None
+) -> Sequential:
+    """The network of `rate_dense` with `SpikingActivation` in place of the ReLUs; its readout has no neuron.
+
+    Args:
+        sizes: the number of inputs, of neurons in each hidden layer, and of outputs.
+        rngs: draws the weights.
+        dt: the length of a step, s.
+        v_init: the membrane before the first step, see `SpikingActivation`.
+        tau: time constant, in s, of a `Lowpass` behind every neuron, trained with its initial level; None for none.
+
+    Source: KerasSpiking's tutorial "Classifying Fashion MNIST with spiking activations".
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> network = spiking_dense([64, 32, 10], rngs=nnx.Rngs(0), tau=0.1)
+    >>> jsnn.unroll(network, jnp.ones((4, 8, 8, 1)), num_steps=10)[1].shape
+    (10, 4, 10)
+    """
+    rate_network = rate_dense(sizes, rngs=rngs)
+    layers: list[Layer] = []
+    for layer in rate_network.layers:
+        if layer is not nnx.relu:
+            layers.append(layer)
+            continue
+        layers.append(SpikingActivation(dt=dt, v_init=_own(v_init, len(layers))))
+        if tau is not None:
+            neurons = layers[-2].out_features  # type: ignore[union-attr]
+            level, taus = jnp.zeros(neurons), jnp.full(neurons, tau)
+            layers.append(Lowpass(nnx.Param(taus), dt, initial_level=nnx.Param(level)))
+    return Sequential(*layers)
+
+
+def _own(v_init: Any, index: int) -> Any:
+    """Of a key, every layer gets one of its own."""
+    is_key = isinstance(v_init, Array) and jnp.issubdtype(v_init.dtype, jax.dtypes.prng_key)
+    return jax.random.fold_in(v_init, index) if is_key else v_init
 
 
 def rate_conv(

@@ -53,20 +53,31 @@ def network_of(graph: nnx.GraphDef, state: TrainState) -> Any:
     return nnx.merge(graph, state.params, state.rest)
 
 
+def unchanged(network: Network, step: Array) -> Network:
+    """What a network is at every step, unless it follows a schedule."""
+    return network
+
+
 def make_step(
-    graph: nnx.GraphDef, loss: Loss, optimizer: optax.GradientTransformation
+    graph: nnx.GraphDef,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    at_step: Callable[[Any, Array], Any] = unchanged,
 ) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
     """A pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
 
     The metrics are those of `loss`, averaged over the batch. What `loss` changes in the network it is given, such as
     the running averages of `nnx.BatchNorm`, goes into the returned state.
+
+    `at_step(network, step)` is the network as it is to be at a step: what follows a schedule is set here, as in
+    `lambda network, step: jsnn.with_dt(network, schedule(step))`.
     """
 
     def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
         def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
-            network = nnx.merge(graph, params, state.rest)
+            network = at_step(nnx.merge(graph, params, state.rest), state.step)
             value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
-            return value, (metrics, nnx.split(network, nnx.Param, ...)[2])  # type: ignore[misc]
+            return value, (metrics, _rest_of(network, state.rest))
 
         gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
@@ -77,14 +88,18 @@ def make_step(
 
 
 def make_advance(
-    graph: nnx.GraphDef, loss: Loss, optimizer: optax.GradientTransformation
+    graph: nnx.GraphDef,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    at_step: Callable[[Any, Array], Any] = unchanged,
 ) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Metrics]]:
     """A jitted scan over steps, `(state, images [N, ...], labels [N], indices [S, B], key) -> (state, metrics [S])`.
 
     Each row of `indices` is one batch of the data, which lies on the device; a set too large for it is sent in parts,
-    a few batches at a time. The state is donated: use the one returned, and not the one passed in.
+    a few batches at a time. The arguments are those of `make_step`. The state is donated: use the one returned, and
+    not the one passed in.
     """
-    step = make_step(graph, loss, optimizer)
+    step = make_step(graph, loss, optimizer, at_step)
 
     def advance(
         state: TrainState, images: Array, labels: Array, indices: Array, key: Array
@@ -120,3 +135,9 @@ def make_evaluate(
         return jax.tree.map(jnp.sum, sums)
 
     return jax.jit(evaluate)
+
+
+def _rest_of(network: Network, before: nnx.State) -> nnx.State:
+    """What a network holds besides its parameters, of all that it held before; a schedule may have added to it."""
+    after = dict(nnx.to_flat_state(nnx.split(network, nnx.Param, ...)[2]))  # type: ignore[misc]
+    return nnx.from_flat_state([(path, after[path]) for path, _ in nnx.to_flat_state(before)])
