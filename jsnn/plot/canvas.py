@@ -1,0 +1,107 @@
+"""What the pictures share: Axes of their own, colours, and the axis of time.
+
+matplotlib is imported inside the functions that need it, so that `import jsnn` stays light. A picture that is given no
+Axes makes a `matplotlib.figure.Figure`, which pyplot's list of open figures does not know: it needs no closing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+# Ten colours that can be told apart with any colour vision: Petroff, "Accessible color sequences for data
+# visualization", arXiv:2107.02270 (2021), the greyish ones last.
+PALETTE = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#a96b59", "#e76300", "#717581", "#92dadd", "#b9ac70", "#94a4a2",
+)  # fmt: skip
+INK = "#1b2a41"  # spikes, and what has no class
+ACCENT = "#bd1f01"  # thresholds, spikes on top of a trace, references
+FAINT = "#8a8f98"  # notes, and what stands in the background
+SEQUENTIAL = "viridis"
+DIVERGING = "RdBu_r"
+
+
+def axes_or_new(ax: "Axes | None", *, width: float = 6.4, height: float = 3.6) -> "Axes":
+    """`ax` itself, or the Axes of a new figure of this size in inches.
+
+    Raises:
+        TypeError: if `ax` is something else, such as the array that `plt.subplots` returns.
+    """
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        return Figure(figsize=(width, height), layout="constrained").add_subplot()
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}: pass one of them, such as axes[0]")
+    return ax
+
+
+def colors(count: int) -> list[Any]:
+    """So many colours: those of the palette, or where it is too short, colours from a map that goes from dark to
+    bright and through as many hues.
+    """
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    import matplotlib
+
+    return list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+
+
+def time_axis(ax: "Axes", num_steps: int, dt: float | None) -> float:
+    """Labels the x axis as time and returns the length of a step on it: 1, or dt in ms or s.
+
+    Raises:
+        ValueError: if `dt` is not positive.
+    """
+    if dt is not None and not dt > 0:
+        raise ValueError(f"dt must be > 0 s, got {dt}")
+    if dt is None:
+        length, label = 1.0, "Time step"
+        whole_numbers(ax.xaxis)
+    elif num_steps * dt < 10:
+        length, label = 1e3 * dt, "Time (ms)"
+    else:
+        length, label = dt, "Time (s)"
+    ax.set_xlabel(label)
+    ax.set_xlim(-0.5 * length, (num_steps - 0.5) * length)
+    return length
+
+
+def whole_numbers(axis: "Axis") -> None:
+    """Ticks at integers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def percent(axis: "Axis") -> None:
+    """Shows fractions as percentages."""
+    axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
+
+
+def open_frame(ax: "Axes") -> None:
+    """Takes away the upper and the right side of the frame, and lays a faint grid behind lines and bars."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="#e6e8eb", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def legend_beside(ax: "Axes", title: str | None = None) -> None:
+    """A legend to the right, where it hides nothing."""
+    ax.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=title, fontsize="small", handlelength=1.4
+    )
+
+
+def note(ax: "Axes", text: str) -> None:
+    """A remark above the upper right corner."""
+    ax.set_title(text, loc="right", fontsize="small", color=FAINT)
+
+
+def say_empty(ax: "Axes", text: str) -> None:
+    """What stands in a picture that has nothing to show."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=FAINT)

@@ -1,0 +1,208 @@
+"""How much and how regularly neurons fire: histograms of spikes, rates and intervals."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jsnn.plot.arrays import all_samples, by_name, check_spikes, spike_numbers
+from jsnn.plot.canvas import (
+    INK,
+    axes_or_new,
+    colors,
+    legend_beside,
+    note,
+    open_frame,
+    percent,
+    say_empty,
+    whole_numbers,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def spike_histogram(
+    spikes: ArrayLike | Mapping[str, ArrayLike], *, height: ArrayLike = 1.0, ax: "Axes | None" = None
+) -> "Axes":
+    """How many spikes a neuron fires in one step: the share of all neurons and steps with 0, 1, 2, ... spikes.
+
+    The share is on a logarithmic axis, because most neurons are silent in most steps.
+
+    Args:
+        spikes: [T, N] or [T, B, ...], or layers (or settings, such as several dt) by name.
+        height: what one spike puts out, a number or one per neuron: 1 / dt for a `SpikingActivation`.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if the shape is another, the arrays are empty or not finite, or no multiples of `height`.
+
+    >>> import numpy as np
+    >>> from jsnn import plot
+    >>> ax = plot.spike_histogram(np.array([[0, 10], [20, 0]]), height=10)
+    >>> ax.patches[0].get_data().values.tolist()
+    [0.5, 0.25, 0.25]
+    """
+    shares = {}
+    for name, (title, values) in by_name("spikes", spikes).items():
+        counts = spike_numbers(title, all_samples(title, values), height).astype(np.int64).ravel()
+        shares[name] = np.bincount(counts) / counts.size
+    most = max(map(len, shares.values()))
+    edges = np.arange(most + 1) - 0.5
+    ax = axes_or_new(ax)
+    _stairs(ax, {name: np.pad(share, (0, most - len(share))) for name, share in shares.items()}, edges)
+    ax.set_yscale("log")
+    ax.set_ylim(0.5 * min(share[share > 0].min() for share in shares.values()), 1.3)
+    percent(ax.yaxis)
+    ax.set_xlabel("Spikes of a neuron in a step")
+    ax.set_ylabel("Neurons and steps (%)")
+    whole_numbers(ax.xaxis)
+    return ax
+
+
+def firing_rate_histogram(
+    spikes: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    height: ArrayLike = 1.0,
+    dt: float | None = None,
+    bins: int = 40,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    r"""How the firing rates of the neurons are distributed: rate = mean over time and samples of spikes / height / dt.
+
+    The legend gives each layer's mean rate and how many of its neurons never fire.
+
+    Args:
+        spikes: [T, N] or [T, B, ...], or layers by name.
+        height: what one spike puts out, a number or one per neuron: 1 / dt for a `SpikingActivation`.
+        dt: the length of a step, in s, which gives rates in Hz; without it they are in spikes per step.
+        bins: into how many bins the range of the rates is cut.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if the shape is another, the arrays are empty or not finite, or no multiples of `height`; if `dt`
+            or `bins` is not positive.
+
+    >>> import numpy as np
+    >>> from jsnn import plot
+    >>> ax = plot.firing_rate_histogram(np.array([[0, 1], [0, 1], [0, 0], [0, 0]]), dt=1e-3)
+    >>> ax.get_legend().get_texts()[0].get_text()
+    'mean 250 Hz\n50% silent'
+    """
+    if dt is not None and not dt > 0:
+        raise ValueError(f"dt must be > 0 s, got {dt}")
+    if bins < 1:
+        raise ValueError(f"bins must be >= 1, got {bins}")
+    unit = "spikes per step" if dt is None else "Hz"
+    rates, finest = {}, 0.0
+    for name, (title, values) in by_name("spikes", spikes).items():
+        counts = spike_numbers(title, all_samples(title, values), height)
+        rate = counts.mean(axis=(0, 1)) / (dt or 1)
+        finest = max(finest, 1 / (counts.shape[0] * counts.shape[1] * (dt or 1)))  # what one spike adds to a rate
+        rates[_with_lines(name, f"mean {rate.mean():.3g} {unit}", f"{100 * np.mean(rate == 0):.3g}% silent")] = rate
+    largest = max(rate.max() for rate in rates.values())
+    width = finest * max(
+        1, math.ceil(largest / finest / bins)
+    )  # bins of unequal numbers of rates would look like a comb
+    edges = np.arange(-0.5 * finest, largest + width, width)
+    ax = axes_or_new(ax)
+    shades = _stairs(ax, {name: np.histogram(rate, edges)[0] / rate.size for name, rate in rates.items()}, edges)
+    for rate, color in zip(rates.values(), shades):
+        ax.axvline(rate.mean(), color=color, linestyle="--", linewidth=1.2)
+    percent(ax.yaxis)
+    ax.set_xlabel(f"Firing rate ({unit})")
+    ax.set_ylabel("Neurons (%)")
+    legend_beside(ax)
+    return ax
+
+
+def isi_histogram(
+    spikes: ArrayLike | Mapping[str, ArrayLike], *, dt: float | None = None, bins: int = 40, ax: "Axes | None" = None
+) -> "Axes":
+    r"""Inter-spike intervals (ISI): how much time passes between two successive spikes of a neuron.
+
+    The legend gives the mean and the coefficient of variation, CV = standard deviation / mean of a neuron's intervals,
+    averaged over the neurons that have at least two: 0 for a clock, 1 for a Poisson process. Several spikes in one step
+    are one event here. The longest 0.5% are left out where they would fill the axis.
+
+    Source: Softky and Koch, "The highly irregular firing of cortical cells", Journal of Neuroscience 1993.
+
+    Args:
+        spikes: [T, N] or [T, B, ...], or layers by name; each sample of a neuron is a train of its own.
+        dt: the length of a step, in s; without it intervals are in steps.
+        bins: into how many bins the intervals are sorted, at most; each is a whole number of steps wide.
+        ax: where to draw; None makes a figure.
+
+    Raises:
+        ValueError: if the shape is another, the arrays are empty or not finite, or they cannot be spikes; if `dt` or
+            `bins` is not positive.
+
+    >>> import numpy as np
+    >>> from jsnn import plot
+    >>> ax = plot.isi_histogram(np.tile([[1], [0], [0], [0]], (10, 1)), dt=1e-3)
+    >>> ax.get_legend().get_texts()[0].get_text()
+    'mean 4 ms\nCV 0\n9 intervals'
+    """
+    if dt is not None and not dt > 0:
+        raise ValueError(f"dt must be > 0 s, got {dt}")
+    if bins < 1:
+        raise ValueError(f"bins must be >= 1, got {bins}")
+    length, unit = (1.0, "steps") if dt is None else (1e3 * dt, "ms")
+    found = {}
+    for name, (title, values) in by_name("spikes", spikes).items():
+        trains = all_samples(title, values)
+        check_spikes(title, trains)
+        steps, variation = intervals(trains.reshape(len(trains), -1))
+        mean = f"mean {length * steps.mean():.3g} {unit}" if steps.size else "no neuron fires twice"
+        cv = f"CV {np.mean(variation):.2g}" if variation.size else "no CV"
+        found[_with_lines(name, mean, cv, f"{steps.size:,} intervals")] = steps
+    longest = max((math.ceil(np.percentile(steps, 99.5)) for steps in found.values() if steps.size), default=1)
+    width = -(-longest // bins)
+    edges = np.arange(0.5, longest + width + 0.5, width)
+    ax = axes_or_new(ax)
+    shares = {name: np.histogram(steps, edges)[0] / max(steps.size, 1) for name, steps in found.items()}
+    _stairs(ax, shares, edges * length)
+    percent(ax.yaxis)
+    ax.set_xlabel(f"Inter-spike interval ({unit})")
+    ax.set_ylabel("Intervals (%)")
+    legend_beside(ax)
+    beyond = max((np.mean(steps > edges[-1]) for steps in found.values() if steps.size), default=0)
+    if beyond:
+        note(ax, f"not shown: the longest {100 * beyond:.2g}%")
+    if not any(steps.size for steps in found.values()):
+        say_empty(ax, "no neuron fires twice")
+    return ax
+
+
+def intervals(trains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of trains [T, K]: all inter-spike intervals in steps, and the CV of each train that has at least two."""
+    train, step = np.nonzero(trains.T)
+    follows = train[1:] == train[:-1]
+    between, owner = np.diff(step)[follows], train[1:][follows]
+    count = np.bincount(owner, minlength=trains.shape[1])
+    several = count >= 2
+    mean = np.bincount(owner, between, trains.shape[1])[several] / count[several]
+    square = np.bincount(owner, between**2.0, trains.shape[1])[several] / count[several]
+    return between, np.sqrt(np.maximum(square - mean**2, 0)) / mean
+
+
+def _stairs(ax: "Axes", shares: dict[str, np.ndarray], edges: np.ndarray) -> list[str]:
+    """One histogram filled, or several as outlines; returns their colours."""
+    open_frame(ax)
+    shades = colors(len(shares)) if len(shares) > 1 else [INK]
+    for (name, share), color in zip(shares.items(), shades):
+        if len(shares) == 1:
+            ax.stairs(share, edges, fill=True, color=color, alpha=0.85, label=name)
+        else:
+            ax.stairs(share, edges, color=color, linewidth=1.8, label=name)
+    if len(shares) > 1:
+        legend_beside(ax)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, None if any(share.any() for share in shares.values()) else 1)
+    return shades
+
+
+def _with_lines(name: str, *lines: str) -> str:
+    return "\n".join([name, *lines] if name else lines)
