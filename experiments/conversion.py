@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import jsnn
-from experiments import build, config
+from experiments import build, config, figures
 from experiments.loop import Run
 from experiments.measure import Measures
 from jsnn import conversion
@@ -109,15 +109,24 @@ def combinations(settings: config.Conversion, sweep: config.Sweep) -> list[confi
 
 
 def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str, float | None]]]:
-    """Converts, evaluates and sweeps as the experiment says, and writes `sweep.csv`.
+    """Converts, evaluates and sweeps as the experiment says; writes figures and `sweep.csv`.
 
     Returns:
         the metrics of the conversion, and the rows of the sweep.
     """
     settings, sweep = run.experiment.conversion, run.experiment.sweep
     assert settings is not None
-    console.print(str(convert(run, settings).report), highlight=False, markup=False)
+    network = convert(run, settings)
+    console.print(str(network.report), highlight=False, markup=False)
     outcome = evaluate(run, settings, [settings.num_steps], console)[0]
+    test, accuracy = run.sets.test, {"rate network": run.evaluate(run.sets.test)["accuracy"]}
+    some = prepare(run, test.images[: settings.batch_size])
+    figures.of_conversion(run.folder, network, some, test.labels, settings.num_steps, settings.dt)
+    figures.of_accuracy(run.folder, {"each step's output": outcome.accuracy_by_step}, accuracy)
+    diagnosis = conversion.diagnose(
+        network, some, test.labels[: len(some)], num_steps=settings.num_steps, dt=settings.dt
+    )
+    console.print(f"on {len(some)} test images:\n{diagnosis}", highlight=False, markup=False)
     rows: list[dict[str, float | None]] = []
     if any(getattr(sweep, field.name) for field in dataclasses.fields(sweep)):
         for combination in combinations(settings, sweep):
@@ -126,6 +135,7 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+        figures.of_sweep(run.folder, rows, accuracy)
     return outcome.metrics, rows
 
 

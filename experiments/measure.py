@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jsnn
-from experiments import build
+from experiments import build, figures
 from experiments.loop import Run
 from jsnn.data import pad_to_batches
 from jsnn.types import Array, Neuron
@@ -70,13 +70,16 @@ def measure(run: Run, dt: float) -> dict[str, float]:
         renewed = build.with_new_membranes(network, key)
         layers = jsnn.record(renewed, images, num_steps=experiment.num_steps, states=False)
         *_others, outputs = [layer.outputs for layer in layers.values()]
-        return outputs, {name: layers[name].outputs.sum(0) * dt for name in names}
+        return outputs, {name: jnp.round(layers[name].outputs * dt) for name in names}  # spikes, [T, B, ...]
 
     dataset = run.sets.test
     measures = Measures(experiment.num_steps, dt, last_steps=experiment.num_steps)
     batches, masks = pad_to_batches(len(dataset), min(experiment.train.eval_batch_size, len(dataset)))
     for index, mask in zip(batches, masks):
         outputs, spikes = respond(jnp.asarray(dataset.images[index]), jax.random.fold_in(run.key, int(index[0])))
-        counted = {name: np.asarray(layer)[mask] for name, layer in spikes.items()}
+        counted = {name: np.asarray(layer.sum(0))[mask] for name, layer in spikes.items()}
         measures.add(np.asarray(outputs)[:, mask], dataset.labels[index][mask], counted)
+    outputs, spikes = respond(jnp.asarray(dataset.images[batches[0]]), run.key)
+    figures.of_histogram(run.folder, {name: np.asarray(layer) for name, layer in spikes.items()})
+    figures.of_probabilities(run.folder, np.asarray(outputs), dataset.labels, dt)
     return measures.metrics()

@@ -75,7 +75,7 @@ def make_step(
 
     def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
         def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
-            network = at_step(nnx.merge(graph, params, state.rest), state.step)
+            network = at_step(nnx.merge(graph, params, state.rest, copy=True), state.step)
             value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
             return value, (metrics, _rest_of(network, state.rest))
 
