@@ -32,7 +32,7 @@ def of_rasters(folder: Path, spikes: Mapping[str, np.ndarray], dt: float) -> Non
     figure = Figure(figsize=(8, 3.2 * len(spikes)), layout="constrained")
     for ax, (name, train) in zip(np.atleast_1d(figure.subplots(len(spikes))), spikes.items()):
         plot.raster(train, dt=dt, ax=ax)
-        ax.set_title(f"{name}: {train.shape[1]} neurons")
+        ax.set_title(f"{name}: {train.shape[1]} neurons", loc="left")
     _save(figure, folder, "raster")
 
 
@@ -59,8 +59,17 @@ def of_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], reference: Mapping
     """The accuracy of every setting against what it costs: spikes, and steps."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     varied = [name for name in ("scale", "synapse", "dt") if len({row[name] for row in rows}) > 1]
-    for ax, x in zip(figure.subplots(1, 2), ("spikes_per_image", "num_steps")):
-        plot.trade_off(rows, x=x, y="last_accuracy", group=varied or None, reference=reference, ax=ax)
+    named = [
+        row
+        | {
+            "spikes per image": row["spikes_per_image"],
+            "time steps": row["num_steps"],
+            "accuracy": row["last_accuracy"],
+        }
+        for row in map(dict, rows)
+    ]
+    for ax, x in zip(figure.subplots(1, 2), ("spikes per image", "time steps")):
+        plot.trade_off(named, x=x, y="accuracy", group=varied or None, reference=reference, ax=ax)
     _save(figure, folder, "sweep")
 
 

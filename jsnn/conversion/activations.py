@@ -123,10 +123,14 @@ def not_linear(
 
 def _is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
     """Whether an operation is known to be linear (or affine) in its inputs that depend on the network's."""
+
+    def is_floating(value: Any) -> bool:
+        return jnp.issubdtype(program.types[value].dtype, jnp.floating)
+
     varies = [atom in dependent for atom in operation.inputs]
-    if not any(varies):
-        return True
-    if not all(jnp.issubdtype(program.types[value].dtype, jnp.floating) for value in operation.outputs):
+    if not any(is_floating(atom) for atom in operation.inputs if atom in dependent):
+        return True  # it does not vary, or was made of what is not linear already
+    if not all(map(is_floating, operation.outputs)):
         return False
     if operation.name in _LINEAR_IN_ONE:
         return sum(varies) == 1
@@ -225,13 +229,14 @@ class _Overlay:
 def _constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:
     """The number that a value always is; None if it is none that can be seen."""
     if isinstance(atom, Constant):
-        return np.asarray(atom.value)
+        return atom.value
     if atom in program.constants and np.ndim(program.constants[atom]) == 0:
         return np.asarray(program.constants[atom])
     if atom in producers:
         operation = program.operations[producers[atom]]
         if operation.name in ("broadcast_in_dim", "convert_element_type"):
-            return _constant(program, producers, operation.inputs[0])
+            value = _constant(program, producers, operation.inputs[0])
+            return None if value is None else value.astype(program.types[atom].dtype)
     return None
 
 

@@ -171,7 +171,7 @@ def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
             f"scale_firing_rates={scales} would change what the network computes: none of its activations "
             f"({', '.join(network.names)}) is positively homogeneous, as relu is. Leave it None"
         )
-    if not all(scalable):
+    if scales != 1 and not all(scalable):
         left = [name for name, can in zip(network.names, scalable) if not can]
         warnings.warn(
             f"scale_firing_rates={scales} leaves out {', '.join(left)}: not positively homogeneous", stacklevel=3

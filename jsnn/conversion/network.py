@@ -125,7 +125,7 @@ def replace(
     network: Converted, *, neurons: Sequence[Scaled] | None = None, synapses: Sequence[Neuron | None] | None = None
 ) -> Converted:
     """A copy of a converted network with other neurons or filters, and the same weights."""
-    copy = jax.tree.map(lambda leaf: leaf, network)
+    copy = nnx.clone(network)
     if neurons is not None:
         copy.neurons = nnx.List(neurons)
     if synapses is not None:

@@ -42,7 +42,12 @@ class Scaled(FrozenPytree):
         if isinstance(self.v_init, jax.Array) and jnp.issubdtype(self.v_init.dtype, jax.dtypes.prng_key):
             v = jax.random.uniform(self.v_init, shape, dtype)
         else:
-            v = jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
+            if jnp.issubdtype(jnp.result_type(self.v_init), jnp.unsignedinteger):
+                raise TypeError(f"v_init got {self.v_init}: make keys with jax.random.key, not with jax.random.PRNGKey")
+            try:
+                v = jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
+            except ValueError as error:
+                raise ValueError(f"v_init of shape {jnp.shape(self.v_init)} does not fit neurons {shape}") from error
         threshold = self.neuron.threshold if isinstance(self.neuron, SpikingNeuron) else 1.0
         return state._replace(v=v * cast(threshold, dtype))
 

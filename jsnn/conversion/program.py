@@ -21,7 +21,7 @@ _CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "cu
 class Constant:
     """A number that stands in the program itself."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: np.ndarray) -> None:
         self.value = value
 
 
@@ -118,7 +118,9 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             names[variable] = constants[id(value)]
 
         def look_up(atom: Any) -> Atom:
-            return Constant(atom.val) if isinstance(atom, Literal) else names[atom]
+            if isinstance(atom, Literal):
+                return Constant(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[attr-defined]
+            return names[atom]
 
         for index, equation in enumerate(jaxpr.jaxpr.eqns):
             here = (*path, index)

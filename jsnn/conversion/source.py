@@ -51,6 +51,7 @@ class Source:
 
     def __init__(self, function: Callable[[Array], Array], swapped: Collection[Activation]) -> None:
         self.swapped = tuple(swapped)
+        self._known = tuple(dict.fromkeys((*swapped, *KNOWN.values())))
         self._plans: dict[tuple[Shape, str], Plan] = {}
         self._function: Any = function
         self._module: Any = None  # of a module, only its structure
@@ -62,8 +63,8 @@ class Source:
 
     def weights(self, function: Callable[[Array], Array], example: Array) -> nnx.Module | nnx.List:
         """The function's weights, which nnx can split and train: a copy of the module, or a closure's constants."""
-        if self._module is not None:
-            return jax.tree.map(lambda x: x, function)
+        if isinstance(function, nnx.Module):
+            return nnx.clone(function)
         constants = map(jnp.asarray, self.plan(example.shape, example.dtype).program.constants.values())
         return nnx.List([nnx.Param(x) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in constants])
 
@@ -84,16 +85,17 @@ class Source:
         x = jax.ShapeDtypeStruct(shape, dtype)
         changed: list[str] = []
 
-        def module(leaves: list[Array], x: Array) -> Array:
+        def call(leaves: list[Array], x: Array) -> Array:
+            if self._module is None:
+                return self._function(x)  # not traced itself, since a trace of it would be kept, with its weights
             copy = self._module.unflatten(leaves)
             outputs = copy(x)
             after = dict(_named_leaves(copy))
             changed.extend(name for name, old in zip(self._leaves, leaves) if after.get(name) is not old)
             return outputs
 
-        function, arguments = (self._function, ()) if self._module is None else (module, (list(self._leaves.values()),))
         try:
-            jaxpr, returned = trace(function, *arguments, x)
+            jaxpr, returned = trace(call, list(self._leaves.values()), x)
         except _TRAINING as error:
             raise ValueError(f"the function is in training mode ({error}): {_CURE}") from error
         except Exception as error:  # whatever a user's function may raise
@@ -125,8 +127,7 @@ class Source:
         opened = flatten(jaxpr)
         _refuse_random(opened)
         self._refuse_loops(opened, opened.inputs[-1:])
-        functions = dict.fromkeys((*self.swapped, *KNOWN.values()))
-        found = find(opened, functions, opened.inputs[-1:])
+        found = find(opened, self._known, opened.inputs[-1:])
         swapped = [match for match in found if match.function in self.swapped]
         self._check_all_found(swapped, found)
         where = [_layer_behind(opened, match.operand) for match in swapped]
@@ -182,12 +183,12 @@ class Source:
             for body in bodies(operation) if dependent & set(operation.outputs) else ():
                 inner = flatten(body)
                 self._refuse_loops(inner, inner.inputs)
-                matches = find(inner, self.swapped, inner.inputs)
-                if matches:
-                    raise ValueError(
-                        f"a {matches[0].name} inside lax.{operation.name} cannot be swapped, because its neuron "
-                        f"would need a state there: write the loop out, or take the activation out of it"
-                    )
+                for match in find(inner, self._known, inner.inputs):
+                    if match.function in self.swapped:
+                        raise ValueError(
+                            f"a {match.name} inside lax.{operation.name} cannot be swapped, because its neuron would "
+                            f"need a state there: write the loop out, or take the activation out of it"
+                        )
 
 
 def _named_leaves(module: Any) -> list[tuple[str, Any]]:
