@@ -12,7 +12,7 @@ def get_config() -> Experiment:
         optimizer=Optimizer(
             name="adamw", learning_rate=3e-3, options={"weight_decay": 0.02}, schedule="warmup_cosine", warmup=0.15
         ),
-        train=Train(epochs=14, batch_size=128),
+        train=Train(epochs=11, batch_size=128),
         conversion=Conversion(
             num_steps=16,
             neuron="burst_if",

@@ -150,6 +150,7 @@ def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
             if training:
                 network.train()  # batch normalisation by the batch, whose averages jsnn.train keeps
             else:
+                network = nnx.clone(network)  # the caller's stays as it is
                 network.eval()
             logits, rates = network(images), {}
             value = losses.cross_entropy(logits, labels)

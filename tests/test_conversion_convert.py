@@ -260,10 +260,15 @@ def test_refused(options, error, message):
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
 def test_data_that_are_not_finite(value):
+    with pytest.raises(ValueError, match="the calibration data must be finite"):
+        jsnn.convert(jax.nn.relu, X.at[0, 0].set(value), scale_firing_rates="auto")
+
+
+def test_weights_that_are_not_finite():
     with pytest.raises(
         ValueError, match="the calibration data make 0_relu infinite or NaN: check them and the weights"
     ):
-        jsnn.convert(jax.nn.relu, X.at[0, 0].set(value), scale_firing_rates="auto")
+        jsnn.convert(lambda x: jax.nn.relu(x * jnp.inf), jnp.abs(X) + 1, scale_firing_rates="auto")
 
 
 def test_examples():

@@ -4,16 +4,21 @@ from jsnn.conversion.calibrate import calibrate
 from jsnn.conversion.convert import convert
 from jsnn.conversion.diagnose import ActivationDiagnosis, Diagnosis, Response, diagnose, respond
 from jsnn.conversion.network import Converted
+from jsnn.conversion.quantized import ClipFloorReLU, NoisyReLU, clip_floor_relu, clip_relu
 from jsnn.conversion.report import Report, Row
 
 __all__ = [
     "ActivationDiagnosis",
+    "ClipFloorReLU",
     "Converted",
     "Diagnosis",
+    "NoisyReLU",
     "Report",
     "Response",
     "Row",
     "calibrate",
+    "clip_floor_relu",
+    "clip_relu",
     "convert",
     "diagnose",
     "respond",

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.program import Atom, Constant, Operation, Path, Program, flatten, shape_of, trace
+from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.types import Array
 
-Activation: TypeAlias = Callable[[Array], Array]
+Activation: TypeAlias = Callable[..., Array]
 
 KNOWN: dict[str, Activation] = {
     "relu": jax.nn.relu,
@@ -39,10 +40,15 @@ KNOWN: dict[str, Activation] = {
     "squareplus": jax.nn.squareplus,
     "soft_sign": jax.nn.soft_sign,
     "tanh": jnp.tanh,
+    "clip_floor_relu": clip_floor_relu,
+    "clip_relu": clip_relu,
     "softmax": jax.nn.softmax,
     "log_softmax": jax.nn.log_softmax,
 }
 """What is looked for in every program, whether or not it is to be swapped."""
+
+PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1}
+"""How many numbers an activation takes besides its operand; the first is its threshold. Others take none."""
 
 _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
     jax.nn.relu: (lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0)),
@@ -66,6 +72,7 @@ class Match(NamedTuple):
     name: str
     function: Activation
     operand: int  # the value it is applied to
+    parameters: tuple[Atom, ...]  # what else it is given
     result: int  # the value it gives
     operations: frozenset[int]  # the operations it consists of, by their positions
     path: Path  # of the last of them
@@ -96,6 +103,7 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
         if dependent & set(operation.outputs)
         and (match := _match(program, producers, index, function, written)) is not None
         and match.operand in dependent
+        and not dependent & set(match.parameters)
         and not _is_variance(program, producers, match.operand)
         and not _is_clipped(program, producers, match.result)
     ]
@@ -144,6 +152,8 @@ def _is_linear(program: Program, operation: Operation, dependent: Collection[int
 @functools.lru_cache(maxsize=1024)
 def is_homogeneous(function: Activation) -> bool:
     """Whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
+    if function in PARAMETERS:
+        return False
     with jax.ensure_compile_time_eval():
         x = jnp.linspace(-4.0, 4.0, 17)
         return all(jnp.allclose(function(a * x), a * function(x), rtol=1e-4, atol=1e-5 * a) for a in (1e-3, 1e3))
@@ -153,7 +163,8 @@ def is_homogeneous(function: Activation) -> bool:
 def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
     """The activation's own program; None if it takes no such value."""
     try:
-        jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype))
+        parameters = [jax.ShapeDtypeStruct((), dtype)] * PARAMETERS.get(function, 0)
+        jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype), *parameters)
     except (TypeError, ValueError):
         return None
     pattern = flatten(jaxpr)
@@ -173,7 +184,10 @@ def _match(
     if pattern is None:
         return None
     found = _Overlay(program, producers, pattern, pattern.producers())
-    if not found.lay(pattern.outputs[0], result) or found.operand is None:
+    if not found.lay(pattern.outputs[0], result):
+        return None
+    operand, *parameters = (found.bound[value] for value in pattern.inputs)
+    if not isinstance(operand, int):
         return None
     uses = Counter(atom for op in program.operations for atom in op.inputs if isinstance(atom, int))
     uses.update(atom for atom in program.outputs if isinstance(atom, int))
@@ -181,7 +195,8 @@ def _match(
     made_inside = {value for i in found.operations if i != index for value in program.operations[i].outputs}
     if any(uses[value] > inside[value] for value in made_inside):
         return None  # something between its input and its output is used elsewhere too
-    return Match(name_of(function), function, found.operand, result, frozenset(found.operations), operation.path)
+    operations = frozenset(found.operations)
+    return Match(name_of(function), function, operand, tuple(parameters), result, operations, operation.path)
 
 
 class _Overlay:
@@ -192,7 +207,7 @@ class _Overlay:
     ) -> None:
         self.program, self.producers = program, producers
         self.pattern, self.pattern_producers = pattern, pattern_producers
-        self.operand: int | None = None
+        self.bound: dict[Atom, Atom] = {}  # what the pattern's inputs are in the program
         self.operations: set[int] = set()
 
     def lay(self, ours: Atom, theirs: Atom) -> bool:
@@ -202,9 +217,8 @@ class _Overlay:
             other = _constant(self.program, self.producers, theirs)
             return other is not None and np.array_equal(constant, other)
         if ours in self.pattern.inputs:
-            if not isinstance(theirs, int) or self.operand not in (None, theirs):
+            if not self._are_equal(self.bound.setdefault(ours, theirs), theirs):
                 return False
-            self.operand = theirs
             return shape_of(self.program, theirs) == shape_of(self.pattern, ours)
         if not isinstance(theirs, int) or theirs not in self.producers or not isinstance(ours, int):
             return False
@@ -218,12 +232,18 @@ class _Overlay:
         if operation.name in _COMMUTATIVE:
             orders.append(operation.inputs[::-1])
         for inputs in orders:
-            saved = self.operand, set(self.operations)
+            saved = dict(self.bound), set(self.operations)
             if all(map(self.lay, expected.inputs, inputs)):
                 self.operations.add(index)
                 return True
-            self.operand, self.operations = saved
+            self.bound, self.operations = saved
         return False
+
+    def _are_equal(self, one: Atom, other: Atom) -> bool:
+        if one == other:
+            return True
+        value, other_value = (_constant(self.program, self.producers, atom) for atom in (one, other))
+        return value is not None and other_value is not None and np.array_equal(value, other_value)
 
 
 def _constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:

@@ -64,12 +64,11 @@ def calibrate(
 
 def _correct_biases(network: Converted, data: Array, num_steps: int) -> Converted:
     """Layer by layer, since a correction changes what the layers behind it see."""
-    operands, _ = network.rates(data)
+    rates, _ = network.rates(data)
     means_of = jax.jit(lambda network: respond(network, data, num_steps).means)
-    for index, (name, activation) in enumerate(zip(network.names, network.activations)):
-        rates = activation(operands[name])
+    for index, name in enumerate(network.names):
         means = means_of(network)[name]
-        missing = jnp.mean(rates - means, axis=tuple(range(means.ndim - 1)))
+        missing = jnp.mean(rates[name] - means, axis=tuple(range(means.ndim - 1)))
         neurons = list(network.neurons)
         neurons[index] = dataclasses.replace(neurons[index], bias=neurons[index].bias + missing)
         network = replace(network, neurons=neurons)

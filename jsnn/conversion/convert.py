@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
-from jsnn.conversion.network import Converted, replace
+from jsnn.conversion.network import Converted, replace, value_of
 from jsnn.conversion.place import Scaled, check_scale
+from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.conversion.source import Place, Source
 from jsnn.filters import Lowpass
-from jsnn.neurons import Rate, SpikingActivation
+from jsnn.neurons import IF, Rate, SpikingActivation
 from jsnn.neurons.base import with_dt
 from jsnn.types import Array, Neuron, Parameter
 
@@ -49,7 +50,8 @@ def convert(
             Equinox model with its weights bound, or a plain function. In inference mode.
         example: an input of the kind that it takes; its values matter only for `scale_firing_rates="auto"`.
         swap: what replaces each activation: a neuron, or another activation, which stays a rate. None replaces
-            `jax.nn.relu` by `SpikingActivation`. An activation is recognised by what it computes, `jnp.maximum(x, 0)`
+            `jax.nn.relu` by `SpikingActivation`, and the activations of `ClipFloorReLU` and `NoisyReLU` by `IF`, with
+            the threshold that they have learned. An activation is recognised by what it computes, `jnp.maximum(x, 0)`
             as well as `jax.nn.relu`.
         scale_firing_rates: a factor by which the inputs of neurons are scaled up and their outputs down, so that they
             spike more often and quantise less: one number, or one for each activation in the report's order (None or 1
@@ -81,8 +83,8 @@ def convert(
     True
     """
     check_scale("dt", dt)
-    swap = dict(_check_swap(swap) if swap is not None else {jax.nn.relu: SpikingActivation(dt=dt)})
     example = _check_example(fn, example)
+    swap = dict(_check_swap(swap) if swap is not None else _default_swap(fn, example))
     source = Source(fn, swap)
     plan = source.plan(example.shape, example.dtype)
     neurons = []
@@ -91,6 +93,7 @@ def convert(
         neuron = replacement if isinstance(replacement, Neuron) else Rate(replacement)
         neurons.append(Scaled(with_dt(_copy(neuron), dt), v_init=start))
     network = Converted(source, source.weights(fn, example), neurons, _synapses(synapse, dt, len(neurons)), plan)
+    network = _take_thresholds(network)
     jax.eval_shape(lambda: network.init(example.shape, example.dtype))  # a v_init that does not fit shows here
     return _scale(network, scale_firing_rates, example)
 
@@ -107,7 +110,7 @@ def rescale(network: Converted, scales: Sequence[Parameter | None]) -> Converted
             f"{', '.join(network.names)}; got {len(scales)}"
         )
     neurons = []
-    for name, activation, neuron, scale in zip(network.names, network.activations, network.neurons, scales):
+    for name, activation, neuron, scale in zip(network.names, network.kinds, network.neurons, scales):
         if scale is not None:
             check_scale(f"the scale of {name}", scale)
             if not is_homogeneous(activation) and not (isinstance(scale, (int, float)) and scale == 1):
@@ -135,11 +138,13 @@ def balance(
     Raises:
         ValueError: if the data make an activation infinite or NaN.
     """
-    operands, _ = network.rates(data)
+    if not np.isfinite(data).all():
+        raise ValueError("the calibration data must be finite, got infinite or NaN values: check them")
+    rates, _ = network.rates(data)
     scales: list[Parameter | None] = []
-    for name, activation, neuron in zip(network.names, network.activations, network.neurons):
-        values = np.asarray(activation(operands[name]), np.float32)
-        if not np.isfinite(operands[name]).all():
+    for name, activation, neuron in zip(network.names, network.kinds, network.neurons):
+        values = np.asarray(rates[name], np.float32)
+        if not np.isfinite(values).all():
             raise ValueError(f"the calibration data make {name} infinite or NaN: check them and the weights")
         one_spike = dataclasses.replace(neuron, scale=1.0).spike_size
         scale = jnp.asarray(one_spike * spikes_per_step / _top(values, percentile, per_channel), jnp.float32)
@@ -165,7 +170,7 @@ def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
         return rescale(network, list(scales))  # type: ignore[arg-type]
     if scales != "auto":
         check_scale("scale_firing_rates", scales)
-    scalable = [is_homogeneous(activation) for activation in network.activations]
+    scalable = [is_homogeneous(activation) for activation in network.kinds]
     if scales != 1 and not any(scalable):
         raise ValueError(
             f"scale_firing_rates={scales} would change what the network computes: none of its activations "
@@ -179,6 +184,28 @@ def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
     if scales == "auto":
         return balance(network, example)
     return rescale(network, [float(scales) if can else None for can in scalable])
+
+
+def _default_swap(fn: Callable[[Array], Array], example: Array) -> dict[Activation, Neuron]:
+    """Neurons for what occurs of the activations that one would always swap; for relu where none does."""
+    defaults: dict[Activation, Neuron] = {jax.nn.relu: SpikingActivation(), clip_floor_relu: IF(), clip_relu: IF()}
+    there = Source(fn, ()).occurring(example.shape, example.dtype)
+    return {activation: neuron for activation, neuron in defaults.items() if activation in there} or {
+        jax.nn.relu: SpikingActivation()
+    }
+
+
+def _take_thresholds(network: Converted) -> Converted:
+    """Where an activation has learned a threshold, its neuron gets it, and starts at half of it."""
+    weights = jax.tree.leaves(network.weights)
+    neurons = []
+    for neuron, parameters in zip(network.neurons, network.parameters, strict=True):
+        if parameters:
+            threshold = value_of(weights, parameters[0])
+            start = 0.5 if neuron.v_init is None else neuron.v_init
+            neuron = dataclasses.replace(neuron, scale=jnp.asarray(neuron.spike_size / threshold), v_init=start)
+        neurons.append(neuron)
+    return replace(network, neurons=neurons)
 
 
 def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, Replacement]:

@@ -203,8 +203,7 @@ class _Totals:
 def _measure(
     network: Converted, inputs: Array, num_steps: int
 ) -> tuple[dict[str, Array], Array, Response, dict[str, Array]]:
-    operands, output = network.rates(inputs)
-    rates = {name: f(operands[name]) for name, f in zip(network.names, network.activations)}
+    rates, output = network.rates(inputs)
     alone = {}
     for index, name in enumerate(network.names):
         neurons = [

@@ -1,5 +1,6 @@
 """A converted network: a program with neurons in it, itself a Neuron."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.conversion.place import Filtered, Scaled
-from jsnn.conversion.program import read
+from jsnn.conversion.program import Constant, read
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.types import Array, Neuron, Shape, State
@@ -36,9 +37,21 @@ class Converted(nnx.Module):
         self.synapses = nnx.List(synapses)
         self.names = tuple(place.name for place in plan.places)
         self.kept = tuple(plan.kept)
-        self.activations = tuple(place.activation for place in plan.places)
+        self.kinds = tuple(place.activation for place in plan.places)
+        self.parameters = tuple(place.parameters for place in plan.places)
         self.shapes = tuple(place.shape for place in plan.places)
         self.where = tuple(place.where for place in plan.places)
+
+    @property
+    def activations(self) -> list[Callable[[Array], Array]]:
+        """The activation that each neuron stands for, with the parameters it was trained to."""
+        weights = jax.tree.leaves(self.weights)
+        return [
+            functools.partial(_call, kind, tuple(value_of(weights, parameter) for parameter in parameters))
+            if parameters
+            else kind
+            for kind, parameters in zip(self.kinds, self.parameters, strict=True)
+        ]
 
     @property
     def report(self) -> Report:
@@ -77,15 +90,15 @@ class Converted(nnx.Module):
         return tuple(states), outputs
 
     def rates(self, inputs: Array) -> tuple[dict[str, Array], Array]:
-        """What the rate network computes, `[B, ...]`: the input of each activation by name, and the output."""
-        operands = {}
+        """What the rate network computes, `[B, ...]`: each activation by name, and the output."""
+        activations, rates = self.activations, {}
 
         def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
-            operands[place.name] = x
-            return place.activation(x)
+            rates[place.name] = activations[index](x)
+            return rates[place.name]
 
         outputs, _ = self._evaluate(self.source.plan(inputs.shape, inputs.dtype), inputs, respond)
-        return operands, outputs
+        return rates, outputs
 
     def _evaluate(
         self,
@@ -119,6 +132,15 @@ class Converted(nnx.Module):
                 varying |= set(part.outputs)
         output = plan.program.outputs[0]
         return read(values, output), output in varying
+
+
+def _call(activation: Callable[..., Array], parameters: tuple[Any, ...], x: Array) -> Array:
+    return activation(x, *parameters)
+
+
+def value_of(weights: list[Array], parameter: int | Constant) -> Any:
+    """What an activation is given besides its operand."""
+    return parameter.value if isinstance(parameter, Constant) else weights[parameter]
 
 
 def replace(

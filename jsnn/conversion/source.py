@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import errors, nnx
 
 from jsnn.conversion.activations import KNOWN, Activation, Match, find, name_of, not_linear
-from jsnn.conversion.program import Operation, Path, Program, bodies, flatten, shape_of, trace
+from jsnn.conversion.program import Constant, Operation, Path, Program, bodies, flatten, shape_of, trace
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")
@@ -22,6 +22,7 @@ class Place(NamedTuple):
 
     name: str  # position and kind, such as "0_relu"
     activation: Activation
+    parameters: tuple[int | Constant, ...]  # what else it is given: which of the weights, or a number
     operand: int
     result: int
     shape: Shape
@@ -80,6 +81,11 @@ class Source:
             self._check_constants(plan, *key)
             self._plans[key] = plan
         return self._plans[key]
+
+    def occurring(self, shape: Shape, dtype: Any) -> set[Activation]:
+        """The known activations that occur in the function."""
+        opened = flatten(self._trace(shape, dtype))
+        return {match.function for match in find(opened, self._known, opened.inputs[-1:])}
 
     def _trace(self, shape: Shape, dtype: Any) -> Any:
         x = jax.ShapeDtypeStruct(shape, dtype)
@@ -146,12 +152,14 @@ class Source:
         return self._cut(program, matches, where, not_linear(opened, found, self.swapped, opened.inputs[-1:]))
 
     def _cut(self, program: Program, matches: list[Match], where: list[str], kept: list[str]) -> Plan:
+        weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
         producers = program.producers()
         inside = frozenset[int]().union(*(match.operations for match in matches))
         places = {
             producers[match.result]: Place(
                 f"{number}_{match.name}",
                 match.function,
+                tuple(weights.index(atom) if isinstance(atom, int) else atom for atom in match.parameters),
                 match.operand,
                 match.result,
                 tuple(program.types[match.result].shape),
@@ -164,7 +172,6 @@ class Source:
             for index, operation in enumerate(program.operations)
             if index in places or index not in inside
         ]
-        weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
         return Plan(program, weights, parts, list(places.values()), kept)
 
     def _check_all_found(self, swapped: list[Match], found: list[Match]) -> None:

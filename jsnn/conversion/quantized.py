@@ -1,0 +1,104 @@
+"""Activations to train with, whose spiking counterparts are nearly lossless in 4 to 16 steps.
+
+Both have a threshold that is trained with the weights; it becomes the threshold of the neuron that takes their place.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.neurons.spiking_activation import differentiated_as
+from jsnn.types import Array
+
+
+def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
+    """What an IF neuron can say in `levels` steps.
+
+        y = threshold * clip(floor(levels * x / threshold + 1/2) / levels, 0, 1)
+
+    The floor has the derivative 1 (straight through).
+
+    Source: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks"
+    (2022).
+    """
+    share = x / threshold
+    steps = differentiated_as(jnp.floor(share * levels + 0.5) / levels, share)
+    return threshold * jnp.clip(steps, 0, 1)
+
+
+def clip_relu(x: Array, threshold: Array) -> Array:
+    """Clipped at a threshold: threshold * clip(x / threshold, 0, 1)."""
+    return threshold * jnp.clip(x / threshold, 0, 1)
+
+
+class ClipFloorReLU(nnx.Module):
+    """A drop-in for relu: `clip_floor_relu` with a trained threshold.
+
+    Converted, it becomes `jsnn.IF` with that threshold, starting at half of it. With a constant input and `levels`
+    steps the neuron's mean output is then exactly what this activation gives.
+
+    Args:
+        levels: into how many steps the values between 0 and the threshold are rounded.
+        threshold: what the threshold starts from.
+
+    Raises:
+        ValueError: if `levels` is below 1 or `threshold` not positive.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> activation = jsnn.conversion.ClipFloorReLU(levels=4, threshold=2.0)
+    >>> x = jnp.array([[-1.0, 0.6, 1.3, 9.0]])
+    >>> activation(x).tolist()
+    [[0.0, 0.5, 1.5, 2.0]]
+    >>> network = jsnn.convert(activation, x)
+    >>> jsnn.unroll(network, x, num_steps=4)[1].mean(0).tolist()
+    [[0.0, 0.5, 1.5, 2.0]]
+    """
+
+    def __init__(self, levels: int = 8, threshold: float = 1.0) -> None:
+        _check(levels, threshold)
+        self.levels = levels
+        self.threshold = nnx.Param(jnp.asarray(threshold))
+
+    def __call__(self, x: Array) -> Array:
+        return clip_floor_relu(x, self.threshold[...], self.levels)
+
+
+class NoisyReLU(nnx.Module):
+    """A drop-in for relu: clipped at a trained threshold; in training with noise as large as the rounding of spikes.
+
+        y = threshold * clip(x / threshold + u, 0, 1),  u uniform in [-1/2, 1/2) / levels, 0 in inference
+
+    What a neuron loses by rounding, the network has learned to bear. Converted, it becomes `jsnn.IF` with that
+    threshold, starting at half of it. `model.train()` and `model.eval()` switch the noise, as for `nnx.Dropout`.
+
+    Source: Li et al., "Noise adaptor: enhancing low-latency spiking neural networks through noise-injected low-bit ANN
+    conversion" (2024), for the idea.
+
+    Args:
+        levels: how many steps the converted network is to have.
+        threshold: what the threshold starts from.
+        rngs: draws the noise.
+
+    Raises:
+        ValueError: if `levels` is below 1 or `threshold` not positive.
+    """
+
+    def __init__(self, levels: int = 8, threshold: float = 1.0, *, rngs: nnx.Rngs) -> None:
+        _check(levels, threshold)
+        self.levels = levels
+        self.threshold = nnx.Param(jnp.asarray(threshold))
+        self.deterministic = False
+        self.rngs = rngs.fork() if isinstance(rngs, nnx.Rngs) else rngs
+
+    def __call__(self, x: Array) -> Array:
+        if self.deterministic:
+            return clip_relu(x, self.threshold[...])
+        noise = jax.random.uniform(self.rngs.default(), x.shape, x.dtype, -0.5, 0.5) / self.levels
+        return clip_relu(x + self.threshold[...] * noise, self.threshold[...])
+
+
+def _check(levels: int, threshold: float) -> None:
+    if levels < 1:
+        raise ValueError(f"levels must be >= 1, got {levels}")
+    if not threshold > 0:
+        raise ValueError(f"threshold must be > 0, got {threshold}")
