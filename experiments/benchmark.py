@@ -1,8 +1,12 @@
-"""Times jsnn beside a peer, alternately in one process: `python -m experiments.benchmark [--rounds 3]`.
+"""Times jsnn beside another way to the same end, alternately in one process: `python -m experiments.benchmark [CASE]`.
 
-One case so far: an epoch of Norse's recurrent MNIST tutorial, encoder, gradients and optimiser included, on images that
-both libraries hold in memory. The two run the same network on batches of the same size; the first round warms up and
-is not counted. Needs the extra `peers` (install torch first, see pyproject.toml).
+    mnist_recurrent    an epoch of Norse's MNIST tutorial beside Norse's own: the same network and batches, encoder,
+                       gradients and optimiser included, on images that both hold in memory. Needs the extra `peers`
+                       (install torch first, see pyproject.toml).
+    conversion         the network of NengoDL's CIFAR-10 tutorial, converted, for 30 steps with filters, beside 30
+                       passes of the rate network.
+
+The first round warms up and is not counted. For one core, start it with `taskset -c 0`.
 """
 
 import argparse
@@ -14,13 +18,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+import jsnn
 from configs import mnist_recurrent
 from experiments import build
-from jsnn import train
+from jsnn import conversion, models, train
 from jsnn.data import Dataset, epoch_permutation
+
+_STEPS = 30
 
 
 def jsnn_epoch(dataset: Dataset, batch_size: int) -> Callable[[], float]:
@@ -74,35 +82,65 @@ def norse_epoch(dataset: Dataset, batch_size: int, threads: int) -> Callable[[],
     return run
 
 
+def conversion_cases(examples: int, batch_size: int) -> dict[str, Callable[[], float]]:
+    """The converted network, and as many passes of the rate network as it takes steps."""
+    model = models.rate_conv(rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(0), (examples // batch_size, batch_size, 32, 32, 3))
+    network = jsnn.convert(model, images[0], scale_firing_rates=20.0, synapse=5e-3)
+    spiking = jax.jit(lambda network, x: conversion.respond(network, x, _STEPS).outputs[-1].sum())
+    rate = jax.jit(lambda model, x: model(x).sum())
+
+    def run_spiking() -> float:
+        return float(sum(spiking(network, batch) for batch in images))
+
+    def run_rate() -> float:
+        return float(sum(rate(model, batch) for batch in images for _ in range(_STEPS)))
+
+    return {"jsnn, 30 steps": run_spiking, "rate network, 30 passes": run_rate}
+
+
+def recurrent_cases(examples: int, batch_size: int) -> dict[str, Callable[[], float]]:
+    """An epoch of the recurrent network in both libraries."""
+    whole = build.load_data(mnist_recurrent.get_config().data).train
+    dataset = Dataset(whole.images[:examples], whole.labels[:examples])
+    return {"jsnn": jsnn_epoch(dataset, batch_size), "norse": norse_epoch(dataset, batch_size, _threads())}
+
+
+CASES = {"mnist_recurrent": (recurrent_cases, 60_000, 256), "conversion": (conversion_cases, 64, 32)}
+
+
 def main() -> None:
     """Prints medians and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="?", choices=CASES, default="mnist_recurrent")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--examples", type=int, default=60_000)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--examples", type=int)
+    parser.add_argument("--batch-size", type=int)
     options = parser.parse_args()
-    whole = build.load_data(mnist_recurrent.get_config().data).train
-    dataset = Dataset(whole.images[: options.examples], whole.labels[: options.examples])
-    threads = len(os.sched_getaffinity(0))
-    cases = {
-        "jsnn": jsnn_epoch(dataset, options.batch_size),
-        "norse": norse_epoch(dataset, options.batch_size, threads),
-    }
+    make, examples, batch_size = CASES[options.case]
+    examples = options.examples or examples
+    cases = make(examples, options.batch_size or batch_size)
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for round_number in range(options.rounds + 1):
         for name, run in cases.items():
             start = time.perf_counter()
-            loss = run()
-            if not np.isfinite(loss):
-                raise FloatingPointError(f"{name} ended round {round_number} with loss {loss}")
+            value = run()
+            if not np.isfinite(value):
+                raise FloatingPointError(f"{name} ended round {round_number} with {value}")
             if round_number:
                 seconds[name].append(time.perf_counter() - start)
-    table = Table("library", "median s", "lowest", "highest", "times jsnn", title=f"epoch, {threads} threads")
-    ours = statistics.median(seconds["jsnn"])
+    columns = ("median s", "lowest", "highest", "images/s", "times jsnn")
+    table = Table("", *columns, title=f"{options.case}, {_threads()} threads")
+    ours = statistics.median(next(iter(seconds.values())))
     for name, values in seconds.items():
         median = statistics.median(values)
-        table.add_row(name, *(f"{v:.2f}" for v in (median, min(values), max(values), median / ours)))
+        numbers = (median, min(values), max(values), examples / median, median / ours)
+        table.add_row(name, *(f"{number:.2f}" for number in numbers))
     Console().print(table)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

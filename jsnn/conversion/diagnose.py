@@ -37,7 +37,9 @@ def respond(network: Converted, inputs: Array, num_steps: int, state: State = No
     ([[5.0, 0.0]], [[5.0, 0.0]])
     """
     counting = replace(network, neurons=[_Counting(neuron) for neuron in network.neurons])  # type: ignore[misc]
-    state, outputs = unroll(counting, inputs, state, num_steps=num_steps)
+    # On a CPU step by step, which keeps what lies between two neurons in its cache.
+    remat = 1 if jax.default_backend() == "cpu" else False
+    state, outputs = unroll(counting, inputs, state, num_steps=num_steps, remat=remat)
     counts = dict(zip(network.names, (neuron for neuron, _ in state), strict=True))
     means = {name: count.total / count.steps for name, count in counts.items()}
     return Response(state, outputs, means, {name: count.spikes for name, count in counts.items()})
