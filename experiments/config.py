@@ -3,9 +3,10 @@
 A config file in `configs/` returns an `Experiment`. Nothing here imports JAX: `experiments.build` makes the objects.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic
+import pydantic_core
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
@@ -349,12 +350,14 @@ class Study:
             raise ValueError(f"the stages of a study need names of their own, got {names}")
 
 
-_ADAPTER: pydantic.TypeAdapter[Experiment | Study] = pydantic.TypeAdapter(Experiment | Study)
+_EXPERIMENT = pydantic.TypeAdapter(Experiment)
+_STUDY = pydantic.TypeAdapter(Study)
 
 
 def to_json(experiment: Experiment | Study) -> str:
     """The experiment as JSON, which `from_json` reads."""
-    return _ADAPTER.dump_json(experiment, indent=2).decode() + "\n"
+    adapter: pydantic.TypeAdapter[Any] = _STUDY if isinstance(experiment, Study) else _EXPERIMENT
+    return adapter.dump_json(experiment, indent=2).decode() + "\n"
 
 
 def from_json(text: str) -> Experiment | Study:
@@ -363,4 +366,6 @@ def from_json(text: str) -> Experiment | Study:
     Raises:
         ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.
     """
-    return _ADAPTER.validate_json(text)
+    values = pydantic_core.from_json(text)
+    is_study = isinstance(values, dict) and "stages" in values
+    return _STUDY.validate_python(values) if is_study else _EXPERIMENT.validate_python(values)

@@ -42,7 +42,8 @@ class FrozenPytree(nnx.Pytree):
                     f"{type(self).__name__}.{name} cannot be changed: "
                     f"make a copy with dataclasses.replace(neuron, {name}=...)"
                 )
-        super().__setattr__(name, value)
+        # Flax takes arrays for data, but not what stands for one inside a traced function
+        super().__setattr__(name, nnx.data(value) if isinstance(value, jax.core.Tracer) else value)
 
     def __post_init__(self) -> None:
         """Where the chain of the parts' checks ends."""
