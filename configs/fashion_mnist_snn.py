@@ -1,20 +1,20 @@
-"""Fashion-MNIST, feedforward, trained directly: 88.1% after 15 epochs.
+"""Fashion-MNIST, feedforward (512 LIF neurons), trained directly: 89.6% after 20 epochs.
 
-The target is 89%: the network reaches 91% on its training images, and generalises less. Measured on 2 cores of a
-shared, busy x86-64 machine (2026-11-22): about 14 s an epoch.
+A surrogate of small slope, so a wide one, is what matters: 25 gives 88.1%, 5 gives 87.8%, 1 gives 89.0%. The target is
+89%. Measured on 2 cores of a shared, busy x86-64 machine (2026-11-22): 89.59% in about 70 s.
 """
 
 from experiments.config import Data, Experiment, Feedforward, Objective, Optimizer, Train
 
 
 def get_config() -> Experiment:
-    """Two dense layers of LIF neurons, the image as a current."""
+    """One dense layer of LIF neurons, the image as a current."""
     return Experiment(
         name="fashion_mnist_snn",
         num_steps=8,
         data=Data(name="fashion_mnist", mean=(0.286,), std=(0.353,), flip=True),
-        model=Feedforward(hidden=(512, 256)),
+        model=Feedforward(hidden=(512,), slope=0.5),
         objective=Objective(decoder="mean"),
-        optimizer=Optimizer(name="adamw", learning_rate=1e-3, options={"weight_decay": 1e-2}, schedule="cosine"),
-        train=Train(epochs=15, batch_size=256),
+        optimizer=Optimizer(name="adamw", learning_rate=2e-3, options={"weight_decay": 1e-2}, schedule="cosine"),
+        train=Train(epochs=20, batch_size=128),
     )
