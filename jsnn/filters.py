@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, _check, cast, check_positive
+from jsnn.neurons.base import FrozenPytree, cast, check_not_negative, check_positive
 from jsnn.types import Array, Parameter, Shape
 
 __all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
@@ -38,7 +38,7 @@ class Filter(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("tau", self.tau, lambda value: value >= 0, "must be >= 0")
+        check_not_negative("tau", self.tau)
         check_positive("dt", self.dt)
 
     def initial(self, shape: Shape, dtype: Any) -> Array:

@@ -204,6 +204,11 @@ def check_positive(name: str, parameter: Parameter) -> None:
     _check(name, parameter, lambda value: value > 0, "must be > 0")
 
 
+def check_not_negative(name: str, parameter: Parameter) -> None:
+    """Refuses a parameter that has a value, not all of it 0 or above."""
+    _check(name, parameter, lambda value: value >= 0, "must be >= 0")
+
+
 def check_decay(name: str, parameter: Parameter) -> None:
     """Refuses a parameter that has a value, not all of it in [0, 1]."""
     _check(name, parameter, lambda value: (value >= 0) & (value <= 1), "must be in [0, 1]")

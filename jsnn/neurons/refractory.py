@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import _check, cast, check_positive
+from jsnn.neurons.base import cast, check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded, differentiated_as
 from jsnn.types import Array, Parameter, Shape
 
@@ -101,7 +101,7 @@ class RefractoryLIF(InitialMembrane, RateCoded):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("tau_mem", self.tau_mem)
-        _check("tau_ref", self.tau_ref, lambda value: value >= 0, "must be >= 0")
+        check_not_negative("tau_ref", self.tau_ref)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryLIFState:
         return RefractoryLIFState(v=self.initial_membrane(shape, dtype), refractory_time=jnp.zeros(shape, dtype))
