@@ -1,4 +1,10 @@
-"""CIFAR-10, batch normalisation and augmentation, a network one would really use: to be measured."""
+"""CIFAR-10, five convolutions with batch normalisation: ReLU network 84.2%, spiking after 16 steps 84.2%.
+
+298,666 parameters, flips and shifts, 11 epochs. Converted into neurons that may spike several times a step, calibrated
+on 500 training images, decided on the mean output of the 16 steps: 84.16% of 84.18%, 359,000 spikes for one image.
+Measured on 2 cores of a shared, busy x86-64 machine (2026-11-22): training 2,408 s, conversion and the 10,000 images
+260 s.
+"""
 
 from experiments.config import Calibration, Conversion, Data, Experiment, Optimizer, RateConv, Train
 
