@@ -123,6 +123,13 @@ def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.Gradie
     return optimizer
 
 
+def encoded_shape(settings: config.Encoder, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape `[H, W, C]` of what the network receives at a step: populations multiply the channels."""
+    if isinstance(settings, config.Population):
+        return (*image_shape[:-1], image_shape[-1] * settings.num_neurons)
+    return image_shape
+
+
 def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps: int) -> tuple[Array, int | None]:
     """What the network receives, and `num_steps` for `jsnn.unroll` where that is a static input."""
     if isinstance(settings, config.Direct):
@@ -131,6 +138,20 @@ def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps
         return encode.poisson(key, images, num_steps, f_max=settings.f_max, dt=settings.dt), None
     if isinstance(settings, config.Rate):
         return encode.rate(key, images, num_steps, gain=settings.gain, offset=settings.offset), None
+    if isinstance(settings, config.Latency):
+        options = {"normalize": settings.normalize, "linear": settings.linear, "clip": settings.clip, "bypass": True}
+        return encode.latency(images, num_steps, tau=settings.tau, threshold=settings.threshold, **options), None
+    if isinstance(settings, config.Delta):
+        return encode.delta(encode.repeat(images, num_steps), threshold=settings.threshold, off_spike=True), None
+    if isinstance(settings, config.Burst):
+        return encode.burst(images, num_steps, max_spikes=settings.max_spikes, min_interval=settings.min_interval), None
+    if isinstance(settings, config.Phase):
+        weights = encode.phase_weights(num_steps, num_phases=settings.num_phases)
+        weights = weights.astype(images.dtype).reshape(-1, *[1] * images.ndim)
+        return weights * encode.phase(images, num_steps, num_phases=settings.num_phases), None
+    if isinstance(settings, config.Population):
+        activity = encode.receptive_fields(images, settings.num_neurons, beta=settings.beta)  # [B, H, W, C, N]
+        return encode.rate(key, activity.reshape(*images.shape[:-1], -1), num_steps), None
     encoder = encode.spike_latency_lif if isinstance(settings, config.SpikeLatencyLIF) else encode.constant_current
     spikes = encoder(images, num_steps, threshold=settings.threshold, tau_mem=settings.tau_mem, dt=settings.dt)
     return spikes, None

@@ -97,8 +97,66 @@ class Rate:
     """Added to the pixel after the factor."""
 
 
+@dataclass(frozen=True, config=_STRICT)
+class Latency:
+    """One spike a pixel, the brighter the earlier (snnTorch's spikegen.latency)."""
+
+    kind: Literal["latency"] = "latency"
+    tau: PositiveFloat = 1.0
+    """Time constant, in steps."""
+    threshold: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.01
+    """Pixels darker than this all spike at the same time, the last."""
+    normalize: bool = True
+    """Stretch the times over all steps; otherwise spikes after the last step are left out."""
+    linear: bool = False
+    """Times linear in the pixel, in place of a LIF neuron's."""
+    clip: bool = False
+    """Leave out the spikes of pixels below the threshold."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Delta:
+    """Spikes where a pixel changes: of a still image, one at the first step for each bright pixel (spikegen.delta)."""
+
+    kind: Literal["delta"] = "delta"
+    threshold: PositiveFloat = 0.1
+    """Change from step to step that makes a spike; the image comes up from 0."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Burst:
+    """A burst of spikes a pixel: the brighter, the more and the closer (Guo et al., 2021)."""
+
+    kind: Literal["burst"] = "burst"
+    max_spikes: PositiveInt = 5
+    """Spikes of a pixel of value 1."""
+    min_interval: PositiveInt = 2
+    """Steps from spike to spike of a pixel of value 1."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Phase:
+    """The binary digits of each pixel, the most significant first, over and over (Kim et al., 2018)."""
+
+    kind: Literal["phase"] = "phase"
+    num_phases: Annotated[int, pydantic.Field(ge=1, le=24)] = 8
+    """Digits, and the steps of a period; a spike has the weight of its digit."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Population:
+    """Gaussian receptive fields for each pixel, whose activities are spike probabilities (Bohte et al., 2002)."""
+
+    kind: Literal["population"] = "population"
+    num_neurons: Annotated[int, pydantic.Field(ge=3)] = 8
+    """Neurons for each pixel; they become channels of the image."""
+    beta: PositiveFloat = 1.5
+    """How narrow the fields are."""
+
+
 Encoder: TypeAlias = Annotated[
-    Direct | ConstantCurrent | SpikeLatencyLIF | Poisson | Rate, pydantic.Field(discriminator="kind")
+    Direct | ConstantCurrent | SpikeLatencyLIF | Poisson | Rate | Latency | Delta | Burst | Phase | Population,
+    pydantic.Field(discriminator="kind"),
 ]
 
 
@@ -328,6 +386,11 @@ class Experiment:
     sweep: Sweep = Sweep()
 
     def __post_init__(self) -> None:
+        if isinstance(self.encoder, Latency | Burst | Phase) and (any(self.data.mean) or set(self.data.std) != {1.0}):
+            raise ValueError(
+                f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {self.data.mean} and "
+                f"data.std {self.data.std}: leave them at 0 and 1"
+            )
         is_rate_network = isinstance(self.model, RateConv | RateDense)
         if self.conversion is not None and not is_rate_network:
             raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")

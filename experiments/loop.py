@@ -66,9 +66,8 @@ class Run:
         if settings.patience is not None and self.sets.validation is None:
             raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         self.steps_per_epoch = count // settings.batch_size
-        network = build.make_network(
-            experiment.model, self.sets.train.images.shape[1:], self.sets.train.num_classes, experiment.seed
-        )
+        shape = build.encoded_shape(experiment.encoder, self.sets.train.images.shape[1:])
+        network = build.make_network(experiment.model, shape, self.sets.train.num_classes, experiment.seed)
         optimizer = build.make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
         self.graph, self.state = train.create(network, optimizer)
         schedule = build.make_schedule(experiment, settings.epochs * self.steps_per_epoch)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments import config, execute
 from experiments.config import Experiment, Study
@@ -150,7 +150,7 @@ def _evaluate(run: Run, console: Console) -> int:
 
 
 def _list_configs(console: Console) -> int:
-    table = Table("config", "claim")
+    table = Table(Column("config", no_wrap=True), "claim")
     for path in sorted(CONFIGS.glob("*.py")):
         claim = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
         if path.stem != "__init__":

@@ -107,6 +107,23 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
     return _load_tfds(name, split, data_dir)
 
 
+def subset(dataset: Dataset, factor: int) -> Dataset:
+    """Every `factor`-th example, 1/factor of the data set; the number of classes stays.
+
+    Source: snnTorch's `utils.data_subset`.
+
+    Raises:
+        ValueError: `factor` is not within 1..N.
+
+    >>> digits = load("digits", "train")
+    >>> len(digits), len(subset(digits, 10))
+    (1437, 144)
+    """
+    if not 1 <= factor <= len(dataset):
+        raise ValueError(f"factor must lie in 1..{len(dataset)}, the number of examples, got {factor}")
+    return dataclasses.replace(dataset, images=dataset.images[::factor], labels=dataset.labels[::factor])
+
+
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 _DAMAGED = (
     EOFError,

@@ -26,24 +26,37 @@ def test_config_is_named_as_its_file_and_survives_json(experiment, request):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_loss_of_a_batch_has_the_metrics(experiment, training):
-    network = build.make_network(experiment.model, SHAPES[experiment.data.name], 10, experiment.seed)
-    images = jnp.zeros((4, *SHAPES[experiment.data.name]), jnp.uint8)
-    loss = build.make_loss(experiment, training=training)
-    value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
-    assert value.shape == ()
-    assert metrics["accuracy"].shape == (4,)
-    assert {f"rate/{name}" for name in build.spiking_layers(network)} < set(metrics)
+    for stage in experiment.stages if isinstance(experiment, config.Study) else (experiment,):
+        network = build.make_network(stage.model, SHAPES[stage.data.name], 10, stage.seed)
+        images = jnp.zeros((4, *SHAPES[stage.data.name]), jnp.uint8)
+        loss = build.make_loss(stage, training=training)
+        value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
+        assert value.shape == ()
+        assert metrics["accuracy"].shape == (4,)
+        assert {f"rate/{name}" for name in build.spiking_layers(network)} < set(metrics)
 
 
 @pytest.mark.parametrize(
-    "kind", [config.Direct, config.ConstantCurrent, config.SpikeLatencyLIF, config.Poisson, config.Rate]
+    "kind",
+    [
+        config.Direct,
+        config.ConstantCurrent,
+        config.SpikeLatencyLIF,
+        config.Poisson,
+        config.Rate,
+        config.Latency,
+        config.Delta,
+        config.Burst,
+        config.Phase,
+        config.Population,
+    ],
 )
 @pytest.mark.parametrize(
     "model", [config.Feedforward(), config.NorseRecurrent(), config.NorseConv()], ids=lambda m: m.kind
 )
 def test_every_encoder_works_with_every_network(kind, model):
     experiment = config.Experiment(num_steps=3, encoder=kind(), model=model)
-    network = build.make_network(model, (28, 28, 1), 10, 0)
+    network = build.make_network(model, build.encoded_shape(experiment.encoder, (28, 28, 1)), 10, 0)
     loss = build.make_loss(experiment, training=True)
     images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
@@ -82,6 +95,27 @@ def test_the_rate_penalty_enters_the_loss():
         build.make_loss(e, training=False)(network, images, labels, jax.random.key(0))[0] for e in (base, penalised)
     ]
     assert float(values[1] - values[0]) == pytest.approx(2.0 * 5 * 0.25**2)  # five silent neurons, averaged over images
+
+
+@pytest.mark.parametrize("encoder", [config.Latency(), config.Burst(), config.Phase()], ids=lambda e: e.kind)
+def test_encoders_of_the_unit_interval_refuse_standardised_images(encoder):
+    for data in (config.Data(mean=(0.13,)), config.Data(std=(0.3,))):
+        with pytest.raises(ValueError, match=rf"encoder '{encoder.kind}' needs pixels in \[0, 1\], got data.mean"):
+            config.Experiment(encoder=encoder, data=data)
+
+
+def test_each_pixel_of_a_phase_code_adds_up_to_its_value():
+    images = jnp.array([[[[0.0], [0.625], [0.25]]]])
+    inputs, num_steps = build.encode_images(config.Phase(num_phases=4), jax.random.key(0), images, 8)
+    assert num_steps is None
+    assert (inputs[:4].sum(0) == images).all()
+
+
+def test_populations_are_channels():
+    images = jnp.full((1, 2, 3, 2), 0.5)
+    spikes, _ = build.encode_images(config.Population(num_neurons=5), jax.random.key(0), images, 400)
+    assert spikes.shape == (400, 1, *build.encoded_shape(config.Population(num_neurons=5), (2, 3, 2)))
+    assert spikes[..., 2].mean() == 1  # the middle of five fields, at its centre
 
 
 def test_unknown_encoder_is_refused():

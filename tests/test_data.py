@@ -303,9 +303,21 @@ def test_a_set_smaller_than_a_batch_is_one_batch_when_nothing_is_dropped():
     assert sorted(labels) == list(range(10))
 
 
+def test_subset_keeps_every_so_manyth_example():
+    whole = Dataset(SMALL.images, SMALL.labels, "ten", 12)
+    part = data.subset(whole, 4)
+    np.testing.assert_array_equal(part.labels, [0, 4, 8])
+    np.testing.assert_array_equal(part.images[:, 0, 0, 0], [0, 4, 8])
+    assert (part.name, part.num_classes) == ("ten", 12)
+    assert len(data.subset(whole, 1)) == 10
+    assert len(data.subset(whole, 10)) == 1
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: data.subset(SMALL, 0), r"factor must lie in 1..10, .* got 0"),
+        (lambda: data.subset(SMALL, 11), r"factor must lie in 1..10, .* got 11"),
         (lambda: data.epoch_permutation(jax.random.key(0), 10, 0), r"must lie in 1..10, .* got 0"),
         (lambda: data.epoch_permutation(jax.random.key(0), 10, 11), r"must lie in 1..10, .* got 11"),
         (lambda: data.pad_to_batches(0, 4), "n and batch_size must be at least 1, got 0 and 4"),

@@ -2,18 +2,18 @@
 
 import functools
 import inspect
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from binomial import assert_spike_probability
 
 from jsnn import encode
 
 KEY = jax.random.key(7)
-# with a fresh key one statistical test in a million would fail; the key is fixed, so that none does by chance
-FALSE_ALARM_RATE = 1e-6
 
 OPTIONS = (
     "num_steps",
@@ -34,6 +34,11 @@ def compiled(encoder):
     return jax.jit(encoder, static_argnames=[name for name in OPTIONS if name in parameters])
 
 
+def inside(x):
+    """Values squeezed into (0, 1); what is not floating point stays as it is, to be refused."""
+    return jax.nn.sigmoid(jnp.asarray(x)) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else x
+
+
 X = jnp.array([[-0.5, 0.0, 0.3], [1.0, 1.7, 4.0]])
 ENCODERS = {
     "constant_current": lambda key, x, num_steps=12: encode.constant_current(x, num_steps),
@@ -42,22 +47,16 @@ ENCODERS = {
     "poisson": lambda key, x, num_steps=12: encode.poisson(key, x, num_steps),
     "signed_poisson": lambda key, x, num_steps=12: encode.signed_poisson(key, x, num_steps),
     "rate": lambda key, x, num_steps=12: encode.rate(key, x, num_steps),
+    "latency": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, tau=2.0, bypass=True),
+    "latency_normalized": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, normalize=True),
+    "latency_ramps": lambda key, x, num_steps=12: encode.latency(
+        inside(x), num_steps, normalize=True, linear=True, interpolate=True
+    ),
+    "burst": lambda key, x, num_steps=12: encode.burst(inside(x), num_steps),
+    "phase": lambda key, x, num_steps=12: encode.phase(inside(x), num_steps),
     "rate_after_blanks": lambda key, x, num_steps=12: encode.rate(key, x, num_steps, first_spike_time=5),
 }
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
-
-
-def assert_spike_probability(spikes, probability):
-    """Each neuron's spikes over [T, N] number what a binomial law with its probability allows."""
-    counts, num_steps = np.asarray(spikes, np.float64).sum(axis=0), len(spikes)
-    probability = np.clip(np.asarray(probability, np.float64), 0, 1)
-    tail = FALSE_ALARM_RATE / probability.size / 2
-    low, high = stats.binom.ppf(tail, num_steps, probability), stats.binom.isf(tail, num_steps, probability)
-    np.testing.assert_array_less(low - 1, counts)
-    np.testing.assert_array_less(counts, high + 1)
-    # ppf gives -1 for certain silence and certain spikes have no spread: hold those exactly
-    certain = (probability == 0) | (probability == 1)
-    np.testing.assert_array_equal(counts[certain], num_steps * probability[certain])
 
 
 # Golden vectors
@@ -325,6 +324,30 @@ def test_images_of_integers_are_refused(name, dtype):
 def test_bad_parameters(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"repeat"}))
+def test_missing_values_are_refused(name):
+    with pytest.raises(ValueError, match=r"x must not be empty, got shape \(0, 3\)"):
+        ENCODERS[name](KEY, np.zeros((0, 3), np.float32))
+    with pytest.raises(ValueError, match=r"x must not hold NaN, got 1 of 2: jnp.nan_to_num"):
+        ENCODERS[name](KEY, np.array([0.5, np.nan], np.float32))
+
+
+@each_encoder
+def test_values_closed_over_by_a_jitted_function_are_fine(encoder):
+    np.testing.assert_array_equal(jax.jit(lambda key: encoder(key, X))(KEY), encoder(KEY, X))
+
+
+def test_all_public_names_are_listed_and_there():
+    assert encode.__all__ == sorted(encode.__all__)
+    assert all(callable(getattr(encode, name)) for name in encode.__all__)
+
+
+def test_all_names_are_in_the_table_of_encoders():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "encoders.md").read_text("utf-8")
+    assert [name for name in encode.__all__ if f"`{name}`" not in page and f"`encode.{name}" not in page] == []
+    assert set(re.findall(r"encode\.(\w+)", page)) <= set(encode.__all__)
 
 
 def test_population_of_integers_is_refused():

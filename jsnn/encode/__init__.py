@@ -1,0 +1,75 @@
+"""Encoders: how values become spikes over time, `[B, ...]` -> `[T, B, ...]`.
+
+An encoder is a pure function; `num_steps` (T) is a Python integer, static under `jit`. Spikes have the dtype
+of the values. The random ones take a `key` first and consume it; no gradient flows through them. They accept
+`num_steps=None` for values that vary over time, which have a time axis of their own, `[T, B, ...]`.
+
+    rate            rate, interpolated_rate, poisson, signed_poisson, random_spikes
+    one spike       latency, latency_times, spike_latency; times_to_spikes, spikes_to_times, interpolate_spikes
+    patterns        burst, phase, phase_weights
+    change          delta, send_on_delta, step_forward, time_contrast, contrast_threshold; delta_inverse;
+                    SendOnDelta and StepForward, Neurons for streams
+    neurons         constant_current, spike_latency_lif; repeat, which leaves the values as they are
+    populations     population, receptive_fields, receptive_field_grid, all without time
+    targets         targets_rate, targets_latency, targets_convert, regular_spikes
+
+Each raises ValueError where `num_steps` is less than 1, a parameter is out of its range, or values are missing, and
+TypeError where the values are not floating point (images of integers: `x / 255`). NaN and values outside the range
+of a code are refused where they can be seen, which is outside `jit`. `docs/encoders.md` lists the names that snnTorch
+and Norse give to these codes.
+"""
+
+from jsnn.encode.delta import (
+    ReferenceState,
+    SendOnDelta,
+    StepForward,
+    contrast_threshold,
+    delta,
+    delta_inverse,
+    send_on_delta,
+    step_forward,
+    time_contrast,
+)
+from jsnn.encode.latency import latency, latency_times, spike_latency
+from jsnn.encode.neurons import constant_current, repeat, spike_latency_lif
+from jsnn.encode.patterns import burst, phase, phase_weights
+from jsnn.encode.population import population, receptive_field_grid, receptive_fields
+from jsnn.encode.rate import interpolated_rate, poisson, random_spikes, rate, signed_poisson
+from jsnn.encode.targets import regular_spikes, targets_convert, targets_latency, targets_rate
+from jsnn.encode.times import interpolate_spikes, spikes_to_times, times_to_spikes
+
+__all__ = [
+    "ReferenceState",
+    "SendOnDelta",
+    "StepForward",
+    "burst",
+    "constant_current",
+    "contrast_threshold",
+    "delta",
+    "delta_inverse",
+    "interpolate_spikes",
+    "interpolated_rate",
+    "latency",
+    "latency_times",
+    "phase",
+    "phase_weights",
+    "poisson",
+    "population",
+    "random_spikes",
+    "rate",
+    "receptive_field_grid",
+    "receptive_fields",
+    "regular_spikes",
+    "repeat",
+    "send_on_delta",
+    "signed_poisson",
+    "spike_latency",
+    "spike_latency_lif",
+    "spikes_to_times",
+    "step_forward",
+    "targets_convert",
+    "targets_latency",
+    "targets_rate",
+    "time_contrast",
+    "times_to_spikes",
+]
