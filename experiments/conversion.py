@@ -126,6 +126,7 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
     diagnosis = conversion.diagnose(
         network, some, test.labels[: len(some)], num_steps=settings.num_steps, dt=settings.dt
     )
+    figures.of_diagnosis(run.folder, diagnosis)
     console.print(f"on {len(some)} test images:\n{diagnosis}", highlight=False, markup=False)
     rows: list[dict[str, float | None]] = []
     if any(getattr(sweep, field.name) for field in dataclasses.fields(sweep)):

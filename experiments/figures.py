@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import jsnn
 from jsnn import plot
-from jsnn.conversion import Converted
+from jsnn.conversion import Converted, Diagnosis
 from jsnn.types import Array
 
 _NEURONS = 512  # in a raster
@@ -53,6 +53,22 @@ def of_accuracy(folder: Path, curves: Mapping[str, Sequence[float]], reference: 
         {name: np.asarray(curve) for name, curve in curves.items()}, reference=reference, ax=figure.subplots()
     )
     _save(figure, folder, "accuracy")
+
+
+def of_diagnosis(folder: Path, diagnosis: Diagnosis) -> None:
+    """Where a conversion loses: each activation's own error, and what it alone does to the output."""
+    figure = Figure(figsize=(7, 0.6 * len(diagnosis.activations) + 1.5), layout="constrained")
+    ax = figure.subplots()
+    rows = np.arange(len(diagnosis.activations))
+    ax.barh(rows - 0.2, [row.relative_error for row in diagnosis.activations], 0.38, label="its mean output")
+    ax.barh(
+        rows + 0.2, [row.output_error for row in diagnosis.activations], 0.38, label="the output, if it alone spikes"
+    )
+    ax.set_yticks(rows, [row.name for row in diagnosis.activations])
+    ax.invert_yaxis()
+    ax.set_xlabel("Relative error")
+    ax.legend(frameon=False)
+    _save(figure, folder, "diagnosis")
 
 
 def of_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], reference: Mapping[str, float]) -> None:

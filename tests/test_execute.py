@@ -51,7 +51,7 @@ def test_a_conversion_leaves_its_numbers_and_figures(converted):
     assert abs(final["mean_accuracy"] - final["test_accuracy"]) < 0.05
     assert 0 == final["rate_min_hz"] < final["rate_mean_hz"] < final["rate_max_hz"]
     assert final["spikes_per_image"] == pytest.approx(final["rate_mean_hz"] * 32 * 20e-3)
-    names = {"accuracy.png", "class_probabilities.png", "raster.png", "sweep.png"}
+    names = {"accuracy.png", "class_probabilities.png", "diagnosis.png", "raster.png", "sweep.png"}
     assert {path.name for path in (converted / "figures").iterdir()} == names
 
 
