@@ -52,9 +52,14 @@ class Scaled(FrozenPytree):
         return state._replace(v=v * cast(threshold, dtype))
 
     def step(self, state: State, current: Array) -> tuple[State, Array]:
-        scale, bias = cast(self.scale, current.dtype), cast(self.bias, current.dtype)
-        state, outputs = self.neuron.step(state, scale * (current + bias))
-        return state, outputs / scale
+        x = current
+        if not _is_number(self.bias, 0):
+            x = x + cast(self.bias, x.dtype)
+        if _is_number(self.scale, 1):
+            return self.neuron.step(state, x)
+        scale = cast(self.scale, x.dtype)
+        state, outputs = self.neuron.step(state, scale * x)
+        return state, outputs * (1 / scale)  # one division in all, and not one for every neuron
 
     @property
     def spike_size(self) -> Parameter:
@@ -82,6 +87,10 @@ class Filtered(FrozenPytree):
         neuron, spikes = self.neuron.step(state[0], current)
         synapse, outputs = self.synapse.step(state[1], spikes)
         return (neuron, synapse), outputs
+
+
+def _is_number(parameter: Parameter, number: float) -> bool:
+    return isinstance(parameter, (int, float)) and parameter == number
 
 
 def check_scale(name: str, scale: Parameter) -> None:
