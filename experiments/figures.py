@@ -67,7 +67,7 @@ def of_diagnosis(folder: Path, diagnosis: Diagnosis) -> None:
     ax.set_yticks(rows, [row.name for row in diagnosis.activations])
     ax.invert_yaxis()
     ax.set_xlabel("Relative error")
-    ax.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     _save(figure, folder, "diagnosis")
 
 
