@@ -69,9 +69,10 @@ def prepare(run: Run, images: np.ndarray) -> Array:
     return build.prepare_images(run.experiment.data, run.key, jnp.asarray(images), training=False)
 
 
-def evaluate(run: Run, settings: config.Conversion, steps: Sequence[int], console: Console) -> list[Outcome]:
-    """What the converted network decides on the test set after each of these numbers of steps, simulated once."""
-    network = convert(run, settings)
+def evaluate(
+    run: Run, network: conversion.Converted, settings: config.Conversion, steps: Sequence[int], console: Console
+) -> list[Outcome]:
+    """What a converted network decides on the test set after each of these numbers of steps, simulated once."""
     steps = sorted(steps)
     dataset, batch_size = run.sets.test, settings.batch_size
     counts = [Measures(length, settings.dt, settings.last_steps) for length in steps]
@@ -118,7 +119,7 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
     assert settings is not None
     network = convert(run, settings)
     console.print(str(network.report), highlight=False, markup=False)
-    outcome = evaluate(run, settings, [settings.num_steps], console)[0]
+    outcome = evaluate(run, network, settings, [settings.num_steps], console)[0]
     test, accuracy = run.sets.test, {"rate network": run.evaluate(run.sets.test)["accuracy"]}
     some = prepare(run, test.images[: settings.batch_size])
     figures.of_conversion(run.folder, network, some, test.labels, settings.num_steps, settings.dt)
@@ -131,7 +132,8 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
     rows: list[dict[str, float | None]] = []
     if any(getattr(sweep, field.name) for field in dataclasses.fields(sweep)):
         for combination in combinations(settings, sweep):
-            rows += [one.row() for one in evaluate(run, combination, sweep.steps or [settings.num_steps], console)]
+            steps = sweep.steps or [settings.num_steps]
+            rows += [one.row() for one in evaluate(run, convert(run, combination), combination, steps, console)]
         with open(run.folder / "sweep.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from jsnn.neurons.base import is_key
 from jsnn.types import State
 
 _NO_SCORE = -1e300  # orbax never drops a checkpoint without a score, so every one gets some
@@ -110,16 +111,12 @@ class Checkpoints:
 def _plain(tree: State) -> dict[str, Any]:
     """A pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def _like(leaf: Any, stored: Any) -> Any:
     """What was stored of a leaf, as the leaf was: keys are stored as numbers."""
-    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else stored
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if is_key(leaf) else stored
 
 
 def _shapes(arrays: Any) -> str:

@@ -19,6 +19,7 @@ from jsnn.convolution import Conv
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
 from jsnn.neurons import LI, LIF, SpikingActivation
+from jsnn.neurons.base import is_key
 from jsnn.types import Array, Neuron
 
 _TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan_in)
@@ -184,8 +185,7 @@ def spiking_dense(
 
 def _own(v_init: Any, index: int) -> Any:
     """Of a key, every layer gets one of its own."""
-    is_key = isinstance(v_init, Array) and jnp.issubdtype(v_init.dtype, jax.dtypes.prng_key)
-    return jax.random.fold_in(v_init, index) if is_key else v_init
+    return jax.random.fold_in(v_init, index) if is_key(v_init) else v_init
 
 
 def rate_conv(

@@ -26,7 +26,7 @@ from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.conversion.source import Place, Source
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, Rate, SpikingActivation
-from jsnn.neurons.base import with_dt
+from jsnn.neurons.base import is_key, with_dt
 from jsnn.types import Array, Neuron, Parameter
 
 Replacement: TypeAlias = Neuron | Activation
@@ -243,7 +243,7 @@ def _one_for_each(
             names = ", ".join(place.name for place in places)
             raise ValueError(f"v_init must be one value or {len(places)}, for {names}; got {len(v_init)}")
         return v_init
-    if isinstance(v_init, jax.Array) and jnp.issubdtype(v_init.dtype, jax.dtypes.prng_key):
+    if is_key(v_init):
         return list(jax.random.split(v_init, len(places)))
     return [v_init] * len(places)  # type: ignore[list-item]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast
+from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, is_key
 from jsnn.neurons.spiking_activation import RateCoded
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
@@ -39,7 +39,7 @@ class Scaled(FrozenPytree):
             return state
         if "v" not in getattr(state, "_fields", ()):
             raise ValueError(f"v_init needs a neuron with a membrane potential v, got {type(self.neuron).__name__}")
-        if isinstance(self.v_init, jax.Array) and jnp.issubdtype(self.v_init.dtype, jax.dtypes.prng_key):
+        if is_key(self.v_init):
             v = jax.random.uniform(self.v_init, shape, dtype)
         else:
             if jnp.issubdtype(jnp.result_type(self.v_init), jnp.unsignedinteger):

@@ -12,7 +12,7 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -197,6 +197,11 @@ def decay_from_time_constant(
             )
         return 1 - dt / tau
     return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
+
+
+def is_key(value: Any) -> TypeGuard[Array]:
+    """Whether a value is a key made by `jax.random.key`."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def check_positive(name: str, parameter: Parameter) -> None:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.base import FrozenPytree, cast, check_positive, is_key
 from jsnn.types import Array, Parameter, Shape
 
 Activation: TypeAlias = Callable[[Array], Array]  # elementwise: current [...] -> rate [...], in Hz
@@ -91,8 +91,8 @@ class InitialMembrane(FrozenPytree):
 
     def initial_membrane(self, shape: Shape, dtype: Any) -> Array:
         """The membrane before the first step."""
-        if _is_key(self.v_init):
-            return jax.random.uniform(self.v_init, shape, dtype)  # type: ignore[arg-type]
+        if is_key(self.v_init):
+            return jax.random.uniform(self.v_init, shape, dtype)
         return jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
 
 
@@ -184,7 +184,7 @@ class Keyed(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not _is_key(self.key):
+        if not is_key(self.key):
             raise TypeError(f"key must be made by jax.random.key, got {self.key!r}")
 
 
@@ -294,7 +294,3 @@ def _refuse_to_differentiate_jvp(primals, tangents):
         "a neuron with spiking_aware=False cannot be differentiated: make it with spiking_aware=True, "
         "or train the rate network and convert it"
     )
-
-
-def _is_key(value: Any) -> bool:
-    return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
