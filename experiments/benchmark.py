@@ -107,7 +107,7 @@ def recurrent_cases(examples: int, batch_size: int) -> dict[str, Callable[[], fl
     return {"jsnn": jsnn_epoch(dataset, batch_size), "norse": norse_epoch(dataset, batch_size, _threads())}
 
 
-CASES = {"mnist_recurrent": (recurrent_cases, 60_000, 256), "conversion": (conversion_cases, 64, 32)}
+CASES = {"mnist_recurrent": (recurrent_cases, 60_000, 256), "conversion": (conversion_cases, 64, 8)}
 
 
 def main() -> None:

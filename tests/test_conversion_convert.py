@@ -69,8 +69,8 @@ def test_nengo_dl_converter(parity, case, options):
             assert np.abs(np.cumsum(late, 1)).max() <= 1  # a tie, one in 20,000, that float32 decides otherwise
             assert (late != 0).mean() < 1e-4
             np.testing.assert_allclose(spikes - late * 1e3 / (scale or 1), g[key], rtol=1e-5, atol=1e-3)
-    if synapse is not None:  # the first pooling takes what the synapse gives
-        pooled = jsnn.avg_pool(records["0_relu/synapse"].outputs.reshape(-1, *shapes[0]))
+    if synapse is not None:  # the synapse stands behind the first pooling
+        pooled = records["0_relu/synapse"].outputs
         far = np.abs(pooled.reshape(T, len(x), -1).swapaxes(0, 1) - g["pool1"]) > 1e-4 + 1e-4 * np.abs(g["pool1"])
         assert far.mean() < 3e-4
 

@@ -20,7 +20,8 @@ class Converted(nnx.Module):
     """A network made by `convert`: a Neuron, whose weights, neurons and filters can be trained and saved.
 
     Its state holds one `(neuron, synapse)` pair for each activation. `jsnn.record` shows each neuron's output under the
-    name that the report gives it, such as `"0_relu"`, and its filter's under `"0_relu/synapse"`.
+    name that the report gives it, such as `"0_relu"`, and its filter's under `"0_relu/synapse"`. Where the function
+    pools right behind an activation, a linear filter stands behind the pooling: the two commute, and less is filtered.
     """
 
     def __init__(
@@ -68,10 +69,9 @@ class Converted(nnx.Module):
         """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none."""
         plan = self.source.plan(shape, dtype)
         states = []
-        for place, neuron, synapse in zip(plan.places, self.neurons, self.synapses, strict=True):
+        for index, place in enumerate(plan.places):
             kind = plan.program.types[place.operand]
-            arguments = tuple(kind.shape), kind.dtype
-            states.append((neuron.init(*arguments), () if synapse is None else synapse.init(*arguments)))
+            states.append(self.filtered(index, place).init(tuple(kind.shape), kind.dtype))
         return tuple(states)
 
     def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:
@@ -79,15 +79,16 @@ class Converted(nnx.Module):
         states = []
 
         def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
-            neuron_state, outputs = self.neurons[index].step(state[index][0], x)
-            synapse, synapse_state = self.synapses[index], state[index][1]
-            if synapse is not None:
-                synapse_state, outputs = synapse.step(synapse_state, outputs)
-            states.append((neuron_state, synapse_state))
+            after, outputs = self.filtered(index, place).step(state[index], x)
+            states.append(after)
             return outputs
 
         outputs, _ = self._evaluate(self.source.plan(current.shape, current.dtype), current, respond)
         return tuple(states), outputs
+
+    def filtered(self, index: int, place: Place) -> Filtered:
+        """What stands in the place of an activation."""
+        return Filtered(self.neurons[index], self.synapses[index], place.tail)
 
     def rates(self, inputs: Array) -> tuple[dict[str, Array], Array]:
         """What the rate network computes, `[B, ...]`: each activation by name, and the output."""
@@ -95,7 +96,7 @@ class Converted(nnx.Module):
 
         def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
             rates[place.name] = activations[index](x)
-            return rates[place.name]
+            return place.tail.apply(rates[place.name])
 
         outputs, _ = self._evaluate(self.source.plan(inputs.shape, inputs.dtype), inputs, respond)
         return rates, outputs
@@ -119,9 +120,10 @@ class Converted(nnx.Module):
         index = 0
         for part in plan.parts:
             if isinstance(part, Place):
-                values[part.result] = respond(index, part, values[part.operand], part.operand not in varying)
+                is_static = part.operand not in varying
+                values[part.tail.result] = respond(index, part, values[part.operand], is_static)
                 if responses_vary:
-                    varying.add(part.result)
+                    varying.add(part.tail.result)
                 index += 1
                 continue
             axes = [0 if atom in varying else None for atom in part.inputs]
@@ -166,17 +168,13 @@ def _run_converted(
     states: list[tuple[State, State]] = []
 
     def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
-        neuron, synapse, steps = network.neurons[index], network.synapses[index], num_steps if is_static else None
-        neuron_state, synapse_state = state[index]
-        if watch is not None:
-            neuron_state, x = watch.run(place.name, neuron, neuron_state, x, steps)
-            if synapse is not None:
-                synapse_state, x = watch.run(f"{place.name}/synapse", synapse, synapse_state, x, None)
-        elif synapse is not None:
-            (neuron_state, synapse_state), x = run(Filtered(neuron, synapse), state[index], x, steps)
+        filtered, steps = network.filtered(index, place), num_steps if is_static else None
+        if watch is None:
+            after, outputs = run(filtered, state[index], x, steps)
         else:
-            neuron_state, x = run(neuron, neuron_state, x, steps)
-        states.append((neuron_state, synapse_state))
+            after, outputs = _run_watched(place.name, filtered, state[index], x, steps, watch)
+        states.append(after)
+        return outputs
         return x
 
     plan = network.source.plan(inputs.shape if num_steps is not None else inputs.shape[1:], inputs.dtype)
@@ -185,3 +183,14 @@ def _run_converted(
     if watch is not None:
         watch.keep("output", outputs)
     return tuple(states), outputs
+
+
+def _run_watched(
+    name: str, filtered: Filtered, state: tuple[State, State], x: Array, num_steps: int | None, watch: Watch
+) -> tuple[tuple[State, State], Array]:
+    before, behind = filtered.around
+    neuron, x = watch.run(name, filtered.neuron, state[0], x, num_steps)
+    if filtered.synapse is None:
+        return (neuron, ()), jax.vmap(filtered.tail.apply)(x)
+    synapse, x = watch.run(f"{name}/synapse", filtered.synapse, state[1], jax.vmap(before)(x), None)
+    return (neuron, synapse), jax.vmap(behind)(x)

@@ -1,5 +1,6 @@
 """What stands in the place of an activation in a converted network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.conversion.tail import Tail
+from jsnn.filters import Filter
 from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, is_key
 from jsnn.neurons.spiking_activation import RateCoded
 from jsnn.types import Array, Neuron, Parameter, Shape, State
@@ -70,23 +73,46 @@ class Scaled(FrozenPytree):
 
 @nnx.dataclass
 class Filtered(FrozenPytree):
-    """A neuron with a synaptic filter behind it, stepped together: what lies between them is never kept in memory.
+    """A neuron with what follows it, stepped together: what lies between them is never kept for all time steps.
 
     Attributes:
         neuron: any neuron.
-        synapse: any filter.
+        synapse: a filter of its output, or None.
+        tail: linear operations behind it. Where they commute with the filter, they come first.
     """
 
     neuron: Neuron
-    synapse: Neuron
+    synapse: Neuron | None
+    tail: Tail = nnx.static()
+
+    @property
+    def around(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """What comes before the filter, and what behind it."""
+        commutes = isinstance(self.synapse, Filter) and (  # linear, the same for all neurons, and at rest at 0
+            not jnp.ndim(self.synapse.tau)
+            and not jnp.ndim(self.synapse.dt)
+            and _is_number(self.synapse.initial_level, 0)
+        )
+        return (self.tail.apply, _same) if commutes else (_same, self.tail.apply)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, State]:
-        return self.neuron.init(shape, dtype), self.synapse.init(shape, dtype)
+        if self.synapse is None:
+            return self.neuron.init(shape, dtype), ()
+        spikes = jax.ShapeDtypeStruct(shape, dtype)
+        filtered = jax.eval_shape(self.around[0], spikes)
+        return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, dtype)
 
     def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:
-        neuron, spikes = self.neuron.step(state[0], current)
-        synapse, outputs = self.synapse.step(state[1], spikes)
-        return (neuron, synapse), outputs
+        before, behind = self.around
+        neuron, x = self.neuron.step(state[0], current)
+        if self.synapse is None:
+            return (neuron, ()), self.tail.apply(x)
+        synapse, x = self.synapse.step(state[1], before(x))
+        return (neuron, synapse), behind(x)
+
+
+def _same(x: Array) -> Array:
+    return x
 
 
 def _is_number(parameter: Parameter, number: float) -> bool:

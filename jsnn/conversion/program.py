@@ -125,7 +125,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
         for index, equation in enumerate(jaxpr.jaxpr.eqns):
             here = (*path, index)
             arguments = tuple(look_up(atom) for atom in equation.invars)
-            inner = _called(equation)
+            inner = called(equation)
             if inner is not None and (opened is None or here in opened or _has_constants(inner)):
                 results = visit(inner, arguments, here)
                 names.update(zip(equation.outvars, results, strict=True))
@@ -162,7 +162,7 @@ def read(environment: dict[int, Array], atom: Atom) -> Any:
     return atom.value if isinstance(atom, Constant) else environment[atom]
 
 
-def _called(equation: JaxprEqn) -> ClosedJaxpr | None:
+def called(equation: JaxprEqn) -> ClosedJaxpr | None:
     """What a call calls; None for an operation that is no call."""
     params = equation.params
     if equation.primitive.name not in _CALLS:
@@ -172,5 +172,5 @@ def _called(equation: JaxprEqn) -> ClosedJaxpr | None:
 
 
 def _has_constants(jaxpr: ClosedJaxpr) -> bool:
-    calls = (_called(equation) for equation in jaxpr.jaxpr.eqns)
+    calls = (called(equation) for equation in jaxpr.jaxpr.eqns)
     return bool(jaxpr.consts) or any(_has_constants(inner) for inner in calls if inner is not None)

@@ -9,6 +9,7 @@ from flax import errors, nnx
 
 from jsnn.conversion.activations import KNOWN, Activation, Match, find, name_of, not_linear
 from jsnn.conversion.program import Constant, Operation, Path, Program, bodies, flatten, shape_of, trace
+from jsnn.conversion.tail import Tail, tail
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")
@@ -24,8 +25,8 @@ class Place(NamedTuple):
     activation: Activation
     parameters: tuple[int | Constant, ...]  # what else it is given: which of the weights, or a number
     operand: int
-    result: int
     shape: Shape
+    tail: Tail  # what follows and makes its output smaller, such as pooling
     where: str  # the layer whose output it is applied to, such as "convolution [3, 3, 3, 32]"
 
 
@@ -154,19 +155,20 @@ class Source:
     def _cut(self, program: Program, matches: list[Match], where: list[str], kept: list[str]) -> Plan:
         weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
         producers = program.producers()
-        inside = frozenset[int]().union(*(match.operations for match in matches))
         places = {
             producers[match.result]: Place(
                 f"{number}_{match.name}",
                 match.function,
                 tuple(weights.index(atom) if isinstance(atom, int) else atom for atom in match.parameters),
                 match.operand,
-                match.result,
                 tuple(program.types[match.result].shape),
+                tail(program, match.result),
                 layer,
             )
             for number, (match, layer) in enumerate(zip(matches, where))
         }
+        inside = frozenset[int]().union(*(match.operations for match in matches))
+        inside |= {producers[operation.outputs[0]] for place in places.values() for operation in place.tail.operations}
         parts = [
             places.get(index, operation)
             for index, operation in enumerate(program.operations)
