@@ -189,7 +189,7 @@ def _spiking_loss(
     """The loss of a network that runs over time, its logits, and the firing rates of its hidden layers."""
     objective = experiment.objective
     inputs, num_steps = encode_images(experiment.encoder, key, images, experiment.num_steps)
-    layers = jsnn.record(network, inputs, num_steps=num_steps, states=False)
+    layers = jsnn.record(network, inputs, num_steps=num_steps, keep=["outputs"])
     *_hidden, outputs = [layer.outputs for layer in layers.values()]
     logits = getattr(decode, objective.decoder)(outputs)
     if objective.loss == "cross_entropy":

@@ -20,7 +20,7 @@ def of_conversion(
     folder: Path, network: Converted, images: Array, labels: np.ndarray, num_steps: int, dt: float
 ) -> None:
     """A raster of the first and the last hidden layer, and class probabilities over time for a few images."""
-    layers = jsnn.record(network, images[:_SAMPLES], num_steps=num_steps, states=False)
+    layers = jsnn.record(network, images[:_SAMPLES], num_steps=num_steps, keep=["outputs"])
     first, last = network.names[0], network.names[-1]
     chosen = {name: _some_neurons(np.asarray(layers[name].outputs)[:, 0] != 0) for name in dict.fromkeys((first, last))}
     of_rasters(folder, chosen, dt)

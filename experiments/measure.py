@@ -68,7 +68,7 @@ def measure(run: Run, dt: float) -> dict[str, float]:
     def respond(images: Array, key: Array) -> tuple[Array, dict[str, Array]]:
         images = build.prepare_images(experiment.data, key, images, training=False)
         renewed = build.with_new_membranes(network, key)
-        layers = jsnn.record(renewed, images, num_steps=experiment.num_steps, states=False)
+        layers = jsnn.record(renewed, images, num_steps=experiment.num_steps, keep=["outputs"])
         *_others, outputs = [layer.outputs for layer in layers.values()]
         return outputs, {name: jnp.round(layers[name].outputs * dt) for name in names}  # spikes, [T, B, ...]
 

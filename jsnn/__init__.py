@@ -23,7 +23,7 @@ from jsnn import (
 )
 from jsnn.conversion import convert
 from jsnn.convolution import Conv
-from jsnn.layers import LayerRecord, Recurrent, Sequential, avg_pool, flatten, max_pool, record
+from jsnn.layers import Recurrent, Sequential, avg_pool, flatten, max_pool
 from jsnn.neurons import (
     ALIF,
     IF,
@@ -39,6 +39,7 @@ from jsnn.neurons import (
     StochasticSpiking,
 )
 from jsnn.neurons.base import with_dt
+from jsnn.record import LayerRecord, record
 from jsnn.types import Neuron
 from jsnn.unroll import unroll
 

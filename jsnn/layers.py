@@ -15,7 +15,7 @@ from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Watch, is_network, over_time, prepare, run
+from jsnn.unroll import Watch, over_time, run
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
@@ -127,62 +127,6 @@ class Recurrent(FrozenPytree):
         return RecurrentState(inner, outputs.astype(state.outputs.dtype)), outputs
 
 
-class LayerRecord(NamedTuple):
-    """What `record` keeps of one layer."""
-
-    states: State  # the state after every step, each array [T, B, ...]; () for a layer without memory
-    outputs: Array  # [T, B, ...]
-
-
-def record(
-    network: Neuron,
-    inputs: Array,
-    state: State = None,
-    *,
-    num_steps: int | None = None,
-    states: bool = True,
-) -> dict[str, LayerRecord]:
-    """Unrolls a network and returns every layer's states and outputs by the layer's name.
-
-    Arguments are those of `jsnn.unroll`. The layers of a `Sequential` are named by position and class (`"1_LIF"`),
-    those of a `Sequential` inside another behind its name (`"2_Sequential/0_Linear"`), a bare neuron by its class.
-    With `states=False` only the outputs are kept, and every layer's `states` are `()`.
-
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
-    >>> layers = jsnn.record(network, jnp.ones((10, 4, 2)))
-    >>> list(layers), layers["1_LIF"].states.v.shape
-    (['0_Linear', '1_LIF'], (10, 4, 3))
-    """
-    inputs, state = prepare(network, inputs, state, num_steps)
-    records: dict[str, LayerRecord] = {}
-
-    def watch(prefix: str) -> Watch:
-        def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-            name = prefix + name
-            if is_network(layer):
-                return run(layer, state, x, num_steps, watch(f"{name}/"))
-            kept: State = ()
-            if states:
-                state, (kept, outputs) = run(_StatesToo(layer), state, x, num_steps)
-            else:
-                state, outputs = run(layer, state, x, num_steps)
-            records[name] = LayerRecord(kept, outputs)
-            return state, outputs
-
-        def keep(name: str, outputs: Array) -> None:
-            records[prefix + name] = LayerRecord((), outputs)
-
-        return Watch(run_part, keep)
-
-    if is_network(network):
-        run(network, state, inputs, num_steps, watch(""))
-    else:
-        watch("").run(_class_name(network), network, state, inputs, num_steps)
-    return records
-
-
 def max_pool(x: Array, window: int = 2) -> Array:
     """Maximum over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
 
@@ -236,20 +180,6 @@ def _run_sequential(
             watch.keep(name, over_time(x, num_steps))
         states.append(layer_state)
     return tuple(states), over_time(x, num_steps)
-
-
-@nnx.dataclass
-class _StatesToo(FrozenPytree):
-    """Runs a neuron with its states among the outputs, each step (state, output)."""
-
-    neuron: Neuron
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
-        return self.neuron.init(shape, dtype)
-
-    def step(self, state: State, current: Array) -> tuple[State, tuple[State, Array]]:
-        state, outputs = self.neuron.step(state, current)
-        return state, (state, outputs)
 
 
 def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:

@@ -58,7 +58,7 @@ def test_nengo_dl_converter(parity, case, options):
     else:
         close(network.rates(x)[1], g["ann_out"])
 
-    records = jax.jit(lambda x: jsnn.record(network, x, num_steps=T, states=False))(x)
+    records = jax.jit(lambda x: jsnn.record(network, x, num_steps=T, keep=["outputs"]))(x)
     np.testing.assert_allclose(records["output"].outputs.swapaxes(0, 1), g["out"], rtol=1e-5, atol=1e-5)
     for name, key in (("0_relu", "spk_c1"), ("1_relu", "spk_c2"), ("2_relu", "spk_d")):
         spikes = records[name].outputs.swapaxes(0, 1).reshape(g[key].shape)

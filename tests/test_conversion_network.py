@@ -186,7 +186,7 @@ def test_record(network):
     assert spikes.max() > 1
     lowpass = jsnn.filters.Lowpass(2.0, 1.0, delay=True)
     close(records["0_relu/synapse"].outputs, unroll(lowpass, records["0_relu"].outputs))
-    assert jsnn.record(network, MOVING, states=False)["1_relu"].states == ()
+    assert jsnn.record(network, MOVING, keep=["outputs"])["1_relu"].states == ()
 
 
 def test_as_a_layer(network):

@@ -1,4 +1,4 @@
-"""Sequential, Recurrent, record and pooling."""
+"""Sequential, Recurrent and pooling."""
 
 import functools
 import re
@@ -145,53 +145,6 @@ def test_recurrent_keeps_the_dtype_of_its_current():
     neuron = jsnn.Recurrent(jsnn.LIF(0.9), linear(3, 3))  # whose weights are float32
     state, spikes = jsnn.unroll(neuron, INPUTS.astype(jnp.bfloat16))
     assert {leaf.dtype for leaf in jax.tree.leaves((state, spikes))} == {jnp.dtype("bfloat16")}
-
-
-@pytest.mark.parametrize("num_steps", [None, T])
-def test_record_is_unroll_and_shows_every_layer(num_steps):
-    inputs = INPUTS if num_steps is None else INPUTS[0]
-    layers = jsnn.record(network(), inputs, num_steps=num_steps)
-    state, outputs = jsnn.unroll(network(), inputs, num_steps=num_steps)
-    assert list(layers) == NAMES
-    assert [layers[name].outputs.shape for name in NAMES] == [(T, B, n) for n in (3, 4, 4, 5, 5, 2, 2)]
-    assert [jax.tree.map(jnp.shape, layers[name].states) for name in NAMES] == [
-        (), (), ((T, B, 4),), (), ((T, B, 5), (T, B, 5)), (), ((T, B, 2),)
-    ]  # fmt: skip
-    np.testing.assert_array_equal(layers["5_LI"].outputs, outputs)
-    np.testing.assert_array_equal(layers["5_LI"].states.v[-1], state[5].v)
-    np.testing.assert_array_equal(layers["3_Sequential/1_CuBaLIF"].states.i[-1], state[3][1].i)
-    np.testing.assert_allclose(layers["0_abs"].outputs, np.broadcast_to(abs(inputs), INPUTS.shape))
-    spikes = layers["2_LIF"].outputs
-    assert set(np.unique(spikes)) == {0.0, 1.0}
-    # what one layer puts out is what the next takes in
-    np.testing.assert_allclose(
-        layers["3_Sequential/0_Linear"].outputs, network().layers[3].layers[0](spikes), rtol=1e-5, atol=1e-6
-    )
-    assert jsnn.record(network(), inputs, num_steps=num_steps, states=False)["2_LIF"].states == ()
-
-
-def test_record_goes_on_from_a_state():
-    state, _ = jsnn.unroll(network(), INPUTS[:2])
-    rest, whole = jsnn.record(network(), INPUTS[2:], state), jsnn.record(network(), INPUTS)
-    for name in NAMES:
-        np.testing.assert_allclose(rest[name].outputs, whole[name].outputs[2:], rtol=1e-5, atol=1e-5)
-
-
-def test_record_of_a_neuron_alone():
-    layers = jsnn.record(jsnn.LIF(0.5), jnp.full((3, 1), 0.75))
-    assert list(layers) == ["LIF"]
-    assert layers["LIF"].states.v[:, 0].tolist() == [0.75, 0.125, 0.8125]
-    assert layers["LIF"].outputs[:, 0].tolist() == [0.0, 1.0, 0.0]
-    (name, recurrent), = jsnn.record(jsnn.Recurrent(jsnn.LIF(), linear(3, 3)), INPUTS).items()  # fmt: skip
-    assert name == "Recurrent"
-    np.testing.assert_array_equal(recurrent.states.outputs, recurrent.outputs)
-
-
-def test_record_refuses_what_unroll_refuses():
-    with pytest.raises(TypeError, match="unroll takes a Neuron"):
-        jsnn.record(linear(3, 3), INPUTS)
-    with pytest.raises(ValueError, match="num_steps must be >= 1, got 0"):
-        jsnn.record(network(), INPUTS, num_steps=0)
 
 
 @pytest.mark.parametrize(("shape", "window"), [((2, 7, 5, 3), 2), ((1, 7, 9, 2), 3), ((1, 3, 3, 1), 1)])
