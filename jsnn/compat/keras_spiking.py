@@ -17,13 +17,25 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import regularizers
+from jsnn.energy import Operations, count
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons import Rate, SpikingActivation
 from jsnn.neurons.spiking_activation import Activation
 from jsnn.regularizers import Target
-from jsnn.types import Array, Parameter, Shape
+from jsnn.types import Array, Neuron, Parameter, Shape
 
-__all__ = ["ACTIVATIONS", "Regularizer", "alpha", "l1", "l1l2", "l2", "lowpass", "percentile", "spiking_activation"]
+__all__ = [
+    "ACTIVATIONS",
+    "Regularizer",
+    "alpha",
+    "l1",
+    "l1l2",
+    "l2",
+    "lowpass",
+    "operations",
+    "percentile",
+    "spiking_activation",
+]
 
 Regularizer: TypeAlias = Callable[[Array], Array]  # outputs [T, B, ...] -> scalar to add to the loss
 
@@ -218,3 +230,19 @@ def _activation(name: str | Activation) -> Activation:
         nearest = difflib.get_close_matches(name, ACTIVATIONS, n=1, cutoff=0.0)[0]
         raise ValueError(f"unknown activation {name!r}, did you mean {nearest!r}? Known: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
+
+
+def operations(network: Neuron, inputs: Array, *, dt: float) -> Operations:
+    """The operations that `ModelEnergy` of KerasSpiking has in mind, for `jsnn.energy.joules`.
+
+    It takes the mean of what a layer is given, in Hz, for the rate of its events: spikes are 1 / dt high. Values that
+    are no spikes count by their size.
+
+    Args:
+        network: any Neuron.
+        inputs: `[T, B, ...]`.
+        dt: the length of a step, in s.
+    """
+    counted = count(network, inputs)
+    synapses = [row._replace(effective=row.dense * row.mean_input * dt) for row in counted.synapses]
+    return counted._replace(synapses=synapses)
