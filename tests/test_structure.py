@@ -20,7 +20,7 @@ FLOORS = {
     3: ["jsnn.layers"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters",
-        "jsnn.losses", "jsnn.metrics", "jsnn.plot", "jsnn.unroll",
+        "jsnn.losses", "jsnn.metrics", "jsnn.plot", "jsnn.record", "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.regularizers", "jsnn.surrogate"],
     0: ["jsnn.types"],
