@@ -50,6 +50,7 @@ DEVICES = {
         Device("spinnaker2", 450e-12, 2.19e-9, spiking=True),
     )
 }
+"""The devices that KerasSpiking's `ModelEnergy` knows, by name."""
 
 
 class Synapses(NamedTuple):

@@ -175,7 +175,6 @@ def _run_converted(
             after, outputs = _run_watched(place.name, filtered, state[index], x, steps, watch)
         states.append(after)
         return outputs
-        return x
 
     plan = network.source.plan(inputs.shape if num_steps is not None else inputs.shape[1:], inputs.dtype)
     outputs, varies = network._evaluate(plan, inputs, respond, input_varies=num_steps is None, responses_vary=True)
