@@ -46,7 +46,7 @@ ENCODERS = {
     "repeat": lambda key, x, num_steps=12: encode.repeat(x, num_steps),
     "poisson": lambda key, x, num_steps=12: encode.poisson(key, x, num_steps),
     "signed_poisson": lambda key, x, num_steps=12: encode.signed_poisson(key, x, num_steps),
-    "rate": lambda key, x, num_steps=12: encode.rate(key, x, num_steps),
+    "rate": lambda key, x, num_steps=12: encode.rate(key, inside(x), num_steps),
     "latency": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, tau=2.0, bypass=True),
     "latency_normalized": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, normalize=True),
     "latency_ramps": lambda key, x, num_steps=12: encode.latency(
@@ -54,7 +54,7 @@ ENCODERS = {
     ),
     "burst": lambda key, x, num_steps=12: encode.burst(inside(x), num_steps),
     "phase": lambda key, x, num_steps=12: encode.phase(inside(x), num_steps),
-    "rate_after_blanks": lambda key, x, num_steps=12: encode.rate(key, x, num_steps, first_spike_time=5),
+    "rate_after_blanks": lambda key, x, num_steps=12: encode.rate(key, inside(x), num_steps, first_spike_time=5),
 }
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 

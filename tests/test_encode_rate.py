@@ -1,4 +1,6 @@
-"""Rates that vary in time, and random trains; `tests/test_encode.py` has what all rate encoders do."""
+"""Rates that vary in time, random trains, clipping; `tests/test_encode.py` has what all rate encoders do."""
+
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +58,35 @@ def test_dtype_and_vmap():
     rates = np.float32([[1.0, 100.0], [900.0, 0.0], [500.0, 30.0]])
     loop = [encode.random_spikes(k, r, 40) for k, r in zip(keys, rates, strict=True)]
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda k, r: encode.random_spikes(k, r, 40)))(keys, rates), loop)
+
+
+# Values outside [0, 1]
+
+OUTSIDE = np.float32([[-0.5, 0.5, 1.5]])
+
+
+@pytest.mark.parametrize(
+    "encoder", [lambda x: encode.rate(KEY, x, 50), lambda x: encode.interpolated_rate(KEY, x, 50)[:, None]]
+)
+def test_values_outside_the_unit_interval_are_clipped_with_a_warning(encoder):
+    with pytest.warns(UserWarning, match=r"x holds values outside \[0, 1\].* clip it with jnp.clip") as warned:
+        spikes = encoder(OUTSIDE)
+    assert warned[0].filename == __file__
+    np.testing.assert_array_equal(spikes[..., [0, 2]], np.broadcast_to([0.0, 1.0], (50, 1, 2)))
+
+
+def test_the_warning_comes_once():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for factor in range(2, 5):
+            encode.rate(KEY, factor * OUTSIDE, 2)
+    assert len(caught) == 1
+
+
+def test_what_gain_and_offset_ask_for_needs_no_warning():
+    encode.rate(KEY, np.float32([-1.0, 0.0, 1.0]), 2, gain=0.5, offset=0.5)  # values outside, probabilities within
+    encode.rate(KEY, np.float32([0.0, 1.0]), 2, gain=2.0, offset=-0.1)  # values within, saturated on purpose
+    jax.jit(lambda x: encode.rate(KEY, x, 2))(OUTSIDE)  # values unknown
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """Rate codes: the larger a value, the more spikes, at random times."""
 
-import functools
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jsnn.encode.bernoulli import bernoulli
 from jsnn.encode.checks import (
     at_least_float32,
     check_first_spike_time,
@@ -15,7 +16,7 @@ from jsnn.encode.checks import (
     time_varying,
 )
 from jsnn.neurons.base import check_positive
-from jsnn.types import Array, Shape
+from jsnn.types import Array
 
 
 def rate(
@@ -32,7 +33,8 @@ def rate(
 
         P(s_t = 1) = min(max(gain * x + offset, 0), 1)  for t >= first_spike_time, 0 before
 
-    Probabilities outside [0, 1] are clipped, without a warning.
+    Probabilities outside [0, 1] are clipped, with a warning where the values themselves lie outside [0, 1]; under
+    `jit`, where values are unknown, without.
 
     Source: snnTorch's `spikegen.rate`.
 
@@ -49,7 +51,7 @@ def rate(
     Raises:
         ValueError: if `num_steps` is less than 1, or `first_spike_time` is negative or not below `num_steps`.
 
-    >>> spikes = rate(jax.random.key(0), jnp.array([0.0, 0.5, 1.5]), 1000)
+    >>> spikes = rate(jax.random.key(0), jnp.array([0.0, 0.5, 1.0]), 1000)
     >>> jnp.mean(spikes, axis=0).round(1).tolist()
     [0.0, 0.5, 1.0]
     >>> rate(jax.random.key(0), jnp.ones(2), 4, first_spike_time=2)[:, 0].tolist()
@@ -59,8 +61,9 @@ def rate(
     check_first_spike_time(first_spike_time, num_steps)
     if num_steps is not None:
         num_steps -= first_spike_time
-    dtype = x.dtype if dtype is None else dtype
-    spikes = _bernoulli(key, gain * at_least_float32(x) + offset, num_steps, dtype)
+    probability = gain * at_least_float32(x) + offset
+    _warn_of_clipping(x, probability)
+    spikes = bernoulli(key, probability, num_steps, x.dtype if dtype is None else dtype)
     if first_spike_time == 0:
         return spikes
     return jnp.pad(spikes, [(first_spike_time, 0)] + [(0, 0)] * (spikes.ndim - 1))
@@ -91,7 +94,7 @@ def poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0
     x = floating(x)
     check_positive("f_max", f_max)
     check_positive("dt", dt)
-    return _bernoulli(key, dt * f_max * at_least_float32(x), num_steps, x.dtype)
+    return bernoulli(key, dt * f_max * at_least_float32(x), num_steps, x.dtype)
 
 
 def signed_poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3) -> Array:
@@ -116,7 +119,7 @@ def interpolated_rate(
         u = t * (K - 1) / (T - 1),  k = floor(u),  f = u - k
 
     The first and last step take the first and last values. What has a slower clock than the network, such as the
-    frames of a film, so varies smoothly. The interpolation is that of `jnp.interp`.
+    frames of a film, so varies smoothly. The interpolation is that of `jnp.interp`. Clips and warns as `rate` does.
 
     Args:
         key: a random key, consumed.
@@ -138,7 +141,9 @@ def interpolated_rate(
     flat = at_least_float32(x).reshape(len(x), -1)
     values = jax.vmap(jnp.interp, (None, None, 1), 1)(instants, jnp.arange(len(x)), flat)
     values = values.reshape(num_steps, *x.shape[1:])
-    return _bernoulli(key, gain * values + offset, None, x.dtype)
+    probability = gain * values + offset
+    _warn_of_clipping(x, probability)
+    return bernoulli(key, probability, None, x.dtype)
 
 
 def random_spikes(key: Array, rates: Array, num_steps: int, *, dt: float = 1e-3) -> Array:
@@ -172,19 +177,23 @@ def random_spikes(key: Array, rates: Array, num_steps: int, *, dt: float = 1e-3)
         raise ValueError(
             f"rates must lie in [0, 1 / dt] = [0, {1 / dt:g}] Hz, got {found[0]:g} to {found[1]:g}: take a smaller dt"
         )
-    return _bernoulli(key, dt * at_least_float32(rates), num_steps, rates.dtype)
+    return bernoulli(key, dt * at_least_float32(rates), num_steps, rates.dtype)
 
 
-def _bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any) -> Array:
-    """Spikes [T, ...] with `probability` [...], or [T, ...] where `num_steps` is None."""
-    if num_steps is None:
-        if probability.ndim == 0:
-            raise ValueError("x must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
-        return _draw(key, probability, probability.shape, jnp.dtype(dtype))
-    check_num_steps(num_steps)
-    return _draw(key, probability, (num_steps, *probability.shape), jnp.dtype(dtype))
+def _warn_of_clipping(x: Array, probability: Array) -> None:
+    """A warning to the encoder's caller where values outside [0, 1] have probabilities that are clipped.
+
+    It holds no numbers: Python shows one text once for each line of a program, and so not again at every batch.
+    """
+    if not (_in_unit_interval(x) or _in_unit_interval(probability)):
+        warnings.warn(
+            "x holds values outside [0, 1], and their probabilities are clipped: rescale it with "
+            "(x - x.min()) / (x.max() - x.min()), or clip it with jnp.clip(x, 0, 1)",
+            stacklevel=3,
+        )
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))  # one pass over the spikes, whose number decides the time
-def _draw(key: Array, probability: Array, shape: Shape, dtype: Any) -> Array:
-    return jax.random.bernoulli(key, probability, shape).astype(dtype)
+def _in_unit_interval(x: Array) -> bool:
+    """Whether all values lie in [0, 1], as far as they are known."""
+    found = extremes(x)
+    return found is None or (found[0] >= 0 and found[1] <= 1)
