@@ -18,4 +18,5 @@ def get_config() -> Experiment:
         optimizer=Optimizer(name="adam", learning_rate=1e-3, options={"eps": 1e-7}),
         train=Train(epochs=20, batch_size=128),
         conversion=Conversion(num_steps=30, dt=1e-3, scale=20.0, synapse=0.005, v_init="random"),
+        reference={"test_accuracy": 0.679, "last_accuracy": 0.585},
     )

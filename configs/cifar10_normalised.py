@@ -20,4 +20,5 @@ def get_config() -> Experiment:
         objective=Objective(kernel_penalty=0.001),
         optimizer=Optimizer(name="adam", learning_rate=1e-3, schedule="cosine"),
         conversion=Conversion(num_steps=30, scale=200.0, synapse=0.005, v_init="random"),
+        reference={},  # another training than the tutorial's
     )

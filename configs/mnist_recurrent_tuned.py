@@ -21,4 +21,5 @@ def get_config() -> Experiment:
         objective=dataclasses.replace(base.objective, decoder="mean"),
         optimizer=dataclasses.replace(base.optimizer, learning_rate=4e-3, clip_norm=1.0),
         train=dataclasses.replace(base.train, epochs=20),
+        reference={},  # a network of our own
     )

@@ -1,6 +1,7 @@
 """What an experiment is: plain, frozen, typed values. Every field can be set from the command line.
 
-A config file in `configs/` returns an `Experiment`. Nothing here imports JAX: `experiments.build` makes the objects.
+A config file in `configs/` returns an `Experiment`, a `Study` of several, or a `Gallery`. Nothing here imports JAX:
+`experiments.build` makes the objects.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -384,6 +385,8 @@ class Experiment:
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
+    reference: dict[str, float] = pydantic.Field(default_factory=dict)
+    """What the published tutorial reaches, by the name of the metric in the summary, to stand beside the result."""
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, Latency | Burst | Phase) and (any(self.data.mean) or set(self.data.std) != {1.0}):
@@ -413,22 +416,69 @@ class Study:
             raise ValueError(f"the stages of a study need names of their own, got {names}")
 
 
-_EXPERIMENT = pydantic.TypeAdapter(Experiment)
-_STUDY = pydantic.TypeAdapter(Study)
+@dataclass(frozen=True, config=_STRICT)
+class Gallery:
+    """Pictures of spikes: an image, and a signal, in every code; nothing is trained."""
+
+    name: str = "gallery"
+    """Names the run's folder."""
+    seed: int = 0
+    """Of every random encoder."""
+    data: str = "digits"
+    """A data set that TFDS knows ("mnist", "cifar10", ...), "digits", or the path of an .npz file."""
+    split: str = "train"
+    """Which part of it, in TFDS's notation."""
+    subset: PositiveInt = 10
+    """Keep every so-manieth image."""
+    batch_size: PositiveInt = 128
+    """How many of those are encoded at once, the first ones."""
+    image: NonNegativeInt = 0
+    """Which image of the batch is drawn."""
+    pixel: NonNegativeInt | None = None
+    """Whose spikes are drawn alone, counted row by row; None takes one of a middle grey."""
+    num_steps: Annotated[int, pydantic.Field(ge=2)] = 100
+    """Time steps T."""
+    gain: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.25
+    """Factor on the pixels in the second of two rate codes; the first has 1."""
+    tau: PositiveFloat = 5.0
+    """Time constant of the latency codes, in steps."""
+    threshold: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.01
+    """Pixels darker than this all spike last in a latency code."""
+    signal: tuple[float, ...] = (0.0, 0.5, -0.5, 1.0, 8.0, 7.0, -13.0, 9.0, 3.0, 3.5, 0.0, 0.5)
+    """What delta modulation encodes, a value a step."""
+    change: PositiveFloat = 4.0
+    """The least change of the signal that spikes."""
+    probability: Share = 0.5
+    """The highest probability of a spike in the trains that encode nothing."""
+    frames_per_second: Annotated[float, pydantic.Field(gt=0, le=50)] = 20.0
+    """How fast the animations run."""
+
+    def __post_init__(self) -> None:
+        if self.image >= self.batch_size:
+            raise ValueError(f"image must be below batch_size = {self.batch_size}, got {self.image}")
+        if len(self.signal) < 2:
+            raise ValueError(f"signal must have at least 2 values, got {self.signal}")
 
 
-def to_json(experiment: Experiment | Study) -> str:
-    """The experiment as JSON, which `from_json` reads."""
-    adapter: pydantic.TypeAdapter[Any] = _STUDY if isinstance(experiment, Study) else _EXPERIMENT
-    return adapter.dump_json(experiment, indent=2).decode() + "\n"
+Config: TypeAlias = Experiment | Study | Gallery
+
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {
+    kind: pydantic.TypeAdapter(kind) for kind in (Experiment, Study, Gallery)
+}
 
 
-def from_json(text: str) -> Experiment | Study:
-    """The experiment or study that `to_json` wrote.
+def to_json(settings: Config) -> str:
+    """What a config says as JSON, which `from_json` reads."""
+    return _ADAPTERS[type(settings)].dump_json(settings, indent=2).decode() + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The experiment, study or gallery that `to_json` wrote.
 
     Raises:
         ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.
     """
     values = pydantic_core.from_json(text)
-    is_study = isinstance(values, dict) and "stages" in values
-    return _STUDY.validate_python(values) if is_study else _EXPERIMENT.validate_python(values)
+    fields = values if isinstance(values, dict) else {}
+    kind = Study if "stages" in fields else Gallery if "signal" in fields else Experiment
+    return _ADAPTERS[kind].validate_python(values)

@@ -3,23 +3,20 @@
 import json
 import os
 import shlex
-import sys
 import time
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import config, conversion
+from experiments import config, conversion, report
 from experiments.loop import Interrupted, NotFinite, Run
 from experiments.measure import measure
+from experiments.summary import format_metric, git_revision, summarise, without_losses
 from jsnn.checkpoint import CheckpointError
-
-_PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
@@ -27,8 +24,15 @@ def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
     _write(folder / "config.json", config.to_json(experiment))
 
 
-def train(run: Run, console: Console) -> int:
-    """Trains, converts and measures one experiment; returns the exit status."""
+def train(run: Run, console: Console, command: str) -> int:
+    """Trains, converts and measures one experiment; returns the exit status.
+
+    Args:
+        run: the experiment in its folder.
+        console: where progress is shown.
+        command: the command line that asked for it, for the summary.
+    """
+    revision = git_revision()  # of the code that runs, whatever becomes of it meanwhile
     console.print(f"run folder: {run.folder}", highlight=False)
     resume = f"resume with: python -m experiments.run --resume {shlex.quote(str(run.folder))}"
     begin = time.monotonic()
@@ -46,12 +50,13 @@ def train(run: Run, console: Console) -> int:
     except (NotFinite, CheckpointError) as error:
         console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
         return 1
-    summary = _summarise(run.experiment.name, final, seconds, run.experiment.seed)
+    summary = summarise(run.experiment.name, final, seconds, run.experiment.seed, command=command, revision=revision)
     if sweep:
         summary["sweep"] = sweep
         _print_rows(console, f"{run.experiment.name}: sweep", sweep)
     _write(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     print_table(console, run.experiment.name, final)
+    _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
     console.print(
         f"{time.monotonic() - begin:.1f} s here, {seconds:.1f} s in all, on {summary['device']}",
         highlight=False,
@@ -60,41 +65,69 @@ def train(run: Run, console: Console) -> int:
     return 0
 
 
-def run_study(study: config.Study, folder: Path, console: Console) -> int:
+def run_study(study: config.Study, folder: Path, console: Console, command: str) -> int:
     """Runs the stages of a study that have not finished, each in its own folder; returns the exit status."""
+    revision = git_revision()
     results: dict[str, dict[str, Any]] = {}
     for stage in study.stages:
         here = folder / stage.name
         if not (here / "summary.json").exists():
             if not (here / "config.json").exists():
                 start(stage, here)
-            status = train(Run(stage, here, console), console)
+            status = train(Run(stage, here, console), console, command)
             if status:
                 console.print(f"the study goes on with: python -m experiments.run --resume {shlex.quote(str(folder))}")
                 return status
         results[stage.name] = json.loads((here / "summary.json").read_text())
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
-        rows.append({"stage": name} | _without_losses(result["final"]))
+        rows.append({"stage": name} | without_losses(result["final"]))
         rows += [{"stage": name} | row for row in result.get("sweep", [])]
     _print_rows(console, study.name, rows)
     final = {
         f"{name}/{metric}": value
         for name, result in results.items()
-        for metric, value in _without_losses(result["final"]).items()
+        for metric, value in without_losses(result["final"]).items()
     }
     final["test_accuracy"] = results[study.stages[0].name]["final"]["test_accuracy"]
     seconds = sum(result["seconds"] for result in results.values())
-    summary = _summarise(study.name, final, seconds, study.stages[0].seed) | {"rows": rows}
+    summary = summarise(study.name, final, seconds, study.stages[0].seed, command=command, revision=revision)
+    summary["rows"] = rows
     _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    _try_to_report(lambda: report.write_study(study, folder, summary), folder, console)
     console.print(f"{seconds:.1f} s in all, on {summary['device']}; run folder: {folder}", highlight=False)
     return 0
 
 
-def _without_losses(metrics: dict[str, float]) -> dict[str, float]:
-    return {
-        name: value for name, value in metrics.items() if not name.startswith(("train_", "test_loss", "test_rate/"))
-    }
+def report_again(experiment: config.Experiment | config.Study, folder: Path, console: Console) -> int:
+    """Makes the page of a finished run anew, and those of a study's stages; returns the exit status.
+
+    Raises:
+        FileNotFoundError: if the run has not finished, or its data are not there.
+        CheckpointError: if its weights cannot be read.
+        OSError: if a page cannot be written.
+    """
+    if not (folder / "summary.json").is_file():
+        raise FileNotFoundError(f"{folder} has no summary.json: finish the run with --resume {folder}")
+    summary = json.loads((folder / "summary.json").read_text())
+    if isinstance(experiment, config.Study):
+        for stage in experiment.stages:
+            report_again(stage, folder / stage.name, console)
+        report.write_study(experiment, folder, summary)
+    else:
+        report.write(Run(experiment, folder, console, read_only=True), summary, console)
+    console.print(f"look at {folder / 'report.html'}", highlight=False)
+    return 0
+
+
+def _try_to_report(make: Callable[[], None], folder: Path, console: Console) -> None:
+    """Makes a page of results that are on the disk already, and are not lost with it."""
+    try:
+        make()
+    except Exception as error:  # whatever it is, the training must not look as if it had failed
+        again = f"python -m experiments.run --report {shlex.quote(str(folder))}"
+        reason = escape(f"{type(error).__name__}: {error}")
+        console.print(f"[yellow]warning:[/] no report.html, {reason}. Try again: {again}", highlight=False)
 
 
 def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
@@ -107,43 +140,12 @@ def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> Non
     console.print(table)
 
 
-def format_metric(name: str, value: float | str) -> str:
-    """A metric for people."""
-    if isinstance(value, str):
-        return value
-    return f"{value:.2%}" if "accuracy" in name else f"{value:.4g}"
-
-
 def print_table(console: Console, title: str, metrics: dict[str, float]) -> None:
     """Metrics as a table."""
     table = Table("metric", "value", title=title)
     for name, value in metrics.items():
         table.add_row(name, format_metric(name, value))
     console.print(table)
-
-
-def _summarise(name: str, final: dict[str, float], seconds: float, seed: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "final": final,
-        "seconds": seconds,
-        "device": _device(),
-        "versions": {package: _version(package) for package in _PACKAGES} | {"python": sys.version.split()[0]},
-        "seed": seed,
-    }
-
-
-def _device() -> str:
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    return f"{len(devices)} x {kind}" if kind != "cpu" else f"cpu, {os.cpu_count()} cores"
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _write(path: Path, text: str) -> None:

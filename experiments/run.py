@@ -7,10 +7,11 @@ CONFIG is a config file (`configs/digits.py`) or the `config.json` of an earlier
     --resume RUN          goes on with a run that was stopped, to the same numbers
     --evaluate RUN        the metrics of a run's last checkpoint; nothing is changed
     --checkpoint best     with --evaluate: the best checkpoint instead
+    --report RUN          makes report.html of a finished run again
     CONFIG --help         every field of the config, with its meaning
 
-The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`, `summary.json`, `checkpoints/` and
-`tensorboard/`.
+The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`, `summary.json`, `checkpoints/`,
+`tensorboard/`, and `report.html`, a page about all of it.
 """
 
 import argparse
@@ -28,9 +29,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import config, execute
-from experiments.config import Experiment, Study
+from experiments import config, execute, gallery
+from experiments.config import Config, Experiment, Study
+from experiments.gallery import Gallery
 from experiments.loop import Run
+from experiments.summary import command
 from jsnn.checkpoint import CheckpointError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -39,21 +42,26 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
     console = Console(soft_wrap=True)
-    options, rest = _parse(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, rest = _parse(arguments)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if options.list:
         return _list_configs(console)
-    if name is None and not (options.resume or options.evaluate):
+    if name is None and not (options.resume or options.evaluate or options.report):
         console.print(__doc__, markup=False, highlight=False)
         return 0 if {"--help", "-h"} & set(rest) else 2
     try:
         run = _prepare(options, name, rest, console)
-    except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
+        if isinstance(run, _Finished):
+            return execute.report_again(run.experiment, run.folder, console)
+    except (ValueError, OSError, CheckpointError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 2
     if isinstance(run, _StudyRun):
-        return execute.run_study(run.study, run.folder, console)
-    return _evaluate(run, console) if options.evaluate else execute.train(run, console)
+        return execute.run_study(run.study, run.folder, console, command(arguments))
+    if isinstance(run, Gallery):
+        return run.draw(console)
+    return _evaluate(run, console) if options.evaluate else execute.train(run, console, command(arguments))
 
 
 class _StudyRun(NamedTuple):
@@ -63,8 +71,15 @@ class _StudyRun(NamedTuple):
     folder: Path
 
 
-def load_config(path: str) -> Experiment | Study:
-    """The experiment or study of a config file or of a run's `config.json`.
+class _Finished(NamedTuple):
+    """A run or a study whose page is to be made, and where it is."""
+
+    experiment: Experiment | Study
+    folder: Path
+
+
+def load_config(path: str) -> Config:
+    """The experiment, study or gallery of a config file or of a run's `config.json`.
 
     Raises:
         FileNotFoundError: if there is no such file; it names the nearest config.
@@ -93,20 +108,26 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The runner's own options, and what is left: the config's name and overrides."""
     parser = argparse.ArgumentParser(prog="python -m experiments.run", add_help=False, allow_abbrev=False)
     parser.add_argument("--list", action="store_true")
-    for option in ("--workdir", "--resume", "--evaluate"):
+    for option in ("--workdir", "--resume", "--evaluate", "--report"):
         parser.add_argument(option)
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     return parser.parse_known_args(arguments)
 
 
-def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str], console: Console) -> Run | _StudyRun:
+def _prepare(
+    options: argparse.Namespace, name: str | None, overrides: list[str], console: Console
+) -> Run | _StudyRun | _Finished | Gallery:
     """The run that the command asks for, its folder and state ready."""
-    existing = options.resume or options.evaluate
+    existing = options.resume or options.evaluate or options.report
     if existing:
         folder = Path(existing)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
         experiment = _override(load_config(str(folder / "config.json")), overrides, existing)
+        if isinstance(experiment, config.Gallery):
+            raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
+        if options.report:
+            return _Finished(experiment, folder)
         if isinstance(experiment, Study):
             if options.evaluate:
                 stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
@@ -124,6 +145,8 @@ def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str]
         raise FileExistsError(
             f"the run folder {folder} exists: give another --workdir, or go on with --resume {folder}"
         )
+    if isinstance(experiment, config.Gallery):
+        return gallery.prepare(experiment, folder)
     if isinstance(experiment, Study):
         execute.start(experiment, folder)
         return _StudyRun(experiment, folder)
@@ -132,7 +155,7 @@ def _prepare(options: argparse.Namespace, name: str | None, overrides: list[str]
     return run
 
 
-def _override(experiment: Experiment | Study, arguments: list[str], name: str) -> Experiment | Study:
+def _override(experiment: Config, arguments: list[str], name: str) -> Config:
     return tyro.cli(
         type(experiment),
         default=experiment,

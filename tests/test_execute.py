@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments import config, run
+from experiments import config, report, run
 from experiments.config import Calibration, Conversion, Data, Experiment, Objective, RateDense, SpikingDense, Study
 
 from experiments.config import Sweep, Train  # isort: skip
@@ -26,6 +26,14 @@ SPIKING = Experiment(
     objective=Objective(decoder="mean", rate_penalty=1e-4, rate_target=10.0, rate_over="batch"),
     train=Train(epochs=4, batch_size=32),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pages():
+    """The page of a run takes longer than these runs, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write", lambda *_: None)
+        yield
 
 
 def write(folder, experiment):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import run
+from experiments import report, run
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (
@@ -24,6 +24,14 @@ QUICK = (
     "--num-steps",
     "4",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pages():
+    """The page of a run takes longer than these runs, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write", lambda *_: None)
+        yield
 
 
 def command(*arguments):

@@ -1,0 +1,412 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Spike encodings
+#
+# A spiking network runs over time, and an image does not. This page turns MNIST's digits into spikes in every way that
+# [snnTorch's tutorial 1](https://snntorch.readthedocs.io/en/latest/tutorials/tutorial_1.html) does, with the same
+# settings and pictures, and in some further ways. Nothing is trained.
+#
+# Run it as a script, or open it as a notebook with jupytext. The figures below come from running it. MNIST is read with
+# TFDS: `TFDS_DATA_DIR` says where it lies. `python -m experiments.run configs/encoding_mnist.py` draws the same
+# pictures, and more, for any data set and any settings.
+
+# %%
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from jsnn import augment, data, decode, encode, plot
+
+small = os.environ.get("JSNN_TUTORIAL") == "small"  # seconds, on 8x8 digits that need no download
+num_steps, batch_size, tau = (16, 16, 1.0) if small else (100, 128, 5.0)
+
+# %%
+here = Path(globals().get("__file__", "")).parent  # a notebook has no __file__
+folder = Path(os.environ.get("JSNN_TUTORIAL_FIGURES", here / "figures")) / "encode_mnist"
+folder.mkdir(parents=True, exist_ok=True)
+
+
+def save(figure, name):
+    """Saves a figure, and returns it for a notebook to show."""
+    figure.savefig(folder / f"{name}.png", dpi=90)
+    return figure
+
+
+def panels(rows, columns=1, width=7.0, height=3.4, **options):
+    """A figure and its Axes, in one list."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, np.ravel(figure.subplots(rows, columns, **options))
+
+
+# %% [markdown]
+# ## Images
+#
+# To look at codes a tenth of the data is plenty: `data.subset` keeps every tenth image, 6,000 of 60,000. Pixels become
+# floating point from 0 to 1, because encoders refuse integers.
+
+# %%
+digits = data.subset(data.load("digits" if small else "mnist", "train"), 10)
+images = augment.to_float(jnp.asarray(digits.images[:batch_size, ..., 0]))  # [B, H, W]
+labels = digits.labels[:batch_size]
+image, label = images[0], int(labels[0])
+height, width = image.shape
+print(f"{len(digits):,} images; the first is a {label}")
+
+# %%
+figure, [ax] = panels(1, height=3.4)
+plot.images(images, captions=[str(label) for label in labels], limit=32, ax=ax)
+save(figure, "images")
+
+# %% [markdown]
+# ![Handwritten digits with their classes](figures/encode_mnist/images.png)
+#
+# *The first images of the batch. All pictures below show the first one, a 7.*
+#
+# ## Rate code
+#
+# The simplest code: a value is the probability of a spike, at every step anew. How well does the number of spikes tell
+# the value? The value 0.5 in ten steps may well fire six times or four; the longer one counts, the closer the share of
+# steps with a spike comes to 0.5.
+
+# %%
+key = jax.random.key(0)
+key, subkey = jax.random.split(key)
+half = np.asarray(encode.rate(subkey, jnp.full(5, 0.5), 1000))  # five neurons, [T, 5]
+half[:10].mean(0), half[:100].mean(0), half.mean(0)
+
+# %%
+steps = np.arange(1, 1001)
+figure, [ax] = panels(1, height=2.8)
+ax.fill_between(steps, 0.5 - 0.5 / np.sqrt(steps), 0.5 + 0.5 / np.sqrt(steps), color="#dfe3e8", linewidth=0)
+ax.plot(steps, half.cumsum(0) / steps[:, None])
+ax.set(xscale="log", xlim=(1, 1000), ylim=(0, 1), xlabel="Time steps", ylabel="Share with a spike")
+save(figure, "rate_share")
+
+# %% [markdown]
+# ![Five lines that approach 0.5 within a narrowing band](figures/encode_mnist/rate_share.png)
+#
+# *Five neurons with the value 0.5. The band is the standard deviation, 0.5 / sqrt(T): four times as many steps for
+# twice the precision.*
+#
+# A white pixel has the value 1 and fires at every step, a black one never. `encode.rate` takes a whole batch, puts time
+# in front, and draws all spikes at once. It takes a random key first, as everything random in jsnn does: the same key
+# gives the same spikes. `gain` is a factor on the values.
+
+# %%
+keys = jax.random.split(key, 6)
+spikes = encode.rate(keys[0], images, num_steps)  # [T, B, H, W]
+sparse = encode.rate(keys[1], images, num_steps, gain=0.25)
+spikes.shape
+
+# %%
+plot.animate(spikes[:, 0], folder / "rate.gif", ax=panels(1, width=2.2, height=2.4)[1][0])
+plot.animate(sparse[:, 0], folder / "rate_gain.gif", ax=panels(1, width=2.2, height=2.4)[1][0])
+
+# %% [markdown]
+# ![Animation of a digit that is always bright](figures/encode_mnist/rate.gif)
+# ![Animation of a digit in a few flickering dots](figures/encode_mnist/rate_gain.gif)
+#
+# *Each frame is a step. Left with gain 1: the strokes are always there, and only their grey edges flicker. Right with
+# gain 0.25: a quarter of the spikes, and each frame alone is hard to read.*
+#
+# Averaged over time, both give the image back. The fewer the spikes, the more noise there is in it:
+
+# %%
+figure, [ax] = panels(1, height=2.6)
+plot.input_reconstruction({"gain 1": spikes[:, 0], "gain 0.25": sparse[:, 0]}, original=image, ax=ax)
+save(figure, "rate_reconstruction")
+
+# %% [markdown]
+# ![The image, and two reconstructions](figures/encode_mnist/rate_reconstruction.png)
+#
+# *The image, and the mean of its spikes over all steps, for the two gains; each drawn from black to its own maximum.*
+#
+# A raster shows all spikes in one still picture, a row for each neuron. Here a neuron is a pixel, counted row by row.
+
+# %%
+figure, [ax] = panels(1)
+plot.raster(sparse[:, 0].reshape(num_steps, -1), ax=ax)
+ax.set_ylabel("Pixel")
+save(figure, "rate_raster")
+
+# %% [markdown]
+# ![Raster with bands of random spikes](figures/encode_mnist/rate_raster.png)
+#
+# *Gain 0.25. Each band is a row of the image that crosses the digit; between the bands, and above and below the digit,
+# the black background is silent.*
+#
+# One neuron alone, a pixel of a middle grey:
+
+# %%
+row, column = np.unravel_index(np.abs(image - 0.5).argmin(), image.shape)
+figure, axes = panels(2, height=2.4, sharex=True)
+for ax, train, name in zip(axes, (spikes, sparse), ("gain 1", "gain 0.25")):
+    plot.raster(train[:, 0, row, column, None], ax=ax)
+    ax.set(yticks=[], ylabel="", title=name)
+axes[0].set_xlabel("")
+save(figure, "rate_pixel")
+
+# %% [markdown]
+# ![Two rows of vertical marks](figures/encode_mnist/rate_pixel.png)
+#
+# *Its spikes come at random times: only their number means anything. That makes the code robust, since a lost spike
+# among many does no harm, and expensive, since many it takes.*
+#
+# ## Latency code
+#
+# One spike can say as much, by when it comes. Let the value be a current that charges a leaky capacitor. The voltage
+# rises towards the value, `v(t) = x (1 - exp(-t / tau))`, and reaches a threshold at
+#
+#     t = tau log(x / (x - threshold))
+#
+# so that large values fire early, values just above the threshold very late, and values below it never.
+
+# %%
+threshold = 0.01
+figure, [left, right] = panels(1, 2, height=2.8)
+for factor in (5.0, 2.0, 1.25, 1.05):
+    x = factor * threshold
+    arrival = float(encode.latency_times(jnp.array([x]), tau=tau, threshold=threshold)[0])
+    time = np.linspace(0, arrival, 200)
+    [line] = left.plot(time, x * -np.expm1(-time / tau), label=f"x = {x:.3g}")
+    left.plot(arrival, threshold, "o", color=line.get_color())
+left.axhline(threshold, color="#bd1f01", linestyle="--", linewidth=1)
+left.set(xlabel="Time step", ylabel="Voltage", title="charging")
+left.legend(frameon=False, fontsize="small")
+
+values = jnp.geomspace(threshold / 3, 1, 500)
+right.plot(values, encode.latency_times(values, tau=tau, threshold=threshold), label="capacitor")
+right.plot(values, encode.latency_times(values, tau=tau, threshold=threshold, linear=True), label="linear")
+right.set(xscale="log", xlabel="Value", ylabel="Spike time (steps)", title="time of the spike")
+right.legend(frameon=False, fontsize="small")
+save(figure, "latency_times")
+
+# %% [markdown]
+# ![Charging curves, and spike time against value](figures/encode_mnist/latency_times.png)
+#
+# *Left: four values charge the capacitor; dots mark where they spike, as `encode.latency_times` says. Right: the time
+# of the spike for all values. Those below the threshold, at 0.01, are all given the same last time. The linear code is
+# simply `tau (1 - x)`.*
+#
+# `encode.latency` makes spikes of the times. Its options, one after the other:
+
+# %%
+codes = {
+    "logarithmic": encode.latency(images, num_steps, tau=tau, threshold=threshold),
+    "linear": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True),
+    "normalize": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True, normalize=True),
+    "clip": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True, normalize=True, clip=True),
+}
+
+# %%
+figure, axes = panels(2, 2, height=5.6, sharex=True, sharey=True)
+titles = ("logarithmic", "linear", "linear, normalize", "linear, normalize, clip")
+for ax, code, title in zip(axes, codes.values(), titles):
+    plot.raster(code[:, 0].reshape(num_steps, -1), ax=ax)
+    ax.set(ylabel="Pixel")
+    ax.set_title("", loc="right")
+    ax.set_title(title)
+    ax.label_outer()
+save(figure, "latency_rasters")
+
+# %% [markdown]
+# ![Four rasters of latency codes](figures/encode_mnist/latency_rasters.png)
+#
+# *Logarithmic: most pixels of MNIST are black or white, so nearly all spikes crowd into the first steps (white) and
+# the last (black). `linear=True` spreads the greys, but `tau` = 5 steps are soon over. `normalize=True` stretches them
+# over all steps. And the last column, the background, which tells nothing, goes with `clip=True`: what is left is one
+# spike for each pixel of the digit.*
+
+# %%
+plot.animate(codes["clip"][:, 0], folder / "latency.gif", ax=panels(1, width=2.2, height=2.4)[1][0])
+
+# %% [markdown]
+# ![Animation in which each pixel lights up once](figures/encode_mnist/latency.gif)
+#
+# *The same in motion: nearly the whole digit in the first frame, then its edges, pixel by pixel.*
+#
+# What it saves is easily counted:
+
+# %%
+counts = {
+    "rate, gain 1": spikes,
+    "rate, gain 0.25": sparse,
+    "latency": codes["normalize"],
+    "latency, clip": codes["clip"],
+}
+for name, code in counts.items():
+    print(f"{name:16} {int(code[:, 0].sum()):6,} spikes for the image")
+
+# %% [markdown]
+# For the 7 that is about 16,100 and 4,000 spikes in the rate codes, 784 in the latency code, one for each pixel, and
+# 204 with `clip`.
+#
+# ## Delta modulation
+#
+# Signals that change in time can spike where they change, as the eye does: what stays as it is needs no spikes.
+# `encode.delta` fires where a value exceeds the one before by the threshold.
+
+# %%
+signal = jnp.array([0.0, 0.5, -0.5, 1.0, 8.0, 7.0, -13.0, 9.0, 3.0, 3.5, 0.0, 0.5])
+on = encode.delta(signal, threshold=4.0)
+on_and_off = encode.delta(signal, threshold=4.0, off_spike=True)
+on_and_off.tolist()
+
+# %%
+figure, axes = panels(3, height=4.4, sharex=True, height_ratios=(3, 1, 1))
+axes[0].plot(signal, "o-", color="#1b2a41", markersize=4)
+axes[0].set_ylabel("Signal")
+for ax, code, title in zip(axes[1:], (on, on_and_off), ("on-spikes", "on- and off-spikes")):
+    plot.raster(code[:, None], ax=ax)
+    ax.set(yticks=[], ylabel="", title=title)
+axes[1].set_xlabel("")
+save(figure, "delta")
+
+# %% [markdown]
+# ![A signal above two rasters of its changes](figures/encode_mnist/delta.png)
+#
+# *The two rises by at least 4 fire; small changes do not. The two falls are lost, unless `off_spike=True` gives them
+# spikes of -1, drawn in red.*
+#
+# `delta` compares neighbouring steps, so that a slow change leaves no trace however far it goes. `encode.step_forward`
+# compares with what the spikes so far add up to, and `encode.delta_inverse` gets the signal back from them:
+
+# %%
+time = jnp.linspace(0, 1, 200)
+slow = jnp.sin(2 * jnp.pi * time) + 0.4 * jnp.sin(6 * jnp.pi * time)
+steps_of_slow = encode.step_forward(slow, threshold=0.1)
+recovered = encode.delta_inverse(steps_of_slow, threshold=0.1, initial=slow[0])
+
+# %%
+figure, axes = panels(2, height=3.8, sharex=True, height_ratios=(3, 1))
+axes[0].plot(slow, color="#1b2a41", label="signal")
+axes[0].plot(recovered, color="#ffa90e", label="recovered")
+axes[0].legend(frameon=False)
+plot.raster(steps_of_slow[:, None], ax=axes[1])
+axes[1].set(yticks=[], ylabel="")
+save(figure, "step_forward")
+
+# %% [markdown]
+# ![A smooth signal, its recovery in steps, and the spikes](figures/encode_mnist/step_forward.png)
+#
+# *Each spike stands for a step of 0.1, up or down (red). `delta` with the same threshold would not fire once here. As
+# `encode.StepForward` the code is a Neuron, for streams that are still coming in.*
+#
+# ## Spikes out of nothing
+#
+# Sometimes one wants spikes that encode nothing, to test a network or as noise. Probabilities that have a time axis
+# already go to `encode.rate` with `num_steps=None`; for rates in Hz there is `encode.random_spikes`.
+
+# %%
+probabilities = 0.5 * jax.random.uniform(keys[2], (num_steps, height, width))
+noise = encode.rate(keys[3], probabilities, None)
+plot.animate(noise[: num_steps // 2], folder / "random.gif", ax=panels(1, width=2.2, height=2.4)[1][0])
+
+# %%
+figure, [ax] = panels(1)
+plot.raster(noise.reshape(num_steps, -1), ax=ax)
+ax.set_ylabel("Pixel")
+save(figure, "random_raster")
+
+# %% [markdown]
+# ![Animation of noise](figures/encode_mnist/random.gif)
+# ![Raster of noise](figures/encode_mnist/random_raster.png)
+#
+# *Noise: no pixel and no step stands out.*
+#
+# ## More codes
+#
+# jsnn has more ways to say a value. One picture compares them: 64 grey levels, from black at the bottom to white on
+# top.
+
+# %%
+grey = jnp.linspace(0, 1, 64)
+levels = {
+    "rate": encode.rate(keys[4], grey, num_steps),
+    "latency": encode.latency(grey, num_steps, linear=True, normalize=True),
+    "poisson, 200 Hz": encode.poisson(keys[5], grey, num_steps, f_max=200.0, dt=1e-3),
+    "constant_current": encode.constant_current(3 * grey, num_steps),
+    "burst": encode.burst(grey, num_steps),
+    "phase": encode.phase(grey, num_steps),
+}
+
+# %%
+figure, axes = panels(3, 2, height=7.0, sharex=True, sharey=True)
+for ax, (name, code) in zip(axes, levels.items()):
+    plot.raster(code, ax=ax)
+    ax.set(title=name, ylabel="Grey level", yticks=[0, 31.5, 63], yticklabels=["0", "0.5", "1"])
+    ax.label_outer()
+save(figure, "levels")
+
+# %% [markdown]
+# ![Six rasters of grey levels](figures/encode_mnist/levels.png)
+#
+# *`poisson` is the rate code with a rate in Hz. `constant_current` lets each value drive a LIF neuron: regular spikes,
+# the faster the larger the value, and none where it stays below the threshold. `burst` gives a value more and closer
+# spikes from the first step on. `phase` sends the binary digits of the value, over and over.*
+#
+# Last, a value may be told by many neurons, each with a favourite of its own. `encode.receptive_fields` gives their
+# activities, which any of the codes above turns into spikes:
+
+# %%
+rising = jnp.linspace(0, 1, num_steps)
+activity = encode.receptive_fields(rising, 8)  # [T, 8]
+population = encode.rate(keys[0], activity, None)
+
+# %%
+figure, axes = panels(2, height=4.4)
+axes[0].plot(rising, activity)
+axes[0].set(xlim=(0, 1), xlabel="Value", ylabel="Activity")
+plot.raster(population, ax=axes[1])
+save(figure, "population")
+
+# %% [markdown]
+# ![Bell curves, and a raster with a rising diagonal](figures/encode_mnist/population.png)
+#
+# *Above: eight neurons and the values they like. Below: their spikes while a value rises from 0 to 1; one neuron after
+# the other takes over.*
+#
+# ## And back
+#
+# A code is only as good as what can be read out of it: the mean over time of a rate code, the time of the spike in a
+# latency code, the weighted digits in a phase code.
+
+# %%
+trains = codes["clip"][:, 0].reshape(num_steps, 1, -1)
+phases = jnp.tensordot(encode.phase_weights(8), encode.phase(image, 8), 1)
+read = {
+    "original": image,
+    f"rate, {num_steps} steps": spikes[:, 0].mean(0),
+    "rate, 10 steps": spikes[:10, 0].mean(0),
+    "latency": 1 - decode.first_spike_time(trains).reshape(height, width) / (num_steps - 1),
+    "phase, 8 steps": phases,
+}
+figure, [ax] = panels(1, height=4.0)
+plot.images(jnp.stack(list(read.values())), captions=list(read), ax=ax)
+save(figure, "read")
+
+# %% [markdown]
+# ![The image as read out of its codes](figures/encode_mnist/read.png)
+#
+# *The rate code needs all its steps for the greys; after 10 steps they are coarse. The latency code has them from one
+# spike a pixel, the phase code from 8 steps.*
+#
+# ## Where to go on
+#
+# [Training a spiking network](train_mnist.py) feeds such spikes to networks. [Encoders](../encoders.md) lists all of
+# them, with the names that snnTorch and Norse give them.

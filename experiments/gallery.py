@@ -1,0 +1,55 @@
+"""A gallery: an image and a signal in every code, as figures, animations and one page that shows them all."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from rich.console import Console
+
+from experiments import config, exhibits
+from experiments.codes import Codes, encode_images
+from jsnn import augment, data
+
+
+class Gallery(NamedTuple):
+    """A gallery that is ready to be drawn, and where."""
+
+    settings: config.Gallery
+    folder: Path
+    codes: Codes
+
+    def draw(self, console: Console) -> int:
+        """Draws everything, and only then makes the folder; returns the exit status, 0 done or 130 interrupted."""
+        begin = time.monotonic()
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{self.folder.name}-", dir=self.folder.parent) as temporary:
+            here = Path(temporary) / "gallery"
+            here.mkdir()
+            try:
+                exhibits.draw(self.settings, self.codes, here)
+            except KeyboardInterrupt:
+                console.print("stopped; nothing was written", highlight=False)
+                return 130
+            os.replace(here, self.folder)
+        count = len(list((self.folder / "figures").iterdir()))
+        console.print(f"{count} figures in {time.monotonic() - begin:.1f} s", highlight=False)
+        console.print(f"look at {self.folder / 'report.html'}", highlight=False)
+        return 0
+
+
+def prepare(settings: config.Gallery, folder: Path) -> Gallery:
+    """Loads the images and encodes them, so that mistakes are found before anything is drawn.
+
+    Raises:
+        FileNotFoundError: if the data set is not there.
+        ValueError: if the image or the pixel is not in it, or an encoder refuses a setting; it says which.
+    """
+    whole = data.load(settings.data, settings.split)
+    part = data.subset(whole, settings.subset)
+    images = jnp.mean(augment.to_float(jnp.asarray(part.images[: settings.batch_size])), axis=-1)  # colours become grey
+    return Gallery(
+        settings, folder, encode_images(settings, (len(whole), len(part)), images, part.labels[: len(images)])
+    )

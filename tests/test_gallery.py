@@ -1,0 +1,154 @@
+"""The gallery of codes: one command draws all figures, animations and the page, or nothing."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from experiments import config, exhibits, gallery, run
+
+STEPS = 12
+TINY = config.Gallery(data="digits", batch_size=8, num_steps=STEPS, tau=0.5, image=3)
+FIGURES = {
+    *("images", "rate_share", "rate_frames", "rate_reconstruction", "rate_raster", "rate_pixel"),
+    *("latency_charging", "latency_times", "latency_raster_logarithmic", "latency_raster_linear"),
+    *("latency_raster_normalized", "latency_raster_clipped", "delta", "random_raster"),
+    *("levels", "reconstructions", "population"),
+}
+ANIMATIONS = {"rate", "rate_gain", "latency", "random"}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("galleries") / "gallery"
+    config_file = folder.with_name("config.json")
+    config_file.write_text(config.to_json(TINY))
+    assert run.main([str(config_file), "--workdir", str(folder)]) == 0
+    return folder
+
+
+def test_one_command_draws_every_figure(drawn):
+    assert {path.name for path in (drawn / "figures").iterdir()} == {f"{name}.png" for name in FIGURES} | {
+        f"{name}.gif" for name in ANIMATIONS
+    }
+    assert {path.name for path in drawn.parent.iterdir()} == {"config.json", "gallery"}  # nothing temporary is left
+    for name in FIGURES:
+        with Image.open(drawn / "figures" / f"{name}.png") as image:
+            assert np.ptp(np.asarray(image.convert("L"))) > 100
+
+
+@pytest.mark.parametrize("name", sorted(ANIMATIONS))
+def test_an_animation_has_a_frame_for_each_step(drawn, name):
+    with Image.open(drawn / "figures" / f"{name}.gif") as image:
+        assert image.n_frames == STEPS
+        assert image.info["duration"] == 50
+
+
+def test_the_page_holds_every_figure_with_a_caption(drawn):
+    page = (drawn / "report.html").read_text()
+    assert len(re.findall(r'src="data:image/png', page)) == len(FIGURES)
+    assert len(re.findall(r'src="data:image/gif', page)) == len(ANIMATIONS)
+    assert all(caption.strip() for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page, re.S))
+    for text in ("Rate code", "Latency code", "Delta modulation", "Random spikes", "Other codes", "1,437"):
+        assert text in page
+
+
+def test_its_config_json_can_be_run_again(drawn):
+    assert config.from_json((drawn / "config.json").read_text()) == TINY
+
+
+def arrays(codes):
+    groups = [group if isinstance(group, dict) else {"": group} for group in codes]
+    return [np.asarray(array) for group in groups for array in group.values()]
+
+
+def test_seeds_decide_the_spikes(tmp_path):
+    first, again = (gallery.prepare(TINY, tmp_path).codes for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(arrays(first), arrays(again), strict=True))
+    other = gallery.prepare(config.Gallery(**{**vars(TINY), "seed": 1}), tmp_path).codes
+    assert not np.array_equal(first.rate["gain 1"], other.rate["gain 1"])
+    assert np.array_equal(first.latency["linear"], other.latency["linear"])
+
+
+def test_what_the_codes_hold(tmp_path):
+    codes = gallery.prepare(TINY, tmp_path).codes
+    image = codes.image
+    assert image.shape == (8, 8)
+    assert np.array_equal(image, codes.images[3])
+    assert image.max() <= 1
+    for spikes in (*codes.rate.values(), *codes.latency.values(), codes.random, *codes.others.values()):
+        assert spikes.shape == (STEPS, 8, 8)
+    row, column = codes.pixel
+    assert abs(image[row, column] - 0.5) == np.abs(image - 0.5).min()
+    rate = np.asarray(codes.rate["gain 1"])
+    assert rate[:, image == 1].all()
+    assert not rate[:, image == 0].any()
+    assert np.array_equal(np.asarray(codes.latency["linear, normalized, clipped"]).any(0), image >= TINY.threshold)
+    assert codes.delta["on-spikes"].min() == 0
+    assert codes.delta["with off-spikes"].min() == -1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image", "130"], "image must be below batch_size = 128"),
+        (["--batch-size", "500", "--image", "400"], "image must be below the 144 images of the subset, got 400"),
+        (["--pixel", "64"], "pixel must be below the 64 pixels of an image, got 64"),
+        (["--subset", "0"], "greater than 0"),
+        (["--subset", "2000"], "factor must lie in 1..1437"),
+        (["--num-steps", "20"], "num_steps must be at least 59 for the latest spike, got 20"),
+        (["--signal", "1"], "signal must have at least 2 values"),
+        (["--data", "digitz"], "did you mean 'digits'?"),
+        (["--gane", "1"], "--gain"),
+    ],
+)
+def test_mistakes_are_named_and_leave_nothing(capsys, tmp_path, arguments, message):
+    try:
+        command = ["configs/encoding_mnist.py", "--data", "digits", *arguments, "--workdir", str(tmp_path / "run")]
+        status = run.main(command)
+    except SystemExit as stop:
+        status = stop.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert message in re.sub(r"[\s│]+", " ", printed.out + printed.err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_data_set_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nowhere"))
+    assert run.main(["configs/encoding_mnist.py", "--workdir", str(tmp_path / "run")]) == 2
+    assert "data set 'mnist' is not prepared" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_interrupted_it_writes_nothing(monkeypatch, tmp_path):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exhibits, "_costs", interrupt)  # when all figures are drawn
+    monkeypatch.setattr(exhibits, "_Sheet", Blank)
+    assert gallery.prepare(TINY, tmp_path / "run").draw(Console(quiet=True)) == 130
+    assert not list(tmp_path.iterdir())
+
+
+class Blank(exhibits._Sheet):
+    """Draws nothing, quickly."""
+
+    def figure(self, name, figure, caption, alt):
+        (self.folder / name).touch()
+
+    def animation(self, name, spikes, title, caption):
+        pass
+
+
+def test_a_gallery_is_neither_resumed_nor_evaluated(capsys, drawn):
+    for option in ("--resume", "--evaluate"):
+        assert run.main([option, str(drawn)]) == 2
+        assert "is a gallery" in capsys.readouterr().out
+
+
+def test_all_fields_are_in_the_json():
+    assert set(json.loads(config.to_json(TINY))) == set(vars(TINY))

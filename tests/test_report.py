@@ -1,0 +1,319 @@
+"""The page of a run: made of small runs that are given something to tell of, read as text, and opened in a browser."""
+
+import json
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from rich.console import Console
+
+import jsnn
+from experiments import config, observe, report, run, sections
+from experiments.config import (
+    Conversion,
+    Data,
+    Experiment,
+    Feedforward,
+    NorseRecurrent,
+    Poisson,
+    RateDense,
+    Study,
+    Sweep,
+    Train,
+)
+from experiments.loop import Run
+from experiments.observe import spike_size, spiking_layers
+from experiments.summary import git_revision
+
+DATA = Data(name="digits", train_split="train[:128]", test_split="test[:64]")
+TRAIN = Train(epochs=1, batch_size=32)
+DEAD = Experiment(
+    name="dead",
+    num_steps=4,
+    data=DATA,
+    model=NorseRecurrent(hidden=16, v_th=1e6),
+    train=TRAIN,
+    reference={"test_accuracy": 0.987},
+)
+RATE = Experiment(
+    name="rate",
+    data=DATA,
+    model=RateDense(hidden=(16,)),
+    train=TRAIN,
+    conversion=Conversion(num_steps=6, scale=100.0, batch_size=32, last_steps=6),
+    sweep=Sweep(scale=(10.0, 100.0)),
+)
+RANDOM = Experiment(
+    name="random", num_steps=4, data=DATA, encoder=Poisson(), model=Feedforward(hidden=(16,)), train=TRAIN
+)
+
+
+def start(folder, experiment, *arguments):
+    file = folder / f"{experiment.name}.json"
+    file.write_text(config.to_json(experiment))
+    return run.main([str(file), "--workdir", str(folder / "run"), *arguments])
+
+
+def page_of(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dead")
+    assert start(folder, DEAD) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "_SAMPLES", 0)  # the worst mistake is enough, and quicker
+        assert start(folder, Study(name="study", stages=(RATE, RANDOM))) == 0
+    return folder / "run"
+
+
+def test_a_dead_layer_is_named_with_what_to_try(dead):
+    warning = "Layer 2_Recurrent is dead: none of its 16 neurons spiked for any test image"
+    assert page_of(dead).count(warning) == 2  # at the top, and beside the layers
+    assert "Try a lower threshold" in page_of(dead)
+
+
+def test_a_page_says_what_was_run(dead):
+    page, summary = page_of(dead), summary_of(dead)
+    assert summary["command"].startswith("python -m experiments.run ")
+    assert summary["command"].endswith(f"--workdir {dead}")
+    for text in (
+        summary["command"],
+        f"experiments.run {dead}/config.json",
+        "norse_recurrent",
+        summary["versions"]["jax"],
+    ):
+        assert text in page
+    assert "98.70%" in page  # the reference
+    assert f"{summary['final']['test_accuracy']:.2%}" in page
+    assert page.count("<figure>") == page.count("<img ")
+
+
+@pytest.mark.parametrize("heading", ["Result", "What was run", "Training", "Layers", "Test image ", "Mistakes"])
+def test_a_page_has_its_sections(dead, converted, heading):
+    assert f"<h2>{heading}" in page_of(dead)
+    assert f"<h2>{heading}" in page_of(converted / "rate")
+
+
+def test_a_conversion_shows_its_diagnosis_and_sweep(converted):
+    page = page_of(converted / "rate")
+    for text in (
+        "<h2>Conversion",
+        "cosine similarity",
+        "0_relu",
+        "2 settings against spikes per image",
+        "mean_accuracy",
+    ):
+        assert text in page
+
+
+def test_a_study_links_to_its_stages(converted):
+    page = page_of(converted)
+    for stage in ("rate", "random"):
+        assert f'<a href="{stage}/report.html">{stage}</a>' in page
+        assert (converted / stage / "report.html").exists()
+    assert '<th scope="col" class="number">scale</th>' in page
+    assert "Beside the reference" not in page
+
+
+def test_report_makes_the_page_again_and_changes_nothing_else(dead, capsys):
+    def others():
+        return {path: path.stat().st_mtime_ns for path in dead.rglob("*") if path.is_file() and path.suffix != ".html"}
+
+    before, page = others(), page_of(dead)
+    (dead / "report.html").unlink()
+    assert run.main(["--report", str(dead)]) == 0
+    assert page_of(dead) == page
+    assert before == others()
+    assert "look at" in capsys.readouterr().out
+
+
+def test_report_of_a_study_makes_the_pages_of_its_stages(converted, monkeypatch):
+    made = []
+    monkeypatch.setattr(report, "write", lambda run, summary, console: made.append((run.folder, summary["name"])))
+    (converted / "report.html").unlink()
+    assert run.main(["--report", str(converted)]) == 0
+    assert made == [(converted / "rate", "rate"), (converted / "random", "random")]
+    assert (converted / "report.html").exists()
+
+
+def test_report_of_what_has_not_finished(dead, tmp_path, capsys):
+    shutil.copy(dead / "config.json", tmp_path)
+    assert run.main(["--report", str(tmp_path)]) == 2
+    assert "has no summary.json: finish the run with --resume" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_page_that_fails_does_not_lose_the_run(converted, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no [space] left")
+
+    monkeypatch.setattr(report, "write", fail)
+    assert start(tmp_path, RANDOM, "--train.weights", str(converted / "random")) == 0
+    assert summary_of(tmp_path / "run")["final"]["test_accuracy"] >= 0
+    printed = capsys.readouterr().out
+    assert "no report.html, RuntimeError: no [space] left" in printed
+    assert "--report" in printed
+
+
+def test_what_is_seen_is_what_was_evaluated(converted):
+    """Random encoders draw what they drew in the evaluation, so that the page's numbers are the run's."""
+    ready = Run(RANDOM, converted / "random", Console(quiet=True), read_only=True)
+    ready.restore(ready.checkpoints.last)
+    seen = observe.observe(ready, observe.subject_of(ready))
+    final = summary_of(converted / "random")["final"]
+    assert seen.accuracy == final["test_accuracy"]
+    assert np.mean(seen.losses) == pytest.approx(final["test_loss"], rel=1e-5)
+    assert np.mean(seen.layers[0].rates) == pytest.approx(final["test_rate/2_LIF"], rel=1e-5)
+
+
+def test_silent_and_saturated_neurons_are_counted(converted):
+    """One neuron that never spikes, one that always does, and one that spikes for some images only."""
+    ready = Run(RANDOM, converted / "random", Console(quiet=True), read_only=True)
+    weights = nnx.Linear(64, 3, rngs=nnx.Rngs(0))
+    weights.kernel[...] = jnp.zeros((64, 3)).at[:, 2].set(1.0)
+    weights.bias[...] = jnp.array([-10.0, 10.0, -18.0])
+    network = jsnn.Sequential(
+        jsnn.flatten, jsnn.Sequential(weights, jsnn.IF(reset="zero")), nnx.Linear(3, 10, rngs=nnx.Rngs(0))
+    )
+    subject = observe.subject_of(ready)._replace(network=network, present=lambda key, images: (images / 255.0, 4))
+    seen = observe.observe(ready, subject)
+    (layer,) = seen.layers
+    assert layer.name == "1_Sequential/1_IF"
+    assert layer.silent.tolist() == [True, False, False]
+    assert layer.saturated.tolist() == [False, True, False]
+    assert layer.rates[1] == 1
+    assert 0 < layer.rates[2] < 1
+    assert layer.spikes == pytest.approx(4 * layer.rates.sum())
+    (sample,) = observe.record_samples(ready, subject, [5])
+    trace = sample.layers["1_Sequential/1_IF"]
+    assert trace.spikes.shape == trace.states["v"].shape == (4, 3)
+    assert trace.spikes[:, :2].tolist() == [[0, 1]] * 4
+    assert trace.threshold.tolist() == [1, 1, 1]
+
+
+def test_every_kind_of_layer_is_found():
+    recurrent = jsnn.Recurrent(jsnn.CuBaLIF(0.9, 0.8), nnx.Linear(2, 2, rngs=nnx.Rngs(0)))
+    activation = jsnn.SpikingActivation(dt=0.1, amplitude=2.0)
+    network = jsnn.Sequential(recurrent, jsnn.Sequential(activation, jsnn.filters.Lowpass(0.1, 0.1)), jsnn.LI(0.9))
+    layers = spiking_layers(network)
+    assert list(layers) == ["0_Recurrent", "1_Sequential/0_SpikingActivation"]
+    assert [spike_size(layer) for layer in layers.values()] == [1, 20]
+    assert list(spiking_layers(jsnn.LIF(0.9))) == ["LIF"]
+    assert not spiking_layers(jsnn.LI(0.9))
+    converted = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1, scale_firing_rates=5.0)
+    assert [spike_size(layer) for layer in spiking_layers(converted).values()] == [2]
+
+
+def test_a_rate_network_says_that_it_has_no_spikes(converted, tmp_path):
+    plain = Experiment(name="plain", data=DATA, model=RateDense(hidden=(16,)), train=TRAIN)
+    assert start(tmp_path, plain, "--train.weights", str(converted / "rate")) == 0
+    page = page_of(tmp_path / "run")
+    assert "it has no spikes" in page
+    assert "<h2>Mistakes" in page
+    assert "<h2>Test image" not in page
+    assert "<h2>Training" not in page
+    assert str(converted / "rate") in page
+
+
+def test_the_revision_of_the_code(tmp_path):
+    assert git_revision(tmp_path) is None
+    if shutil.which("git") is None:
+        pytest.skip("there is no git to make a repository with")
+
+    def git(*arguments):
+        who = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "jsnn").mkdir()
+    (tmp_path / "jsnn" / "a.py").write_text("")
+    git("add", ".")
+    git("commit", "-m", "a")
+    clean = git_revision(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "log").write_text("")
+    assert git_revision(tmp_path) == clean
+    (tmp_path / "jsnn" / "a.py").write_text("x")
+    assert git_revision(tmp_path) == f"{clean} with uncommitted changes"
+    assert git_revision(tmp_path / "jsnn") is None  # a repository around an installed package is not the code's own
+
+
+# In a browser
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const images = [...document.images];
+  parent.postMessage({
+    width: innerWidth, needed: document.documentElement.scrollWidth, images: images.length,
+    loaded: images.filter((image) => image.complete && image.naturalWidth > 0).length,
+  }, "*");
+});
+</script>"""
+FRAME = """<!DOCTYPE html><script>
+addEventListener("message", (message) => { document.documentElement.dataset.probe = JSON.stringify(message.data); });
+</script><iframe src="page.html" width="{width}" height="900" style="border: 0"></iframe>"""
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium to open pages in")
+
+    def browse(html, width):
+        """What a page of this width needs and has loaded, and what the browser says to the console.
+
+        The page stands in a frame, because a window is never narrower than 500 pixels.
+        """
+        folder = tmp_path_factory.mktemp("browser")
+        (folder / "page.html").write_text(html.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+        (folder / "frame.html").write_text(FRAME.replace("{width}", str(width)), encoding="utf-8")
+        flags = (
+            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+            "disable-component-update disable-sync enable-logging=stderr virtual-time-budget=10000 dump-dom "
+            f"window-size=1600,1000 user-data-dir={folder / 'profile'}"
+        )
+        command = [chromium, *(f"--{flag}" for flag in flags.split()), (folder / "frame.html").as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        probe = done.stdout.split('data-probe="')[1].split('"')[0].replace("&quot;", '"')
+        return json.loads(probe), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    return browse
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("which", ["dead", "rate", "study"])
+def test_a_page_in_a_browser(dead, converted, browse, which, width):
+    html = page_of({"dead": dead, "rate": converted / "rate", "study": converted}[which])
+    probe, complaints = browse(html, width)
+    assert complaints == []
+    assert probe["width"] == width
+    assert probe["needed"] <= width
+    assert probe["loaded"] == probe["images"] == html.count("<img ")
+    assert (probe["images"] > 10) == (which != "study")
+
+
+def test_the_browser_would_tell_of_faults(browse):
+    page = (
+        '<body><div style="width: 2000px">x</div><img src="data:image/png;base64,AAAA"><script>boom()</script></body>'
+    )
+    probe, complaints = browse(page, 390)
+    assert probe["needed"] > 390
+    assert (probe["images"], probe["loaded"]) == (1, 0)
+    assert "boom is not defined" in complaints[0]
