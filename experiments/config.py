@@ -429,7 +429,7 @@ class Gallery:
     split: str = "train"
     """Which part of it, in TFDS's notation."""
     subset: PositiveInt = 10
-    """Keep every so-manieth image."""
+    """Keep every k-th image."""
     batch_size: PositiveInt = 128
     """How many of those are encoded at once, the first ones."""
     image: NonNegativeInt = 0

@@ -131,13 +131,16 @@ def _try_to_report(make: Callable[[], None], folder: Path, console: Console) -> 
 
 
 def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
-    """A table with a column for every row, because there are more numbers to a row than fit beside each other."""
+    """A column for every row, as there are more numbers to a row than fit beside each other; several tables of them."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(show_header=False, title=title)
-    for name in names:
-        cells = (row.get(name) for row in rows)
-        table.add_row(name, *("" if cell is None else format_metric(name, cell) for cell in cells))
-    console.print(table)
+    columns = [[format_metric(name, row[name]) if row.get(name) is not None else "" for name in names] for row in rows]
+    room, borders = console.width - max(map(len, names)) - 4, 3
+    fitting = max(1, room // (max(len(cell) for column in columns for cell in column) + borders))
+    for start in range(0, len(columns), fitting):
+        table = Table(show_header=False, title=title if start == 0 else None)
+        for line in zip(names, *columns[start : start + fitting]):
+            table.add_row(*line)
+        console.print(table)
 
 
 def print_table(console: Console, title: str, metrics: dict[str, float]) -> None:
