@@ -77,12 +77,12 @@ def test_ten_thousand_neurons_are_an_image():
     assert ax.get_title(loc="right").startswith("neurons x steps in a dot: 42 x 1, darkest where")
 
 
-def test_opacity_is_the_share_that_fires():
+def test_opacity_is_the_root_of_the_share_that_fires():
     spikes = np.zeros((2, 480))
     spikes[0] = 1  # both neurons of each row
     spikes[1, ::2] = 1  # one of them
     [image] = plot.raster(spikes).images
-    np.testing.assert_allclose(image.get_array()[:, :, 3], [[1.0, 0.5]] * 240)
+    np.testing.assert_allclose(image.get_array()[:, :, 3], [[1.0, 0.5**0.5]] * 240)
 
 
 @pytest.mark.parametrize("shape", [(5000, 3), (400, 200)])

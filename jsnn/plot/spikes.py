@@ -195,7 +195,7 @@ def _density(fired: np.ndarray, categories: np.ndarray, shades: dict[int, Shade]
     strong = np.percentile(total[total > 0], 99) if total.any() else 1.0
     palette = np.array([to_rgb(shade.color) for shade in shades.values()])
     hue = np.einsum("ktn,kc->ntc", shares / np.maximum(total, 1e-12), palette)
-    opacity = np.minimum(total / strong, 1).T[..., None]
+    opacity = np.sqrt(np.minimum(total / strong, 1)).T[..., None]  # one spike among many can still be seen
     neurons, steps = round(fired.shape[1] / shares.shape[2]), round(len(fired) / shares.shape[1])
     remark = f"neurons x steps in a dot: {neurons} x {steps}, darkest where {100 * strong:.0f}% are spikes"
     return np.concatenate([np.clip(hue, 0, 1), opacity], axis=-1), remark
