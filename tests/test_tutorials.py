@@ -25,7 +25,12 @@ def figures(path):
 
 @each_tutorial
 def test_a_tutorial_runs_and_draws_its_figures(path, tmp_path):
-    settings = {"JSNN_TUTORIAL": "small", "JSNN_TUTORIAL_FIGURES": str(tmp_path / "figures"), "JAX_PLATFORMS": "cpu"}
+    settings = {
+        "JSNN_TUTORIAL": "small",
+        "JSNN_TUTORIAL_FIGURES": str(tmp_path / "figures"),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",  # compile faster
+    }
     process = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
         cwd=tmp_path,
