@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8 pixels, feedforward: 97.2% of the test set in 15 s.
+"""Handwritten digits, 8x8 pixels, feedforward: 97.2% of the test set in 17 s.
 
     python -m experiments.run configs/digits.py
 
