@@ -1,7 +1,6 @@
 """Executes an experiment or a study in its folder, from training to the summary that is left there."""
 
 import json
-import os
 import shlex
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments import config, conversion, report
+from experiments.files import write_whole
 from experiments.loop import Interrupted, NotFinite, Run
 from experiments.measure import measure
 from experiments.summary import format_metric, git_revision, summarise, without_losses
@@ -21,7 +21,8 @@ from jsnn.checkpoint import CheckpointError
 
 def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
     """Makes the folder of a run, with its `config.json` in it."""
-    _write(folder / "config.json", config.to_json(experiment))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.json", config.to_json(experiment))
 
 
 def train(run: Run, console: Console, command: str) -> int:
@@ -54,7 +55,7 @@ def train(run: Run, console: Console, command: str) -> int:
     if sweep:
         summary["sweep"] = sweep
         _print_rows(console, f"{run.experiment.name}: sweep", sweep)
-    _write(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     print_table(console, run.experiment.name, final)
     _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
     console.print(
@@ -93,7 +94,7 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
     seconds = sum(result["seconds"] for result in results.values())
     summary = summarise(study.name, final, seconds, study.stages[0].seed, command=command, revision=revision)
     summary["rows"] = rows
-    _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     _try_to_report(lambda: report.write_study(study, folder, summary), folder, console)
     console.print(f"{seconds:.1f} s in all, on {summary['device']}; run folder: {folder}", highlight=False)
     return 0
@@ -133,7 +134,7 @@ def _try_to_report(make: Callable[[], None], folder: Path, console: Console) -> 
 def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
     """A column for every row, as there are more numbers to a row than fit beside each other; several tables of them."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = [[format_metric(name, row[name]) if row.get(name) is not None else "" for name in names] for row in rows]
+    columns = [[format_metric(name, row.get(name)) for name in names] for row in rows]
     room, borders = console.width - max(map(len, names)) - 4, 3
     fitting = max(1, room // (max(len(cell) for column in columns for cell in column) + borders))
     for start in range(0, len(columns), fitting):
@@ -149,11 +150,3 @@ def print_table(console: Console, title: str, metrics: dict[str, float]) -> None
     for name, value in metrics.items():
         table.add_row(name, format_metric(name, value))
     console.print(table)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -28,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from experiments import build
 from experiments.config import Experiment
+from experiments.files import write_whole
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
@@ -257,9 +257,7 @@ def _truncate_metrics(path: Path, step: int) -> list[dict[str, float]]:
             break  # the line at which the run was killed
         if record["step"] <= step:
             kept.append(record)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    os.replace(temporary, path)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
     return kept
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -13,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
+
+from experiments.files import write_whole
 
 _CSS_PIXELS = 96  # to an inch
 _SHARPNESS = 1.75  # pixels of a drawn figure to a CSS pixel: screens are finer than 96 dpi
@@ -99,15 +100,7 @@ class Page:
         Raises:
             OSError: if the folder is missing or cannot be written to.
         """
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            temporary.write_text(self.html(), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError:
-            if temporary.is_file():
-                temporary.unlink()
-            raise
+        write_whole(Path(path), self.html())
 
     def _add(self, kind: str, **block: Any) -> None:
         blocks = self._sections[-1].blocks
