@@ -197,7 +197,7 @@ def _spiking_loss(
     else:
         value = getattr(losses, objective.loss)(outputs, labels)
     metrics: Metrics = {}
-    for name in spiking_layers(network):
+    for name in hidden_neurons(network):
         spikes = layers[name].outputs
         metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
         if objective.rate_penalty:
@@ -210,7 +210,7 @@ def _spiking_loss(
     return value, logits, metrics
 
 
-def spiking_layers(network: Neuron) -> list[str]:
+def hidden_neurons(network: Neuron) -> list[str]:
     """The names of a `Sequential`'s neurons, a readout at its end excepted."""
     if not isinstance(network, jsnn.Sequential):
         return []

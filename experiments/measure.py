@@ -62,7 +62,7 @@ def measure(run: Run, dt: float) -> dict[str, float]:
     experiment = run.experiment
     network = run.network()
     assert isinstance(network, Neuron)
-    names = build.spiking_layers(network)
+    names = build.hidden_neurons(network)
 
     @jax.jit
     def respond(images: Array, key: Array) -> tuple[Array, dict[str, Array]]:

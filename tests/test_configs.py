@@ -35,7 +35,7 @@ def test_loss_of_a_batch_has_the_metrics(path, training):
         value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
         assert value.shape == ()
         assert metrics["accuracy"].shape == (4,)
-        assert {f"rate/{name}" for name in build.spiking_layers(network)} < set(metrics)
+        assert {f"rate/{name}" for name in build.hidden_neurons(network)} < set(metrics)
 
 
 @pytest.mark.parametrize(
