@@ -196,18 +196,18 @@ def _count_steps(
     program = flatten(trace(step, state, first)[0])
     dependent = program.depending_on(program.inputs)
     changing = program.depending_on(program.inputs if num_steps is None else program.inputs[: len(leaves)])
-    synapses = [
-        operation
+    synapses = {
+        operation.outputs: operation
         for operation in program.operations
         if operation.name in _SYNAPTIC and not dependent.isdisjoint(operation.inputs)
-    ]
+    }
 
     def run_step(leaves: list[Array], x: Array) -> tuple[list[Array], list[_Tally]]:
         values = {**program.constants, **dict(zip(program.inputs, [*leaves, x], strict=True))}
         tallies = []
         for operation in program.operations:
             arguments = [read(values, atom) for atom in operation.inputs]
-            if operation in synapses:
+            if operation.outputs in synapses:
                 tallies.append(_tally(operation, arguments, _input_of(operation, dependent)))
             values.update(zip(operation.outputs, operation(*arguments), strict=True))
         return [read(values, atom) for atom in program.outputs[: len(leaves)]], tallies
@@ -219,7 +219,7 @@ def _count_steps(
         return jax.lax.scan(lambda leaves, _: run_step(leaves, inputs), leaves, length=num_steps)[1]
 
     rows = []
-    for operation, tally in zip(synapses, run_all(leaves, inputs), strict=True):
+    for operation, tally in zip(synapses.values(), run_all(leaves, inputs), strict=True):
         is_static = changing.isdisjoint(operation.outputs)  # a static input's, up to the first neuron: one pass
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
         rows.append(_row(program, operation, dependent, tally, len(first)))

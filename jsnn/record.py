@@ -75,11 +75,12 @@ def record(
         state, records = _run_watched(network, state, x, steps, keep)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
-    if keep is not None:  # what is misspelt is found before anything is computed
+    if neurons is not None or every > 1:
+        return _every(run_some, state, inputs, num_steps, every)
+    if keep is not None and not isinstance(inputs, jax.core.Tracer):
+        # what is misspelt is found before anything is computed; in a trace nothing is computed yet
         jax.eval_shape(lambda state, x: run_some(state, x, num_steps), state, inputs)
-    if neurons is None and every == 1:
-        return run_some(state, inputs, num_steps)[1]
-    return _every(run_some, state, inputs, num_steps, every)
+    return run_some(state, inputs, num_steps)[1]
 
 
 def _run_watched(
