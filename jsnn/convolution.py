@@ -1,12 +1,14 @@
-"""Two-dimensional convolution whose gradients are fast on CPUs too.
+"""Two-dimensional convolution that is fast on CPUs too, and above all its gradients.
 
-XLA's CPU backend is slow at two gradients that spiking networks need at every step: that of the kernel (the "image"
-being the output gradient, a kernel as large as an image), and, inside a loop, that of the input. Both are written here
-as programs it is fast at, a matrix product and a forward convolution. Other platforms keep XLA's own.
-Measured in `../shared/PERFORMANCE.md`; `tests/test_convolution.py` holds the gradients to XLA's.
+XLA's CPU backend is slow at what spiking networks need at every step: the gradient of the kernel (a convolution with a
+kernel as large as an image) and that of the input (ten times slower still inside a loop). Both are written here as
+matrix products, over chunks of images that stay in cache, and the convolution itself is taken in such chunks. Other
+platforms keep XLA's own. `python -m experiments.benchmark --case repairs` times both; `tests/test_convolution.py` holds
+the gradients to XLA's.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -17,7 +19,8 @@ from jsnn.types import Array
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
-_CHUNK = 16  # images whose shifted copies stay in cache during the kernel's gradient
+_CHUNK = 16  # images that stay in cache together with what is made of them on the way
+_MANY_CHANNELS = 20  # from which on a convolution gains from chunks; with few it loses a little
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -88,7 +91,14 @@ def _is_channels_last(dimension_numbers: Any) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _convolve(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
-    return _forward(pads, precision, images, kernel)
+    as_xla_does = functools.partial(_forward, pads, precision)
+    if images.shape[-1] < _MANY_CHANNELS:
+        return as_xla_does(images, kernel)
+
+    def in_chunks(images: Array, kernel: Array) -> Array:
+        return _map(lambda image: as_xla_does(image[None], kernel)[0], images)
+
+    return jax.lax.platform_dependent(images, kernel, cpu=in_chunks, default=as_xla_does)
 
 
 def _forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
@@ -98,7 +108,7 @@ def _forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> Arr
 
 
 def _convolve_forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _forward(pads, precision, images, kernel), (images, kernel)
+    return _convolve(pads, precision, images, kernel), (images, kernel)
 
 
 def _convolve_backward(
@@ -109,22 +119,42 @@ def _convolve_backward(
 
     def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return (
-            _input_gradient(pads, precision, kernel, gradient),
+            _map(functools.partial(_input_gradient, pads, precision, kernel), gradient),
             _kernel_gradient(pads, precision, images, kernel.shape, gradient),
         )
 
     return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
 
 
+def _map(function: Callable[[Array], Array], images: Array) -> Array:
+    """The function of each image, computed for a chunk of them at a time."""
+    return jax.lax.map(function, images, batch_size=min(_CHUNK, max(1, len(images))))
+
+
 def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Array) -> Array:
-    """The padded output gradient convolved with the kernel, flipped and its channels swapped."""
-    height, width = kernel.shape[:2]
-    (top, bottom), (left, right) = pads
-    reverse_pads = (
-        (height - 1 - top, height - 1 - bottom),
-        (width - 1 - left, width - 1 - right),
-    )
-    return _forward(reverse_pads, precision, gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    """Of one image: what each output passes back to all the inputs it saw, in one product, and the sum of it."""
+    height, width, channels, out_channels = kernel.shape
+    passed = jnp.matmul(
+        gradient.reshape(-1, out_channels),
+        kernel.reshape(-1, out_channels).T,
+        precision=precision,
+        preferred_element_type=jnp.promote_types(gradient.dtype, jnp.float32),
+    ).reshape(*gradient.shape[:2], height, width, channels)
+    padded = _add_overlapping(_add_overlapping(passed, axis=1), axis=0)  # [H + pads, W + pads, C]
+    crop = [(-low, -high, 0) for low, high in pads]
+    return jax.lax.pad(padded, jnp.zeros((), padded.dtype), (*crop, (0, 0, 0))).astype(gradient.dtype)
+
+
+def _add_overlapping(x: Array, axis: int) -> Array:
+    """The sum of x[..., k, :] over k, each shifted by k along an axis, which grows."""
+    count = x.shape[-2]
+    zero = jnp.zeros((), x.dtype)
+
+    def shifted(k: int) -> Array:
+        edges = [(k, count - 1 - k, 0) if a == axis else (0, 0, 0) for a in range(x.ndim - 1)]
+        return jax.lax.pad(x[..., k, :], zero, edges)
+
+    return functools.reduce(jnp.add, map(shifted, range(count)))
 
 
 def _kernel_gradient(pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array) -> Array:

@@ -18,13 +18,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
+from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 ResetFunction: TypeAlias = Callable[[Array, Array, Array], Array]  # (v, spikes, threshold) -> v
 Reset: TypeAlias = Literal["subtract", "zero", "none"] | ResetFunction
 Discretization: TypeAlias = Literal["exact", "euler"]
+
+
+MEMBRANE = "membrane"  # by this name `unroll` finds what its backward pass keeps of a step
 
 
 class FrozenPytree(nnx.Pytree):
@@ -104,11 +109,18 @@ class SpikingNeuron(FrozenPytree):
         """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
         return self.surrogate(v - threshold)
 
+    def fire_at_all_steps(self, v: Array) -> Array:
+        """The spikes of membranes [T, B, ...] on which no spike has acted."""
+        if self.reset != "none":
+            raise ValueError(f"all_steps needs reset='none', got {self.reset!r}: run it with jsnn.unroll")
+        return self.fire(v, cast(self.threshold, v.dtype))
+
     def fire_and_reset(self, v: Array, last_spikes: Array, threshold: Parameter) -> tuple[Array, Array]:
         """Returns `(v, spikes)` for a membrane `v` that has just taken its input.
 
         `last_spikes` are those of the step before; they matter only with `reset_delay`.
         """
+        v = checkpoint_name(v, MEMBRANE)
         if self.reset_delay:
             v = self.apply_reset(v, last_spikes, threshold)
             return v, self.fire(v, threshold)
@@ -154,16 +166,26 @@ class LeakyMembrane(FrozenPytree):
         """v_rest + decay * (v - v_rest) + gain * current, in the dtype of `v`."""
         return v + (leakage(v, self.decay, self.v_rest) + cast(self.gain, v.dtype) * current.astype(v.dtype))
 
+    def integrate_all(self, v: Array, currents: Array) -> Array:
+        """The membrane after each of all steps, from `v` before the first and `currents` [T, B, ...]."""
+        rest, inputs = cast(self.v_rest, v.dtype), cast(self.gain, v.dtype) * currents.astype(v.dtype)
+        return rest + linear_recurrence(leak(self.decay, v.dtype), inputs, v - rest)
+
 
 def leakage(value: Array, decay: Parameter, rest: Parameter = 0.0) -> Array:
-    """What a step of `decay` towards `rest` adds to a value, (1 - decay) * (rest - value).
+    """What a step of `decay` towards `rest` adds to a value, (1 - decay) * (rest - value)."""
+    return leak(decay, value.dtype) * (cast(rest, value.dtype) - value)
 
-    Added up in this form a decay close to 1 loses no precision, because 1 - decay is taken before it is rounded to the
-    dtype of `value`: 0.999 in float32 is off by 1e-8, little for the decay, but 1e-5 of what leaks.
+
+def leak(decay: Parameter, dtype: Any) -> Parameter:
+    """The share that leaks in a step, 1 - decay.
+
+    Computed with it a decay close to 1 loses no precision, because 1 - decay is taken before it is rounded to `dtype`:
+    0.999 in float32 is off by 1e-8, little for the decay, but 1e-5 of what leaks.
     """
     if isinstance(decay, nnx.Variable):
         decay = jnp.clip(decay[...], 0, 1)
-    return cast(1 - decay, value.dtype) * (cast(rest, value.dtype) - value)
+    return cast(1 - decay, dtype)
 
 
 def cast(parameter: Parameter, dtype: Any) -> Parameter:
