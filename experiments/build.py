@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,11 @@ from jsnn import augment, data, decode, encode, losses, models, regularizers, su
 from jsnn.filters import Filter
 from jsnn.neurons.base import with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
+from jsnn.precision import initial_state, reduce_precision
 from jsnn.train import Loss, Metrics, Network, unchanged
 from jsnn.types import Array, Neuron
+
+Record: TypeAlias = Callable[..., dict[str, jsnn.LayerRecord]]  # `jsnn.record`, or what gives the same
 
 
 class Sets(NamedTuple):
@@ -101,26 +104,30 @@ def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[
 
 
 def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:
-    """The optax optimiser, its schedule spread over `total_steps`."""
+    """The optax optimiser, its schedule spread over `total_steps`; the learning rate is part of its state."""
     factory = getattr(optax, settings.name, None)
     if factory is None or settings.name.startswith("_"):
         nearest = difflib.get_close_matches(settings.name, dir(optax), n=1)
         hint = f": did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"optimizer.name must be an optimiser of optax, got {settings.name!r}{hint}")
-    rate = settings.learning_rate
-    schedules: dict[str, optax.ScalarOrSchedule] = {
-        "constant": rate,
-        "cosine": optax.cosine_decay_schedule(rate, total_steps),
+    shares: dict[str, optax.Schedule] = {  # of the learning rate
+        "cosine": optax.cosine_decay_schedule(1.0, total_steps),
         "warmup_cosine": optax.warmup_cosine_decay_schedule(
-            0.0, rate, max(1, int(settings.warmup * total_steps)), max(2, total_steps)
+            0.0, 1.0, max(1, int(settings.warmup * total_steps)), max(2, total_steps)
         ),
-        "linear": optax.linear_schedule(rate, 0.0, total_steps),
-        "exponential": optax.exponential_decay(rate, total_steps, 0.01),
+        "linear": optax.linear_schedule(1.0, 0.0, total_steps),
+        "exponential": optax.exponential_decay(1.0, total_steps, 0.01),
     }
-    optimizer = factory(schedules[settings.schedule], **settings.options)
-    if settings.clip_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
-    return optimizer
+    share = shares.get(settings.schedule)
+
+    def at(learning_rate: Array) -> optax.GradientTransformation:
+        rate = learning_rate if share is None else lambda step: learning_rate * share(step)
+        optimizer = factory(rate, **settings.options)
+        if settings.clip_norm is None:
+            return optimizer
+        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+
+    return optax.inject_hyperparams(at, hyperparam_dtype=jnp.float32)(settings.learning_rate)
 
 
 def encoded_shape(settings: config.Encoder, image_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -157,23 +164,26 @@ def encode_images(settings: config.Encoder, key: Array, images: Array, num_steps
     return spikes, None
 
 
-def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
+def make_loss(experiment: config.Experiment, *, training: bool, record: Record = jsnn.record) -> Loss:
     """The loss of a batch of images, with its metrics: accuracy and the firing rate of each hidden layer."""
     objective = experiment.objective
+    reduced = training and experiment.train.precision == "bfloat16"
 
     def loss(network: Network, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
         augment_key, encode_key = jax.random.split(key)
         images = prepare_images(experiment.data, augment_key, images, training)
         if isinstance(network, Neuron):
             network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
-            value, logits, rates = _spiking_loss(experiment, network, images, labels, encode_key)
+            value, logits, rates = _spiking_loss(
+                experiment, network, images, labels, encode_key, record, reduced=reduced
+            )
         else:
             if training:
                 network.train()  # batch normalisation by the batch, whose averages jsnn.train keeps
             else:
                 network = nnx.clone(network)  # the caller's stays as it is
                 network.eval()
-            logits, rates = network(images), {}
+            logits, rates = (reduce_precision(network) if reduced else network)(images), {}
             value = losses.cross_entropy(logits, labels)
         if objective.kernel_penalty and training:
             value = value + objective.kernel_penalty * sum(jnp.sum(kernel**2) for kernel in _kernels(network))
@@ -184,12 +194,23 @@ def make_loss(experiment: config.Experiment, *, training: bool) -> Loss:
 
 
 def _spiking_loss(
-    experiment: config.Experiment, network: Neuron, images: Array, labels: Array, key: Array
+    experiment: config.Experiment,
+    network: Neuron,
+    images: Array,
+    labels: Array,
+    key: Array,
+    record: Record,
+    *,
+    reduced: bool,
 ) -> tuple[Array, Array, Metrics]:
     """The loss of a network that runs over time, its logits, and the firing rates of its hidden layers."""
     objective = experiment.objective
     inputs, num_steps = encode_images(experiment.encoder, key, images, experiment.num_steps)
-    layers = jsnn.record(network, inputs, num_steps=num_steps, keep=["outputs"])
+    state = None
+    if reduced:
+        state = initial_state(network, inputs.shape if num_steps else inputs.shape[1:])
+        network = reduce_precision(network)
+    layers = record(network, inputs, state, num_steps=num_steps, keep=["outputs"])
     *_hidden, outputs = [layer.outputs for layer in layers.values()]
     logits = getattr(decode, objective.decoder)(outputs)
     if objective.loss == "cross_entropy":
@@ -198,7 +219,7 @@ def _spiking_loss(
         value = getattr(losses, objective.loss)(outputs, labels)
     metrics: Metrics = {}
     for name in hidden_neurons(network):
-        spikes = layers[name].outputs
+        spikes = layers[name].outputs.astype(jnp.float32)
         metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
         if objective.rate_penalty:
             rate = jnp.mean(spikes, axis=0)  # [B, ...]

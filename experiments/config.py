@@ -306,10 +306,22 @@ class Train:
     """Images in an optimiser step; what does not fill a last batch is left out of the epoch."""
     eval_batch_size: PositiveInt = 500
     """Images at a time in evaluations."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products, currents and spikes in training; weights, membranes, readout and evaluations are float32."""
     weights: str | None = None
     """The folder of a finished run with the same network, whose weights are taken instead of training."""
     patience: PositiveInt | None = None
     """Stop after so many epochs without a better validation accuracy; needs data.validation_split."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Mesh:
+    """The devices that share the work; the numbers depend on them by rounding alone."""
+
+    data: PositiveInt | None = None
+    """Parts of each batch, a device for each; None for as many as there are devices for, if they divide the batch."""
+    model: PositiveInt = 1
+    """Parts of each layer of at least 512 neurons, a device for each."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -374,6 +386,10 @@ class Experiment:
     """Names the run's folder."""
     seed: int = 0
     """Of the weights, the order of the data, and every random encoder."""
+    seeds: PositiveInt = 1
+    """How many networks are trained at once, with the seeds from `seed` on; what is reported is their mean."""
+    learning_rates: tuple[PositiveFloat, ...] = ()
+    """Train the networks with each of these, all at once, and report that of the best; () for optimizer's alone."""
     num_steps: PositiveInt = 32
     """Time steps T of the simulation."""
     data: Data = Data()
@@ -382,6 +398,7 @@ class Experiment:
     objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()
     train: Train = Train()
+    mesh: Mesh = Mesh()
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
@@ -399,6 +416,11 @@ class Experiment:
             raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
         if self.conversion is None and self.sweep != Sweep():
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
+        if self.seeds > 1 or self.learning_rates:
+            if self.sweep != Sweep():
+                raise ValueError(f"sweep needs seeds 1 and no learning_rates, got {self.seeds}, {self.learning_rates}")
+            if self.mesh != Mesh():
+                raise ValueError(f"several seeds or learning rates share the devices: leave mesh out, got {self.mesh}")
 
 
 @dataclass(frozen=True, config=_STRICT)

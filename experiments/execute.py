@@ -7,20 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import config, conversion, report
+from experiments import config, conversion, processes, report, spread
 from experiments.files import write_whole
 from experiments.loop import Interrupted, NotFinite, Run
 from experiments.measure import measure
+from experiments.seeds import open_run
 from experiments.summary import format_metric, git_revision, summarise, without_losses
 from jsnn.checkpoint import CheckpointError
 
 
 def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
     """Makes the folder of a run, with its `config.json` in it."""
+    processes.meet(f"before {folder}")  # each of them has looked whether it is there
+    if not processes.is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.json", config.to_json(experiment))
 
@@ -35,28 +40,36 @@ def train(run: Run, console: Console, command: str) -> int:
     """
     revision = git_revision()  # of the code that runs, whatever becomes of it meanwhile
     console.print(f"run folder: {run.folder}", highlight=False)
+    if len(jax.devices()) > 1:
+        console.print(f"on {run.where}", highlight=False)
     resume = f"resume with: python -m experiments.run --resume {shlex.quote(str(run.folder))}"
     begin = time.monotonic()
     try:
-        final, seconds = run.fit()
+        rows, seconds = run.fit()
+        run = run.on_one_device()
+        if not processes.is_first():
+            return 0
         sweep: list[dict[str, float | None]] = []
-        if run.experiment.conversion is not None:
-            metrics, sweep = conversion.report(run, console)
-            final |= metrics
-        if isinstance(run.experiment.model, config.SpikingDense):
-            final |= measure(run, run.experiment.objective.dt_end or run.experiment.model.dt)
+        for network, row in reversed(list(zip(run.networks(), rows))):  # the figures that stay are those of the first
+            metrics, sweep = _test_spikes(network, console)
+            row |= metrics
     except Interrupted:
         console.print(f"stopped, and saved at step {run.checkpoints.last}. {resume}", highlight=False)
         return 130
     except (NotFinite, CheckpointError) as error:
         console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
         return 1
-    summary = summarise(run.experiment.name, final, seconds, run.experiment.seed, command=command, revision=revision)
+    found = spread.spreads(rows)
+    best = spread.best(found)
+    seed = run.experiment.seed
+    summary = summarise(run.experiment.name, best.means, seconds, seed, command=command, revision=revision)
+    if len(rows) > 1:
+        summary |= {"seeds": rows, "intervals": best.intervals()}
     if sweep:
         summary["sweep"] = sweep
         _print_rows(console, f"{run.experiment.name}: sweep", sweep)
     write_whole(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print_table(console, run.experiment.name, final)
+    spread.print_spreads(console, run.experiment.name, found)
     _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
     console.print(
         f"{time.monotonic() - begin:.1f} s here, {seconds:.1f} s in all, on {summary['device']}",
@@ -64,6 +77,15 @@ def train(run: Run, console: Console, command: str) -> int:
     )
     console.print(f"run folder: {run.folder}", highlight=False)
     return 0
+
+
+def _test_spikes(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str, float | None]]]:
+    """The metrics of a network that is converted or counts its spikes, and the rows of a sweep."""
+    if run.experiment.conversion is not None:
+        return conversion.report(run, console)
+    if isinstance(run.experiment.model, config.SpikingDense):
+        return measure(run, run.experiment.objective.dt_end or run.experiment.model.dt), []
+    return {}, []
 
 
 def run_study(study: config.Study, folder: Path, console: Console, command: str) -> int:
@@ -75,11 +97,14 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
         if not (here / "summary.json").exists():
             if not (here / "config.json").exists():
                 start(stage, here)
-            status = train(Run(stage, here, console), console, command)
+            status = train(open_run(stage, here, console), console, command)
+            processes.meet(f"after {here}")
             if status:
                 console.print(f"the study goes on with: python -m experiments.run --resume {shlex.quote(str(folder))}")
                 return status
         results[stage.name] = json.loads((here / "summary.json").read_text())
+    if not processes.is_first():
+        return 0
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
         rows.append({"stage": name} | without_losses(result["final"]))
@@ -116,7 +141,7 @@ def report_again(experiment: config.Experiment | config.Study, folder: Path, con
             report_again(stage, folder / stage.name, console)
         report.write_study(experiment, folder, summary)
     else:
-        report.write(Run(experiment, folder, console, read_only=True), summary, console)
+        report.write(open_run(experiment, folder, console, read_only=True, alone=True), summary, console)
     console.print(f"look at {folder / 'report.html'}", highlight=False)
     return 0
 
@@ -142,11 +167,3 @@ def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> Non
         for line in zip(names, *columns[start : start + fitting]):
             table.add_row(*line)
         console.print(table)
-
-
-def print_table(console: Console, title: str, metrics: dict[str, float]) -> None:
-    """Metrics as a table."""
-    table = Table("metric", "value", title=title)
-    for name, value in metrics.items():
-        table.add_row(name, format_metric(name, value))
-    console.print(table)

@@ -9,28 +9,24 @@ epoch and the step alone.
 import functools
 import itertools
 import json
-import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tensorboardX
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments import build
+from experiments import build, processes, progress
 from experiments.config import Experiment
 from experiments.files import write_whole
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+from jsnn.sharding import Layout
 from jsnn.types import Neuron
 
 _PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
@@ -53,12 +49,25 @@ class Run:
         folder: where its checkpoints and metrics are, or will be.
         console: where progress is shown.
         read_only: for evaluation, which leaves the folder as it is.
+        alone: on one device, whatever the experiment asks for, and without other processes.
+        sets: its data, where they are loaded already.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        console: Console,
+        *,
+        read_only: bool = False,
+        alone: bool = False,
+        sets: build.Sets | None = None,
+    ) -> None:
         self.experiment, self.folder, self.console = experiment, folder, console
+        mesh = experiment.mesh
+        self.layout = Layout() if alone else Layout.over(experiment.train.batch_size, mesh.data, mesh.model)
         with console.status(f"loading {experiment.data.name}"):
-            self.sets = build.load_data(experiment.data)
+            self.sets = sets or build.load_data(experiment.data)
         settings = experiment.train
         count = len(self.sets.train)
         if count < settings.batch_size:
@@ -69,12 +78,22 @@ class Run:
         shape = build.encoded_shape(experiment.encoder, self.sets.train.images.shape[1:])
         network = build.make_network(experiment.model, shape, self.sets.train.num_classes, experiment.seed)
         optimizer = build.make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
-        self.graph, self.state = train.create(network, optimizer)
+        self.graph, state = train.create(network, optimizer)
+        self.state = self.layout.place(state)
         schedule = build.make_schedule(experiment, settings.epochs * self.steps_per_epoch)
-        self.advance = train.make_advance(self.graph, build.make_loss(experiment, training=True), optimizer, schedule)
-        self.sum_metrics = train.make_evaluate(self.graph, build.make_loss(experiment, training=False))
+        loss, test_loss = (
+            self.layout.share_out(build.make_loss(experiment, training=training, record=self.layout.record))
+            for training in (True, False)
+        )
+        self.advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
+        self.sum_metrics = train.make_evaluate(self.graph, test_loss)
         self.key = jax.random.key(experiment.seed)
         self._read_only = read_only
+
+    @property
+    def step(self) -> int:
+        """How many optimiser steps were taken."""
+        return int(self.state.step)
 
     @functools.cached_property
     def checkpoints(self) -> Checkpoints:
@@ -93,6 +112,28 @@ class Run:
             network.eval()
         return network
 
+    @property
+    def where(self) -> str:
+        """On which devices it runs."""
+        batch_size = self.experiment.train.batch_size
+        return str(self.layout) + f" (train.batch_size is {batch_size})" * (self.layout.size < len(jax.devices()))
+
+    def networks(self) -> list["Run"]:
+        """The networks that are trained here, each as a run of its own: this one alone, unless there are several."""
+        return [self]
+
+    def split(self, metrics: dict[str, Any]) -> list[dict[str, float]]:
+        """The metrics of each of the networks, behind its seed and learning rate."""
+        return [{"seed": self.experiment.seed, "learning_rate": self.experiment.optimizer.learning_rate} | metrics]
+
+    def on_one_device(self) -> "Run":
+        """The run as it is now, for what each process can do by itself; all of them ask for it, or none."""
+        if self.layout.mesh is None:
+            return self
+        run = Run(self.experiment, self.folder, self.console, read_only=True, alone=True, sets=self.sets)
+        run.state = self.layout.gather(self.state)
+        return run
+
     def take_weights(self, folder: Path) -> None:
         """Takes the weights of the last checkpoint of another run, with the same network and optimiser.
 
@@ -102,20 +143,22 @@ class Run:
         checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
         self.state, _ = checkpoints.restore(checkpoints.last, self.state)
 
-    def evaluate(self, dataset: Dataset) -> dict[str, float]:
+    def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """The mean of each metric over a data set."""
         batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
         indices, mask = pad_to_batches(len(dataset), batch_size)
-        key = jax.random.fold_in(self.key, 2**31)  # no training step's
-        images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
-        sums = self.sum_metrics(self.state, images, labels, jnp.asarray(indices), jnp.asarray(mask), key)
-        count = float(sums.pop("count"))
-        return {name: float(value) / count for name, value in sums.items()}
+        key = self._key_of(2**31)  # no training step's
+        images, labels = self.layout.examples(dataset.images), self.layout.examples(dataset.labels)
+        batches = self.layout.everywhere(indices), self.layout.everywhere(mask)
+        sums = self.sum_metrics(self.state, images, labels, *batches, key)
+        count = _as_float(sums.pop("count"))
+        return {name: (_as_float(value) / count).tolist() for name, value in sums.items()}
 
-    def fit(self) -> tuple[dict[str, float], float]:
-        """Trains to the end, from wherever the folder's last checkpoint is; returns the final metrics and seconds.
+    def fit(self) -> tuple[list[dict[str, float]], float]:
+        """Trains to the end, from wherever the folder's last checkpoint is; returns final metrics and seconds.
 
-        Final are those of the last epoch, or, with a validation set, of the epoch that was best on it.
+        The metrics are those of each of the networks, see `split`. Final are those of the last epoch, or, with a
+        validation set, of the epoch that was best on it.
 
         Raises:
             Interrupted: if a signal asked to stop; the state is saved.
@@ -125,49 +168,59 @@ class Run:
         weights = self.experiment.train.weights
         if weights is not None:
             self.take_weights(Path(weights))
-            return {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}, 0.0
+            metrics = {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}
+            return self.split(metrics), 0.0
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.last is not None:
             info = self.restore(self.checkpoints.last)
-        step = int(self.state.step)
+        step = self.step
         history = _truncate_metrics(self.folder / "metrics.jsonl", step)
         epochs = self.experiment.train.epochs
         start = time.monotonic() - info["seconds"]
         with (
-            _stop_signals() as stop_asked,
-            _progress_bar(self.console) as bar,
-            tensorboardX.SummaryWriter(str(self.folder / "tensorboard")) as board,
+            progress.stop_signals() as stop_asked,
+            progress.bar(self.console) as bar,
+            _board(self.folder / "tensorboard") as board,
         ):
             task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
-            sums: dict[str, float] = info["sums"]
+            sums: dict[str, Any] = info["sums"]
             for epoch in range(step // self.steps_per_epoch, epochs):
                 if self._should_stop_early(history):
                     break
-                epoch_start, first_step = time.monotonic(), int(self.state.step)
+                epoch_start, first_step = time.monotonic(), self.step
                 for metrics in self._portions(epoch):
-                    steps = len(metrics["loss"])
+                    steps = metrics["loss"].shape[-1]
                     self._check_finite(metrics["loss"])
-                    sums = {name: sums.get(name, 0.0) + math.fsum(values.tolist()) for name, values in metrics.items()}
-                    images = (int(self.state.step) - first_step) * self.experiment.train.batch_size
+                    sums = {
+                        name: (_as_float(sums.get(name, 0.0)) + _as_float(values).sum(-1)).tolist()
+                        for name, values in metrics.items()
+                    }
+                    images = (self.step - first_step) * self.experiment.train.batch_size
                     speed = images / (time.monotonic() - epoch_start)
-                    bar.update(task, advance=steps, description=_describe(epoch, epochs, metrics, speed))
-                    if stop_asked.is_set() and int(self.state.step) % self.steps_per_epoch:
+                    bar.update(task, advance=steps, description=progress.describe(epoch, epochs, metrics, speed))
+                    if self.step % self.steps_per_epoch and processes.any_of(stop_asked.is_set()):
                         self._save(sums, time.monotonic() - start, score=None)
                         raise Interrupted
                 record = self._finish_epoch(epoch, sums, time.monotonic() - epoch_start)
                 sums = {}
                 history.append(record)
-                with open(self.folder / "metrics.jsonl", "a") as file:
-                    file.write(json.dumps(record) + "\n")
-                for name, value in record.items():
-                    board.add_scalar(name, value, global_step=record["step"])
+                if board is not None:
+                    with open(self.folder / "metrics.jsonl", "a") as file:
+                        file.write(json.dumps(record) + "\n")
+                    for name, value in record.items():
+                        if name != "networks":
+                            board.add_scalar(name, value, global_step=record["step"])
                 self._save(sums, time.monotonic() - start, score=record[self._score_name])
-                bar.console.print(_summarise(record, epochs))
-                if stop_asked.is_set():
+                bar.console.print(progress.summarise(record, epochs))
+                if processes.any_of(stop_asked.is_set()):
                     raise Interrupted
         chosen = max(history, key=lambda r: r[self._score_name]) if self.sets.validation else history[-1]
         final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
-        return final, time.monotonic() - start
+        return final.get("networks") or self.split(final), time.monotonic() - start
+
+    def _key_of(self, number: int) -> jax.Array:
+        """The key of one of the run's purposes."""
+        return jax.random.fold_in(self.key, number)
 
     @property
     def _score_name(self) -> str:
@@ -175,17 +228,17 @@ class Run:
 
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
-        order = self._order(epoch)
-        done = int(self.state.step) - epoch * self.steps_per_epoch
-        key = jax.random.fold_in(self.key, 2**31 - 1)
+        order = self.order(epoch)
+        done = self.step - epoch * self.steps_per_epoch
+        key = self._key_of(2**31 - 1)
         for first, after in _portion_bounds(self.steps_per_epoch):
             if first < done:
                 continue
-            images, labels, indices = self._place(order[first:after])
+            images, labels, indices = self._place(order[..., first:after, :])
             self.state, metrics = self.advance(self.state, images, labels, indices, key)
             yield jax.device_get(metrics)
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
         """The batches of an epoch, indices [S, B]."""
         count, batch_size = len(self.sets.train), self.experiment.train.batch_size
         if not self.experiment.data.shuffle:
@@ -194,27 +247,28 @@ class Run:
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
-        return jnp.asarray(self.sets.train.images), jnp.asarray(self.sets.train.labels)
+        return self.layout.examples(self.sets.train.images), self.layout.examples(self.sets.train.labels)
 
     def _place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The data on the device: the whole set, sent once, or only the images of these batches."""
+        """The data on the devices: the whole set, sent once, or only the images of these batches."""
         dataset, residence = self.sets.train, self.experiment.data.residence
         if residence == "device" or (residence == "auto" and dataset.images.nbytes <= _DEVICE_BYTES):
-            return *self._resident, jnp.asarray(indices)
+            return *self._resident, self.layout.everywhere(indices)
         flat = indices.reshape(-1)
-        local = jnp.arange(flat.size, dtype=jnp.int32).reshape(indices.shape)
-        return jnp.asarray(dataset.images[flat]), jnp.asarray(dataset.labels[flat]), local
+        local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
+        images, labels = self.layout.examples(dataset.images, flat), self.layout.examples(dataset.labels, flat)
+        return images, labels, self.layout.everywhere(local)
 
-    def _finish_epoch(self, epoch: int, sums: dict[str, float], seconds: float) -> dict[str, float]:
-        record: dict[str, float] = {"epoch": epoch + 1, "step": int(self.state.step), "seconds": seconds}
-        record |= {f"train_{name}": value / self.steps_per_epoch for name, value in sums.items()}
+    def _finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
+        record: dict[str, Any] = {"epoch": epoch + 1, "step": self.step, "seconds": seconds}
+        record |= {f"train_{name}": (_as_float(total) / self.steps_per_epoch).tolist() for name, total in sums.items()}
         named = {"validation": self.sets.validation, "test": self.sets.test}
         for name, dataset in named.items():
             if dataset is not None:
                 record |= {f"{name}_{metric}": value for metric, value in self.evaluate(dataset).items()}
         return record
 
-    def _should_stop_early(self, history: list[dict[str, float]]) -> bool:
+    def _should_stop_early(self, history: list[dict[str, Any]]) -> bool:
         patience = self.experiment.train.patience
         if patience is None or len(history) <= patience:
             return False
@@ -224,16 +278,16 @@ class Run:
     def _check_finite(self, losses: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            step = int(self.state.step) - len(losses) + int(bad[0]) + 1
+            step = self.step - len(losses) + int(bad[0]) + 1
             raise NotFinite(
                 f"the loss is {losses[bad[0]]} at step {step} (epoch {(step - 1) // self.steps_per_epoch + 1}): "
                 f"lower optimizer.learning_rate or set optimizer.clip_norm. The last good checkpoint is that of "
                 f"step {self.checkpoints.last} in {self.checkpoints.folder}"
             )
 
-    def _save(self, sums: dict[str, float], seconds: float, score: float | None) -> None:
+    def _save(self, sums: dict[str, Any], seconds: float, score: float | None) -> None:
         info = {"sums": sums, "seconds": seconds}
-        self.checkpoints.save(int(self.state.step), self.state, info, score)
+        self.checkpoints.save(self.step, self.state, info, score)
 
 
 def _portion_bounds(steps: int) -> list[tuple[int, int]]:
@@ -245,7 +299,12 @@ def _portion_bounds(steps: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
-def _truncate_metrics(path: Path, step: int) -> list[dict[str, float]]:
+def _as_float(value: Any) -> np.ndarray:
+    """Sums are taken in double precision; of several networks, each has its own."""
+    return np.asarray(value, np.float64)
+
+
+def _truncate_metrics(path: Path, step: int) -> list[dict[str, Any]]:
     """The lines of the epochs up to a step; later ones, of which no checkpoint is left, are taken out of the file."""
     if not path.exists():
         return []
@@ -257,53 +316,11 @@ def _truncate_metrics(path: Path, step: int) -> list[dict[str, float]]:
             break  # the line at which the run was killed
         if record["step"] <= step:
             kept.append(record)
-    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
+    if processes.is_first():
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
     return kept
 
 
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
-def _describe(epoch: int, epochs: int, metrics: dict[str, np.ndarray], images_per_second: float) -> str:
-    mean: Callable[[str], float] = lambda name: float(np.mean(metrics[name]))  # noqa: E731
-    rates = " ".join(f"{np.mean(v):.3f}" for name, v in metrics.items() if name.startswith("rate/"))
-    return (
-        f"epoch {epoch + 1}/{epochs} loss {mean('loss'):.3f} accuracy {mean('accuracy'):.1%} "
-        f"rates {rates} {images_per_second:,.0f} images/s"
-    )
-
-
-def _summarise(record: dict[str, float], epochs: int) -> str:
-    validation = f" validation {record['validation_accuracy']:.2%}" if "validation_accuracy" in record else ""
-    return (
-        f"epoch {record['epoch']}/{epochs}: loss {record['train_loss']:.4f} train {record['train_accuracy']:.2%}"
-        f"{validation} test {record['test_accuracy']:.2%} ({record['seconds']:.1f} s)"
-    )
+def _board(folder: Path) -> AbstractContextManager[tensorboardX.SummaryWriter | None]:
+    """Where the curves go; None in all processes but the first."""
+    return tensorboardX.SummaryWriter(str(folder)) if processes.is_first() else nullcontext()

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import config, sections
+from experiments import config, sections, spread
 from experiments.loop import Run
 from experiments.observe import Observation, observe, subject_of
 from experiments.page import Page, link
@@ -24,6 +24,8 @@ def write(run: Run, summary: Mapping[str, Any], console: Console) -> None:
         OSError: if the page cannot be written.
     """
     _take_final_weights(run)
+    experiment = run.experiment
+    run = run.networks()[_best(summary)]
     with console.status("drawing report.html"):
         subject = subject_of(run)
         seen = observe(run, subject)
@@ -32,7 +34,9 @@ def write(run: Run, summary: Mapping[str, Any], console: Console) -> None:
         for warning in warnings:
             page.warn(warning)
         _add_result(page, run, summary, seen)
+        sections.add_seeds(page, run, summary)
         _add_what_was_run(page, run, summary)
+        page.code(config.to_json(experiment), "config.json")
         sections.add_training(page, run)
         if run.experiment.conversion is not None:
             sections.add_conversion(page, run, subject, summary)
@@ -93,9 +97,18 @@ def _take_final_weights(run: Run) -> None:
         run.restore(run.checkpoints.best if run.sets.validation is not None else run.checkpoints.last)
 
 
+def _best(summary: Mapping[str, Any]) -> int:
+    """Which of the networks the page looks into: the first of those with the best learning rate."""
+    rows = summary.get("seeds", [])
+    rates = [row["learning_rate"] for row in rows]
+    return rates.index(spread.best(spread.spreads(rows)).learning_rate) if rows else 0
+
+
 def _lead(run: Run, summary: Mapping[str, Any]) -> str:
     final, seconds = summary["final"], _duration(summary["seconds"])
     images = f"of the {len(run.sets.test):,} test images of {run.experiment.data.name}"
+    if "seeds" in summary:
+        images += f", the mean of {len(summary['seeds'])} networks"
     if run.experiment.conversion is None:
         return f"Right on {final['test_accuracy']:.2%} {images}, after {seconds} of training."
     return (
@@ -129,7 +142,6 @@ def _add_what_was_run(page: Page, run: Run, summary: Mapping[str, Any]) -> None:
         | _origin(summary, run.folder)
         | {"weights": experiment.train.weights}
     )
-    page.code(config.to_json(experiment), "config.json")
 
 
 def _origin(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:

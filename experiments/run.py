@@ -8,6 +8,8 @@ CONFIG is a config file (`configs/digits.py`) or the `config.json` of an earlier
     --evaluate RUN        the metrics of a run's last checkpoint; nothing is changed
     --checkpoint best     with --evaluate: the best checkpoint instead
     --report RUN          makes report.html of a finished run again
+    --distributed         this process is one of several, each started with the same command (docs/devices.md)
+    CONFIG --seeds 8      trains eight networks at once: their mean and its confidence interval (docs/seeds.md)
     CONFIG --help         every field of the config, with its meaning
 
 The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`, `summary.json`, `checkpoints/`,
@@ -29,10 +31,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import config, execute, gallery
+from experiments import compiled, config, execute, gallery, processes, spread
 from experiments.config import Config, Experiment, Study
 from experiments.gallery import Gallery
 from experiments.loop import Run
+from experiments.seeds import open_run
 from experiments.summary import command
 from jsnn.checkpoint import CheckpointError
 
@@ -51,10 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(__doc__, markup=False, highlight=False)
         return 0 if {"--help", "-h"} & set(rest) else 2
     try:
+        if options.distributed:
+            processes.join()
+            console.quiet = not processes.is_first()
         run = _prepare(options, name, rest, console)
         if isinstance(run, _Finished):
             return execute.report_again(run.experiment, run.folder, console)
     except (ValueError, OSError, CheckpointError) as error:
+        console.quiet = False
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 2
     if isinstance(run, _StudyRun):
@@ -110,6 +117,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--list", action="store_true")
     for option in ("--workdir", "--resume", "--evaluate", "--report"):
         parser.add_argument(option)
+    parser.add_argument("--distributed", action="store_true")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     return parser.parse_known_args(arguments)
 
@@ -118,6 +126,8 @@ def _prepare(
     options: argparse.Namespace, name: str | None, overrides: list[str], console: Console
 ) -> Run | _StudyRun | _Finished | Gallery:
     """The run that the command asks for, its folder and state ready."""
+    if options.report and options.distributed:
+        raise ValueError("--report is for one process: leave out --distributed")
     existing = options.resume or options.evaluate or options.report
     if existing:
         folder = Path(existing)
@@ -133,13 +143,15 @@ def _prepare(
                 stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
                 raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
             return _StudyRun(experiment, folder)
-        run = Run(experiment, folder, console, read_only=bool(options.evaluate))
+        run = open_run(experiment, folder, console, read_only=bool(options.evaluate))
         if options.evaluate:
             run.restore(run.checkpoints.best if options.checkpoint == "best" else run.checkpoints.last)
         return run
     assert name is not None
     experiment = _override(load_config(name), overrides, name)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    if isinstance(experiment, config.Gallery) and options.distributed:
+        raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
+    stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(options.workdir or f"runs/{experiment.name}-{stamp}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
@@ -150,7 +162,7 @@ def _prepare(
     if isinstance(experiment, Study):
         execute.start(experiment, folder)
         return _StudyRun(experiment, folder)
-    run = Run(experiment, folder, console)
+    run = open_run(experiment, folder, console)
     execute.start(experiment, folder)
     return run
 
@@ -167,8 +179,8 @@ def _override(experiment: Config, arguments: list[str], name: str) -> Config:
 
 
 def _evaluate(run: Run, console: Console) -> int:
-    metrics = run.evaluate(run.sets.test)
-    execute.print_table(console, f"{run.experiment.name}, step {int(run.state.step)}", metrics)
+    found = spread.spreads(run.split(run.evaluate(run.sets.test)))
+    spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
     return 0
 
 
@@ -183,4 +195,5 @@ def _list_configs(console: Console) -> int:
 
 
 if __name__ == "__main__":
+    compiled.keep()
     sys.exit(main())

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.ticker import EngFormatter
 
 import jsnn
-from experiments import conversion, figures
+from experiments import conversion, figures, spread
 from experiments.loop import Run
 from experiments.observe import LayerActivity, Observation, Sample, Subject, count_operations, record_samples
 from experiments.page import Page
-from experiments.summary import format_metric
+from experiments.summary import format_metric, without_losses
 from jsnn import energy
 from jsnn.energy import Operations
 
@@ -38,6 +38,29 @@ def warnings(layers: list[LayerActivity]) -> list[str]:
                 f"input, or a penalty on firing rates."
             )
     return found
+
+
+def add_seeds(page: Page, run: Run, summary: Mapping[str, Any]) -> None:
+    """The mean over several networks and how sure it is, and each of them; nothing of one alone."""
+    if "seeds" not in summary:
+        return
+    page.section("Seeds")
+    found = spread.spreads(summary["seeds"])
+    means = [
+        {"learning rate": f"{one.learning_rate:g}", "seeds": len(one.seeds)}
+        | {name: one.text(name) for name in without_losses(one.means)}
+        for one in found
+    ]
+    page.table(
+        means,
+        f"The means over the seeds, ± half the width of their {spread.CONFIDENCE:.0%} confidence intervals (Student's "
+        f"t). The results above are of the learning rate with the highest accuracy.",
+    )
+    page.table(
+        [{name: format_metric(name, value) for name, value in without_losses(row).items()} for row in summary["seeds"]],
+        f"Each network. What follows is about the one with seed {run.experiment.seed} and learning rate "
+        f"{run.experiment.optimizer.learning_rate:g}; the curves of the training are means over all networks.",
+    )
 
 
 def add_training(page: Page, run: Run) -> None:

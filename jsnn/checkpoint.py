@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from jsnn.neurons.base import is_key
 from jsnn.types import State
 
+_TOGETHER = MultiprocessingOptions()
 _NO_SCORE = -1e300  # orbax never drops a checkpoint without a score, so every one gets some
 
 
@@ -30,6 +32,10 @@ class Checkpoints:
 
     A checkpoint holds a pytree of arrays and a dictionary of plain values (`info`). With a `score` it competes for
     `best`; the last one saved is always kept.
+
+    Of several processes (`jax.distributed`) all open the folder, which all of them can reach, and save together: each
+    writes what its devices hold. Those that open it for reading only read on their own. The devices may be others,
+    and as many as one likes: what is restored lies where `like` does.
     """
 
     def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
@@ -37,6 +43,8 @@ class Checkpoints:
         self.read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
         if not read_only or self.folder.is_dir():
+            me = jax.process_index()
+            processes = MultiprocessingOptions(primary_host=me, active_processes={me}) if read_only else _TOGETHER
             best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1)
             options = ocp.CheckpointManagerOptions(
                 best_fn=lambda metrics: metrics["score"],
@@ -44,8 +52,13 @@ class Checkpoints:
                 preservation_policy=None if read_only else AnyPreservationPolicy([LatestN(1), best]),
                 enable_async_checkpointing=False,
                 read_only=read_only,
+                create=not read_only,
+                multiprocessing_options=processes,
             )
-            handlers = {"state": ocp.StandardCheckpointHandler(), "info": ocp.JsonCheckpointHandler()}
+            handlers = {
+                "state": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "info": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
+            }
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     @property

@@ -89,7 +89,8 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
             ~/tensorflow_datasets.
 
     Decoded images of TFDS sets are kept in the folder JSNN_CACHE_DIR (~/.cache/jsnn where unset), which may
-    be deleted at any time. Nothing is ever downloaded.
+    be deleted at any time. From there an image is read when it is first looked at, unless `split` joins several
+    parts: of several processes each reads its own. Nothing is ever downloaded.
 
     Raises:
         FileNotFoundError: a file is missing or a set is not prepared.
@@ -221,10 +222,11 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
         return _cached(f"{info.full_name}-{key}", (files, start, stop), lambda: decode(key, start, stop))
 
     intervals = _intervals(name, split, {key: part.num_examples for key, part in info.splits.items()})
-    images, labels = zip(*(read(*interval) for interval in intervals))
+    parts = [read(*interval) for interval in intervals]
+    images, labels = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
     classes = info.features[label_key]
     class_names = tuple(classes.names or ())
-    return Dataset(np.concatenate(images), np.concatenate(labels), name, classes.num_classes, class_names)
+    return Dataset(images, labels, name, classes.num_classes, class_names)
 
 
 def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
@@ -254,20 +256,21 @@ def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 
 def _cached(title: str, identity: object, read: Callable[[], Split]) -> Split:
-    """`read()`, kept on disk: decoding the PNG files of MNIST takes 10 s, loading the arrays 0.1 s."""
+    """`read()`, kept on disk: decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time."""
     folder = Path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")).expanduser()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-    path = folder / f"{title.replace('/', '-')}-{digest}.npz"
-    with suppress(OSError, *_DAMAGED), path.open("rb") as stream, np.load(stream) as file:
-        return file["images"], file["labels"]
-    images, labels = read()
+    names = [f"{title.replace('/', '-')}-{digest}-{what}.npy" for what in ("images", "labels")]
+    with suppress(OSError, *_DAMAGED):
+        return np.load(folder / names[0], mmap_mode="r"), np.load(folder / names[1])
+    arrays = read()
     # A read-only home or a full disk costs time at the next run, and nothing else.
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            np.savez(Path(temporary) / "arrays.npz", images=images, labels=labels)
-            os.replace(Path(temporary) / "arrays.npz", path)
-    return images, labels
+            for name, array in zip(names, arrays):
+                np.save(Path(temporary) / name, array)
+                os.replace(Path(temporary) / name, folder / name)
+    return arrays
 
 
 def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:

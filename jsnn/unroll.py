@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jsnn.neurons.base import MEMBRANE
 from jsnn.types import Array, Neuron, State
 
-# The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The rest
-# of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else for it.
-# Of a step that names no membrane, its input and the state before it are kept.
+# The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The
+# rest of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else
+# for it. Of a step that names no membrane, its input and the state before it are kept.
 _SAVED = jax.checkpoint_policies.save_from_both_policies(
     jax.checkpoint_policies.dots_saveable, jax.checkpoint_policies.save_only_these_names(MEMBRANE)
 )

@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     6: ["configs", "experiments"],
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
-    5: ["jsnn.checkpoint", "jsnn.data", "jsnn.report", "jsnn.train"],
-    4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir"],
+    5: ["jsnn.checkpoint", "jsnn.data", "jsnn.report", "jsnn.sharding", "jsnn.train"],
+    4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision"],
     3: ["jsnn.layers"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters",
-        "jsnn.losses", "jsnn.metrics", "jsnn.plot", "jsnn.record", "jsnn.unroll",
+        "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.plot", "jsnn.record", "jsnn.unroll",
     ],
-    1: ["jsnn.neurons", "jsnn.regularizers", "jsnn.surrogate"],
+    1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: ["jsnn.types"],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -1,0 +1,71 @@
+"""Several networks of one experiment as one result: the mean over their seeds, and how sure it is."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.special import stdtrit
+
+from experiments.summary import format_metric
+
+CONFIDENCE = 0.95
+
+
+class Spread(NamedTuple):
+    """The metrics of networks that differ in their seeds alone."""
+
+    learning_rate: float
+    seeds: list[int]
+    means: dict[str, float]
+    margins: dict[str, float]  # the mean is this far from the true one at most, with 95% confidence; {} of one seed
+
+    def text(self, name: str) -> str:
+        """One metric for people, such as "97.10% ± 0.35%"."""
+        mean = format_metric(name, self.means[name])
+        return f"{mean} ± {format_metric(name, self.margins[name])}" if self.margins else mean
+
+    def intervals(self) -> dict[str, list[float]]:
+        """The confidence interval of each mean, [low, high]."""
+        return {name: [self.means[name] - margin, self.means[name] + margin] for name, margin in self.margins.items()}
+
+
+def spreads(rows: Sequence[Mapping[str, Any]]) -> list[Spread]:
+    """One for each learning rate, of a row `{"seed", "learning_rate", metrics...}` for each network."""
+    found = []
+    for rate in dict.fromkeys(row["learning_rate"] for row in rows):
+        group = [row for row in rows if row["learning_rate"] == rate]
+        values = {name: [row[name] for row in group] for name in group[0] if name not in ("seed", "learning_rate")}
+        means = {name: float(np.mean(some)) for name, some in values.items()}
+        margins = {name: margin(some) for name, some in values.items()} if len(group) > 1 else {}
+        found.append(Spread(rate, [row["seed"] for row in group], means, margins))
+    return found
+
+
+def margin(values: Sequence[float]) -> float:
+    """Half the width of the 95% confidence interval of a mean, by Student's t distribution with n - 1 degrees.
+
+    >>> round(margin([0.96, 0.97, 0.98]), 4)
+    0.0248
+    """
+    quantile = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)
+    return float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def best(found: Sequence[Spread]) -> Spread:
+    """The one with the highest accuracy on the validation set, or on the test set where there is no other."""
+    return max(found, key=lambda one: one.means.get("validation_accuracy", one.means["test_accuracy"]))
+
+
+def print_spreads(console: Console, title: str, found: Sequence[Spread]) -> None:
+    """Metrics as a table, with a column for each learning rate."""
+    names = [f"learning rate {one.learning_rate:g}" for one in found] if len(found) > 1 else ["value"]
+    count = len(found[0].seeds)
+    table = Table(
+        "metric", *names, title=f"{title}, {count} seeds ({CONFIDENCE:.0%} confidence)" if count > 1 else title
+    )
+    for name in found[0].means:
+        table.add_row(name, *(one.text(name) for one in found))
+    console.print(table)

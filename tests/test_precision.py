@@ -1,0 +1,116 @@
+"""What is bfloat16 in a training step of reduced precision, what is not, and that it learns as well."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+from rich.console import Console
+
+import jsnn
+from configs import digits
+from experiments import build, seeds
+from experiments.config import Experiment, Feedforward, NorseRecurrent, RateConv, Train
+from jsnn import models, train
+from jsnn.layers import RecurrentState
+from jsnn.precision import initial_state, reduce_precision
+
+RECURRENT = jsnn.Sequential(
+    nnx.Linear(6, 5, rngs=nnx.Rngs(0)),
+    jsnn.Recurrent(jsnn.CuBaLIF(0.9, 0.8), nnx.Linear(5, 5, use_bias=False, rngs=nnx.Rngs(1))),
+    nnx.Linear(5, 3, rngs=nnx.Rngs(2)),
+    jsnn.LI(0.9),
+)
+NETWORKS = {
+    "feedforward": (models.feedforward([6, 5, 3], rngs=nnx.Rngs(0)), (2, 6)),
+    "recurrent": (RECURRENT, (2, 6)),
+    "norse_recurrent": (models.norse_recurrent(6, 5, 3, rngs=nnx.Rngs(0)), (2, 6)),
+    "norse_conv": (models.norse_conv(image_size=16, rngs=nnx.Rngs(0)), (2, 16, 16, 1)),
+    "spiking_dense": (models.spiking_dense([6, 5, 3], tau=0.1, rngs=nnx.Rngs(0)), (2, 6)),
+}
+
+
+def floats(tree):
+    return {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+
+
+def equations(jaxpr):
+    """All equations of a program, those of the programs in it among them."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
+    network, shape = NETWORKS[name]
+    inputs = jax.ShapeDtypeStruct((4, *shape), jnp.float32)
+
+    def look(inputs):
+        return jsnn.record(reduce_precision(network), inputs, initial_state(network, shape))
+
+    layers = sorted(jax.eval_shape(look, inputs).items(), key=lambda item: int(item[0].split("_")[0]))
+    dtypes = [str(layer.outputs.dtype) for _, layer in layers]
+    products = [index for index, (layer_name, _) in enumerate(layers) if layer_name.endswith(("Linear", "Conv"))]
+    assert set(dtypes[products[0] : products[-1]]) == {"bfloat16"}
+    assert set(dtypes[products[-1] :]) == {"float32"}
+    states = [layer.states for _, layer in layers]
+    assert floats([s.neuron if isinstance(s, RecurrentState) else s for s in states]) == {"float32"}
+
+
+@pytest.mark.parametrize("model", [Feedforward(hidden=(5,)), NorseRecurrent(hidden=5)], ids=lambda model: model.kind)
+def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(model):
+    experiment = Experiment(num_steps=4, model=model, train=Train(precision="bfloat16"))
+    network = build.make_network(model, (8, 8, 1), 10, seed=0)
+    graph, state = train.create(network, optax.adam(1e-3))
+    step = train.make_step(graph, build.make_loss(experiment, training=True), optax.adam(1e-3))
+    batch = (jax.ShapeDtypeStruct((3, 8, 8, 1), jnp.uint8), jax.ShapeDtypeStruct((3,), jnp.int32))
+    jaxpr, (after, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, jax.random.key(0))
+    assert floats((after.params, after.rest, after.optimizer, metrics)) == {"float32"}
+    assert after.params == jax.eval_shape(lambda: state).params
+    products = [equation for equation in equations(jaxpr.jaxpr) if equation.primitive.name == "dot_general"]
+    of_readout = [e for e in products if any(10 in v.aval.shape for v in (*e.invars, *e.outvars))]
+    for equation in products:
+        expected = "float32" if equation in of_readout else "bfloat16"
+        assert floats([variable.aval for variable in equation.invars]) == {expected}, equation
+    assert len(products) > len(of_readout) == 3  # forward, and the gradients of spikes and weights
+
+
+def test_weights_and_running_averages_are_those_of_the_network():
+    network = build.make_network(RateConv(blocks=((4,),), dense=(5,), batch_norm=True), (8, 8, 1), 3, seed=0)
+    network.train()
+    reduced = reduce_precision(network)
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+    reduced_logits = reduced(images)
+    assert reduced_logits.dtype == jnp.float32
+    assert float(jnp.abs(network.layers[1].mean[...]).max()) > 0  # nnx.BatchNorm has seen the batch
+    logits = network(images)
+    np.testing.assert_allclose(reduced_logits, logits, atol=0.03 * float(jnp.abs(logits).max()))
+    assert not np.array_equal(reduced_logits, logits)
+    assert network.layers[0].dtype is None  # the network itself stays as precise as it was
+
+
+def test_evaluations_are_float32():
+    experiment = Experiment(num_steps=4, model=Feedforward(hidden=(5,)), train=Train(precision="bfloat16"))
+    network = build.make_network(experiment.model, (8, 8, 1), 10, seed=0)
+    arguments = (network, jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32), jax.random.key(0))
+    in_training, in_evaluation = [
+        str(jax.make_jaxpr(build.make_loss(experiment, training=training))(*arguments)) for training in (True, False)
+    ]
+    assert "bf16" in in_training
+    assert "bf16" not in in_evaluation
+
+
+def test_digits_are_learnt_as_well(tmp_path):
+    accuracies = []
+    for precision in ("float32", "bfloat16"):
+        settings = dataclasses.replace(digits.get_config(), seeds=2, train=Train(10, 64, precision=precision))
+        rows, _ = seeds.open_run(settings, tmp_path / precision, Console(quiet=True)).fit()
+        accuracies.append(np.mean([row["test_accuracy"] for row in rows]))
+    assert accuracies[0] > 0.95
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.01)
