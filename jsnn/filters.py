@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree, cast, check_not_negative, check_positive
+from jsnn.recurrence import linear_recurrence, one_step_late
 from jsnn.types import Array, Parameter, Shape
 
 __all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
@@ -44,6 +45,10 @@ class Filter(FrozenPytree):
     def initial(self, shape: Shape, dtype: Any) -> Array:
         """The level before the first step."""
         return jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
+
+    @property
+    def is_linear(self) -> bool:
+        return True
 
     def steps_per_tau(self, dtype: Any) -> Array:
         """The ratio dt / tau, in `dtype` or in float32 where that is more precise."""
@@ -91,6 +96,12 @@ class Lowpass(Filter):
         dtype = state.y.dtype
         y = _approach(state.y, current.astype(dtype), -jnp.expm1(-self.steps_per_tau(dtype)))
         return LowpassState(y), (state.y if self.delay else y).astype(current.dtype)
+
+    def all_steps(self, state: LowpassState, currents: Array) -> tuple[LowpassState, Array]:
+        dtype = state.y.dtype
+        share = (-jnp.expm1(-self.steps_per_tau(dtype))).astype(dtype)
+        y = linear_recurrence(share, share * currents.astype(dtype), state.y)
+        return LowpassState(y[-1]), (one_step_late(y, state.y) if self.delay else y).astype(currents.dtype)
 
 
 class AlphaState(NamedTuple):
@@ -143,6 +154,17 @@ class Alpha(Filter):
         between = x + cast(k * jnp.exp(-k) / share, dtype) * (state.lowpass - x)
         y = _approach(state.y, between, share)
         return AlphaState(_approach(state.lowpass, x, share), y), (state.y if self.delay else y).astype(current.dtype)
+
+    def all_steps(self, state: AlphaState, currents: Array) -> tuple[AlphaState, Array]:
+        dtype = state.y.dtype
+        x, k = currents.astype(dtype), self.steps_per_tau(dtype)
+        share = -jnp.expm1(-k)
+        held, share = (k * jnp.exp(-k) / share).astype(dtype), share.astype(dtype)
+        lowpass = linear_recurrence(share, share * x, state.lowpass)
+        between = x + held * (one_step_late(lowpass, state.lowpass) - x)
+        y = linear_recurrence(share, share * between, state.y)
+        outputs = one_step_late(y, state.y) if self.delay else y
+        return AlphaState(lowpass[-1], y[-1]), outputs.astype(currents.dtype)
 
 
 def _approach(y: Array, x: Array, share: Array) -> Array:

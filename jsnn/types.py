@@ -28,3 +28,20 @@ class Neuron(Protocol):
     def step(self, state: State, current: Array) -> tuple[State, Any]:
         """One time step, `current` [B, ...] -> (state, output): the order that `jax.lax.scan` wants."""
         ...
+
+
+@runtime_checkable
+class TimeParallel(Neuron, Protocol):
+    """A Neuron that can take all time steps at once, if its state is linear in the state before.
+
+    A class derived from one that changes `step` changes `all_steps` as well.
+    """
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is, with the parameters that the neuron has: not where spikes act back on the state."""
+        ...
+
+    def all_steps(self, state: State, currents: Array) -> tuple[State, Any]:
+        """What a scan of `step` gives, to rounding: `currents` [T, B, ...] -> (state, outputs [T, B, ...])."""
+        ...

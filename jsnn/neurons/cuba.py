@@ -12,8 +12,10 @@ from jsnn.neurons.base import (
     cast,
     check_decay,
     decay_from_time_constant,
+    leak,
     leakage,
 )
+from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Parameter, Shape
 
 SynapseOrder: TypeAlias = Literal["decay_then_jump", "jump_then_decay"]
@@ -73,6 +75,18 @@ class CurrentSynapse(LeakyMembrane):
         i = state.i + current
         return self.integrate(state.v, i), i + leakage(i, self.decay_syn)
 
+    def integrate_all_currents(self, state: CuBaState, currents: Array) -> tuple[CuBaState, Array]:
+        """The state after the last of all steps, and the membrane after each, without any reset."""
+        currents, share = currents.astype(state.i.dtype), leak(self.decay_syn, state.i.dtype)
+        if self.synapse_order == "decay_then_jump":
+            i = linear_recurrence(share, currents, state.i)
+            last = i[-1]
+        else:  # the current in the state has decayed already; the one after the last step has still to
+            i = linear_recurrence(share, currents.at[0].add(state.i), jnp.zeros_like(state.i))
+            last = i[-1] + leakage(i[-1], self.decay_syn)
+        v = self.integrate_all(state.v, i)
+        return CuBaState(v[-1], last), v
+
 
 @nnx.dataclass
 class CuBaLIF(CurrentSynapse, SpikingNeuron):
@@ -115,6 +129,14 @@ class CuBaLIF(CurrentSynapse, SpikingNeuron):
         v, spikes = self.fire_and_reset(v, last_spikes, threshold)
         return CuBaState(v, i), spikes.astype(current.dtype)
 
+    @property
+    def is_linear(self) -> bool:
+        return self.reset == "none"
+
+    def all_steps(self, state: CuBaState, currents: Array) -> tuple[CuBaState, Array]:
+        state, v = self.integrate_all_currents(state, currents)
+        return state, self.fire_at_all_steps(v).astype(currents.dtype)
+
 
 @nnx.dataclass
 class CuBaLI(CurrentSynapse):
@@ -134,3 +156,11 @@ class CuBaLI(CurrentSynapse):
     def step(self, state: CuBaState, current: Array) -> tuple[CuBaState, Array]:
         v, i = self.integrate_current(state, current)
         return CuBaState(v, i), v.astype(current.dtype)
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    def all_steps(self, state: CuBaState, currents: Array) -> tuple[CuBaState, Array]:
+        state, v = self.integrate_all_currents(state, currents)
+        return state, v.astype(currents.dtype)

@@ -45,3 +45,11 @@ class LI(LeakyMembrane):
     def step(self, state: LIFState, current: Array) -> tuple[LIFState, Array]:
         v = self.integrate(state.v, current)
         return LIFState(v), v.astype(current.dtype)
+
+    @property
+    def is_linear(self) -> bool:
+        return True
+
+    def all_steps(self, state: LIFState, currents: Array) -> tuple[LIFState, Array]:
+        v = self.integrate_all(state.v, currents)
+        return LIFState(v[-1]), v.astype(currents.dtype)

@@ -12,6 +12,7 @@ from jsnn.neurons.base import (
     cast,
     decay_from_time_constant,
 )
+from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -77,6 +78,14 @@ class LIF(LeakyMembrane, SpikingNeuron):
         v, spikes = self.fire_and_reset(self.integrate(state.v, current), last_spikes, threshold)
         return LIFState(v), spikes.astype(current.dtype)
 
+    @property
+    def is_linear(self) -> bool:
+        return self.reset == "none"
+
+    def all_steps(self, state: LIFState, currents: Array) -> tuple[LIFState, Array]:
+        v = self.integrate_all(state.v, currents)
+        return LIFState(v[-1]), self.fire_at_all_steps(v).astype(currents.dtype)
+
 
 @nnx.dataclass
 class IF(SpikingNeuron):
@@ -105,3 +114,11 @@ class IF(SpikingNeuron):
         last_spikes = self.fire(state.v, threshold)
         v, spikes = self.fire_and_reset(state.v + current.astype(state.v.dtype), last_spikes, threshold)
         return LIFState(v), spikes.astype(current.dtype)
+
+    @property
+    def is_linear(self) -> bool:
+        return self.reset == "none"
+
+    def all_steps(self, state: LIFState, currents: Array) -> tuple[LIFState, Array]:
+        v = linear_recurrence(0.0, currents.astype(state.v.dtype), state.v)
+        return LIFState(v[-1]), self.fire_at_all_steps(v).astype(currents.dtype)
