@@ -1,0 +1,129 @@
+"""How much memory a run takes, before it runs, and an error where that is more than there is.
+
+XLA plans the memory of a program when it compiles it. So the program is compiled for arrays that are only described,
+none of them is made, and the plan is read: what goes in, what comes out, and all that lives in between, at its peak.
+What does not stand in the plan: the program itself and the libraries behind it (some 15 MB in the first run), and, on
+CPUs, the copies of its images that `nnx.Conv` makes where `jsnn.Conv` makes none.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import psutil
+from flax import nnx
+
+from jsnn.types import Array, Neuron, Shape
+from jsnn.unroll import unroll
+
+__all__ = ["check_fits", "memory_estimate", "of_function"]
+
+
+def memory_estimate(
+    network: Neuron,
+    shape: Shape,
+    num_steps: int,
+    *,
+    dtype: Any = jnp.float32,
+    remat: bool | int = False,
+    backward: bool = True,
+) -> int:
+    """The bytes that unrolling a network takes at its peak, inputs, parameters and gradients included.
+
+    With the backward pass, that of a loss of all outputs (the sum of their squares) for the gradient of the parameters,
+    or of the inputs where a network has none to train. A loss that needs its outputs only once, or an optimiser with a
+    state, takes less or more: for those, or a static input, see `of_function`.
+
+    Args:
+        network: any Neuron.
+        shape: that of the input of one time step, `[B, ...]`.
+        num_steps: the number of steps T.
+        dtype: that of the inputs.
+        remat: as in `jsnn.unroll`.
+        backward: False for the forward pass alone, as in evaluation.
+
+    Raises:
+        ValueError: if `num_steps` is below 1, or the network cannot take inputs of `shape`.
+
+    Nothing is run, and no array is made; it takes as long as compiling does, for any T.
+
+    >>> import jsnn
+    >>> from flax import nnx
+    >>> network = jsnn.Sequential(nnx.Linear(100, 1000, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+    >>> for num_steps in (100, 1_000, 10_000):
+    ...     bytes_needed = jsnn.memory_estimate(network, (16, 100), num_steps)
+    ...     print(f"{bytes_needed / 2**30:.2f} GiB")
+    0.0... GiB
+    0.3... GiB
+    3... GiB
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be >= 1, got {num_steps}")
+    graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
+    inputs = jax.ShapeDtypeStruct((num_steps, *shape), dtype)
+
+    def forward(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Any:
+        return unroll(nnx.merge(graph, parameters, rest), inputs, remat=remat)
+
+    def loss(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Array:
+        _, outputs = forward(parameters, rest, inputs)
+        return sum(jnp.sum(y**2) for y in jax.tree.leaves(outputs))  # type: ignore[return-value]
+
+    trained = 0 if jax.tree.leaves(parameters) else 2
+    return of_function(jax.value_and_grad(loss, trained) if backward else forward, parameters, rest, inputs)
+
+
+def of_function(function: Callable[..., Any], *arguments: Any) -> int:
+    """The bytes that a call of any function of arrays takes at its peak, arguments and results included.
+
+    On several devices, the bytes on each of them.
+
+    Args:
+        function: one that `jax.jit` takes. If it is jitted already, its donated arguments are counted once, and its
+            first call after this one need not compile it again.
+        arguments: as in a call; `jax.ShapeDtypeStruct` can stand for any array.
+
+    Raises:
+        NotImplementedError: if the device does not tell.
+
+    >>> import jax, jax.numpy as jnp
+    >>> of_function(lambda x: x + 1, jax.ShapeDtypeStruct((1000,), jnp.float32))
+    8000
+    """
+    jitted = function if isinstance(function, jax.stages.Wrapped) else jax.jit(function)
+    plan = jitted.lower(*arguments).compile().memory_analysis()
+    if plan is None:
+        raise NotImplementedError(f"{jax.default_backend()} does not tell how much memory a program takes")
+    between = plan.temp_size_in_bytes - plan.alias_size_in_bytes
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes + between
+
+
+def check_fits(needed: int, device: jax.Device | None = None) -> None:
+    """Refuses what takes more memory than a device has.
+
+    Args:
+        needed: bytes, such as `memory_estimate` gives.
+        device: where it is to run; None is where JAX runs things. A CPU has what the machine has free now, others what
+            JAX may use of them.
+
+    Raises:
+        MemoryError: if it does not fit; the message says by how much, and what helps.
+
+    >>> check_fits(2**60)
+    Traceback (most recent call last):
+        ...
+    MemoryError: this takes 1,073,741,824.0 GiB of memory, and ... has ... GiB: take a smaller batch or fewer steps, ...
+    """
+    device = device or jax.local_devices()[0]
+    there = psutil.virtual_memory().available if device.platform == "cpu" else _limit(device)
+    if needed > there:
+        raise MemoryError(
+            f"this takes {needed / 2**30:,.1f} GiB of memory, and {device} has {there / 2**30:,.1f} GiB: take a "
+            f"smaller batch or fewer steps, unroll with remat=True, use bfloat16, or share the batch out over devices"
+        )
+
+
+def _limit(device: jax.Device) -> float:
+    return (device.memory_stats() or {}).get("bytes_limit", math.inf)
