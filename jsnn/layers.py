@@ -68,7 +68,7 @@ class Sequential(nnx.Module):
                 states.append(layer_state)
             else:
                 states.append(())
-                x = jax.eval_shape(lambda x, name=name, layer=layer: _apply(name, layer, x), x)
+                x = jax.eval_shape(lambda x, name=name, layer=layer: _apply(name, _copy(layer), x), x)
         return tuple(states)
 
     def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
@@ -203,6 +203,11 @@ def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
         return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
+
+
+def _copy(layer: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """A layer to try something with: running averages, for one, stay as they were."""
+    return nnx.clone(layer) if isinstance(layer, nnx.Module) else layer
 
 
 def _first_step(neuron: Neuron, x: jax.ShapeDtypeStruct) -> tuple[State, jax.ShapeDtypeStruct]:

@@ -1,0 +1,246 @@
+"""What can be put around any neuron, or beside it: a refractory period, escape noise, delays, and dropout in time."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, check_not_negative, check_positive, is_key
+from jsnn.types import Array, Neuron, Parameter, Shape, State
+
+__all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
+
+
+class RefractoryState(NamedTuple):
+    """The state of `Refractory`."""
+
+    neuron: State  # that of the neuron inside
+    wait: Array  # steps for which the neuron still rests, [B, ...]
+
+
+@nnx.dataclass
+class Refractory(FrozenPytree):
+    """Lets a neuron rest for some steps after each of its spikes. Itself a Neuron.
+
+        wait = 0:  state, s = neuron.step(state, x);  wait = period * (s != 0)
+        wait > 0:  the state stays as it is, whatever x is;  s = 0;  wait = wait - 1
+
+    The time of rest is a hard switch that no gradient passes; that of the neuron's own step flows where it took one.
+
+    Source: Norse's `lif_refrac_step`, where a neuron in its refractory period keeps its state and puts out nothing.
+
+    Attributes:
+        neuron: any neuron; a part of its state that has not the shape of its input, such as a key, goes on meanwhile.
+        period: the number of steps, 0 or more; a number, or an array.
+
+    Raises:
+        ValueError: if `period` is negative.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> neuron = jsnn.Refractory(jsnn.IF(threshold=1.0), period=2)
+    >>> jsnn.unroll(neuron, jnp.full((8, 1), 0.75))[1][:, 0].tolist()
+    [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    """
+
+    neuron: Neuron
+    period: Parameter
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative("period", self.period)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryState:
+        return RefractoryState(self.neuron.init(shape, dtype), jnp.zeros(shape, dtype))
+
+    def step(self, state: RefractoryState, current: Array) -> tuple[RefractoryState, Array]:
+        inner, spikes = self.neuron.step(state.neuron, current)
+        rests = state.wait > 0
+
+        def held(before: Array, after: Array) -> Array:
+            return jnp.where(rests, before, after) if after.shape == rests.shape else after
+
+        spikes = jnp.where(rests, jnp.zeros_like(spikes), spikes)
+        wait = jnp.where(rests, state.wait - 1, (spikes != 0) * cast(self.period, state.wait.dtype))
+        inner = jax.tree.map(held, state.neuron, inner)
+        return RefractoryState(inner, wait.astype(state.wait.dtype)), spikes
+
+
+class StochasticState(NamedTuple):
+    """The state of `Stochastic`."""
+
+    neuron: State  # that of the neuron inside
+    key: Array  # shape=(), for the steps to come
+
+
+@nnx.dataclass
+class Stochastic(FrozenPytree):
+    """Escape noise: a neuron that may spike below its threshold, and may not above it. Itself a Neuron.
+
+        P(s = 1) = 1 / (1 + exp(-(v - threshold) / width))
+
+    As width goes to 0 it becomes the neuron inside. It is drawn by adding logistic noise to v - threshold where the
+    neuron compares them, and nowhere else; backwards, its surrogate derivative is taken there, noise included.
+
+    The state holds a key, which each step splits in two, as that of `StochasticSpiking`: two unrolls from `init` give
+    the same spikes, unless the neuron gets another key with `dataclasses.replace(neuron, key=...)`.
+
+    Source: Gerstner and Kistler, "Spiking neuron models" (2002), section 5.3.
+
+    Attributes:
+        neuron: one that compares a membrane with a threshold, a `jsnn.neurons.SpikingNeuron`.
+        key: made by `jax.random.key`.
+        width: how far from the threshold chance reaches, in the unit of the membrane; above 0.
+
+    Raises:
+        TypeError: if `neuron` is no `SpikingNeuron`, or `key` is not made by `jax.random.key`.
+        ValueError: if `width` is not positive.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> neuron = jsnn.Stochastic(jsnn.LIF(decay=0.0), jax.random.key(0), width=0.25)
+    >>> rates = jsnn.unroll(neuron, jnp.tile(jnp.array([0.5, 1.0, 1.5]), (8000, 1)))[1].mean(0)
+    >>> abs(rates - jnp.array([0.119, 0.5, 0.881])).max() < 0.02
+    Array(True, dtype=bool)
+    """
+
+    neuron: SpikingNeuron
+    key: Array
+    width: Parameter = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.neuron, SpikingNeuron):
+            raise TypeError(f"neuron must be a SpikingNeuron such as jsnn.LIF, got {type(self.neuron).__name__}")
+        if not is_key(self.key):
+            raise TypeError(f"key must be made by jax.random.key, got {self.key!r}")
+        check_positive("width", self.width)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> StochasticState:
+        return StochasticState(self.neuron.init(shape, dtype), self.key)  # type: ignore[attr-defined]
+
+    def step(self, state: StochasticState, current: Array) -> tuple[StochasticState, Array]:
+        next_key, key = jax.random.split(state.key)
+        noise = jax.random.logistic(key, current.shape, jnp.promote_types(current.dtype, jnp.float32))
+
+        def escape(x: Array) -> Array:
+            return self.neuron.surrogate(x + (cast(self.width, x.dtype) * noise).astype(x.dtype))
+
+        noisy: Any = dataclasses.replace(self.neuron, surrogate=escape)
+        inner, spikes = noisy.step(state.neuron, current)
+        return StochasticState(inner, next_key), spikes
+
+
+class DelayState(NamedTuple):
+    """The state of `Delay`."""
+
+    past: tuple[Array, ...]  # the inputs of the last steps, newest first, each [B, ...]
+
+
+@nnx.dataclass
+class Delay(FrozenPytree):
+    """Hands on what it received some steps ago; before there was anything, 0. A Neuron without spikes of its own.
+
+        y[t] = x[t - steps]
+
+    A delay that is not whole lies on the line between its two neighbours, y = (1 - f) x[t - n] + f x[t - n - 1] with
+    n = floor(steps), f = steps - n. That makes it trainable, `steps=nnx.Param(...)`: its derivative is the difference
+    of the two. A trained delay is kept in [0, longest] where it is used.
+
+    Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
+    convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step.
+
+    Attributes:
+        steps: the number of steps, 0 or more; an array is per neuron.
+        longest: the largest delay that there can be, and what the state has room for; None takes that of `steps`.
+
+    Raises:
+        ValueError: if `steps` is negative or above `longest`.
+        TypeError: if `steps` is trained and `longest` is missing.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> currents = jnp.array([[1.0], [2.0], [4.0], [0.0]])
+    >>> jsnn.unroll(jsnn.Delay(1), currents)[1][:, 0].tolist(), jsnn.unroll(jsnn.Delay(0.5), currents)[1][:, 0].tolist()
+    ([0.0, 1.0, 2.0, 4.0], [0.5, 1.5, 3.0, 2.0])
+    """
+
+    steps: Parameter
+    longest: int | None = nnx.static(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative("steps", self.steps)
+        if self.longest is None:
+            if isinstance(self.steps, nnx.Variable | jax.core.Tracer):
+                raise TypeError("longest must be given where steps is trained: how far it may grow")
+            object.__setattr__(self, "longest", int(np.ceil(np.max(self.steps))))
+        elif not isinstance(self.steps, nnx.Variable | jax.core.Tracer) and np.max(self.steps) > self.longest:
+            raise ValueError(f"steps must be <= longest = {self.longest}, got {self.steps}")
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> DelayState:
+        assert self.longest is not None
+        return DelayState((jnp.zeros(shape, dtype),) * self.longest)
+
+    def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
+        dtype = jnp.result_type(*state.past, current)
+        known = (current.astype(dtype), *state.past)  # known[k] is x[t - k]
+        steps = jnp.clip(jnp.asarray(self.steps, dtype), 0, len(state.past))
+        shares = [jnp.maximum(0, 1 - jnp.abs(steps - k)) for k in range(len(known))]
+        y = sum((share * x for share, x in zip(shares[1:], known[1:])), shares[0] * known[0])
+        return DelayState(known[:-1]), jnp.broadcast_to(y, current.shape).astype(current.dtype)
+
+
+class DropoutState(NamedTuple):
+    """The state of `Dropout`."""
+
+    mask: Array  # 0 where dropped, else 1 / (1 - rate), [B, ...]
+
+
+@nnx.dataclass
+class Dropout(FrozenPytree):
+    """Dropout that drops the same neurons at all time steps of an unroll. A Neuron without spikes of its own.
+
+        y[t] = mask * x[t],  mask = 1 / (1 - rate) with probability 1 - rate, else 0
+
+    The mask is drawn once, in `init`. `nnx.Dropout` in its place would draw another at each step, which is noise rather
+    than a smaller network: over many steps its mean hardly changes.
+
+    For the next batch give it another key, `dataclasses.replace(dropout, key=...)`; without a key (`None`) it drops
+    nothing, as one wants it in evaluation.
+
+    Source: Srivastava et al. (2014); one mask for all steps: Lee et al., "Enabling spike-based backpropagation for
+    training deep neural network architectures" (2020).
+
+    Attributes:
+        rate: the share that is dropped, in [0, 1).
+        key: made by `jax.random.key`, or None.
+
+    Raises:
+        ValueError: if `rate` lies outside [0, 1).
+        TypeError: if `key` is neither.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> _, y = jsnn.unroll(jsnn.Dropout(0.5, jax.random.key(0)), jnp.ones((3, 6)))
+    >>> bool((y == y[0]).all()), sorted(set(y[0].tolist()))
+    (True, [0.0, 2.0])
+    """
+
+    rate: float = nnx.static()
+    key: Array | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"rate must be in [0, 1), got {self.rate}")
+        if self.key is not None and not is_key(self.key):
+            raise TypeError(f"key must be made by jax.random.key, or None, got {self.key!r}")
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> DropoutState:
+        if self.key is None:
+            return DropoutState(jnp.ones(shape, dtype))
+        kept = jax.random.bernoulli(self.key, 1 - self.rate, shape)
+        return DropoutState(kept.astype(dtype) / jnp.asarray(1 - self.rate, dtype))
+
+    def step(self, state: DropoutState, current: Array) -> tuple[DropoutState, Array]:
+        return state, (state.mask * current.astype(state.mask.dtype)).astype(current.dtype)

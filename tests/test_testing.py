@@ -1,0 +1,151 @@
+"""Neurons that are right pass; each planted fault is named."""
+
+import dataclasses
+import functools
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jsnn
+from jsnn.testing import NeuronError, check_neuron
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Integrator:
+    """Right in all; the faults below replace one of its methods each."""
+
+    rate: jax.Array = dataclasses.field(default_factory=lambda: jnp.full(4, 0.5))
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, state, current):
+        v = state + self.rate.astype(state.dtype) * current.astype(state.dtype)
+        return v, jnp.tanh(v).astype(current.dtype)
+
+
+def fault(**methods):
+    return jax.tree_util.register_dataclass(
+        dataclasses.dataclass(type("Faulty", (Integrator,), methods)), data_fields=["rate"], meta_fields=[]
+    )()
+
+
+def state_in_numpy(self, shape, dtype=jnp.float32):
+    return np.zeros(shape, dtype)
+
+
+def mutated_state(self, state, current):
+    state += np.asarray(current)
+    return state.copy(), jnp.asarray(state)
+
+
+def mutated_neuron(self, state, current):
+    object.__setattr__(self, "rate", self.rate + 1)
+    return Integrator.step(self, state, current)
+
+
+def wrong_output_dtype(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v, y.astype(jnp.float32)
+
+
+def wrong_state_dtype(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v.astype(current.dtype), y
+
+
+def state_of_fixed_dtype(self, shape, dtype=jnp.float32):
+    return jnp.zeros(shape)
+
+
+def nan_gradient(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v, y + jnp.sqrt(jnp.maximum(-jnp.abs(current), 0))
+
+
+def state_over_the_batch(self, shape, dtype=jnp.float32):
+    return jnp.zeros((shape[0] * shape[1],), dtype)
+
+
+def flat_step(self, state, current):
+    v = state + current.reshape(-1).astype(state.dtype)
+    return v, v.reshape(current.shape).astype(current.dtype)
+
+
+def batch_mean(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v - v.mean(0), y
+
+
+def impure(self, state, current, calls=[]):  # noqa: B006
+    calls.append(1)
+    v, y = Integrator.step(self, state, current)
+    return v, y + len(calls)
+
+
+def fixed_rank(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v, jnp.einsum("bn->bn", y)
+
+
+@pytest.mark.parametrize(("methods", "message"), [
+    ({"init": state_in_numpy, "step": mutated_state}, "changed what it was given"),
+    ({"step": mutated_neuron}, "changed what it was given"),
+    ({"step": wrong_output_dtype}, "outputs must have the current's dtype, got float32 for bfloat16"),
+    ({"step": wrong_state_dtype}, "a current in bfloat16 turned a state float32[2,4] into bfloat16[2,4]"),
+    ({"init": state_of_fixed_dtype}, "the dtype given, got float32 for float32 and float32 for bfloat16"),
+    ({"step": nan_gradient}, "a gradient for its currents is not finite"),
+    ({"init": state_over_the_batch, "step": flat_step}, "must be the batch, got shape (8,) for 2 and (12,) for 3"),
+    ({"step": batch_mean}, "under vmap it gives other numbers"),
+    ({"step": impure}, "two steps from one state with one current differ"),
+    ({"step": fixed_rank}, "after a convolution it raised"),
+    ({"step": lambda self, state, current: (state.sum(), current)}, "step turned a state float32[2,4] into float32[]"),
+    ({"step": lambda self, state, current: (state, current[0])}, "no batch axis"),
+    ({"step": lambda self, state, current: (state, current / 0)}, "an output is not finite"),
+    ({"init": lambda self, shape: 0}, "init or a step raised TypeError"),
+])  # fmt: skip
+def test_a_planted_fault_is_named(methods, message):
+    with pytest.raises(NeuronError) as caught:
+        check_neuron(fault(**methods))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", [jsnn.LIF, object(), functools.partial(jsnn.LIF)])
+def test_what_is_no_neuron_is_refused(nothing):
+    with pytest.raises(NeuronError, match="no methods init"):
+        check_neuron(nothing)
+
+
+def test_what_is_no_pytree_is_refused():
+    class Plain:
+        init, step = Integrator.init, Integrator.step
+
+    with pytest.raises(NeuronError, match="no pytree"):
+        check_neuron(Plain())
+
+
+@pytest.mark.parametrize("neuron", [
+    Integrator(),
+    jsnn.LIF(nnx.Param(jnp.full(4, 0.9)), reset="zero"),
+    jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(4, 4, rngs=nnx.Rngs(0))),
+    jsnn.StochasticSpiking(jax.random.key(0)),
+    jsnn.Rate(jnp.tanh),
+])  # fmt: skip
+def test_right_neurons_pass(neuron):
+    check_neuron(neuron)
+
+
+def test_the_documentation_s_neuron_passes_and_has_ten_lines():
+    page = Path(__file__).parents[1] / "docs" / "neurons.md"
+    code = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[0]
+    assert len([line for line in code.splitlines() if line.strip() and '"""' not in line]) <= 11
+    found = {"nnx": nnx, "jnp": jnp, "jsnn": jsnn}
+    exec(code, found)
+    check_neuron(found["Cubic"]())
+    check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9))))

@@ -1,0 +1,120 @@
+"""What is put around a neuron, by traces worked out by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.test_util import check_grads
+
+import jsnn
+
+unroll = jax.jit(jsnn.unroll)
+
+
+def column(*values):
+    return jnp.asarray(values, jnp.float32)[:, None]
+
+
+def outputs(neuron, currents):
+    return unroll(neuron, currents)[1].ravel().tolist()
+
+
+def test_refractory_rests_and_keeps_its_state():
+    neuron = jsnn.Refractory(jsnn.LIF(0.5, threshold=1.0, reset="none"), period=2)
+    currents = column(2.0, 9.0, 9.0, 0.0, 0.0)
+    layer = jsnn.record(neuron, currents)["Refractory"]
+    assert layer.outputs.ravel().tolist() == [1, 0, 0, 0, 0]  # at step 3 v = 1.0, not above the threshold
+    assert layer.states.neuron.v.ravel().tolist() == [2.0, 2.0, 2.0, 1.0, 0.5]
+    assert layer.states.wait.ravel().tolist() == [2, 1, 0, 0, 0]
+
+
+def test_refractory_periods_may_differ_by_neuron():
+    neuron = jsnn.Refractory(jsnn.IF(threshold=0.5, reset="zero"), period=np.array([0, 1, 3]))
+    spikes = unroll(neuron, jnp.ones((8, 3)))[1]
+    assert spikes.sum(0).tolist() == [8, 4, 2]
+
+
+def test_no_gradient_from_a_step_of_rest():
+    neuron = jsnn.Refractory(jsnn.LIF(0.5), period=1)
+    gradient = jax.grad(lambda x: unroll(neuron, x)[1].sum())(column(2.0, 2.0, 0.1))
+    assert gradient[1] == 0
+    assert gradient[2] != 0
+
+
+def test_stochastic_without_noise_is_the_neuron_inside():
+    currents = jnp.asarray(np.random.default_rng(0).uniform(-0.2, 1.5, (20, 5)), jnp.float32)
+    inside = jsnn.CuBaLIF(0.9, 0.8, reset="subtract")
+    neuron = jsnn.Stochastic(inside, jax.random.key(0), width=1e-6)
+    np.testing.assert_array_equal(unroll(neuron, currents)[1], unroll(inside, currents)[1])
+
+
+def test_stochastic_resets_by_its_threshold_and_spikes_by_its_key():
+    neuron = jsnn.Stochastic(jsnn.IF(threshold=1.0), jax.random.key(1), width=0.5)
+    currents = jnp.full((2000, 1), 0.25)
+    state, spikes = unroll(neuron, currents)
+    np.testing.assert_allclose(state.neuron.v[0], 2000 * 0.25 - spikes.sum(), atol=1e-3)  # none is lost
+    np.testing.assert_array_equal(unroll(neuron, currents)[1], spikes)
+    other = dataclasses.replace(neuron, key=jax.random.key(2))
+    assert (unroll(other, currents)[1] != spikes).any()
+    gradient = jax.grad(lambda x: unroll(neuron, x)[1].sum())(currents[:5])
+    assert np.isfinite(gradient).all()
+    assert gradient.any()
+
+
+def test_delays():
+    currents = column(1.0, 2.0, 4.0, 8.0)
+    assert outputs(jsnn.Delay(0), currents) == [1, 2, 4, 8]
+    assert outputs(jsnn.Delay(2), currents) == [0, 0, 1, 2]
+    assert outputs(jsnn.Delay(1.25), currents) == [0, 0.75, 1.75, 3.5]
+    assert outputs(jsnn.Delay(9), currents) == [0, 0, 0, 0]
+    each = unroll(jsnn.Delay(np.array([0, 1, 3])), jnp.tile(currents, (1, 3)))[1]
+    assert each[-1].tolist() == [8, 4, 1]
+
+
+def test_a_delay_can_be_learned():
+    currents = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)
+
+    def run(steps):
+        return jsnn.unroll(jsnn.Delay(nnx.Param(steps), longest=3), currents)[1]
+
+    check_grads(run, (jnp.array([0.4, 1.7]),), order=1, modes=["rev"], rtol=1e-2)
+    np.testing.assert_array_equal(run(jnp.array([0.0, 5.0])), unroll(jsnn.Delay(np.array([0, 3])), currents)[1])
+
+
+def test_dropout_has_one_mask_for_all_steps_and_none_without_a_key():
+    dropout = jsnn.Dropout(0.25, jax.random.key(0))
+    masks = unroll(dropout, jnp.ones((3, 400)))[1]
+    assert (masks == masks[0]).all()
+    assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
+    assert abs(masks.mean() - 1) < 0.1
+    assert (unroll(dataclasses.replace(dropout, key=None), jnp.ones((3, 4)))[1] == 1).all()
+
+
+def test_threshold_batch_norm_takes_time_and_batch_together():
+    norm = jsnn.ThresholdBatchNorm(3, threshold=0.5, alpha=0.5, rngs=nnx.Rngs(0))
+    network = jsnn.Sequential(norm, jsnn.LIF(0.9, threshold=0.5))
+    currents = jnp.asarray(np.random.default_rng(0).normal(3, 2, (10, 4, 3)), jnp.float32)
+    normalised = jsnn.record(network, currents)["0_ThresholdBatchNorm"].outputs
+    np.testing.assert_allclose(normalised.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(normalised.std((0, 1)), 0.25, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
+    (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must be a SpikingNeuron such as jsnn.LIF, got LI"),
+    (lambda: jsnn.Stochastic(jsnn.IF(), 3), "key must be made by jax.random.key, got 3"),
+    (lambda: jsnn.Stochastic(jsnn.IF(), jax.random.key(0), 0.0), "width must be > 0, got 0.0"),
+    (lambda: jsnn.Delay(-2), "steps must be >= 0, got -2"),
+    (lambda: jsnn.Delay(4, longest=3), "steps must be <= longest = 3, got 4"),
+    (lambda: jsnn.Delay(nnx.Param(jnp.ones(2))), "longest must be given"),
+    (lambda: jsnn.Dropout(1.0), "rate must be in [0, 1), got 1.0"),
+    (lambda: jsnn.Dropout(0.5, 7), "key must be made by jax.random.key, or None, got 7"),
+    (lambda: jsnn.ThresholdBatchNorm(2, threshold=0.0, rngs=nnx.Rngs(0)), "threshold must be > 0, got 0.0"),
+])  # fmt: skip
+def test_wrong_parameters_are_refused(make, message):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make()
+    assert message in str(caught.value)
