@@ -56,7 +56,7 @@ def train(run: Run, console: Console, command: str) -> int:
     except Interrupted:
         console.print(f"stopped, and saved at step {run.checkpoints.last}. {resume}", highlight=False)
         return 130
-    except (NotFinite, CheckpointError) as error:
+    except (NotFinite, MemoryError, CheckpointError) as error:
         console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
         return 1
     found = spread.spreads(rows)

@@ -23,7 +23,7 @@ from rich.console import Console
 from experiments import build, processes, progress
 from experiments.config import Experiment
 from experiments.files import write_whole
-from jsnn import train
+from jsnn import memory, train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
 from jsnn.sharding import Layout
@@ -89,6 +89,7 @@ class Run:
         self.sum_metrics = train.make_evaluate(self.graph, test_loss)
         self.key = jax.random.key(experiment.seed)
         self._read_only = read_only
+        self._is_known_to_fit = False
 
     @property
     def step(self) -> int:
@@ -163,6 +164,7 @@ class Run:
         Raises:
             Interrupted: if a signal asked to stop; the state is saved.
             NotFinite: if the loss is; the last good checkpoint stays the last.
+            MemoryError: if a step takes more memory than the device has.
             CheckpointError: if a checkpoint cannot be read or written.
         """
         weights = self.experiment.train.weights
@@ -235,8 +237,15 @@ class Run:
             if first < done:
                 continue
             images, labels, indices = self._place(order[..., first:after, :])
+            self._check_memory(images, labels, indices, key)
             self.state, metrics = self.advance(self.state, images, labels, indices, key)
             yield jax.device_get(metrics)
+
+    def _check_memory(self, *batches: jax.Array) -> None:
+        """Refuses, before its first step, a training that the device has no room for; compiling is not done twice."""
+        if not self._is_known_to_fit:
+            memory.check_fits(memory.of_function(self.advance, self.state, *batches))
+            self._is_known_to_fit = True
 
     def order(self, epoch: int) -> np.ndarray:
         """The batches of an epoch, indices [S, B]."""

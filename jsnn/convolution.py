@@ -20,7 +20,7 @@ from jsnn.types import Array
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 _CHUNK = 16  # images that stay in cache together with what is made of them on the way
-_MANY_CHANNELS = 20  # from which on a convolution gains from chunks; with few it loses a little
+_MANY_CHANNELS = 8  # from which on a convolution gains from chunks; with few it loses a little
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 

@@ -15,7 +15,7 @@ from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Watch, over_time, run
+from jsnn.unroll import Method, Watch, over_time, run
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
@@ -160,14 +160,19 @@ def flatten(x: Array) -> Array:
 
 @run.register
 def _run_sequential(
-    network: Sequential, state: tuple[State, ...], x: Array, num_steps: int | None, watch: Watch | None = None
+    network: Sequential,
+    state: tuple[State, ...],
+    x: Array,
+    num_steps: int | None,
+    watch: Watch | None = None,
+    method: Method = "auto",
 ) -> tuple[tuple[State, ...], Array]:
     """Layer by layer."""
     states: list[State] = []
     for name, layer, layer_state in zip(network.names, network.layers, state, strict=True):
         if isinstance(layer, Neuron):
             if watch is None:
-                layer_state, x = run(layer, layer_state, x, num_steps)
+                layer_state, x = run(layer, layer_state, x, num_steps, method=method)
             else:
                 layer_state, x = watch.run(name, layer, layer_state, x, num_steps)
             num_steps = None  # from the first neuron on, everything varies in time

@@ -12,6 +12,8 @@ from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Watch, is_network, prepare, run
 
+_OUTPUTS = frozenset({"outputs"})
+
 Keep: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]] | None
 
 
@@ -104,7 +106,10 @@ def _run_watched(
                 return run(layer, state, x, num_steps, watch(f"{name}/"))
             kept = _kept_of(name, keep)
             there[name] = {"outputs", *_names(state)}
-            state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps)
+            if kept == _OUTPUTS:
+                states, (state, outputs) = (), run(layer, state, x, num_steps)
+            else:
+                state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps)
             add(name, states, outputs, kept)
             return state, outputs
 

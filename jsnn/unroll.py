@@ -7,13 +7,15 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jsnn.neurons.base import MEMBRANE
-from jsnn.types import Array, Neuron, State
+from jsnn.types import Array, Neuron, State, TimeParallel
+
+Method: TypeAlias = Literal["auto", "scan", "parallel"]
 
 # The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The
 # rest of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else
@@ -40,6 +42,7 @@ def unroll(
     *,
     num_steps: int | None = None,
     remat: bool | int = False,
+    method: Method = "auto",
 ) -> tuple[State, Any]:
     """Runs a neuron or a network over time.
 
@@ -54,13 +57,17 @@ def unroll(
             only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
             grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
             neuron is then computed once a chunk.
+        method: how a neuron is run: `"scan"` takes step after step, `"parallel"` all steps at once where the state is
+            linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes for each neuron what is faster. A
+            neuron that does not admit a method is scanned. All give the same numbers, to rounding.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
 
     Raises:
         TypeError: if `neuron` is none, or `inputs` are not floating point.
-        ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1.
+        ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
+            such `method`.
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = jsnn.LIF(decay=0.5)
@@ -72,23 +79,42 @@ def unroll(
     (5, 2, 3)
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     if remat is False:
-        return run(neuron, state, inputs, num_steps)
-    return _run_in_chunks(neuron, state, inputs, num_steps, remat)
+        return run(neuron, state, inputs, num_steps, method=method)
+    return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
 
 
 @functools.singledispatch
 def run(
-    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, watch: Watch | None = None
+    neuron: Neuron,
+    state: State,
+    inputs: Array,
+    num_steps: int | None,
+    watch: Watch | None = None,
+    method: Method = "auto",
 ) -> tuple[State, Any]:
     """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way.
 
-    A class that does is a network: it has parts, and shows them to `watch`.
+    A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
     """
+    if isinstance(neuron, TimeParallel) and neuron.is_linear and method != "scan":
+        steps = len(inputs) if num_steps is None else num_steps
+        if method == "parallel" or _parallel_is_faster(state, steps):
+            return neuron.all_steps(state, over_time(inputs, num_steps))
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
     return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
+
+
+def _parallel_is_faster(state: State, steps: int) -> bool:
+    """Measured on CPUs, where it seldom is; elsewhere a guess: a scan costs a launch a step, whatever it computes."""
+    size = max(leaf.size for leaf in jax.tree.leaves(state))
+    if jax.default_backend() == "cpu":
+        return size == 1 and steps >= 5000
+    return size <= 2**16 and steps >= 64
 
 
 def is_network(neuron: Neuron) -> bool:
@@ -102,18 +128,18 @@ def over_time(x: Array, num_steps: int | None) -> Array:
 
 
 def _run_in_chunks(
-    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, remat: bool | int
+    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, remat: bool | int, method: Method
 ) -> tuple[State, Any]:
     total = inputs.shape[0] if num_steps is None else num_steps
-    length = max(1, math.isqrt(total)) if remat is True else min(int(remat), max(total, 1))
+    length = _chunk_length(total) if remat is True else min(int(remat), max(total, 1))
     if length < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
     whole = total // length * length
 
     def run_chunk(state: State, chunk: Array | None) -> tuple[State, Any]:
         if chunk is None:
-            return run(neuron, state, inputs, length)
-        return run(neuron, state, chunk, None)
+            return run(neuron, state, inputs, length, method=method)
+        return run(neuron, state, chunk, None, method=method)
 
     chunks = None
     if num_steps is None:
@@ -122,9 +148,15 @@ def _run_in_chunks(
     outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
     if whole == total:
         return state, outputs
-    rest = (inputs[whole:], None) if num_steps is None else (inputs, total - whole)
-    state, last = run(neuron, state, *rest)
+    rest, steps = (inputs[whole:], None) if num_steps is None else (inputs, total - whole)
+    state, last = run(neuron, state, rest, steps, method=method)
     return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
+
+
+def _chunk_length(total: int) -> int:
+    """About sqrt(total), and a divisor if one is near: inputs and outputs are copied where steps are left over."""
+    root = max(1, math.isqrt(total))
+    return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
 
 
 def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(capsys, tmp_path):
     assert re.search(r"the loss is (nan|inf) at step \d+ \(epoch 1\)", printed)
     assert "lower optimizer.learning_rate" in printed
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeypatch, tmp_path):
+    few = types.SimpleNamespace(available=2**10)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: few)
+    status, printed = call(capsys, "configs/digits.py", *QUICK, "--workdir", tmp_path / "run")
+    assert status == 1
+    assert re.search(r"this takes 0\.\d GiB of memory, and .* has 0\.0 GiB: take a smaller batch", printed)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):

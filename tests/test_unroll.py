@@ -59,7 +59,7 @@ def step_by_step(network, inputs):
     return jax.lax.scan(network.step, state, inputs)
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames=("num_steps", "remat"))
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("num_steps", "remat", "method"))
 def outputs_and_gradients(run, network, inputs, **options):
     def loss(network, inputs):
         state, outputs = run(network, inputs, **options)
@@ -96,12 +96,28 @@ def test_a_static_input_is_the_same_input_at_every_step(make, inputs):
     assert_trees_close((gradients, gradient), (expected_gradients, tiled_gradient.sum(0)), tolerance=1e-4)
 
 
-@pytest.mark.parametrize(("remat", "num_steps"), [(True, None), (5, None), (True, T)])  # about sqrt(10) is 3, then 1
+@pytest.mark.parametrize(("remat", "num_steps"), [(True, None), (5, None), (4, None), (True, T)])  # 4 leaves a rest
 def test_remat_changes_nothing_but_memory(remat, num_steps):
     network = jsnn.Sequential(linear(5, 6), jsnn.LIF(nnx.Param(jnp.full(6, 0.9))))
     inputs = VECTORS if num_steps is None else VECTORS[0]
     expected = outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps)
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, remat=remat), expected)
+
+
+@pytest.mark.parametrize("method", ["scan", "parallel"])
+def test_every_method_gives_the_same_numbers(method):
+    network = jsnn.Sequential(
+        jsnn.CuBaLIF(reset="none"), linear(5, 6), jsnn.LIF(), jsnn.LI(nnx.Param(jnp.full(6, 0.9)))
+    )
+    expected = outputs_and_gradients(jsnn.unroll, network, VECTORS)
+    assert_trees_close(outputs_and_gradients(jsnn.unroll, network, VECTORS, method=method), expected, tolerance=1e-5)
+    scans = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, method=method, remat=5)[1])(VECTORS)).count("scan[")
+    assert scans == {"scan": 4, "parallel": 2}[method]  # one over the two chunks, one for each neuron that is scanned
+
+
+def test_a_method_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"method must be one of auto, scan, .*, got 'fast'"):
+        jsnn.unroll(jsnn.LIF(), VECTORS, method="fast")
 
 
 @pytest.mark.parametrize("remat", [1, T, 100])

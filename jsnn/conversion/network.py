@@ -13,7 +13,7 @@ from jsnn.conversion.program import Constant, read
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Watch, over_time, run
+from jsnn.unroll import Method, Watch, over_time, run
 
 
 class Converted(nnx.Module):
@@ -164,13 +164,14 @@ def _run_converted(
     inputs: Array,
     num_steps: int | None,
     watch: Watch | None = None,
+    method: Method = "auto",
 ) -> tuple[tuple[tuple[State, State], ...], Array]:
     states: list[tuple[State, State]] = []
 
     def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
         filtered, steps = network.filtered(index, place), num_steps if is_static else None
         if watch is None:
-            after, outputs = run(filtered, state[index], x, steps)
+            after, outputs = run(filtered, state[index], x, steps, method=method)
         else:
             after, outputs = _run_watched(place.name, filtered, state[index], x, steps, watch)
         states.append(after)
