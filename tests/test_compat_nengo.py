@@ -66,6 +66,34 @@ def test_lif(parity, stem, dtype, tolerance):
     close(states.refractory_time, golden[f"refractory_time_{dtype}"], tolerance)
 
 
+ADAPTIVE = {
+    "AdaptiveLIF": {"v": "voltage", "refractory_time": "refractory_time", "adaptation": "adaptation"},
+    "Izhikevich": {"v": "voltage", "u": "recovery"},
+}
+
+
+# Near their spikes nengo's own float32 voltages are as far off its float64 ones; the spikes are the same.
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_adaptive_neurons(parity, name):
+    golden = parity(f"nengo_{name}__const")
+    for dtype, tolerance in (("f32", 5e-5), ("f64", 1e-12)):
+        with jax.enable_x64(dtype == "f64"):
+            if name == "AdaptiveLIF":
+                neuron = nengo.adaptive_lif(initial_voltage=golden["initial_voltage"])
+            else:
+                neuron = nengo.izhikevich(initial_voltage=-65.0, initial_recovery=-13.0)
+            found, outputs = states_and_outputs(neuron, currents(golden, dtype))
+        np.testing.assert_allclose(outputs, golden[f"output_{dtype}"], rtol=2e-7)
+        for ours, theirs in ADAPTIVE[name].items():
+            close(getattr(found, ours), golden[f"{theirs}_{dtype}"], tolerance)
+
+
+def test_the_lowest_currents_of_izhikevich_s_neuron_count_as_minus_30():
+    neuron = nengo.izhikevich(initial_voltage=-50.0)  # 0.04 * 50^2 - 5 * 50 + 140 = -10
+    state, _ = neuron.step(neuron.init((2,)), jnp.array([-30.0, -1e6]))
+    np.testing.assert_allclose(state.v, [-90, -90], rtol=1e-6)
+
+
 def test_rates(parity):
     golden = parity("nengo_rates")
     with jax.enable_x64(True):

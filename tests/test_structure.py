@@ -17,10 +17,10 @@ FLOORS = {
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
     5: ["jsnn.checkpoint", "jsnn.data", "jsnn.report", "jsnn.sharding", "jsnn.train"],
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision"],
-    3: ["jsnn.layers"],
+    3: ["jsnn.layers", "jsnn.testing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters",
-        "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.plot", "jsnn.record", "jsnn.unroll",
+        "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record", "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: ["jsnn.types"],
@@ -185,7 +185,7 @@ def test_planted_gap_in_docstrings_is_found(source, names):
 
 AFTER_IMPORT = """
 import sys, jax, jsnn
-print(sorted({"matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)))
+print(sorted({"matplotlib", "nir", "sklearn", "tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)))
 jax.config.update("jax_num_cpu_devices", 2)  # JAX refuses it once an array has been made
 """
 

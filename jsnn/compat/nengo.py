@@ -14,17 +14,31 @@ Source: nengo 3.2.0 (Bekolay et al., "Nengo: a Python tool for building large-sc
 Held to its outputs by `tests/test_compat_nengo.py`.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jsnn import neurons
 from jsnn.filters import Alpha, Lowpass
-from jsnn.neurons import PoissonSpiking, RefractoryLIF, SpikingActivation, StochasticSpiking
+from jsnn.neurons import (
+    AdaptiveLIF,
+    IzhikevichState,
+    PoissonSpiking,
+    RefractoryLIF,
+    SpikingActivation,
+    StochasticSpiking,
+)
+from jsnn.neurons.base import cast
 from jsnn.neurons.spiking_activation import Activation
-from jsnn.types import Array, Parameter
+from jsnn.types import Array, Parameter, Shape
 
 __all__ = [
+    "adaptive_lif",
     "alpha",
+    "izhikevich",
     "lif",
     "lif_rate",
     "lowpass",
@@ -116,6 +130,67 @@ def lif(
     return RefractoryLIF(
         dt, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage, amplitude=amplitude, v_init=initial_voltage
     )
+
+
+def adaptive_lif(
+    *,
+    tau_n: Parameter = 1.0,
+    inc_n: Parameter = 0.01,
+    tau_rc: Parameter = 0.02,
+    tau_ref: Parameter = 0.002,
+    min_voltage: Parameter = 0.0,
+    amplitude: float = 1.0,
+    initial_voltage: Parameter = 0.0,
+    dt: Parameter = 1e-3,
+) -> AdaptiveLIF:
+    """`AdaptiveLIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+
+    >>> adaptive_lif(inc_n=0.02).adaptation
+    0.02
+    """
+    return AdaptiveLIF(
+        dt, tau_adaptation=tau_n, adaptation=inc_n, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage,
+        amplitude=amplitude, v_init=initial_voltage,
+    )  # fmt: skip
+
+
+def izhikevich(
+    *,
+    tau_recovery: Parameter = 0.02,
+    coupling: Parameter = 0.2,
+    reset_voltage: Parameter = -65.0,
+    reset_recovery: Parameter = 8.0,
+    initial_voltage: Parameter = 0.0,
+    initial_recovery: Parameter = 0.0,
+    dt: Parameter = 1e-3,
+) -> neurons.Izhikevich:
+    """`Izhikevich` of nengo: currents below -30 count as -30, and a spike is 1 / dt high.
+
+    `initial_voltage`, in mV, is 0.0 here, uniformly random from [0, 1) there. A membrane at exactly 30 mV spikes
+    there, not here.
+
+    >>> izhikevich(reset_voltage=-50.0, reset_recovery=2.0).v_reset  # chattering
+    -50.0
+    """
+    return Izhikevich(
+        tau_recovery, coupling, reset_recovery, dt=dt, v_reset=reset_voltage,
+        v_init=initial_voltage, u_init=initial_recovery,
+    )  # fmt: skip
+
+
+@nnx.dataclass
+class Izhikevich(neurons.Izhikevich):
+    """`jsnn.Izhikevich` with nengo's bound on the current, first state and height of a spike."""
+
+    u_init: Parameter = dataclasses.field(default=0.0, kw_only=True)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> IzhikevichState:
+        u = jnp.broadcast_to(jnp.asarray(self.u_init, dtype), shape)
+        return super().init(shape, dtype)._replace(u=u)
+
+    def step(self, state: IzhikevichState, current: Array) -> tuple[IzhikevichState, Array]:
+        state, spikes = super().step(state, jnp.maximum(current, -30))
+        return state, spikes / cast(self.dt, spikes.dtype)
 
 
 def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Lowpass:

@@ -1,0 +1,220 @@
+"""SpikingJelly's neurons by SpikingJelly's parameter names: the same numbers, step by step.
+
+SpikingJelly charges (leak and input together), fires and resets in one step; the state holds the membrane after the
+reset. A membrane exactly at its threshold spikes, `v >= v_threshold`: here alone, everywhere else in jsnn it is silent.
+Time constants are in steps, and everything else is dimensionless. Common arguments:
+
+* `v_threshold`, and `v_reset`, the potential after a spike, at which the membrane also starts; None subtracts the
+  threshold instead, and starts at 0.
+* `surrogate_function`: a surrogate of `jsnn.surrogate`, by default `sigmoid(4.0)`, as SpikingJelly's.
+* `detach_reset`: whether the gradient through the spikes into the reset (and into the jump of w) is stopped. By
+  default it flows.
+
+Currents `[B, ...]` go in, spikes `[B, ...]` come out. SpikingJelly's `v` and `w` are the state's `v` and `w`, both to
+be read with `jsnn.record`. For its step modes there is `jsnn.unroll`.
+
+Source: SpikingJelly 2.0.0 (Fang et al., "SpikingJelly: an open-source machine learning infrastructure platform for
+spike-based intelligence", 2023), `activation_based.neuron`. Held to its outputs by
+`tests/test_compat_spikingjelly.py`.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn import surrogate
+from jsnn.neurons import EIF, LIF, QIF, AdQIF, ParametricLIF
+from jsnn.neurons.base import SpikingNeuron
+from jsnn.types import Array, Parameter, Shape, SpikeFunction
+
+__all__ = ["eif_node", "if_node", "izhikevich_node", "lif_node", "parametric_lif_node", "qif_node"]
+
+
+def if_node(
+    v_threshold: Parameter = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> LIF:
+    """`IFNode` of SpikingJelly: `v = v + x`.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> jsnn.unroll(if_node(), jnp.full((4, 1), 0.5))[1][:, 0].tolist()  # a membrane at its threshold spikes
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
+    return LIF(decay=1.0, v_rest=spiking["v_reset"], **spiking)
+
+
+def lif_node(
+    tau: float = 2.0,
+    decay_input: bool = True,
+    v_threshold: Parameter = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> LIF:
+    """`LIFNode` of SpikingJelly: `v = v + (v_reset - v + x) / tau`, or without `decay_input` x is not divided.
+
+    It leaks towards `v_reset`, or towards 0 where that is None.
+
+    >>> neuron = lif_node(tau=4.0)
+    >>> neuron.decay, neuron.gain
+    (0.75, 0.25)
+    """
+    spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
+    gain = 1 / tau if decay_input else 1.0
+    return LIF(decay=_decay("tau", tau), gain=gain, v_rest=spiking["v_reset"], **spiking)
+
+
+def parametric_lif_node(
+    init_tau: float = 2.0,
+    decay_input: bool = True,
+    v_threshold: Parameter = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> ParametricLIF:
+    """`ParametricLIFNode` of SpikingJelly: `lif_node` with 1 / tau = sigmoid(w), and w trained.
+
+    >>> round(parametric_lif_node(init_tau=4.0).w[...].item(), 3)  # -log(init_tau - 1)
+    -1.099
+    """
+    if not init_tau > 1:
+        raise ValueError(f"init_tau must be > 1, got {init_tau}")
+    spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
+    return ParametricLIF.from_time_constants(
+        init_tau, 1.0, decay_input=decay_input, v_rest=spiking["v_reset"], **spiking
+    )
+
+
+def qif_node(
+    tau: float = 2.0,
+    v_c: Parameter = 0.8,
+    a0: Parameter = 1.0,
+    v_threshold: Parameter = 1.0,
+    v_rest: Parameter = 0.0,
+    v_reset: float | None = -0.1,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> QIF:
+    """`QIFNode` of SpikingJelly: `v = v + (x + a0 * (v - v_rest) * (v - v_c)) / tau`.
+
+    >>> qif_node(v_c=0.7).v_critical
+    0.7
+    """
+    return QIFNode(
+        decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
+        **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
+    )  # fmt: skip
+
+
+def eif_node(
+    tau: float = 2.0,
+    delta_T: Parameter = 1.0,
+    theta_rh: Parameter = 0.8,
+    v_threshold: Parameter = 1.0,
+    v_rest: Parameter = 0.0,
+    v_reset: float | None = -0.1,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> EIF:
+    """`EIFNode` of SpikingJelly: `v = v + (x + v_rest - v + delta_T * exp((v - theta_rh) / delta_T)) / tau`.
+
+    >>> eif_node(delta_T=0.5).sharpness
+    0.5
+    """
+    return EIFNode(
+        decay=_decay("tau", tau), gain=1 / tau, sharpness=delta_T, rheobase=theta_rh, v_rest=v_rest,
+        **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
+    )  # fmt: skip
+
+
+def izhikevich_node(
+    tau: float = 2.0,
+    v_c: Parameter = 0.8,
+    a0: Parameter = 1.0,
+    v_threshold: Parameter = 1.0,
+    v_reset: float | None = 0.0,
+    v_rest: Parameter = -0.1,
+    w_rest: Parameter = 0.0,
+    tau_w: float = 2.0,
+    a: Parameter = 0.0,
+    b: Parameter = 0.0,
+    surrogate_function: SpikeFunction | None = None,
+    detach_reset: bool = False,
+) -> AdQIF:
+    """`IzhikevichNode` of SpikingJelly: `qif_node` with an adaptation current w, which starts at `w_rest`.
+
+    It is taken from x; then `w = w + (a * (v - v_rest) - w) / tau_w` with the new v before its reset, and a spike adds
+    b. (Izhikevich's own parameters a to d, in mV, has `jsnn.Izhikevich`.)
+
+    >>> izhikevich_node(a=0.5).coupling
+    0.5
+    """
+    return IzhikevichNode(
+        decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
+        decay_adaptation=_decay("tau_w", tau_w), coupling=a, jump=b, w_rest=w_rest,
+        **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Inclusive:
+    """A surrogate that spikes at its threshold too, as SpikingJelly's do."""
+
+    surrogate: SpikeFunction
+
+    def __call__(self, x: Array) -> Array:
+        return self.surrogate(x) + jax.lax.stop_gradient(x == 0)
+
+
+@nnx.dataclass(kw_only=True)
+class StartsAtReset(SpikingNeuron):
+    """The part of SpikingJelly's nonlinear neurons that starts them at their reset potential, not at rest."""
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> Any:
+        v = jnp.broadcast_to(jnp.asarray(self.v_reset, dtype), shape)
+        return super().init(shape, dtype)._replace(v=v)  # type: ignore[misc]
+
+
+@nnx.dataclass
+class QIFNode(StartsAtReset, QIF):
+    """`jsnn.QIF` with SpikingJelly's first state."""
+
+
+@nnx.dataclass
+class EIFNode(StartsAtReset, EIF):
+    """`jsnn.EIF` with SpikingJelly's first state."""
+
+
+@nnx.dataclass
+class IzhikevichNode(StartsAtReset, AdQIF):
+    """`jsnn.AdQIF` with SpikingJelly's first state."""
+
+    w_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> Any:
+        return super().init(shape, dtype)._replace(w=jnp.broadcast_to(jnp.asarray(self.w_rest, dtype), shape))
+
+
+def _spiking(
+    v_threshold: Parameter, v_reset: float | None, surrogate_function: SpikeFunction | None, detach_reset: bool
+) -> dict[str, Any]:
+    """The fields of `SpikingNeuron` for SpikingJelly's arguments."""
+    return {
+        "threshold": v_threshold,
+        "reset": "subtract" if v_reset is None else "zero",
+        "v_reset": 0.0 if v_reset is None else v_reset,
+        "surrogate": Inclusive(surrogate.sigmoid(4.0) if surrogate_function is None else surrogate_function),
+        "detach_reset": detach_reset,
+    }
+
+
+def _decay(name: str, tau: float) -> float:
+    if not tau >= 1:
+        raise ValueError(f"{name} must be >= 1 step, got {tau}")
+    return 1 - 1 / tau

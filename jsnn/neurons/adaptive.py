@@ -1,0 +1,124 @@
+"""Nonlinear integrate-and-fire neurons with an adaptation current: AdEx and its quadratic sibling."""
+
+import dataclasses
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.neurons.base import cast, check_decay, decay_from_time_constant, leak, leakage
+from jsnn.neurons.nonlinear import EIF, QIF, NonlinearIF
+from jsnn.types import Array, Parameter, Shape
+
+
+class AdaptationState(NamedTuple):
+    """The state of `AdEx` and `AdQIF`."""
+
+    v: Array  # membrane potential, [B, ...]
+    w: Array  # adaptation current, [B, ...]
+
+
+@nnx.dataclass
+class AdaptationCurrent(NonlinearIF):
+    """The part that `AdEx` and `AdQIF` share: a current against the input, which potential and spikes drive."""
+
+    decay: Parameter = 0.9
+    decay_adaptation: Parameter = 0.99
+    coupling: Parameter = dataclasses.field(default=0.0, kw_only=True)
+    jump: Parameter = dataclasses.field(default=0.1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decay("decay_adaptation", self.decay_adaptation)
+
+    @classmethod
+    def from_time_constants(  # type: ignore[override]
+        cls, tau_mem: Parameter, tau_adaptation: Parameter, dt: float, **parameters: Any
+    ) -> Self:
+        """The neuron with time constants in seconds, in Euler's steps of `dt` seconds; see `EIF`."""
+        decay = decay_from_time_constant("tau_mem", tau_mem, dt, "euler")
+        return cls(decay, decay_from_time_constant("tau_adaptation", tau_adaptation, dt, "euler"), **parameters)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> AdaptationState:  # type: ignore[override]
+        return AdaptationState(v=self.rest(shape, dtype), w=jnp.zeros(shape, dtype))
+
+    def step(self, state: AdaptationState, current: Array) -> tuple[AdaptationState, Array]:  # type: ignore[override]
+        dtype = state.v.dtype
+        threshold = cast(self.threshold, dtype)
+        last_spikes = self.fire(state.v, threshold)
+        v = self.integrate(state.v, current.astype(dtype) - state.w)
+        drive = cast(self.coupling, dtype) * (v - cast(self.v_rest, dtype))
+        w = state.w + (leakage(state.w, self.decay_adaptation) + leak(self.decay_adaptation, dtype) * drive)
+        v, spikes = self.fire_and_reset(v, last_spikes, threshold)
+        acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes
+        return AdaptationState(v, w + cast(self.jump, dtype) * acting), spikes.astype(current.dtype)
+
+
+@nnx.dataclass
+class AdEx(AdaptationCurrent, EIF):
+    """Adaptive exponential integrate-and-fire neuron.
+
+    Each step, in this order:
+
+        f = v_rest - v + sharpness * exp((v - rheobase) / sharpness)
+        v = v + (1 - decay) * f + gain * (x - w)                        as `EIF`, less the adaptation current
+        w = w + (1 - decay_adaptation) * (coupling * (v - v_rest) - w)  with the new v, before its reset
+        s = H(v - threshold)                                            spike
+        v = (1 - s) * v + s * v_reset,  w = w + jump * s                reset ("zero") and jump
+
+    Both are Euler's steps, with 1 - decay = dt / tau. The gradient of H is the surrogate's; it also flows through the
+    reset and the jump unless `detach_reset`. Potentials have the unit of the threshold; w has that of the input.
+
+    Source: Brette and Gerstner, "Adaptive exponential integrate-and-fire model as an effective description of neuronal
+    activity" (2005); there `coupling` is a, `jump` is b, `sharpness` Delta_T and `rheobase` V_T.
+
+    Attributes:
+        decay: 1 - dt / tau of the membrane, in [0, 1].
+        decay_adaptation: 1 - dt / tau of the adaptation current, in [0, 1].
+        coupling: how strongly the potential drives the adaptation current.
+        jump: what a spike adds to the adaptation current.
+        sharpness, rheobase, gain, v_rest: see `EIF`.
+        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    Raises:
+        ValueError: as `EIF`, and if `decay_adaptation` lies outside [0, 1].
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> neuron = jsnn.AdEx(decay=0.5, sharpness=0.25, jump=0.1)
+    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((13, 1)))  # the intervals grow
+    >>> spikes[:, 0].tolist()
+    [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    """
+
+
+@nnx.dataclass
+class AdQIF(AdaptationCurrent, QIF):
+    """Adaptive quadratic integrate-and-fire neuron: Izhikevich's model in dimensionless form.
+
+    Each step, in this order:
+
+        f = curvature * (v - v_rest) * (v - v_critical)
+        v = v + (1 - decay) * f + gain * (x - w)                        as `QIF`, less the adaptation current
+        w = w + (1 - decay_adaptation) * (coupling * (v - v_rest) - w)  with the new v, before its reset
+        s = H(v - threshold)                                            spike
+        v = (1 - s) * v + s * v_reset,  w = w + jump * s                reset ("zero") and jump
+
+    The gradient of H is the surrogate's; it also flows through the reset and the jump unless `detach_reset`.
+    Potentials have the unit of the threshold; w has that of the input. `Izhikevich` has the original's millivolts.
+
+    Source: Izhikevich, "Simple model of spiking neurons" (2003), as in SpikingJelly's `IzhikevichNode`.
+
+    Attributes:
+        decay, decay_adaptation, coupling, jump: see `AdEx`.
+        curvature, v_critical, gain, v_rest: see `QIF`.
+        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    Raises:
+        ValueError: as `QIF`, and if `decay_adaptation` lies outside [0, 1].
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> state, spikes = jsnn.unroll(jsnn.AdQIF(decay=0.5, jump=0.5), jnp.ones((8, 1)))
+    >>> spikes[:, 0].tolist()
+    [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    """

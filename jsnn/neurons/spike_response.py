@@ -1,0 +1,94 @@
+"""The spike response neuron: kernels for what inputs and spikes do to the membrane, and nothing that is reset."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn import surrogate as surrogates
+from jsnn.neurons.base import cast, check_decay, check_not_negative, check_positive, leakage
+from jsnn.neurons.cuba import CuBaState, CurrentSynapse
+from jsnn.types import Array, Parameter, Shape, SpikeFunction
+
+
+class SRM0State(NamedTuple):
+    """The state of `SRM0`."""
+
+    v: Array  # membrane potential, [B, ...]
+    response: Array  # what the inputs have made of it, without any spike, [B, ...]
+    i: Array  # synaptic current, [B, ...]
+    refractoriness: Array  # trace of past spikes, [B, ...]
+
+
+@nnx.dataclass
+class SRM0(CurrentSynapse):
+    """Spike response neuron of order zero; with decay = decay_syn its response to an input is an alpha function.
+
+    Each step, in this order:
+
+        i = decay_syn * i + x                                   synapse
+        p = v_rest + decay * (p - v_rest) + gain * i            response of the membrane to its input
+        r = decay_refractory * (r + s)                          s: the spikes of the step before
+        v = p - refractory * r                                  less the response to its own spikes
+        s = H(v - threshold)                                    spike
+
+    So v[t] = v_rest + sum over inputs of eps[t - t_in] x[t_in] - sum over spikes of eta[t - t_spike], with
+    eps[n] = gain * (decay^(n+1) - decay_syn^(n+1)) / (decay - decay_syn), or gain * (n + 1) * decay^n where the decays
+    are equal, and eta[n] = refractory * decay_refractory^n, n > 0. Nothing is reset: the response knows nothing of the
+    spikes. The gradient of H is the surrogate's; it also flows through r unless `detach_reset`. Potentials have the
+    unit of the threshold. (For the reset "subtract" of a LIF, decay_refractory = decay and refractory = threshold.)
+
+    Source: Gerstner and Kistler, "Spiking neuron models" (2002), section 4.2.3.
+
+    Attributes:
+        decay: the share of the response that is left after one step, in [0, 1].
+        decay_syn: the share of the synaptic current that is left after one step, in [0, 1].
+        decay_refractory: the share of the refractoriness that is left after one step, in [0, 1].
+        gain: the factor from current to membrane.
+        v_rest: the resting potential, where the membrane starts and to which it decays.
+        synapse_order: when the current decays, see `CuBaLIF`.
+        threshold: the membrane potential above which the neuron spikes; must be positive.
+        refractory: the height of eta, how far a spike pulls the membrane down; not negative.
+        detach_reset: stop the gradient that flows through the spikes into r.
+        surrogate: the derivative that stands in for the Heaviside's, see `jsnn.surrogate`.
+
+    Raises:
+        ValueError: if a decay lies outside [0, 1], `threshold` is not positive, or `refractory` is negative.
+        TypeError: if `surrogate` is not a function.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> impulse = jnp.zeros((5, 1)).at[0].set(0.5)
+    >>> states = jsnn.record(jsnn.SRM0(decay=0.5, decay_syn=0.5), impulse)["SRM0"].states
+    >>> states.v[:, 0].tolist()  # 0.5 * (n + 1) * 0.5^n
+    [0.5, 0.5, 0.375, 0.25, 0.15625]
+    """
+
+    decay: Parameter = 0.8
+    decay_refractory: Parameter = 0.8
+    threshold: Parameter = dataclasses.field(default=1.0, kw_only=True)
+    refractory: Parameter = dataclasses.field(default=1.0, kw_only=True)
+    detach_reset: bool = nnx.static(default=False, kw_only=True)
+    surrogate: SpikeFunction = nnx.static(default=surrogates.arctan(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decay("decay_refractory", self.decay_refractory)
+        check_positive("threshold", self.threshold)
+        check_not_negative("refractory", self.refractory)
+        if not callable(self.surrogate):
+            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> SRM0State:  # type: ignore[override]
+        v, i = super().init(shape, dtype)
+        return SRM0State(v, response=v, i=i, refractoriness=jnp.zeros(shape, dtype))
+
+    def step(self, state: SRM0State, current: Array) -> tuple[SRM0State, Array]:
+        dtype = state.v.dtype
+        response, i = self.integrate_current(CuBaState(state.response, state.i), current)
+        refractoriness = state.refractoriness + leakage(state.refractoriness, self.decay_refractory)
+        v = response - cast(self.refractory, dtype) * refractoriness
+        spikes = self.surrogate(v - cast(self.threshold, dtype))
+        acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes
+        return SRM0State(v, response, i, refractoriness + acting), spikes.astype(current.dtype)

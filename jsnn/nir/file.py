@@ -1,0 +1,153 @@
+"""Reads a NIR graph, from a file or in memory, and makes it flat: one dictionary of nodes, one list of edges."""
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from jsnn.nir.graph import INPUT, OUTPUT
+from jsnn.nir.library import NIRError, library
+from jsnn.types import Shape
+
+Edge: TypeAlias = tuple[str, str]
+
+_NEWEST = 1  # the major version of the format that is known
+_DENSEST = 2000  # how many times larger than what the file holds an array may be: more than gzip ever saves
+_LARGEST = 2**31 - 1  # values in one array
+
+
+class Flat(NamedTuple):
+    """A graph without subgraphs."""
+
+    nodes: dict[str, Any]  # neither inputs nor outputs
+    edges: list[Edge]  # by the nodes' names, "input" and "output"
+    input_shape: Shape
+    output_shape: Shape | None
+
+
+def read(graph: Any) -> Flat:
+    """A graph, checked, from a `nir.NIRGraph` or the path of a file.
+
+    Raises:
+        NIRError: if it cannot be read; it says why.
+        FileNotFoundError: if there is no such file.
+    """
+    nir = library()
+    if isinstance(graph, str | os.PathLike):
+        graph = _load(Path(graph))
+    if not isinstance(graph, nir.NIRGraph):
+        raise TypeError(f"from_nir takes a nir.NIRGraph or the path of one, got {type(graph).__name__}")
+    ends = {
+        kind: [name for name, node in graph.nodes.items() if isinstance(node, kind)] for kind in (nir.Input, nir.Output)
+    }
+    for kind, found in ends.items():
+        if len(found) != 1:
+            raise NIRError(f"a graph must have one {kind.__name__} node, got {', '.join(found) or 'none'}")
+    (start,), (end,) = ends[nir.Input], ends[nir.Output]
+    shape = _shape(start, graph.nodes[start].input_type.get("input"))
+    if shape is None:
+        raise NIRError(f"node {start!r} says no shape of the input")
+    nodes, edges = _flat("", graph)
+    names = {start: INPUT, end: OUTPUT}
+    for name in names:
+        del nodes[name]
+    if taken := {INPUT, OUTPUT} & set(nodes):
+        raise NIRError(f"a node that is no input and no output is named {taken.pop()!r}")
+    edges = [(names.get(source, source), names.get(target, target)) for source, target in edges]
+    return Flat(nodes, edges, shape, _shape(end, graph.nodes[end].output_type.get("output")))
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no NIR file {path}")
+    try:
+        _check_file(path)
+        return library().read(path, type_check=False)  # which is wrong about windows that are not square, and groups
+    except NIRError:
+        raise
+    except Exception as error:  # whatever a file of any content may raise
+        raise NIRError(f"{path} is no NIR graph that can be read: {type(error).__name__}: {error}") from error
+
+
+def _check_file(path: Path) -> None:
+    """Looks a file over before anything in it is read into memory."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        version = file["version"][()] if "version" in file else None
+        text = version.decode() if isinstance(version, bytes) else str(version)
+        major = re.match(r"(\d+)\.", text)
+        if major is None or int(major[1]) > _NEWEST:
+            raise NIRError(
+                f"{path} is of the unknown version {text!r} of NIR: known are those up to {_NEWEST}.x; "
+                f"write it with the package nir, version {_NEWEST}"
+            )
+
+        def check(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and item.size is not None:
+                stored = item.id.get_storage_size()
+                if item.size > _LARGEST or item.size * item.dtype.itemsize > _DENSEST * stored + 2**20:
+                    raise NIRError(
+                        f"{path}: {name} of shape {item.shape} is too large to be true: {stored} bytes are there"
+                    )
+
+        file.visititems(check)
+
+
+def _shape(name: str, value: Any) -> Shape | None:
+    """The shape that an input or output says it has."""
+    if value is None:
+        return None
+    sizes = np.atleast_1d(np.asarray(value))
+    whole = sizes.dtype.kind in "fiu" and bool(np.all(np.isfinite(sizes)) and np.all(sizes == np.round(sizes)))
+    if sizes.ndim != 1 or not sizes.size or not whole or np.any(sizes < 1):
+        raise NIRError(f"node {name!r} must have a shape of whole numbers >= 1, got {value}")
+    if math.prod(map(int, sizes)) > _LARGEST:
+        raise NIRError(f"node {name!r} has the shape {value}, which is too large to be true")
+    return tuple(int(size) for size in sizes)
+
+
+def _flat(prefix: str, graph: Any) -> tuple[dict[str, Any], list[Edge]]:
+    """All nodes of a graph and its subgraphs, these named behind their graph, and the edges between them."""
+    nir = library()
+    nodes: dict[str, Any] = {}
+    edges: list[Edge] = []
+    inside: dict[str, tuple[str, str]] = {}  # the input and output of each subgraph
+    for name, node in graph.nodes.items():
+        full = f"{prefix}{name}"
+        if not isinstance(node, nir.NIRGraph):
+            nodes[full] = node
+            continue
+        below, edges_below = _flat(f"{full}.", node)
+        ends = [[key for key, value in below.items() if isinstance(value, kind)] for kind in (nir.Input, nir.Output)]
+        if [len(names) for names in ends] != [1, 1]:
+            raise NIRError(f"the subgraph {full!r} must have one Input and one Output node, got {ends}")
+        inside[full] = (ends[0][0], ends[1][0])
+        nodes |= below
+        edges += edges_below
+    for source, target in graph.edges:
+        source, target = f"{prefix}{source}", f"{prefix}{target}"
+        for name in (source, target):
+            if name not in nodes and name not in inside:
+                raise NIRError(f"the edge {source!r} -> {target!r} names {name!r}, which is no node of the graph")
+        edges.append((inside.get(source, ("", source))[1], inside.get(target, (target, ""))[0]))
+    for ends_of in inside.values():
+        for end in ends_of:
+            del nodes[end]
+            edges = _bridged(end, edges)
+    return nodes, list(dict.fromkeys(edges))
+
+
+def _bridged(name: str, edges: list[Edge]) -> list[Edge]:
+    """Edges around a node that does nothing."""
+    sources = [source for source, target in edges if target == name]
+    bridged: list[Edge] = []
+    for source, target in edges:
+        if source == name:
+            bridged += [(before, target) for before in sources]
+        elif target != name:
+            bridged.append((source, target))
+    return bridged

@@ -1,0 +1,250 @@
+"""A network that is no chain: layers joined by edges, which may branch, meet and lead back."""
+
+import functools
+import graphlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jsnn.layers import Layer, Sequential
+from jsnn.neurons.base import FrozenPytree
+from jsnn.types import Array, Neuron, Shape, State
+from jsnn.unroll import Watch, over_time, run
+
+INPUT, OUTPUT = "input", "output"
+
+
+class GraphState(NamedTuple):
+    """The state of `Graph`."""
+
+    layers: tuple[State, ...]  # one for each layer, () for those without memory
+    late: tuple[Array, ...]  # what the layers at which a cycle closes put out in the last step, [B, ...]
+
+
+class Graph(nnx.Module):
+    """Layers joined by edges. Itself a Neuron.
+
+    A layer takes the sum of what leads to it. All layers run in one time step, in an order in which each comes after
+    those that lead to it; only an edge that closes a cycle, and so would lead back, hands on what its layer put out in
+    the step before. Before the first step that is what it puts out for no input and no spikes, as in `Recurrent`.
+
+    Each cycle must hold a neuron (or another layer with a state, such as a delay). Of two edges that could close a
+    cycle, it is the one which comes later on the way from the input, edges taken in the order in which they are given.
+
+    Args:
+        layers: neurons, Flax modules or functions, by name.
+        edges: `(from, to)`, by the layers' names and `"input"` and `"output"`.
+
+    Raises:
+        ValueError: if an edge names no layer, a layer has no way from the input or to the output, or a cycle has no
+            state; and from `init`, if shapes do not fit.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> layers = {"fast": jsnn.LI(0.5), "slow": jsnn.LI(0.75)}
+    >>> edges = [("input", "fast"), ("input", "slow"), ("fast", "output"), ("slow", "output")]
+    >>> jsnn.unroll(jsnn.nir.Graph(layers, edges), jnp.ones((3, 1, 1)))[1].ravel().tolist()
+    [2.0, 3.25, 4.0625]
+    """
+
+    def __init__(self, layers: Mapping[str, Layer], edges: Iterable[tuple[str, str]]) -> None:
+        edges = list(dict.fromkeys((str(source), str(target)) for source, target in edges))
+        stateful = {name for name, layer in layers.items() if isinstance(layer, Neuron)}
+        check_edges(layers, edges)
+        check_cycles(edges, stateful)
+        order, late = arrange(edges)
+        self.names = tuple(name for name in order if name in layers)
+        self.layers = nnx.List([layers[name] for name in self.names])
+        self.edges = tuple(edges)
+        self.late = tuple(late)
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The layers that lead to one within a step."""
+        return tuple(source for source, target in self.edges if target == name and (source, target) not in self.late)
+
+    @property
+    def remembered(self) -> tuple[str, ...]:
+        """The layers whose outputs are handed on a step later."""
+        return tuple(dict.fromkeys(source for source, _ in self.late))
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
+        """One state for each layer, and what the layers at which a cycle closes put out before the first step."""
+        taken: dict[str, jax.ShapeDtypeStruct] = {}  # what each layer is given
+
+        def silent(name: str, layer: Layer, x: Array) -> Array:
+            taken[name] = jax.ShapeDtypeStruct(x.shape, x.dtype)
+            if not isinstance(layer, Neuron):
+                return (nnx.clone(layer) if isinstance(layer, nnx.Module) else layer)(x)
+            outputs = jax.eval_shape(lambda x: layer.step(layer.init(x.shape, x.dtype), x)[1], x)
+            return jnp.zeros(outputs.shape, outputs.dtype)
+
+        def before() -> tuple[Array, ...]:
+            values = self._run(silent, jnp.zeros(shape, dtype), {})
+            return tuple(values[name] for name in self.remembered)
+
+        late = before() if self.late else jax.eval_shape(before)
+        states = [
+            layer.init(taken[name].shape, taken[name].dtype) if isinstance(layer, Neuron) else ()
+            for name, layer in zip(self.names, self.layers)
+        ]
+        return GraphState(tuple(states), late)
+
+    def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
+        """One time step through all layers, `current` [B, ...]."""
+        states = dict(zip(self.names, state.layers, strict=True))
+
+        def respond(name: str, layer: Layer, x: Array) -> Array:
+            if not isinstance(layer, Neuron):
+                return layer(x)
+            states[name], outputs = layer.step(states[name], x)
+            return outputs
+
+        values = self._run(respond, current, dict(zip(self.remembered, state.late, strict=True)))
+        late = tuple(values[name].astype(x.dtype) for name, x in zip(self.remembered, state.late))
+        return GraphState(tuple(states[name] for name in self.names), late), values[OUTPUT]
+
+    def _run(
+        self, respond: Callable[[str, Layer, Array], Array], current: Array, late: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """What all layers put out in a step; without `late`, nothing comes back over the edges that close a cycle."""
+        values = {INPUT: current}
+
+        def arriving(name: str) -> Array:
+            back = [late[source] for source, target in self.late if target == name and late]
+            return _total(name, [*(values[source] for source in self.sources(name)), *back])
+
+        for name, layer in zip(self.names, self.layers):
+            values[name] = _named(name, functools.partial(respond, name, layer), arriving(name))
+        return values | {OUTPUT: arriving(OUTPUT)}
+
+
+def _total(name: str, terms: Sequence[Array]) -> Array:
+    shapes = sorted({term.shape for term in terms})
+    if len(shapes) > 1:
+        raise ValueError(f"what leads to {name!r} must be of one shape, got {' and '.join(map(str, shapes))}")
+    return functools.reduce(lambda total, term: total + term.astype(total.dtype), terms)
+
+
+def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x), with an error that names the layer."""
+    try:
+        return function(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"layer {name!r} cannot take an input of shape {x.shape}: {error}") from error
+
+
+@run.register
+def _run_graph(
+    graph: Graph, state: GraphState, inputs: Array, num_steps: int | None, watch: Watch | None = None
+) -> tuple[GraphState, Array]:
+    """Layer by layer, as a `Sequential`, unless a step needs what the step before has put out."""
+    if graph.late:
+        cycle = _Cycle(graph)
+        return (run if watch is None else functools.partial(watch.run, "cycle"))(cycle, state, inputs, num_steps)
+    values = {INPUT: inputs}
+    static = {INPUT} if num_steps is not None else set()  # what has no time axis
+    states: list[State] = []
+
+    def arriving(name: str) -> Array:
+        sources = graph.sources(name)
+        if static.issuperset(sources):
+            static.add(name)
+        steps = None if name in static else num_steps
+        return _total(name, [over_time(values[source], steps if source in static else None) for source in sources])
+
+    for name, layer, layer_state in zip(graph.names, graph.layers, state.layers, strict=True):
+        x = arriving(name)
+        steps = num_steps if name in static else None
+        if isinstance(layer, Neuron):
+            one = run if watch is None else functools.partial(watch.run, name)
+            layer_state, values[name] = one(layer, layer_state, x, steps)
+            static.discard(name)
+        elif steps is not None:
+            values[name] = _named(name, layer, x)
+        else:
+            values[name] = _named(name, lambda x, layer=layer: run(Sequential(layer), ((),), x, None)[1], x)  # type: ignore[misc]
+        if watch is not None and not isinstance(layer, Neuron):
+            watch.keep(name, over_time(values[name], steps))
+        states.append(layer_state)
+    outputs = arriving(OUTPUT)
+    return GraphState(tuple(states), ()), over_time(outputs, num_steps if OUTPUT in static else None)
+
+
+@nnx.dataclass
+class _Cycle(FrozenPytree):
+    """A graph that can only run step by step."""
+
+    graph: Graph
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
+        return self.graph.init(shape, dtype)
+
+    def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
+        return self.graph.step(state, current)
+
+
+def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:
+    """Refuses edges that lead nowhere, and layers to or from which none leads."""
+    known = {*names, INPUT, OUTPUT}
+    for source, target in edges:
+        for name in (source, target):
+            if name not in known:
+                raise ValueError(f"the edge {source!r} -> {target!r} names {name!r}, which is none of {sorted(known)}")
+    reached = _reachable(INPUT, edges)
+    reaching = _reachable(OUTPUT, [(target, source) for source, target in edges])
+    if OUTPUT not in reached:
+        raise ValueError("no way leads from the input to the output")
+    if lost := sorted(known - reached):
+        raise ValueError(f"no way leads from the input to {', '.join(lost)}")
+    if lost := sorted(known - reaching):
+        raise ValueError(f"no way leads to the output from {', '.join(lost)}: take out what is not used")
+
+
+def check_cycles(edges: Sequence[tuple[str, str]], stateful: Iterable[str]) -> None:
+    """Refuses a cycle in which nothing has a state: what goes round in it would be needed before it is known."""
+    held = set(stateful)
+    before: dict[str, list[str]] = {}
+    for source, target in edges:
+        if source not in held and target not in held:
+            before.setdefault(target, []).append(source)
+    try:
+        graphlib.TopologicalSorter(before).prepare()
+    except graphlib.CycleError as error:
+        raise ValueError(
+            f"the cycle {' -> '.join(error.args[1])} has no delay and no neuron: put one into it"
+        ) from error
+
+
+def arrange(edges: Sequence[tuple[str, str]]) -> tuple[list[str], list[tuple[str, str]]]:
+    """All names in an order to run them in, and the edges that close a cycle, which lead back in it.
+
+    >>> arrange([("input", "a"), ("b", "a"), ("a", "b"), ("a", "output")])
+    (['input', 'a', 'output', 'b'], [('b', 'a')])
+    """
+    targets: dict[str, list[str]] = {}
+    for source, target in edges:
+        targets.setdefault(source, []).append(target)
+    finished: list[str] = []
+    late: list[tuple[str, str]] = []
+    path = {INPUT: iter(targets.get(INPUT, ()))}  # a walk into the depth, and where it has to go on
+    while path:
+        name = next(reversed(path))
+        target = next(path[name], "")
+        if not target:
+            finished.append(name)
+            del path[name]
+        elif target in path:
+            late.append((name, target))
+        elif target not in finished:
+            path[target] = iter(targets.get(target, ()))
+    return finished[::-1], late
+
+
+def _reachable(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
+    found, new = {start}, {start}
+    while new:
+        new = {target for source, target in edges if source in new} - found
+        found |= new
+    return found

@@ -1,0 +1,38 @@
+"""The package `nir`, which is imported where it is needed and not before, and the error of this one."""
+
+from types import ModuleType
+
+import numpy as np
+
+from jsnn.types import Shape
+
+
+class NIRError(ValueError):
+    """A network that NIR cannot say, or a graph that cannot be read; it names the node and what is wrong with it."""
+
+
+def library() -> ModuleType:
+    """The package `nir`.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        import nir
+    except ModuleNotFoundError as error:
+        raise ImportError("jsnn.nir needs the package nir: pip install 'jsnn[nir]'") from error
+    return nir
+
+
+def channels_first(shape: Shape) -> Shape:
+    """NIR's shape of what has this shape here, both without a batch axis: (H, W, C) -> (C, H, W).
+
+    >>> channels_first((28, 20, 3)), channels_first((10,))
+    ((3, 28, 20), (10,))
+    """
+    return (*shape[-1:], *shape[:-1])
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """An array of NIR's, (C, H, W), as it stands here, (H, W, C)."""
+    return np.moveaxis(array, 0, -1) if array.ndim > 1 else array

@@ -1,0 +1,273 @@
+"""Writes a function without memory down, by reading its traced program and not its class.
+
+What does not depend on the input is computed, such as the scale of a batch normalisation. Of what does, the program
+says what it is: a matrix product, a convolution, a multiplication, a sum. Any other piece of it is tried on numbers:
+if it only moves values it is a flattening, and if it gives the sums over windows, a pooling.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn.conversion.program import Operation, Program, called, flatten, read
+from jsnn.nir.library import NIRError, channels_first, channels_last
+from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
+from jsnn.types import Shape
+
+Symbol: TypeAlias = Value | Map
+
+_PASSED_ON = ("convert_element_type", "copy", "stop_gradient")
+_SUMS = ("add", "add_any", "sub")
+
+
+class Writer(Protocol):
+    """What takes down the nodes."""
+
+    def write(self, symbol: Symbol) -> Value: ...
+    def total(self, first: Value, second: Value) -> Value: ...
+    def flatten(self, x: Value, shape: Shape, order: np.ndarray | None) -> Value: ...
+
+
+def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
+    """Goes through a program and adds what its operations make to `values`: arrays, and what depends on the input.
+
+    Raises:
+        NIRError: if an operation is none that NIR has a node for; it is named.
+    """
+    values.update(program.constants)
+    dependent = program.depending_on([number for number, value in values.items() if isinstance(value, Symbol)])
+    for operation in program.operations:
+        if dependent.isdisjoint(operation.outputs) and operation.name != "platform_index":
+            values.update(zip(operation.outputs, operation(*(read(values, atom) for atom in operation.inputs))))
+    done: set[int] = set()
+    for index, operation in enumerate(program.operations):
+        if index in done or dependent.isdisjoint(operation.outputs):
+            continue
+        inner = called(operation.equation) or _branch(program, operation)
+        if inner is not None:
+            _inline(writer, operation, flatten(inner), values)
+            continue
+        written = _simple(writer, operation, values)
+        if written is None:
+            piece = _piece(writer, program, index, values)
+            if piece is None:
+                raise NIRError(f"{operation.name} is no operation that NIR has a node for")
+            positions, result, written = piece
+            done |= positions
+            values[result] = written
+        else:
+            values[operation.outputs[0]] = written
+
+
+def as_map(symbol: Symbol) -> Map:
+    """A value as something that can be scaled and shifted before it is written."""
+    return symbol if isinstance(symbol, Map) else Map(None, symbol, symbol.shape)
+
+
+def _numbers(operation: Operation) -> list[int]:
+    return [atom for atom in operation.inputs if isinstance(atom, int)]
+
+
+def _branch(program: Program, operation: Operation) -> Any:
+    """The program that all platforms have in common, of an operation that chooses one by the platform."""
+    makers = [other for other in program.operations if other.outputs and other.outputs[0] in _numbers(operation)[:1]]
+    if operation.name == "cond" and makers and makers[0].name == "platform_index":
+        return operation.params["branches"][-1]
+    return None
+
+
+def _inline(writer: Writer, operation: Operation, inner: Program, values: dict[int, Any]) -> None:
+    atoms = operation.inputs[-len(inner.inputs) :]
+    for atom in atoms:
+        if isinstance(values.get(atom), Map):  # type: ignore[arg-type]
+            values[atom] = writer.write(values[atom])  # type: ignore[index]
+    results = dict(zip(inner.inputs, (read(values, atom) for atom in atoms), strict=True))
+    follow(writer, inner, results)
+    values.update(zip(operation.outputs, (read(results, atom) for atom in inner.outputs), strict=True))
+
+
+def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Symbol | None:
+    """What one operation makes, if it is one of those that can be read off; else None."""
+    inputs = [read(values, atom) for atom in operation.inputs]
+    symbols = [isinstance(value, Symbol) for value in inputs]
+    name = operation.name
+
+    def written(index: int) -> Value:
+        return _written(writer, values, operation.inputs[index])  # type: ignore[arg-type]
+
+    def is_elementwise(index: int) -> bool:
+        return _shape(operation, index) == operation.equation.outvars[0].aval.shape  # type: ignore[attr-defined]
+
+    if name in _PASSED_ON:
+        return inputs[0]
+    if name == "neg":
+        return as_map(inputs[0]).times(np.array(-1.0))
+    if name in _SUMS and all(symbols):
+        second = written(1)
+        if name == "sub":
+            second = writer.write(as_map(second).times(np.array(-1.0)))
+        return writer.total(written(0), second)
+    if name in _SUMS and is_elementwise(symbols.index(True)):
+        symbol, other = as_map(inputs[symbols.index(True)]), _without_batch(inputs[symbols.index(False)])
+        if name == "sub":
+            symbol, other = (symbol, -other) if symbols[0] else (symbol.times(np.array(-1.0)), other)
+        return symbol if other.ndim == 0 and other == 0 else symbol.plus(other)  # Python's sum starts with 0
+    if name in ("mul", "div") and symbols in ([True, False], [False, True]) and is_elementwise(symbols.index(True)):
+        if name == "div" and symbols[1]:
+            return None
+        other = _without_batch(inputs[symbols.index(False)])
+        return as_map(inputs[symbols.index(True)]).times(1 / other if name == "div" else other)
+    if name in ("dot_general", "conv_general_dilated") and symbols == [True, False]:
+        x, factor = _without_factor(writer, values, operation.inputs[0])  # type: ignore[arg-type]
+        layer = _dense if name == "dot_general" else _convolution
+        return layer(operation, x, np.asarray(inputs[1])).times(factor)
+    return None
+
+
+def _written(writer: Writer, values: dict[int, Any], number: int) -> Value:
+    """A value, as nodes."""
+    values[number] = writer.write(values[number])
+    return values[number]
+
+
+def _without_factor(writer: Writer, values: dict[int, Any], number: int) -> tuple[Value, np.ndarray]:
+    """A value as nodes, but for one factor of all its elements, which what is linear may take on."""
+    symbol = values[number]
+    one = np.ones(())
+    if isinstance(symbol, Map) and symbol.shift is None and np.ndim(symbol.scale) == 0:
+        if symbol.layer is None:
+            return symbol.x, symbol.scale
+        if isinstance(symbol.layer, Pool) and symbol.scale != 1:
+            mean = one / np.prod(symbol.layer.window)
+            rest = symbol.scale / mean
+            return writer.write(symbol._replace(scale=mean)), one if np.isclose(rest, 1) else rest
+    return _written(writer, values, number), one
+
+
+def _shape(operation: Operation, index: int) -> Shape:
+    return operation.equation.invars[index].aval.shape  # type: ignore[attr-defined]
+
+
+def _without_batch(value: Any) -> np.ndarray:
+    """A constant that meets a value of shape [1, ...], as it broadcasts against one without the batch axis."""
+    array = np.asarray(value, np.float64)
+    return array[0] if array.ndim > 1 else array.reshape(()) if array.size == 1 else array
+
+
+def _dense(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
+    (of_x, of_kernel), batch = operation.params["dimension_numbers"]
+    if len(x.shape) != 1 or kernel.ndim != 2 or of_x != (1,) or any(map(len, batch)):
+        raise NIRError(f"NIR's dense layers take vectors, got values of shape {x.shape}: put jsnn.flatten before it")
+    kernel = kernel if of_kernel == (0,) else kernel.T
+    return Map(Dense(kernel), x, (kernel.shape[1],))
+
+
+def _convolution(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
+    params, dimensions = operation.params, operation.params["dimension_numbers"]
+    last = (0, len(x.shape), *range(1, len(x.shape)))  # axes of batch, channels, then space
+    if len(x.shape) not in (2, 3) or dimensions.lhs_spec != last or dimensions.out_spec != last:
+        raise NIRError("only convolutions over one or two axes with the channels last can be written")
+    if any(d != 1 for d in params["lhs_dilation"]) or params["batch_group_count"] != 1:
+        raise NIRError("a transposed convolution is none of NIR's nodes")
+    stride, pads = tuple(params["window_strides"]), params["padding"]
+    padding: Any = tuple(low for low, _ in pads)
+    shape = tuple(operation.equation.outvars[0].aval.shape[1:])  # type: ignore[attr-defined]
+    if any(low != high or low < 0 for low, high in pads):
+        same = jax.lax.padtype_to_pads(x.shape[:-1], _extent(operation, kernel), stride, "SAME")
+        if any(s != 1 for s in stride) or list(pads) != list(same):
+            raise NIRError(f"NIR's convolutions pad both sides alike, got {pads}")
+        padding = "same"
+    kernel = np.transpose(kernel, dimensions.rhs_spec)
+    layer = Convolution(kernel, stride, padding, tuple(params["rhs_dilation"]), params["feature_group_count"])
+    return Map(layer, x, shape)
+
+
+def _extent(operation: Operation, kernel: np.ndarray) -> list[int]:
+    """How far a kernel reaches, with its dilation."""
+    params = operation.params
+    sizes = np.take(kernel.shape, params["dimension_numbers"].rhs_spec[2:])
+    return [(size - 1) * dilation + 1 for size, dilation in zip(sizes, params["rhs_dilation"])]
+
+
+# Pieces that are tried on numbers
+
+
+def _piece(writer: Writer, program: Program, index: int, values: dict[int, Any]) -> tuple[set[int], int, Symbol] | None:
+    """The operations from one on that make up something known together: their positions, what they make of what."""
+    start = next(number for number in _numbers(program.operations[index]) if isinstance(values.get(number), Symbol))
+    uses = Counter(number for operation in program.operations for number in _numbers(operation))
+    uses.update(atom for atom in program.outputs if isinstance(atom, int))
+    inside, positions = {start}, []
+    for position in range(index, len(program.operations)):
+        operation = program.operations[position]
+        if inside.isdisjoint(_numbers(operation)):
+            continue
+        others = set(_numbers(operation)) - inside
+        if any(number not in values or isinstance(values[number], Symbol) for number in others):
+            return None
+        positions.append(position)
+        inside |= set(operation.outputs)
+        uses.subtract(_numbers(operation))
+        open_ends = [number for number in inside - {start} if uses[number] > 0]
+        if len(open_ends) == 1 and len(program.types[open_ends[0]].shape) > 1:
+            operations = [program.operations[p] for p in positions]
+            x, factor = _without_factor(writer, values, start)
+            found = _recognise(writer, _function(operations, values, start, open_ends[0]), x, operations)
+            if found is not None:
+                return set(positions), open_ends[0], found if factor == 1 else as_map(found).times(factor)
+    return None
+
+
+def _function(operations: list[Operation], values: dict[int, Any], start: int, end: int) -> Callable[[Any], np.ndarray]:
+    def function(x: np.ndarray) -> np.ndarray:
+        local = {**values, start: jnp.asarray(x[None], jnp.float32)}
+        for operation in operations:
+            local.update(zip(operation.outputs, operation(*(read(local, atom) for atom in operation.inputs))))
+        return np.asarray(local[end])[0]
+
+    return function
+
+
+def _recognise(
+    writer: Writer, function: Callable[[Any], np.ndarray], x: Value, operations: list[Operation]
+) -> Symbol | None:
+    size = int(np.prod(x.shape))
+    places = channels_last(np.arange(size).reshape(channels_first(x.shape)))  # where each value stands in NIR
+    if x.order is not None:
+        places = np.argsort(x.order)
+    moved = function(places)
+    if moved.shape == x.shape and np.array_equal(moved, places):
+        return x
+    if moved.ndim == 1 and np.array_equal(np.sort(moved), np.arange(size)):
+        order = np.argsort(moved)
+        return writer.flatten(x, moved.shape, None if np.array_equal(moved, np.arange(size)) else order)
+    if moved.ndim == len(x.shape) == 3 and moved.shape[-1] == x.shape[-1]:
+        return _pooling(function, x, moved.shape, operations)
+    return None
+
+
+def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, operations: list[Operation]) -> Map | None:
+    window = stride = (x.shape[0] // max(shape[0], 1), x.shape[1] // max(shape[1], 1))
+    padding = (0, 0)
+    for operation in operations:
+        if operation.name == "reduce_window_sum":
+            params = operation.params
+            window, stride = tuple(params["window_dimensions"][1:3]), tuple(params["window_strides"][1:3])
+            if any(low != high for low, high in params["padding"]):
+                return None
+            padding = tuple(low for low, _ in params["padding"][1:3])
+    probe = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    pads = ((0, 0), *((p, p) for p in padding), (0, 0))
+    sums = jax.lax.reduce_window(probe[None], 0.0, jax.lax.add, (1, *window, 1), (1, *stride, 1), pads)
+    expected, got = np.asarray(sums)[0], function(probe)
+    if expected.shape != got.shape:
+        return None
+    factor = np.vdot(expected, got) / np.vdot(expected, expected)
+    if not np.allclose(got, factor * expected, rtol=1e-4, atol=1e-4 * abs(factor)):
+        return None
+    pool = Map(Pool(window, stride, padding), x, shape)
+    return pool if np.isclose(factor, 1, rtol=1e-4) else pool.times(np.asarray(factor))
