@@ -72,6 +72,29 @@ NEURONS = {
     "CuBaLIF_jump": jsnn.CuBaLIF(0.9, 0.6, synapse_order="jump_then_decay", reset="zero"),
     "ALIF": jsnn.ALIF(trained(), 0.9, adaptation=trained()),
     "ALIF_delayed": jsnn.ALIF(0.9, 0.9, reset_delay=True, detach_reset=True),
+    "EIF": jsnn.EIF(0.8, sharpness=PER_NEURON, gain=0.5),
+    "EIF_delayed": jsnn.EIF(trained(), rheobase=trained(), reset="subtract", reset_delay=True),
+    "QIF": jsnn.QIF(0.5, v_critical=PER_NEURON, v_reset=-0.1),
+    "QIF_trained": jsnn.QIF(0.75, curvature=trained(), v_rest=0.1, detach_reset=True),
+    "AdEx": jsnn.AdEx(0.8, 0.9, coupling=PER_NEURON, gain=0.5),
+    "AdQIF": jsnn.AdQIF(0.75, trained(), coupling=0.5, jump=trained(), threshold=0.25, detach_reset=True),
+    "ParametricLIF": jsnn.ParametricLIF(threshold=0.5),
+    "ParametricLIF_zero": jsnn.ParametricLIF(trained(), decay_input=False, reset="zero", v_rest=-PER_NEURON),
+    "Izhikevich": jsnn.Izhikevich(v_init=-20 * PER_NEURON, dt=5e-4),
+    "Izhikevich_trained": jsnn.Izhikevich(
+        trained(), trained(), trained(), v_init=10.0, v_reset=10.0, detach_reset=True
+    ),
+    "AdaptiveLIF": jsnn.AdaptiveLIF(0.25, tau_mem=0.25, tau_ref=0.125, v_init=0.875, tau_adaptation=PER_NEURON),
+    "ResonateAndFire": jsnn.ResonateAndFire(trained(), trained()),
+    "ResonateAndFire_delayed": jsnn.ResonateAndFire(0.9, PER_NEURON, reset="subtract", reset_delay=True),
+    "ConductanceLIF": jsnn.ConductanceLIF(trained(), trained(), e_inhibitory=-PER_NEURON),
+    "ConductanceLIF_subtract": jsnn.ConductanceLIF(PER_NEURON, reset="subtract", v_rest=PER_NEURON, detach_reset=True),
+    "SigmaDelta": jsnn.SigmaDelta(threshold=PER_NEURON, bias=trained()),
+    "SigmaDelta_tanh": jsnn.SigmaDelta(jnp.tanh, trained()),
+    "SRM0": jsnn.SRM0(trained(), 0.8, trained(), refractory=trained()),
+    "SRM0_jump": jsnn.SRM0(PER_NEURON, v_rest=0.25, synapse_order="jump_then_decay", detach_reset=True),
+    "SlidingPSN": jsnn.SlidingPSN(),
+    "SlidingPSN_one": jsnn.SlidingPSN(jnp.ones((1, N)), nnx.Param(jnp.asarray(PER_NEURON))),
     "LI": jsnn.LI(trained(), gain=PER_NEURON, v_rest=0.25),
     "CuBaLI": jsnn.CuBaLI(0.9, trained()),
     "CuBaLI_jump": jsnn.CuBaLI(0.9, 0.6, synapse_order="jump_then_decay"),
@@ -286,6 +309,46 @@ TRACES = {
     "ALIF": (
         jsnn.ALIF(1.0, 0.5, adaptation=0.5), [1.25, 1.25, 1.25, 1.25], [1, 0, 1, 1], [0.25, 1.5, 1.5, 1.125]
     ),
+    # at v = rheobase = 0 the upstroke adds 0.5 * 0.5 * exp(0) = 0.25
+    "EIF": (jsnn.EIF(0.5, sharpness=0.5, rheobase=0.0), [1, -0.25, 0.75], [1, 0, 0], [0, 0, 1]),
+    # half of v * (v - 0.5): of 0.75 * 0.25 = 0.1875; from below -0.5 * -1
+    "QIF": (
+        jsnn.QIF(0.5, v_critical=0.5, v_reset=-0.5), [0.75, 0, 1, 0], [0, 0, 1, 0], [0.75, 0.84375, -0.5, -0.25]
+    ),
+    # v = 0.25 + x - w at v = 0; w = 0.625 + 1 with the spike, then 0.8125
+    "AdEx": (
+        jsnn.AdEx(0.5, 0.5, sharpness=0.5, rheobase=0.0, coupling=1.0, jump=1.0),
+        [1, 1.375, 1.3125], [1, 0, 0], [0, 0, 0.75],
+    ),
+    # w = 0.25, then 0.125 + 0.5 * 1.75 + 1 with the spike
+    "AdQIF": (
+        jsnn.AdQIF(0.5, 0.5, v_critical=0.5, coupling=1.0, jump=1.0), [0.5, 1.5, 1], [0, 1, 0], [0.5, 0, -1]
+    ),
+    "ParametricLIF": (jsnn.ParametricLIF(), [2, 2, 1], [0, 1, 0], [1, 0.5, 0.75]),
+    "ParametricLIF_input": (jsnn.ParametricLIF(decay_input=False), [1, 1, -1], [0, 1, 0], [1, 0.5, -0.75]),
+    # u = -50, -50 + 8, -27.25; 0.04 v^2 + 5 v is -100 both at -100 and at -25; a membrane at 30 is silent
+    "Izhikevich": (
+        jsnn.Izhikevich(0.5, 0.5, 8.0, v_init=-100.0, v_reset=-100.0),
+        [50, -7, -12.25], [1, 0, 0], [-100, -25, 30],
+    ),
+    # so fast that v = x - n, and not refractory; n = 0.25, 0.125, 0.3125
+    "AdaptiveLIF": (
+        jsnn.AdaptiveLIF(1.0, tau_mem=1e-6, tau_ref=0.0, tau_adaptation=2.0, adaptation=0.5),
+        [2, 0.75, 1.5, 1.25], [1, 0, 1, 0], [0, 0.5, 0, 0.9375],
+    ),
+    # g_e = 1, 0.5, 0.5, 0.25; g_i = 0, 1, 0.5, 0.25; v = 4 / 2, (2 - 2) / 2.5, (2 - 1) / 2, (0.25 + 1 - 0.5) / 1.5
+    "ConductanceLIF": (
+        jsnn.ConductanceLIF(0.5, 0.5, 0.5, e_excitatory=4.0), [1, -1, 0.25, 0], [1, 0, 0, 0], [0, 0, 0.5, 0.5]
+    ),
+    # a change by the threshold is kept for later; its first state is the sum of its inputs
+    "SigmaDelta": (
+        jsnn.SigmaDelta(threshold=0.25), [1, 0.25, 0.125, -3], [1, 0, 0.375, -1.375], [1, 1.25, 1.375, -1.625]
+    ),
+    # i = 1, 1.5, 0.75, -0.625; response 1, 2, 1.75, 0.25; less 0, 0, 0.5, 0.75
+    "SRM0": (jsnn.SRM0(0.5, 0.5, 0.5), [1, 1, 0, -1], [0, 1, 1, 0], [1, 2, 1.25, -0.5]),
+    "SlidingPSN": (
+        jsnn.SlidingPSN(jnp.array([0.25, 0.5, 1.0])), [1, 1, -0.5, 0.5], [0, 1, 0, 0], [1, 1.5, 0.25, 0.5]
+    ),
     "LI": (jsnn.LI(0.5, gain=0.5), [1, 1, 0], [0.5, 0.75, 0.375], [0.5, 0.75, 0.375]),
     "LI_v_rest": (jsnn.LI(0.5, v_rest=1.0), [0, 1, 0], [1, 2, 1.5], [1, 2, 1.5]),
     "CuBaLI": (jsnn.CuBaLI(0.5, 0.5), [1, 0, 0], [1, 1, 0.75], [1, 1, 0.75]),
@@ -310,7 +373,7 @@ def test_traces_by_hand(neuron, inputs, outputs, v):
     state = neuron.init((1,))
     for step, x in enumerate(inputs):
         state, output = neuron.step(state, jnp.array([x], jnp.float32))
-        assert (output.item(), state.v.item()) == (outputs[step], v[step])
+        assert (output.item(), state[0].item()) == (outputs[step], v[step])
 
 
 @pytest.mark.parametrize(("order", "currents"), [
@@ -381,6 +444,42 @@ def test_custom_reset_is_given_the_risen_threshold():
     assert seen[0].tolist() == [1.5]
 
 
+# a quarter turn and half of it in a step: i, v = -v / 2 + x, i / 2; a spike leaves i = 0, v = 1
+def test_resonance_by_hand():
+    neuron = jsnn.ResonateAndFire(0.5, math.pi / 2)
+    state, trace = neuron.init((1,)), []
+    for x in (4, 0, 1, 0):
+        state, spikes = neuron.step(state, jnp.array([x], jnp.float32))
+        trace.append((spikes.item(), state.v.item(), state.i.item()))
+    np.testing.assert_allclose(trace, [(0, 0, 4), (1, 1, 0), (0, 0, 0.5), (0, 0.25, 0)], atol=1e-6)
+
+
+def test_without_a_reset_the_exponential_neuron_stays_finite():
+    neuron = jsnn.EIF(0.5, sharpness=0.125, reset="none")
+    v, gradient = jax.value_and_grad(lambda x: jsnn.unroll(neuron, x)[0].v)(jnp.full(50, 2.0))
+    assert 1e5 < v < 1e20
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "spikes"), [
+    ("regular_spiking", 5), ("intrinsically_bursting", 8), ("chattering", 17), ("fast_spiking", 22),
+    ("low_threshold_spiking", 16), ("thalamo_cortical", 40), ("resonator", 29),
+])  # fmt: skip
+def test_presets_of_izhikevich_s_neuron(name, spikes):
+    neuron = jsnn.Izhikevich.preset(name)
+    arrays = {name: jnp.array(getattr(neuron, name)) for name in ("a", "b", "d", "v_init", "v_reset")}
+    neuron = dataclasses.replace(neuron, **arrays)  # one compilation for all
+    assert unroll(neuron, jnp.full((200, 1), 10.0))[1].sum() == spikes
+
+
+def test_a_window_of_currents_goes_on_where_it_ended():
+    neuron = jsnn.SlidingPSN(jnp.asarray(np.random.default_rng(0).normal(0, 1, (4, N)), jnp.float32))
+    state, spikes = unroll(neuron, CURRENTS)
+    middle, first = jsnn.unroll(neuron, CURRENTS[:2])  # shorter than the window
+    assert_trees_close(jsnn.unroll(neuron, CURRENTS[2:], middle), (state, spikes[2:]))
+    np.testing.assert_array_equal(first, spikes[:2])
+
+
 @pytest.mark.parametrize(("offset", "same_as"), [(1.0, 1.0), (-1.0, 0.0)])
 def test_trained_decays_are_clipped_where_they_are_used(offset, same_as):
     for make in (jsnn.LI, jsnn.ALIF, lambda decay: jsnn.CuBaLI(0.5, decay)):
@@ -425,6 +524,27 @@ def test_from_time_constants(discretization, decay, decay_slow):
     (lambda: jsnn.CuBaLIF(0.5, 1.5), ValueError, "decay_syn must be in [0, 1], got 1.5"),
     (lambda: jsnn.CuBaLI(0.5, -1.0), ValueError, "decay_syn must be in [0, 1], got -1.0"),
     (lambda: jsnn.ALIF(0.5, 1.5), ValueError, "decay_adaptation must be in [0, 1], got 1.5"),
+    (lambda: jsnn.EIF(sharpness=0.0), ValueError, "sharpness must be > 0, got 0.0"),
+    (lambda: jsnn.QIF(1.5), ValueError, "decay must be in [0, 1], got 1.5"),
+    (lambda: jsnn.QIF(curvature=-1.0), ValueError, "curvature must be > 0, got -1.0"),
+    (lambda: jsnn.EIF.from_time_constants(1e-4, 1e-3), ValueError, "tau_mem = 0.0001 is shorter than dt = 0.001"),
+    (lambda: jsnn.AdEx(0.5, 1.5), ValueError, "decay_adaptation must be in [0, 1], got 1.5"),
+    (lambda: jsnn.ParametricLIF.from_time_constants(1e-3, 1e-3), ValueError,
+     "tau_mem must be > dt = 0.001, as the leak dt / tau_mem is below 1, got 0.001"),
+    (lambda: jsnn.Izhikevich(a=0.0), ValueError, "a must be > 0, got 0.0"),
+    (lambda: jsnn.Izhikevich(dt=-1.0), ValueError, "dt must be > 0, got -1.0"),
+    (lambda: jsnn.Izhikevich.preset("chatering"), ValueError, "no preset 'chatering': did you mean 'chattering'?"),
+    (lambda: jsnn.AdaptiveLIF(tau_adaptation=0.0), ValueError, "tau_adaptation must be > 0, got 0.0"),
+    (lambda: jsnn.AdaptiveLIF(adaptation=-0.5), ValueError, "adaptation must be >= 0, got -0.5"),
+    (lambda: jsnn.ResonateAndFire(2.0), ValueError, "decay must be in [0, 1], got 2.0"),
+    (lambda: jsnn.ResonateAndFire.from_frequency(-1.0, 0.01, 1e-3), ValueError, "frequency must be >= 0, got -1.0"),
+    (lambda: jsnn.ConductanceLIF(0.5, 0.5, 1.5), ValueError, "decay_inhibitory must be in [0, 1], got 1.5"),
+    (lambda: jsnn.SigmaDelta(threshold=0.0), ValueError, "threshold must be > 0, got 0.0"),
+    (lambda: jsnn.SigmaDelta(surrogate=None), TypeError, "such as jsnn.surrogate.arctan(), got None"),
+    (lambda: jsnn.SRM0(decay_refractory=-1.0), ValueError, "decay_refractory must be in [0, 1], got -1.0"),
+    (lambda: jsnn.SRM0(refractory=-1.0), ValueError, "refractory must be >= 0, got -1.0"),
+    (lambda: jsnn.SlidingPSN(0.5), ValueError, "weights must be an array [k] or [k, N], k at least 1, got 0.5"),
+    (lambda: jsnn.SlidingPSN.of_order(0), ValueError, "k must be >= 1, got 0"),
     (lambda: jsnn.LIF(reset="soft"), ValueError,
      "reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, got 'soft'"),
     (lambda: jsnn.IF(surrogate="atan"), TypeError, "such as jsnn.surrogate.arctan(), got 'atan'"),

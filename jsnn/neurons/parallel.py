@@ -33,7 +33,7 @@ class SlidingPSN(FrozenPytree):
     the threshold.
 
     Source: Fang et al., "Parallel spiking neurons with high efficiency and ability to learn long-term dependencies"
-    (NeurIPS 2023), equations 8 and 9; there the threshold is trained as well: `threshold=nnx.Param(jnp.array(1.0))`.
+    (NeurIPS 2023); there the threshold is trained as well: `threshold=nnx.Param(jnp.array(1.0))`.
 
     Attributes:
         weights: the weight of each of the k currents, the oldest first, `[k]`, or `[k, N]` for one set per neuron;

@@ -87,9 +87,9 @@ class ResonateAndFire(SpikingNeuron):
 
     def step(self, state: ResonateAndFireState, current: Array) -> tuple[ResonateAndFireState, Array]:
         dtype = state.v.dtype
-        threshold, angle = cast(self.threshold, dtype), cast(self.angle, dtype)
+        threshold, angle = cast(self.threshold, dtype), jnp.asarray(self.angle, dtype)
         last_spikes = self.fire(state.v, threshold)
-        cos, sin = jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
         i, v = cos * state.i - sin * state.v, sin * state.i + cos * state.v
         i, v = i + leakage(i, self.decay) + current.astype(dtype), v + leakage(v, self.decay)
         v, spikes = self.fire_and_reset(v, last_spikes, threshold)
