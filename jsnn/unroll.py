@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 
+from jsnn import fused
 from jsnn.neurons.base import MEMBRANE
 from jsnn.types import Array, Neuron, State, TimeParallel
 
-Method: TypeAlias = Literal["auto", "scan", "parallel"]
+Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 
 # The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The
 # rest of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else
@@ -57,9 +58,11 @@ def unroll(
             only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
             grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
             neuron is then computed once a chunk.
-        method: how a neuron is run: `"scan"` takes step after step, `"parallel"` all steps at once where the state is
-            linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes for each neuron what is faster. A
-            neuron that does not admit a method is scanned. All give the same numbers, to rounding.
+        method: how a neuron is run: `"scan"` takes step after step; `"fused"` does so within one GPU kernel, if a step
+            is elementwise (`jsnn.fused`; elsewhere than on a GPU the kernel is interpreted, slowly); `"parallel"` takes
+            all steps at once, if the state is linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes
+            what is thought to be fastest. A neuron that does not admit a method is scanned. All give the same numbers,
+            to rounding.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
@@ -99,22 +102,25 @@ def run(
 
     A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
     """
-    if isinstance(neuron, TimeParallel) and neuron.is_linear and method != "scan":
+    backend = jax.default_backend()
+    if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
         steps = len(inputs) if num_steps is None else num_steps
-        if method == "parallel" or _parallel_is_faster(state, steps):
+        if method == "parallel" or _parallel_is_faster(backend, state, steps):
             return neuron.all_steps(state, over_time(inputs, num_steps))
+    if method == "fused" or (method == "auto" and backend == "gpu"):
+        shape = inputs.shape[1:] if num_steps is None else inputs.shape
+        if fused.fits(neuron, state, jax.ShapeDtypeStruct(shape, inputs.dtype)):
+            return fused.unroll(neuron, state, inputs, num_steps, interpret=backend != "gpu")
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
     return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
 
 
-def _parallel_is_faster(state: State, steps: int) -> bool:
-    """Measured on CPUs, where it seldom is; elsewhere a guess: a scan costs a launch a step, whatever it computes."""
+def _parallel_is_faster(backend: str, state: State, steps: int) -> bool:
+    """Measured on CPUs, where it seldom is; elsewhere a guess: few neurons leave most of a device without work."""
     size = max(leaf.size for leaf in jax.tree.leaves(state))
-    if jax.default_backend() == "cpu":
-        return size == 1 and steps >= 5000
-    return size <= 2**16 and steps >= 64
+    return size == 1 and steps >= 5000 if backend == "cpu" else size <= 2**12 and steps >= 1000
 
 
 def is_network(neuron: Neuron) -> bool:

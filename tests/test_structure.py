@@ -19,7 +19,7 @@ FLOORS = {
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision"],
     3: ["jsnn.layers", "jsnn.testing"],
     2: [
-        "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters",
+        "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
         "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record", "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],

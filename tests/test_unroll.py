@@ -104,15 +104,16 @@ def test_remat_changes_nothing_but_memory(remat, num_steps):
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, remat=remat), expected)
 
 
-@pytest.mark.parametrize("method", ["scan", "parallel"])
+@pytest.mark.parametrize("method", ["scan", "fused", "parallel"])
 def test_every_method_gives_the_same_numbers(method):
     network = jsnn.Sequential(
         jsnn.CuBaLIF(reset="none"), linear(5, 6), jsnn.LIF(), jsnn.LI(nnx.Param(jnp.full(6, 0.9)))
     )
     expected = outputs_and_gradients(jsnn.unroll, network, VECTORS)
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, VECTORS, method=method), expected, tolerance=1e-5)
-    scans = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, method=method, remat=5)[1])(VECTORS)).count("scan[")
-    assert scans == {"scan": 4, "parallel": 2}[method]  # one over the two chunks, one for each neuron that is scanned
+    program = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, method=method, remat=5)[1])(VECTORS))
+    loops = {"scan": 4, "fused": 4, "parallel": 2}  # one over the chunks, one for each neuron that is not parallel
+    assert (program.count("scan["), program.count("pallas_call[")) == (loops[method], 3 * (method == "fused"))
 
 
 def test_a_method_that_is_none_is_refused():

@@ -1,0 +1,224 @@
+"""The fused kernels against a scan of `step`, in Pallas' interpreter; and that a GPU's compiler takes them."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from test_neurons import NEURONS
+
+import jsnn
+from jsnn import fused
+
+T, B, N = 6, 2, 4
+DO_NOT_FIT = {  # products with weights, and states of another shape
+    *("Recurrent", "Recurrent_ALIF", "Sequential", "Sequential_nested", "SlidingPSN", "SlidingPSN_one")
+}
+COMPILE_FAST = {"xla_backend_optimization_level": 0}
+RNG = np.random.default_rng(0)
+CURRENTS = jnp.asarray(RNG.uniform(-0.2, 1.5, (T, B, N)), jnp.float32)
+
+
+class MixedState(NamedTuple):
+    v: jax.Array
+    slow: jax.Array  # bfloat16
+    steps: jax.Array  # int32
+    spiked: jax.Array  # bool
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+    """A user's neuron: states of four dtypes, a weakly typed leaf, a leaf of integers, one that `step` never uses."""
+
+    rate: float | jax.Array
+    period: jax.Array
+    unused: jax.Array
+
+    def init(self, shape, dtype=jnp.float32):
+        zeros = jnp.zeros(shape, dtype)
+        return MixedState(zeros, zeros.astype(jnp.bfloat16), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool))
+
+    def step(self, state, current):
+        v = jnp.where(state.spiked, 0.0, state.v) + jax.nn.softplus(current.astype(state.v.dtype))
+        steps = (state.steps + 1) % self.period
+        spikes = jsnn.surrogate.arctan()(v - 1) * (steps > 0)
+        slow = self.rate * state.slow + spikes.astype(jnp.bfloat16)  # bfloat16, as the rate is weakly typed
+        return MixedState(v, slow, steps, spikes > 0), (spikes + jnp.tanh(slow) / 3).astype(current.dtype)
+
+
+MIXED = Mixed(0.25, jnp.array([2, 3, 4, 5]), jax.random.key(0))
+
+
+def by_scan(neuron, state, inputs, num_steps):
+    if num_steps is not None:
+        inputs = jnp.broadcast_to(inputs, (num_steps, *inputs.shape))
+    return jax.lax.scan(neuron.step, state, inputs)
+
+
+def interpreted(*arguments):
+    return fused.unroll(*arguments, interpret=True)
+
+
+def is_smooth(x):
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def with_gradients(run, num_steps=None):
+    """`(neuron, state, inputs) -> (outputs and last state, their gradients)`."""
+
+    def loss(*arguments):
+        results = run(*arguments, num_steps)
+        smooth = [y.astype(jnp.float32) for y in jax.tree.leaves(results) if is_smooth(y)]
+        return sum(jnp.sum(jnp.sin(1.3 * y)) for y in smooth), results
+
+    return jax.grad(loss, (0, 1, 2), has_aux=True, allow_int=True)
+
+
+def initial(neuron, shape=(B, N), dtype=jnp.float32):
+    """A state that is not zero, to tell neurons and fields apart."""
+
+    def moved(x):
+        return x + jnp.asarray(RNG.uniform(0, 0.5, x.shape), x.dtype) if is_smooth(x) else x
+
+    return jax.tree.map(moved, neuron.init(shape, dtype))
+
+
+def assert_same(actual, expected, tolerance=2e-6):
+    def check(a, b):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if a.dtype != jax.dtypes.float0 and not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = (np.asarray(x, np.float64) for x in (a, b))
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.max(np.abs(b), initial=0)))
+
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(check, actual, expected)
+
+
+def compare(neuron, state, inputs, num_steps=None, tolerance=2e-6):
+    runs = [with_gradients(run, num_steps) for run in (interpreted, by_scan)]
+    both = jax.jit(lambda *x: [run(*x) for run in runs], compiler_options=COMPILE_FAST)
+    actual, expected = both(neuron, state, inputs)
+    assert np.any(expected[1][1])
+    assert_same(actual, expected, tolerance)
+
+
+def lower_for_cuda(neuron, state, inputs):
+    """The program of outputs and gradients, as a GPU's compiler is given it; a machine without a GPU can write it."""
+    traced = jax.jit(with_gradients(fused.unroll)).trace(neuron, state, inputs)
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_what_fits():
+    current = jax.ShapeDtypeStruct((B, N), jnp.float32)
+    for name, neuron in NEURONS.items():
+        state = jax.eval_shape(lambda neuron=neuron: neuron.init((B, N)))
+        assert fused.fits(neuron, state, current) == (name not in DO_NOT_FIT), name
+
+
+@pytest.mark.parametrize("name", sorted(NEURONS.keys() - DO_NOT_FIT))
+def test_kernels_are_the_scan_and_lower_for_cuda(name):
+    neuron = NEURONS[name]
+    compare(neuron, initial(neuron), CURRENTS)
+    assert lower_for_cuda(neuron, initial(neuron), CURRENTS).count("__gpu$xla.gpu.triton") == 2
+
+
+def test_a_user_s_neuron_of_several_dtypes():
+    state = initial(MIXED)
+    compare(MIXED, state, CURRENTS, tolerance=1e-2)  # bfloat16 has 8 bits
+    lower_for_cuda(MIXED, state, CURRENTS)
+
+
+@pytest.mark.parametrize("state_dtype", [jnp.float32, jnp.bfloat16])
+def test_bfloat16(state_dtype):
+    neuron = jsnn.RefractoryLIF(0.25, tau_mem=nnx.Param(jnp.full(N, 0.3)), tau_ref=0.125)
+    state, currents = initial(neuron, dtype=state_dtype), CURRENTS.astype(jnp.bfloat16)
+    compare(neuron, state, currents, tolerance=1e-2)
+    lower_for_cuda(neuron, state, currents)
+
+
+@pytest.mark.parametrize("length", [1, T])
+def test_static_input_is_read_once(length):
+    neuron = NEURONS["CuBaLIF"]
+    compare(neuron, initial(neuron), CURRENTS[0] + 0.6, length)
+    traced = jax.make_jaxpr(lambda *x: fused.unroll(*x, length))(neuron, neuron.init((B, N)), CURRENTS[0])
+    assert f"f32[{length},{B},{N}]" not in str(traced).split("pallas_call")[0]
+
+
+def test_neurons_that_fill_no_block():
+    neuron, shape = NEURONS["LIF_trained"], (3, 17, N)
+    assert fused.BLOCK < 3 * 17 * N < 2 * fused.BLOCK
+    compare(neuron, initial(neuron, shape), jnp.asarray(RNG.uniform(-0.2, 1.5, (3, *shape)), jnp.float32))
+
+
+def test_no_steps_and_no_neurons():
+    neuron = NEURONS["ALIF"]
+    state = initial(neuron)
+    last, outputs = interpreted(neuron, state, CURRENTS[:0], None)
+    assert_same(last, state)
+    assert outputs.shape == (0, B, N)
+    assert interpreted(neuron, neuron.init((0, N)), CURRENTS[:, :0], None)[1].shape == (T, 0, N)
+
+
+def test_vmap_and_scan():
+    neuron, currents = NEURONS["LIF_trained"], jnp.stack([CURRENTS, CURRENTS[::-1], CURRENTS**2])
+    state = initial(neuron)
+
+    def over_batches(run):
+        return jax.vmap(with_gradients(run), in_axes=(None, None, 0))(neuron, state, currents)
+
+    def over_chunks(run):
+        return jax.lax.scan(lambda state, x: run(neuron, state, x, None), state, currents)
+
+    for use in (over_batches, over_chunks):
+        assert_same(*jax.jit(lambda use=use: (use(interpreted), use(by_scan)))())
+    for use in (over_batches, over_chunks):
+        jax.jit(lambda use=use: use(fused.unroll)).trace().lower(lowering_platforms=("cuda",))
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """A neuron with a step of one's choice."""
+
+    function: object
+
+    def init(self, shape, dtype=jnp.float32):
+        return (jnp.zeros(shape, dtype),)
+
+    def step(self, state, current):
+        return self.function(state[0], current)
+
+
+WEIGHT = jnp.ones((1, 1))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(lambda v, x: ((v + jnp.sum(x),), v), id="a sum over neurons"),
+        pytest.param(lambda v, x: ((v + x[::-1],), v), id="neurons in another order"),
+        pytest.param(lambda v, x: ((v + jnp.arange(N),), v), id="a neuron that knows its place"),
+        pytest.param(lambda v, x: ((v + x @ jnp.eye(N),), v), id="a product"),
+        pytest.param(lambda v, x: ((v + x,), (v, x)), id="two outputs"),
+        pytest.param(lambda v, x: ((v + x,), v[0]), id="an output of another shape"),
+        pytest.param(lambda v, x: ((v.astype(jnp.bfloat16),), v), id="a state that changes its dtype"),
+        pytest.param(lambda v, x: ((v, x), v), id="a state that grows"),
+    ],
+)
+def test_what_does_not_fit(step):
+    neuron = Other(step)
+    assert not fused.fits(neuron, neuron.init((B, N)), CURRENTS[0])
+    with pytest.raises(ValueError, match="the step of Other is not elementwise in neurons of shape"):
+        fused.unroll(neuron, neuron.init((B, N)), CURRENTS, None)
+
+
+def test_random_and_scalar_and_thin_networks_do_not_fit():
+    for neuron in (
+        jsnn.StochasticSpiking(jax.random.key(0)),
+        jsnn.Recurrent(jsnn.LIF(), nnx.Linear(1, 1, rngs=nnx.Rngs(0))),
+    ):
+        assert not fused.fits(neuron, neuron.init((B, 1)), CURRENTS[0, :, :1])
+    assert not fused.fits(jsnn.LIF(), jsnn.LIF().init(()), CURRENTS[0, 0, 0])
