@@ -26,6 +26,7 @@ from jsnn import (
     surrogate,
     testing,
     train,
+    weights,
 )
 from jsnn.conversion import convert
 from jsnn.convolution import Conv
@@ -129,5 +130,6 @@ __all__ = [
     "testing",
     "train",
     "unroll",
+    "weights",
     "with_dt",
 ]

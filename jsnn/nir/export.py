@@ -1,7 +1,6 @@
 """Writes a network of ours as a NIR graph."""
 
 import functools
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from jsnn.neurons.wrappers import Delay
 from jsnn.nir.converted import write_converted
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
 from jsnn.nir.layers import Threshold
-from jsnn.nir.library import NIRError, channels_first, library
+from jsnn.nir.library import NIRError, channels_first, check_dt, library
 from jsnn.nir.maps import Map, Value, arrange, nodes_of, typed
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
@@ -65,8 +64,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     nir, shape = library(), tuple(int(size) for size in shape)
     if not (shape and all(size > 0 for size in shape)):
         raise ValueError(f"shape must be that of an input without its batch axis, such as (28, 28, 1), got {shape}")
-    if not dt > 0 or math.isinf(dt):
-        raise ValueError(f"dt must be > 0 and finite, got {dt}")
+    check_dt(dt)
     if discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     writer = _Writer(dt, discretization)

@@ -12,7 +12,7 @@ from flax import nnx
 from jsnn.layers import Layer, Sequential
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Watch, over_time, run
+from jsnn.unroll import Method, Watch, over_time, run
 
 INPUT, OUTPUT = "input", "output"
 
@@ -39,8 +39,8 @@ class Graph(nnx.Module):
         edges: `(from, to)`, by the layers' names and `"input"` and `"output"`.
 
     Raises:
-        ValueError: if an edge names no layer, a layer has no way from the input or to the output, or a cycle has no
-            state; and from `init`, if shapes do not fit.
+        ValueError: if a layer is named as an end is, an edge names no layer, a layer has no way from the input or to
+            the output, or a cycle has no state; and from `init`, if shapes do not fit.
 
     >>> import jax.numpy as jnp, jsnn
     >>> layers = {"fast": jsnn.LI(0.5), "slow": jsnn.LI(0.75)}
@@ -51,6 +51,8 @@ class Graph(nnx.Module):
 
     def __init__(self, layers: Mapping[str, Layer], edges: Iterable[tuple[str, str]]) -> None:
         edges = list(dict.fromkeys((str(source), str(target)) for source, target in edges))
+        if reserved := {INPUT, OUTPUT} & set(layers):
+            raise ValueError(f"no layer can be named {reserved.pop()!r}, which is an end of the graph")
         stateful = {name for name, layer in layers.items() if isinstance(layer, Neuron)}
         check_edges(layers, edges)
         check_cycles(edges, stateful)
@@ -137,39 +139,51 @@ def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
 
 @run.register
 def _run_graph(
-    graph: Graph, state: GraphState, inputs: Array, num_steps: int | None, watch: Watch | None = None
+    graph: Graph,
+    state: GraphState,
+    inputs: Array,
+    num_steps: int | None,
+    watch: Watch | None = None,
+    method: Method = "auto",
 ) -> tuple[GraphState, Array]:
     """Layer by layer, as a `Sequential`, unless a step needs what the step before has put out."""
+
+    def run_one(name: str, neuron: Neuron, state: State, x: Array, steps: int | None) -> tuple[State, Array]:
+        return (
+            run(neuron, state, x, steps, method=method) if watch is None else watch.run(name, neuron, state, x, steps)
+        )
+
     if graph.late:
-        cycle = _Cycle(graph)
-        return (run if watch is None else functools.partial(watch.run, "cycle"))(cycle, state, inputs, num_steps)
+        return run_one("cycle", _Cycle(graph), state, inputs, num_steps)
     values = {INPUT: inputs}
     static = {INPUT} if num_steps is not None else set()  # what has no time axis
     states: list[State] = []
 
-    def arriving(name: str) -> Array:
+    def arriving(name: str) -> tuple[Array, int | None]:
+        """What leads to a layer, and for how many steps it stays the same."""
         sources = graph.sources(name)
         if static.issuperset(sources):
-            static.add(name)
-        steps = None if name in static else num_steps
-        return _total(name, [over_time(values[source], steps if source in static else None) for source in sources])
+            return _total(name, [values[source] for source in sources]), num_steps
+        steps = [num_steps if source in static else None for source in sources]
+        return _total(name, [over_time(values[source], count) for source, count in zip(sources, steps)]), None
 
     for name, layer, layer_state in zip(graph.names, graph.layers, state.layers, strict=True):
-        x = arriving(name)
-        steps = num_steps if name in static else None
+        x, steps = arriving(name)
         if isinstance(layer, Neuron):
-            one = run if watch is None else functools.partial(watch.run, name)
-            layer_state, values[name] = one(layer, layer_state, x, steps)
-            static.discard(name)
-        elif steps is not None:
-            values[name] = _named(name, layer, x)
+            layer_state, values[name] = run_one(name, layer, layer_state, x, steps)
         else:
-            values[name] = _named(name, lambda x, layer=layer: run(Sequential(layer), ((),), x, None)[1], x)  # type: ignore[misc]
-        if watch is not None and not isinstance(layer, Neuron):
-            watch.keep(name, over_time(values[name], steps))
+            values[name] = _named(name, layer if steps is not None else functools.partial(_at_all_steps, layer), x)
+            if steps is not None:
+                static.add(name)
+            if watch is not None:
+                watch.keep(name, over_time(values[name], steps))
         states.append(layer_state)
-    outputs = arriving(OUTPUT)
-    return GraphState(tuple(states), ()), over_time(outputs, num_steps if OUTPUT in static else None)
+    return GraphState(tuple(states), ()), over_time(*arriving(OUTPUT))
+
+
+def _at_all_steps(layer: Callable[[Array], Array], x: Array) -> Array:
+    """A layer without memory, for inputs [T, B, ...]."""
+    return run(Sequential(layer), ((),), x, None)[1]
 
 
 @nnx.dataclass

@@ -1,5 +1,6 @@
 """The package `nir`, which is imported where it is needed and not before, and the error of this one."""
 
+import math
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +23,12 @@ def library() -> ModuleType:
     except ModuleNotFoundError as error:
         raise ImportError("jsnn.nir needs the package nir: pip install 'jsnn[nir]'") from error
     return nir
+
+
+def check_dt(dt: float) -> None:
+    """Refuses a time step that is not positive and finite."""
+    if not 0 < dt < math.inf:
+        raise ValueError(f"dt must be > 0 and finite, in s, got {dt}")
 
 
 def channels_first(shape: Shape) -> Shape:

@@ -7,10 +7,10 @@ import jax
 from flax import nnx
 
 from jsnn.layers import Layer, Recurrent, Sequential, flatten
-from jsnn.neurons.base import Discretization, check_positive
+from jsnn.neurons.base import Discretization
 from jsnn.nir.file import Edge, Flat, read
 from jsnn.nir.graph import INPUT, OUTPUT, Graph, arrange, check_cycles, check_edges
-from jsnn.nir.library import NIRError
+from jsnn.nir.library import NIRError, check_dt
 from jsnn.nir.nodes import NEURONS, Settings, flatten_channels_first, flatten_into, layer_of
 from jsnn.types import Neuron, Shape
 
@@ -47,7 +47,7 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
     >>> jsnn.unroll(network, jnp.full((2,), 0.75), num_steps=4)[1].ravel().tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    check_positive("dt", dt)
+    check_dt(dt)
     if discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     flat = read(graph)

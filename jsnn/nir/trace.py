@@ -16,7 +16,7 @@ import numpy as np
 from jsnn.conversion.program import Operation, Program, called, flatten, read
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
-from jsnn.types import Shape
+from jsnn.types import Array, Shape
 
 Symbol: TypeAlias = Value | Map
 
@@ -223,13 +223,14 @@ def _piece(writer: Writer, program: Program, index: int, values: dict[int, Any])
 
 
 def _function(operations: list[Operation], values: dict[int, Any], start: int, end: int) -> Callable[[Any], np.ndarray]:
-    def function(x: np.ndarray) -> np.ndarray:
-        local = {**values, start: jnp.asarray(x[None], jnp.float32)}
+    @jax.jit
+    def function(x: Array) -> Array:
+        local = {**values, start: x[None]}
         for operation in operations:
             local.update(zip(operation.outputs, operation(*(read(local, atom) for atom in operation.inputs))))
-        return np.asarray(local[end])[0]
+        return local[end][0]
 
-    return function
+    return lambda x: np.asarray(function(jnp.asarray(x, jnp.float32)))
 
 
 def _recognise(
@@ -240,14 +241,24 @@ def _recognise(
     if x.order is not None:
         places = np.argsort(x.order)
     moved = function(places)
-    if moved.shape == x.shape and np.array_equal(moved, places):
-        return x
-    if moved.ndim == 1 and np.array_equal(np.sort(moved), np.arange(size)):
-        order = np.argsort(moved)
-        return writer.flatten(x, moved.shape, None if np.array_equal(moved, np.arange(size)) else order)
+    if np.array_equal(np.sort(moved, None), np.arange(size)):
+        moved = moved.astype(int)
+        probe, arrived = np.empty(size, np.float32), _probe(x.shape, 1.0)
+        probe[places.ravel()] = arrived.ravel()
+        if np.array_equal(function(arrived), probe[moved]):
+            if moved.shape == x.shape and np.array_equal(moved, places):
+                return x
+            if moved.ndim == 1:
+                order = np.argsort(moved)
+                return writer.flatten(x, moved.shape, None if np.array_equal(order, np.arange(size)) else order)
     if moved.ndim == len(x.shape) == 3 and moved.shape[-1] == x.shape[-1]:
         return _pooling(function, x, moved.shape, operations)
     return None
+
+
+def _probe(shape: Shape, scale: float) -> np.ndarray:
+    """Numbers of both signs, none like another, to tell a function by."""
+    return (scale * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
 def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, operations: list[Operation]) -> Map | None:
@@ -260,14 +271,20 @@ def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, oper
             if any(low != high for low, high in params["padding"]):
                 return None
             padding = tuple(low for low, _ in params["padding"][1:3])
-    probe = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
     pads = ((0, 0), *((p, p) for p in padding), (0, 0))
-    sums = jax.lax.reduce_window(probe[None], 0.0, jax.lax.add, (1, *window, 1), (1, *stride, 1), pads)
-    expected, got = np.asarray(sums)[0], function(probe)
-    if expected.shape != got.shape:
+
+    def both(scale: float) -> tuple[np.ndarray, np.ndarray]:
+        probe = _probe(x.shape, scale)
+        sums = jax.lax.reduce_window(probe[None], 0.0, jax.lax.add, (1, *window, 1), (1, *stride, 1), pads)
+        return np.asarray(sums)[0], function(probe)
+
+    sums, found = both(1.0)
+    if sums.shape != found.shape:
         return None
-    factor = np.vdot(expected, got) / np.vdot(expected, expected)
-    if not np.allclose(got, factor * expected, rtol=1e-4, atol=1e-4 * abs(factor)):
-        return None
+    factor = np.vdot(sums, found) / np.vdot(sums, sums)
+    for scale in (1.0, 1000.0):
+        sums, found = both(scale)
+        if not np.allclose(found, factor * sums, rtol=1e-4, atol=1e-4 * abs(factor) * scale):
+            return None
     pool = Map(Pool(window, stride, padding), x, shape)
     return pool if np.isclose(factor, 1, rtol=1e-4) else pool.times(np.asarray(factor))

@@ -1,0 +1,98 @@
+"""Which arrays of another library belong together, and what they are called here."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from jsnn.weights.files import WeightsError, natural
+from jsnn.weights.places import Kind, Place
+
+Arrays: TypeAlias = Mapping[str, np.ndarray]
+
+_TORCH_SLOTS = {
+    "weight": "kernel", "input_weights": "kernel", "recurrent_weights": "kernel", "bias": "bias", "V": "V",
+}  # fmt: skip
+_TORCH_NORM_SLOTS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+_TORCH_NEURON = ("beta", "alpha", "threshold", "w")  # which may have an axis or three, per neuron
+_KERAS_SLOTS = {
+    "kernel": "kernel", "bias": "bias", "gamma": "scale", "beta": "bias", "moving_mean": "mean",
+    "moving_variance": "var",
+}  # fmt: skip
+
+
+class Source(NamedTuple):
+    """An array of another library."""
+
+    slot: str  # the parameter's name here; "" is the next in order
+    name: str
+    value: np.ndarray
+
+
+class Module(NamedTuple):
+    """The arrays of one layer."""
+
+    kind: Kind
+    name: str
+    sources: list[Source]
+
+
+def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, np.ndarray]:
+    """The arrays of the modules in `order`, then the others."""
+
+    def of(module: str) -> list[str]:
+        return [name for name in arrays if name.startswith(module + separator)]
+
+    unknown = [module for module in order if not of(module)]
+    if unknown:
+        raise WeightsError(f"order names {unknown}, which have no arrays; there are {list(arrays)}")
+    first = [name for module in order for name in of(module)]
+    return {name: np.asarray(arrays[name]) for name in dict.fromkeys([*first, *arrays])}
+
+
+def torch_modules(arrays: Arrays) -> list[Module]:
+    """By what stands before the last dot of a name."""
+    norms = {
+        name.rpartition(".")[0]
+        for name, array in arrays.items()
+        if name.endswith("running_mean") or (name.endswith("weight") and array.ndim == 1)
+    }
+    modules: dict[tuple[Kind, str], Module] = {}
+    for name, array in arrays.items():
+        owner, _, leaf = name.rpartition(".")
+        kind: Kind = "layer"
+        slot = _TORCH_SLOTS.get(leaf, leaf)
+        if owner in norms:
+            kind, slot = "norm", _TORCH_NORM_SLOTS.get(leaf, leaf)
+        elif leaf == "recurrent_weights" or (owner.endswith("recurrent") and leaf in _TORCH_SLOTS):
+            kind = "synapse"
+        elif leaf in _TORCH_NEURON or leaf == "V" or (array.ndim < 2 and leaf not in _TORCH_SLOTS):
+            kind = "neuron"
+        modules.setdefault((kind, owner), Module(kind, owner, [])).sources.append(Source(slot, name, array))
+    return list(modules.values())
+
+
+def keras_modules(arrays: Arrays, places: list[Place]) -> list[Module]:
+    """By what stands before the last slash of a name, or by position."""
+    if all(re.fullmatch(r"arr_\d+", name) for name in arrays):
+        return _in_turn([Source("", name, arrays[name]) for name in sorted(arrays, key=natural)], places)
+    modules: dict[str, list[Source]] = {}
+    for name, array in arrays.items():
+        owner, _, leaf = name.removesuffix(":0").rpartition("/")
+        slot = "" if leaf.isdigit() else _KERAS_SLOTS.get(leaf, leaf)
+        modules.setdefault(owner.removesuffix("/vars"), []).append(Source(slot, name, array))
+    return [
+        Module("norm" if all(source.value.ndim < 2 for source in sources) else "layer", name, sources)
+        for name, sources in modules.items()
+    ]
+
+
+def _in_turn(sources: list[Source], places: list[Place]) -> list[Module]:
+    """To each layer as many arrays as it has; what is left over is a layer too many."""
+    modules = []
+    for place in places:
+        if place.kind in ("layer", "norm") and sources:
+            taken, sources = sources[: len(place.slots)], sources[len(place.slots) :]
+            modules.append(Module(place.kind, taken[0].name, taken))
+    return [*modules, Module("layer", sources[0].name, sources)] if sources else modules

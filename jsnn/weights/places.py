@@ -1,0 +1,94 @@
+"""The parts of a network that weights can be put into."""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.compat.norse import NoAutapses
+from jsnn.compat.snntorch import OneToOne
+from jsnn.layers import Recurrent, Sequential
+from jsnn.types import Neuron, Shape
+from jsnn.weights.files import WeightsError
+
+Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
+
+_WEIGHTED = (nnx.Linear, nnx.Conv, NoAutapses, OneToOne)
+_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)
+SLOTS = ("kernel", "V", "scale", "bias", "mean", "var")  # in Keras' order
+
+
+class Place(NamedTuple):
+    """A part of a network that has parameters."""
+
+    kind: Kind
+    name: str
+    part: Any
+    shape: Shape  # of its input, without the batch axis
+    image: Shape | None  # whose flattening that input is, (H, W, C)
+
+    @property
+    def slots(self) -> list[str]:
+        """The names of the arrays that a layer has."""
+        return [slot for slot in SLOTS if getattr(self.part, slot, None) is not None]
+
+
+def places(network: Any, shape: Shape) -> list[Place]:
+    """Where weights can go, in order, found by following the shapes through the network."""
+    found: list[Place] = []
+
+    def visit(name: str, layer: Any, x: Any, image: Shape | None, kind: Kind = "layer") -> tuple[Any, Shape | None]:
+        if isinstance(layer, Sequential | nnx.Sequential):
+            for index, inner in enumerate(layer.layers):
+                x, image = visit(f"{name}.layers[{index}]", inner, x, image)
+            return x, image
+        if isinstance(layer, Recurrent):
+            visit(f"{name}.synapse", layer.synapse, x, image, "synapse")
+        wrapped = {key: value for key, value in getattr(layer, "__dict__", {}).items() if isinstance(value, Neuron)}
+        for key, value in wrapped.items():
+            visit(f"{name}.{key}", value, x, image)
+        if not wrapped and not any(place.part is layer for place in found):
+            own = _kind(name, layer, kind)
+            if own is not None:
+                found.append(Place(own, name.lstrip("."), layer, x.shape[1:], image))
+        y = _output(name, layer, x)
+        if len(x.shape) > 2 and y.shape == (x.shape[0], int(np.prod(x.shape[1:]))):
+            return y, x.shape[1:]
+        return y, image if y.shape == x.shape and not isinstance(layer, nnx.Linear) else None
+
+    visit("", network, jax.ShapeDtypeStruct((1, *shape), jnp.float32), None)
+    return found
+
+
+def _kind(name: str, layer: Any, kind: Kind) -> Kind | None:
+    if isinstance(layer, _WEIGHTED):
+        return kind
+    if isinstance(layer, _NORMS):
+        return "norm"
+    if isinstance(layer, Neuron):
+        return "neuron"
+    if isinstance(layer, nnx.Module) and jax.tree.leaves(nnx.state(layer, nnx.Param)):
+        known = ", ".join(part.__name__ for part in (*_WEIGHTED, *_NORMS))
+        raise TypeError(
+            f"{name.lstrip('.')} is a {type(layer).__name__}, which has weights but is none of {known}: build the "
+            f"network of these, in a Sequential"
+        )
+    return None
+
+
+def _output(name: str, layer: Any, x: Any) -> Any:
+    """The shape of what a layer makes of `x`."""
+
+    def call(x: Any) -> Any:
+        if isinstance(layer, Neuron):
+            return layer.step(layer.init(x.shape, x.dtype), x)[1]
+        return (nnx.clone(layer) if isinstance(layer, nnx.Module) else layer)(x)
+
+    try:
+        return jax.eval_shape(call, x)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{name.lstrip('.')} cannot take an input of shape {x.shape[1:]}, is shape the network's? {error}"
+        ) from error

@@ -1,0 +1,281 @@
+"""Arrays into the places of a network, and the report of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.neurons import ParametricLIF
+from jsnn.types import Shape
+from jsnn.weights.files import WeightsError
+from jsnn.weights.modules import Arrays, Module, Source, keras_modules, ordered, torch_modules
+from jsnn.weights.places import Place, places
+
+_FIELDS = {"beta": ("decay", "beta"), "alpha": ("decay_syn", "alpha"), "threshold": ("threshold",), "w": ("w",)}
+_SNNTORCH_RESETS = ("subtract", "zero", "none")  # by snnTorch's numbers
+
+
+class Move(NamedTuple):
+    """Where one array went."""
+
+    source: str  # the array's name
+    source_shape: Shape
+    target: str  # where in the network it is now, or "" if it was left out
+    target_shape: Shape
+    action: str  # what was done to it, or why it was left out
+
+
+class Report(NamedTuple):
+    """Where every array went; `print(report)` shows it as a table."""
+
+    moves: tuple[Move, ...]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the arrays that went nowhere."""
+        return tuple(move.source for move in self.moves if not move.target)
+
+    def __str__(self) -> str:
+        rows = [
+            (f"{m.source} {m.source_shape}", f"{m.target} {m.target_shape}" if m.target else "left out", m.action)
+            for m in self.moves
+        ]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+        return "\n".join(f"{a:{widths[0]}}  ->  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows)
+
+
+def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
+    """A network with the weights of a PyTorch `state_dict`, and a report of what went where.
+
+    Weights of layers, of recurrent synapses, of normalisations and of neurons are matched apart from each other, each
+    in order. Of neurons, these are taken: snnTorch's `beta`, `alpha` and `threshold`, and SpikingJelly's `w`; others
+    are left out, and the report says so. Norse's `state_dict` holds none: give them to `jsnn.compat.norse`.
+
+    Args:
+        network: a `jsnn.Sequential` or a `nnx.Sequential`, of `nnx.Linear`, `nnx.Conv`, normalisations, neurons,
+            `Recurrent` and functions; it stays as it is.
+        arrays: by the names in the `state_dict`, such as `"0.weight"`; see `load`.
+        shape: that of one input, without time and batch: `(N,)` or `(H, W, C)`. From it follows which image a dense
+            layer gets flattened.
+        order: names of modules (`"encoder"`), in the network's order, which come first. For arrays whose own order is
+            another, as that of a `.safetensors` file is.
+
+    Raises:
+        WeightsError: if anything does not fit; it names every array and every layer that does not.
+        TypeError: if the network has weights in a layer of another kind.
+
+    >>> import numpy as np, jsnn
+    >>> from flax import nnx
+    >>> network = jsnn.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jsnn.compat.snntorch.leaky(beta=0.9))
+    >>> arrays = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "1.beta": np.array(0.5)}
+    >>> network, report = from_torch(network, arrays, shape=(3,))
+    >>> print(report)
+    0.weight (2, 3)  ->  layers[0].kernel (3, 2)  transposed
+    0.bias (2,)      ->  layers[0].bias (2,)
+    1.beta ()        ->  layers[1].decay ()
+    """
+    return _put(network, torch_modules(ordered(arrays, order, ".")), places(network, shape), channels_first=True)
+
+
+def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
+    """A network with the weights of a Keras model, and a report of what went where; arguments as in `from_torch`.
+
+    Arrays are named `"dense/kernel"`, `"batch_normalization/gamma"`, ..., or by their position: `"dense/vars/0"`, as
+    Keras 3 does, or `"arr_0"`, as in a file of `np.savez(path, *model.get_weights())`.
+
+    >>> import numpy as np
+    >>> from flax import nnx
+    >>> network = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.relu)
+    >>> print(from_keras(network, {"arr_0": np.ones((3, 2)), "arr_1": np.zeros(2)}, shape=(3,))[1])
+    arr_0 (3, 2)  ->  layers[0].kernel (3, 2)
+    arr_1 (2,)    ->  layers[0].bias (2,)
+    """
+    found = places(network, shape)
+    return _put(network, keras_modules(ordered(arrays, order, "/"), found), found, channels_first=False)
+
+
+class _Draft:
+    """What is to be put where, and what is wrong with it."""
+
+    def __init__(self, channels_first: bool) -> None:
+        self.channels_first = channels_first
+        self.moves: dict[str, Move] = {}
+        self.faults: list[str] = []
+        self.changes: dict[int, tuple[Place, dict[str, np.ndarray]]] = {}
+
+    def put(self, source: Source, place: Place, slot: str, value: np.ndarray, action: str) -> None:
+        self.changes.setdefault(id(place.part), (place, {}))[1][slot] = value
+        self.moves[source.name] = Move(source.name, source.value.shape, f"{place.name}.{slot}", value.shape, action)
+
+    def leave_out(self, source: Source, reason: str) -> None:
+        self.moves[source.name] = Move(source.name, source.value.shape, "", (), reason)
+
+
+def _put(network: Any, modules: list[Module], found: list[Place], *, channels_first: bool) -> tuple[Any, Report]:
+    draft = _Draft(channels_first)
+    for kind in ("layer", "synapse", "norm"):
+        theirs = [module for module in modules if module.kind == kind]
+        ours = [place for place in found if place.kind == kind]
+        for module, place in zip(theirs, ours):
+            _fit(draft, module, place)
+        for module in theirs[len(ours) :]:
+            draft.faults += [f"{_said(source)} has no {kind} left to go to" for source in module.sources]
+        for place in ours[len(theirs) :]:
+            draft.faults.append(f"{place.name} ({type(place.part).__name__}) gets no weights")
+    _fit_neurons(draft, [m for m in modules if m.kind == "neuron"], [p for p in found if p.kind == "neuron"])
+    changed = {}
+    for key, (place, values) in draft.changes.items():
+        try:
+            changed[key] = _changed(place, values)
+        except (TypeError, ValueError) as error:
+            draft.faults.append(f"{place.name} does not take its weights: {error}")
+    if draft.faults:
+        raise WeightsError(
+            "the weights do not fit the network, and nothing was changed:\n  "
+            + "\n  ".join(draft.faults)
+            + "\nIf only their order is another, give it: order=(names of modules)."
+        )
+    parts = jax.tree.map(lambda part: changed.get(id(part), part), network, is_leaf=lambda part: id(part) in changed)
+    names = [source.name for module in modules for source in module.sources]
+    return parts, Report(tuple(draft.moves[name] for name in names))
+
+
+def _fit(draft: _Draft, module: Module, place: Place) -> None:
+    """The arrays of one layer."""
+    missing = list(place.slots)
+    for position, source in enumerate(module.sources):
+        slot = source.slot or (place.slots[position] if position < len(place.slots) else "")
+        if slot == "num_batches_tracked":
+            draft.leave_out(source, "only counts")
+            continue
+        if slot not in missing:
+            draft.faults.append(f"{_said(source)} has no counterpart in {place.name} ({type(place.part).__name__})")
+            continue
+        missing.remove(slot)
+        value, action = _turned(source.value, slot, place) if draft.channels_first else (source.value, "")
+        expected = getattr(place.part, slot).shape
+        if value.shape != expected:
+            becomes = f", here {value.shape}," if value.shape != source.value.shape else ""
+            draft.faults.append(f"{_said(source)}{becomes} does not fit {place.name}.{slot} {expected}")
+            continue
+        draft.put(source, place, slot, value, action)
+    draft.faults += [f"{place.name}.{slot} gets no weights from {module.name or 'the file'}" for slot in missing]
+
+
+def _turned(value: np.ndarray, slot: str, place: Place) -> tuple[np.ndarray, str]:
+    """An array of PyTorch's with its axes in the order of ours, and a word on what was done."""
+    actions = []
+    if slot == "kernel" and value.ndim > 1:
+        value = np.transpose(value, (*range(2, value.ndim), 1, 0))
+        actions.append("transposed")
+    of_inputs = {"layer": (0,) if slot == "kernel" else (), "synapse": range(value.ndim)}.get(place.kind, (0,))
+    for axis in of_inputs:
+        value, reordered = _channels_last(value, axis, place.image)
+        actions += ["from (C, H, W) to (H, W, C)"] if reordered else []
+    return value, ", ".join(dict.fromkeys(actions))
+
+
+def _channels_last(value: np.ndarray, axis: int, image: Shape | None) -> tuple[np.ndarray, bool]:
+    """An array whose axis is a flattened image, that image flattened in our order."""
+    if image is None or value.ndim <= axis or value.shape[axis] != np.prod(image):
+        return value, False
+    before, behind = value.shape[:axis], value.shape[axis + 1 :]
+    images = value.reshape(*before, image[-1], *image[:-1], *behind)
+    return np.moveaxis(images, axis, axis + len(image) - 1).reshape(value.shape), True
+
+
+def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> None:
+    """The parameters of neurons; those that have no counterpart are left out."""
+    for slots in (("w",), ("beta", "threshold")):
+        theirs = [module for module in modules if {source.slot for source in module.sources} & set(slots)]
+        modules = [module for module in modules if module not in theirs]
+        ours = [place for place in found if _takes(place, slots)]
+        if len(theirs) == len(ours):
+            for module, place in zip(theirs, ours):
+                _fit_neuron(draft, module, place)
+            continue
+        for source in (source for module in theirs for source in module.sources):
+            draft.leave_out(source, f"{len(theirs)} such neurons there, {len(ours)} here")
+    for source in (source for module in modules for source in module.sources):
+        draft.leave_out(source, "not known of any neuron")
+
+
+def _takes(place: Place, slots: tuple[str, ...]) -> bool:
+    if isinstance(place.part, ParametricLIF):
+        return "w" in slots
+    return any(field in vars(place.part) for slot in slots if slot != "w" for field in _FIELDS[slot])
+
+
+def _fit_neuron(draft: _Draft, module: Module, place: Place) -> None:
+    is_lapicque = "R" in {source.slot for source in module.sources}  # whose decay is no beta
+    reset = getattr(place.part, "reset", None)
+    for source in module.sources:
+        field = next((name for name in _FIELDS.get(source.slot, ()) if name in vars(place.part)), None)
+        if source.slot == "reset_mechanism_val" and isinstance(reset, str) and reset != _reset(source.value):
+            draft.faults.append(f"{_said(source)} says reset={_reset(source.value)!r}, {place.name} has {reset!r}")
+        if source.slot == "graded_spikes_factor" and np.any(source.value != 1):
+            draft.faults.append(
+                f"{_said(source)} is {source.value}, but spikes here are 1: multiply the weights of the layer behind "
+                f"{place.name} by it, and take it out"
+            )
+        if field is None or (is_lapicque and source.slot == "beta"):
+            draft.leave_out(source, f"no such parameter in {type(place.part).__name__}")
+            continue
+        value, action = _per_neuron(source.value, place)
+        if value.ndim and not _broadcasts(value.shape, place.shape):
+            draft.faults.append(f"{_said(source)} does not fit {place.name}, neurons {place.shape}")
+            continue
+        draft.put(source, place, field, value, action)
+
+
+def _per_neuron(value: np.ndarray, place: Place) -> tuple[np.ndarray, str]:
+    """A neuron's parameter, which broadcasts from the right: against (C, H, W) there, (H, W, C) here."""
+    if value.size == 1:
+        return value.reshape(()), ""
+    if len(place.shape) > 1:
+        padded = value.reshape((1,) * (len(place.shape) - value.ndim) + value.shape)
+        return np.moveaxis(padded, 0, -1), "from (C, H, W) to (H, W, C)"
+    value, reordered = _channels_last(value, value.ndim - 1, place.image)
+    return value, "from (C, H, W) to (H, W, C)" if reordered else ""
+
+
+def _broadcasts(shape: Shape, target: Shape) -> bool:
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False
+
+
+def _reset(number: np.ndarray) -> str:
+    known = dict(enumerate(_SNNTORCH_RESETS))
+    return known.get(int(number), str(number))
+
+
+def _changed(place: Place, values: dict[str, np.ndarray]) -> Any:
+    """A copy of a layer or a neuron with other values."""
+    if place.kind != "neuron":
+        layer = nnx.clone(place.part)
+        for slot, value in values.items():
+            variable = getattr(layer, slot)
+            variable[...] = jnp.asarray(value, variable.dtype)
+        return layer
+    return dataclasses.replace(
+        place.part, **{field: _parameter(getattr(place.part, field), field, value) for field, value in values.items()}
+    )
+
+
+def _parameter(old: Any, field: str, value: np.ndarray) -> Any:
+    """A value of the old one's sort: trained, or fixed. snnTorch clips its decays to [0, 1], as we do trained ones."""
+    if isinstance(old, nnx.Variable):
+        return type(old)(jnp.asarray(value, old.dtype))
+    if field not in ("threshold", "w"):
+        value = np.clip(value, 0, 1)
+    return jnp.asarray(value, jnp.float32) if value.ndim else float(value)
+
+
+def _said(source: Source) -> str:
+    return f"{source.name} {source.value.shape}"

@@ -1,0 +1,245 @@
+"""Weights of other libraries: the same outputs as theirs, a report of what went where, and nothing done by halves."""
+
+import pickle
+from importlib.util import find_spec
+from pathlib import Path
+
+import h5py
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from golden import close
+from safetensors.numpy import save_file
+
+import jsnn
+from jsnn.compat import norse, snntorch, spikingjelly
+from jsnn.weights import WeightsError, from_keras, from_torch, load
+
+DATA = Path(__file__).parent / "data"
+
+
+def linear(*sizes, **choices):
+    return nnx.Linear(*sizes, rngs=nnx.Rngs(0), **choices)
+
+
+def conv(*sizes, **choices):
+    return jsnn.Conv(*sizes, rngs=nnx.Rngs(0), **choices)
+
+
+def snntorch_dense():
+    layers = []
+    for inputs, outputs in ((4, 7), (7, 6), (6, 6), (6, 6), (6, 6), (6, 3)):
+        layers += [linear(inputs, outputs), snntorch.leaky(beta=0.5, learn_beta=True)]
+    return jsnn.Sequential(*layers), (4,)
+
+
+def snntorch_recurrent():
+    cell = snntorch.rleaky(beta=0.5, linear_features=5, rngs=nnx.Rngs(0))
+    return jsnn.Sequential(linear(4, 5), cell, linear(5, 3), snntorch.rleaky(beta=0.5, all_to_all=False)), (4,)
+
+
+def norse_conv():
+    front = jsnn.Sequential(conv(2, 3, (3, 3), padding="VALID"), norse.lif(v_th=0.2), jsnn.max_pool)
+    cell = norse.lif_recurrent(6, 5, rngs=nnx.Rngs(0), v_th=0.3)
+    readout = norse.li_linear(5, 2, rngs=nnx.Rngs(0))
+    return jsnn.Sequential(front, jsnn.flatten, linear(18, 6), cell, readout), (6, 8, 2)
+
+
+def spikingjelly_conv():
+    norm = nnx.BatchNorm(3, use_running_average=True, rngs=nnx.Rngs(0))
+    first = conv(2, 3, (3, 3), use_bias=False)
+    plif, lif = spikingjelly.parametric_lif_node(v_threshold=0.4), spikingjelly.lif_node(v_threshold=0.1)
+    return jsnn.Sequential(first, norm, plif, jsnn.avg_pool, jsnn.flatten, linear(18, 4), lif), (4, 6, 2)
+
+
+def keras():
+    norm = nnx.BatchNorm(3, use_running_average=True, rngs=nnx.Rngs(0))
+    first = conv(2, 3, (3, 3), padding="VALID")
+    layers = first, nnx.relu, norm, jsnn.flatten, linear(36, 4), nnx.relu, linear(4, 2)
+    return nnx.Sequential(*layers), (5, 6, 2)
+
+
+LEFT_OUT = {"graded_spikes_factor", "reset_mechanism_val", "num_batches_tracked", "V"}  # V twice, the other is in
+
+
+def golden(name):
+    with np.load(DATA / f"weights_{name}.npz") as file:
+        content = dict(file)
+    return content | {"inputs": content["inputs"].astype(np.float32) / 16}
+
+
+@pytest.mark.parametrize("make", [snntorch_dense, snntorch_recurrent, norse_conv, spikingjelly_conv])
+def test_outputs_are_theirs(make):
+    network, shape = make()
+    before = jax.tree.leaves(network)
+    filled, report = from_torch(network, load(DATA / f"weights_{make.__name__}.safetensors"), shape)
+    expected = golden(make.__name__)
+    inputs = np.moveaxis(expected["inputs"], 2, -1)
+    _, outputs = jax.jit(jsnn.unroll)(filled, inputs)
+    if make is norse_conv:
+        close(outputs, expected["outputs"], 1e-4)
+    else:
+        np.testing.assert_array_equal(outputs, expected["outputs"])
+    assert all(a is b for a, b in zip(jax.tree.leaves(network), before, strict=True))
+    assert {name.rpartition(".")[2] for name in report.left_out} <= LEFT_OUT
+
+
+def test_report_says_what_went_where():
+    network, shape = spikingjelly_conv()
+    _, report = from_torch(network, load(DATA / "weights_spikingjelly_conv.safetensors"), shape)
+    lines = str(report).splitlines()
+    assert [" ".join(line.split()) for line in lines if line.startswith(("0", "1.n", "2", "5.weight"))] == [
+        "0.weight (3, 2, 3, 3) -> layers[0].kernel (3, 3, 2, 3) transposed",
+        "1.num_batches_tracked () -> left out only counts",
+        "2.w () -> layers[2].w ()",
+        "5.weight (4, 18) -> layers[5].kernel (18, 4) transposed, from (C, H, W) to (H, W, C)",
+    ]
+    assert report.left_out == ("1.num_batches_tracked",)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5", "arrays.npz"])
+def test_keras_files(file, tmp_path):
+    expected = golden("keras")
+    if file == "arrays.npz":
+        np.savez(tmp_path / file, **{name: array for name, array in expected.items() if name.startswith("arr_")})
+    else:
+        (tmp_path / file).write_bytes(expected[file].tobytes())
+    network, shape = keras()
+    filled, report = from_keras(network, load(tmp_path / file), shape)
+    close(filled(expected["inputs"]), expected["outputs"])
+    assert report.left_out == ()
+
+
+def test_order_of_names():
+    arrays = {"b.weight": np.full((3, 3), 2.0), "a.weight": np.full((3, 3), 1.0)}
+    network = jsnn.Sequential(linear(3, 3, use_bias=False), jsnn.LIF(), linear(3, 3, use_bias=False))
+    for order, expected in (((), 2.0), (("a",), 1.0)):
+        filled, _ = from_torch(network, arrays, (3,), order=order)
+        assert filled.layers[0].kernel[0, 0] == expected
+    with pytest.raises(WeightsError, match=r"order names \['c'\]"):
+        from_torch(network, arrays, (3,), order=("c",))
+
+
+def test_parameters_of_neurons():
+    """A fixed number stays one, an array per neuron of a convolution gets our axes, a trained one stays trained."""
+    network = jsnn.Sequential(
+        jsnn.LIF(), jsnn.flatten, snntorch.synaptic(0.1, 0.1, learn_alpha=True), jsnn.ParametricLIF()
+    )
+    beta = np.arange(24).reshape(3, 2, 4) / 24
+    arrays = {
+        "0.beta": beta, "0.threshold": np.float32(0.5), "1.alpha": np.linspace(0, 1, 24), "1.beta": np.array(1.5),
+        "1.graded_spikes_factor": np.array(1.0), "1.reset_mechanism_val": np.array(0), "2.w": np.array(-1.0),
+        "2.tau": np.array(3.0),
+    }  # fmt: skip
+    filled, report = from_torch(network, arrays, (2, 4, 3))
+    first, _, second, third = filled.layers
+    close(first.decay, np.moveaxis(beta, 0, -1))
+    assert (first.threshold, second.decay, third.w[...]) == (0.5, 1.0, -1.0)
+    assert isinstance(second.decay_syn, nnx.Param)
+    close(second.decay_syn[...], np.moveaxis(arrays["1.alpha"].reshape(3, 2, 4), 0, -1).ravel())
+    assert report.left_out == ("1.graded_spikes_factor", "1.reset_mechanism_val", "2.tau")
+
+
+def test_neurons_of_another_number_are_left_out():
+    network = jsnn.Sequential(linear(2, 2, use_bias=False), jsnn.LIF(0.5))
+    arrays = {"0.weight": np.eye(2), "1.beta": np.array(0.9), "2.beta": np.array(0.9)}
+    filled, report = from_torch(network, arrays, (2,))
+    assert filled.layers[1].decay == 0.5
+    assert report.left_out == ("1.beta", "2.beta")
+    assert "2 such neurons there, 1 here" in str(report)
+
+
+DENSE = {"0.weight": np.ones((3, 4)), "0.bias": np.zeros(3), "2.weight": np.ones((2, 3)), "2.bias": np.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"0.weight": np.ones((3, 5)), "2.bias": np.ones(7)}, [
+            "0.weight (3, 5), here (5, 3), does not fit layers[0].kernel (4, 3)",
+            "2.bias (7,) does not fit layers[2].bias (2,)",
+        ]),
+        ({"2.weight": None, "2.bias": None}, ["layers[2] (Linear) gets no weights"]),
+        ({"2.bias": None}, ["layers[2].bias gets no weights from 2"]),
+        ({"3.weight": np.ones((2, 2))}, ["3.weight (2, 2) has no layer left to go to"]),
+        ({"0.weight_hh": np.ones((2, 2))}, ["0.weight_hh (2, 2) has no counterpart in layers[0] (Linear)"]),
+        ({"9.running_mean": np.ones(2)}, ["9.running_mean (2,) has no norm left to go to"]),
+        ({"1.recurrent.weight": np.ones((3, 3))}, ["1.recurrent.weight (3, 3) has no synapse left to go to"]),
+        ({"1.beta": np.ones(4)}, ["1.beta (4,) does not fit layers[1], neurons (3,)"]),
+        ({"1.threshold": np.array(-1.0)}, ["layers[1] does not take its weights: threshold must be > 0, got -1.0"]),
+        ({"1.beta": np.array(0.5), "1.reset_mechanism_val": np.array(1)}, [
+            "1.reset_mechanism_val () says reset='zero', layers[1] has 'subtract'"
+        ]),
+        ({"1.beta": np.array(0.5), "1.graded_spikes_factor": np.array(2.0)}, ["1.graded_spikes_factor () is 2.0"]),
+        ({"0.bias": np.array(["a", "b", "c"])}, ["layers[0] does not take its weights"]),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(changes, said):
+    network = jsnn.Sequential(linear(4, 3), jsnn.LIF(), linear(3, 2))
+    arrays = {name: array for name, array in (DENSE | changes).items() if array is not None}
+    with pytest.raises(WeightsError) as caught:
+        from_torch(network, arrays, (4,))
+    faults = str(caught.value).splitlines()[1:-1]
+    assert len(faults) == len(said), faults
+    assert all(sentence in fault for sentence, fault in zip(said, faults)), faults
+
+
+def test_too_many_and_too_few_positions():
+    network = nnx.Sequential(linear(3, 2))
+    arrays = {f"arr_{index}": array for index, array in enumerate((np.ones((3, 2)), np.ones(2), np.ones(2)))}
+    with pytest.raises(WeightsError, match=r"arr_2 \(2,\) has no layer left"):
+        from_keras(network, arrays, (3,))
+    with pytest.raises(WeightsError, match=r"layers\[0\].bias gets no weights"):
+        from_keras(network, {"arr_0": np.ones((3, 2))}, (3,))
+
+
+def test_networks_that_take_no_weights():
+    with pytest.raises(TypeError, match=r"layers\[0\] is a Embed, which has weights but is none of Linear, Conv"):
+        from_torch(jsnn.Sequential(nnx.Embed(3, 2, rngs=nnx.Rngs(0))), {}, (3,))
+    with pytest.raises(WeightsError, match=r"layers\[0\] cannot take an input of shape \(5,\)"):
+        from_torch(jsnn.Sequential(linear(3, 2)), {}, (5,))
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("file", ["a.pt", "a.pth", "a.npz", "a.pkl"])
+def test_a_pickle_that_wants_to_run_code_is_refused(file, tmp_path):
+    proof = tmp_path / "proof"
+    if file == "a.npz":
+        np.savez(tmp_path / file, a=np.array([Evil(proof)], dtype=object))
+    else:
+        (tmp_path / file).write_bytes(pickle.dumps({"a": Evil(proof)}))
+    needs_torch = file in ("a.pt", "a.pth") and find_spec("torch") is None
+    with pytest.raises(
+        ImportError if needs_torch else WeightsError, match=r"safetensors|Object arrays cannot be loaded"
+    ):
+        load(tmp_path / file)
+    assert not proof.exists()
+    np.load(tmp_path / file, allow_pickle=True)["a"]  # the trap does work
+    assert proof.exists()
+
+
+@pytest.mark.parametrize("file", ["a.safetensors", "a.npz", "a.h5", "a.keras"])
+def test_broken_files(file, tmp_path):
+    (tmp_path / file).write_bytes(b"not what it says")
+    with pytest.raises(WeightsError, match=f"{file} cannot be read as a"):
+        load(tmp_path / file)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / f"no_{file}")
+
+
+def test_files_without_order_are_sorted(tmp_path):
+    arrays = {f"{index}.weight": np.full(2, index) for index in (10, 2, 0)}
+    save_file(arrays, tmp_path / "a.safetensors")
+    assert list(load(tmp_path / "a.safetensors")) == ["0.weight", "2.weight", "10.weight"]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in ("layers/dense_10/vars/0", "layers/dense_2/vars/0", "layers/dense/vars/0", "optimizer/vars/0"):
+            file[name] = np.ones(2)
+    assert [name.split("/")[1] for name in load(tmp_path / "a.h5")] == ["dense", "dense_2", "dense_10"]
