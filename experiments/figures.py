@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 import jsnn
 from jsnn import plot
 from jsnn.conversion import Converted, Diagnosis
+from jsnn.energy import Comparison
 from jsnn.plot.canvas import INK, PALETTE
 from jsnn.types import Array
 
@@ -66,6 +67,13 @@ def of_accuracy(folder: Path, curves: Mapping[str, Sequence[float]], reference: 
 def of_diagnosis(folder: Path, found: Diagnosis) -> None:
     """Where a conversion loses."""
     _save(diagnosis(found), folder, "diagnosis")
+
+
+def energy(compared: Comparison) -> Figure:
+    """What an inference might cost by device."""
+    figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained")
+    plot.energy(compared.joules(), ax=figure.subplots())
+    return figure
 
 
 def diagnosis(diagnosis: Diagnosis) -> Figure:

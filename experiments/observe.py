@@ -14,7 +14,7 @@ from jsnn import decode, energy
 from jsnn.conversion import Converted, respond
 from jsnn.conversion.place import Scaled
 from jsnn.data import pad_to_batches
-from jsnn.energy import Operations
+from jsnn.energy import Comparison
 from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
 from jsnn.types import Array, Neuron, Parameter
@@ -181,14 +181,15 @@ def record_samples(run: Run, subject: Subject, indices: list[int]) -> list[Sampl
     ]
 
 
-def count_operations(run: Run, subject: Subject) -> tuple[Operations, Operations | None]:
-    """What a network takes for a test image, a mean over a few, and what the rate network takes that it was made of."""
+def compare_energy(run: Run, subject: Subject) -> Comparison:
+    """What a network and its rate twin take for a test image, a mean over a few; a rate network stands alone."""
     images = jnp.asarray(run.sets.test.images[:_COUNTED_IMAGES])
     network, inputs, num_steps = _fresh(subject, subject.network, images, run.key)
-    counted = energy.count(network, inputs, num_steps=num_steps)
-    if not isinstance(network, Converted):
-        return counted, None
-    return counted, energy.count(lambda x: network.rates(x)[1], inputs)
+    trained = run.network()
+    if run.experiment.conversion is None and not isinstance(trained, Neuron):
+        assert callable(trained)
+        return energy.compare(trained, inputs)
+    return energy.compare(network, inputs, num_steps=num_steps)
 
 
 def _trace(neuron: Neuron, layer: jsnn.LayerRecord, sample: int) -> LayerTrace:

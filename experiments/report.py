@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import config, sections, spread
+from experiments import config, energy_section, sections, spread
 from experiments.loop import Run
 from experiments.observe import Observation, observe, subject_of
 from experiments.page import Page, link
@@ -41,7 +41,7 @@ def write(run: Run, summary: Mapping[str, Any], console: Console) -> None:
         if run.experiment.conversion is not None:
             sections.add_conversion(page, run, subject, summary)
         sections.add_layers(page, subject, seen)
-        sections.add_energy(page, run, subject)
+        energy_section.add(page, run, subject)
         sections.add_samples(page, run, subject, seen)
         sections.add_mistakes(page, run, seen)
         page.write(run.folder / "report.html")

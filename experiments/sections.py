@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import EngFormatter
 
 import jsnn
 from experiments import conversion, figures, spread
 from experiments.loop import Run
-from experiments.observe import LayerActivity, Observation, Sample, Subject, count_operations, record_samples
+from experiments.observe import LayerActivity, Observation, Sample, Subject, record_samples
 from experiments.page import Page
 from experiments.summary import format_metric, without_losses
-from jsnn import energy
-from jsnn.energy import Operations
 
 _SAMPLES = 2  # of the first test images, beside the worst mistake
 _MISTAKES = 15
@@ -179,57 +176,6 @@ def add_layers(page: Page, subject: Subject, seen: Observation) -> None:
         ),
         "How accurate the network is on these images if it is stopped after so many steps.",
         "Accuracy against the number of steps",
-    )
-
-
-def add_energy(page: Page, run: Run, subject: Subject) -> None:
-    """How many operations an inference takes, and what they might cost."""
-    counted, of_rates = count_operations(run, subject)
-    page.section("Operations and energy")
-    text = f"One test image takes {_operations(counted)}."
-    if of_rates is not None:
-        text += f" The rate network takes {_operations(of_rates)}."
-    page.text(text)
-    rows = [
-        {
-            "weights": row.weights,
-            "passes": row.steps,
-            "dense": f"{row.dense:,}",
-            "effective": f"{row.effective:,.0f}",
-            "kind": "AC" if row.accumulates else "MAC",
-            "inputs not 0": f"{row.nonzero_inputs:.1%}",
-        }
-        for row in counted.synapses
-    ]
-    page.table(
-        rows,
-        "Multiply-accumulates of all passes (dense), and those in which neither input nor weight is 0 (effective); "
-        "where all inputs that are not 0 are one number, as spikes are, a weight is only added (AC). What a static "
-        "image passes before the first neuron is computed once.",
-    )
-    joules = EngFormatter("J", places=1)
-    rows = [
-        {
-            "device": device.name,
-            "energy": joules(energy.joules(counted, device)),
-            "spends it on": "effective operations, and every neuron at every step"
-            if device.spiking
-            else "one dense pass: it would run the rate network",
-        }
-        for device in energy.DEVICES.values()
-    ]
-    page.table(
-        rows,
-        "Estimates for one image, from what KerasSpiking's ModelEnergy gathered of operations and neuron updates. They "
-        "leave out memory, the transport of spikes, idle power and input, which is most of what a chip spends: read "
-        "them beside each other, not as measurements.",
-    )
-
-
-def _operations(counted: Operations) -> str:
-    return (
-        f"{counted.effective_macs:,.0f} effective multiply-accumulates and {counted.effective_acs:,.0f} accumulates "
-        f"(of {counted.dense:,} if nothing were 0)"
     )
 
 

@@ -29,7 +29,9 @@ def test_by_hand():
     spikes[0, 0, 0] = spikes[1, 0] = spikes[4, 1, 1] = 1  # 2 + (2 + 1) and 1 operations
     hidden = jsnn.Sequential(linear(WEIGHTS), jsnn.IF(threshold=100.0), linear(np.ones((3, 4))), jsnn.LI(0.9))
     first, second = energy.count(hidden, spikes).synapses
-    assert first == energy.Synapses("dense [2, 3]", 6, T, 3.0, 0.2, True, 0.2, 0.5)
+    assert first == energy.Synapses(
+        "dense [2, 3]", 6, T, 3.0, 0.2, True, 0.2, 0.5, weights_number=6, padding=0, wired=3
+    )
     assert first.dense == 30
     assert (second.effective, second.dense) == (0.0, 12 * T)
     operations = energy.count(hidden, spikes)

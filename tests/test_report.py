@@ -1,5 +1,6 @@
 """The page of a run: made of small runs that are given something to tell of, read as text, and opened in a browser."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -104,7 +105,9 @@ def test_a_page_says_what_was_run(dead):
     assert page.count("<figure>") == page.count("<img ")
 
 
-@pytest.mark.parametrize("heading", ["Result", "What was run", "Training", "Layers", "Test image ", "Mistakes"])
+@pytest.mark.parametrize(
+    "heading", ["Result", "What was run", "Training", "Layers", "Energy", "Test image ", "Mistakes"]
+)
 def test_a_page_has_its_sections(dead, converted, heading):
     assert f"<h2>{heading}" in page_of(dead)
     assert f"<h2>{heading}" in page_of(converted / "rate")
@@ -120,6 +123,21 @@ def test_a_conversion_shows_its_diagnosis_and_sweep(converted):
         "mean_accuracy",
     ):
         assert text in page
+
+
+def test_energy_stands_on_the_page_and_beside_it(dead, converted):
+    for folder, twin in ((dead, "Nobody has trained the twin"), (converted / "rate", "that it was converted from")):
+        page = page_of(folder)
+        assert twin in page
+        assert "fetching weights and states from memory" in page
+        with (folder / "energy.csv").open(newline="") as file:
+            spiking, rate = csv.DictReader(file)
+        assert (spiking["network"], rate["network"]) == ("spiking", "rate twin")
+        assert f"<td>{int(spiking['dense']):,}</td>" in page
+        assert (folder / "figures" / "energy.png").read_bytes().startswith(b"\x89PNG")
+        assert float(spiking["joules_loihi"]) < float(rate["joules_cpu"])
+    with (dead / "energy.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["activation_sparsity"] != ""
 
 
 def test_a_study_links_to_its_stages(converted):

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from experiments import config, run, sections, seeds
+from experiments import config, energy_section, run, sections, seeds
 from experiments.config import Conversion, Data, Experiment, Feedforward, Mesh, Optimizer, RateDense, Sweep, Train
 from experiments.loop import NotFinite, Run
 from experiments.spread import best, margin, spreads
@@ -47,8 +47,9 @@ def summary_of(folder):
 def short_pages():
     """Of a page, only what several networks change."""
     with pytest.MonkeyPatch.context() as patch:
-        for part in ("training", "layers", "energy", "samples", "mistakes"):
+        for part in ("training", "layers", "samples", "mistakes"):
             patch.setattr(sections, f"add_{part}", lambda *_: None)
+        patch.setattr(energy_section, "add", lambda *_: None)
         yield
 
 

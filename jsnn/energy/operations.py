@@ -1,17 +1,5 @@
-"""How many operations a network takes for one inference, and what they might cost.
+"""How many operations a network takes for one inference, counted in its traced program."""
 
-`count` runs a network on data and counts, operation by operation of its traced program, the multiply-accumulates that
-a dense machine does and those that an event-driven one does, where an input or a weight of zero costs nothing.
-`joules` multiplies them with what published measurements say of a device.
-
-Such estimates leave out most of what a chip spends: memory, moving spikes over a network, idle power, converting
-inputs. They compare networks on one device; they do not say what a device will draw.
-
-Sources: Yik et al., "NeuroBench: a framework for benchmarking neuromorphic computing algorithms and systems" (2023),
-for effective operations and sparsity; KerasSpiking's `ModelEnergy` for devices and how their energy is put together.
-"""
-
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,32 +13,7 @@ from jsnn.record import record
 from jsnn.types import Array, Neuron, State
 from jsnn.unroll import prepare
 
-__all__ = ["DEVICES", "Device", "Operations", "Synapses", "count", "joules"]
-
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
-
-
-class Device(NamedTuple):
-    """What a device spends."""
-
-    name: str
-    synaptic: float  # J for a synaptic operation
-    neuronal: float  # J for the update of a neuron
-    spiking: bool  # spends on spikes and over time steps; another computes the rate network, once
-
-
-DEVICES = {
-    device.name: device
-    for device in (
-        Device("cpu", 8.6e-9, 8.6e-9, spiking=False),  # Intel i7-4960X
-        Device("gpu", 0.3e-9, 0.3e-9, spiking=False),  # Nvidia GTX Titan Black
-        Device("arm", 0.9e-9, 0.9e-9, spiking=False),  # ARM Cortex-A
-        Device("loihi", 27.1e-12, 81e-12, spiking=True),
-        Device("spinnaker", 13.3e-9, 26e-9, spiking=True),
-        Device("spinnaker2", 450e-12, 2.19e-9, spiking=True),
-    )
-}
-"""The devices that KerasSpiking's `ModelEnergy` knows, by name."""
 
 
 class Synapses(NamedTuple):
@@ -64,6 +27,9 @@ class Synapses(NamedTuple):
     accumulates: bool  # whether the input that is not 0 is one number, as for spikes: no multiplication is needed
     nonzero_inputs: float  # share of the inputs
     nonzero_weights: float  # share of the weights
+    weights_number: int = 0  # how many weights there are; 0 where two inputs are multiplied
+    padding: int = 0  # of the connections, those onto the padding of a convolution
+    wired: int = 0  # of the connections, those of a weight that is not 0, onto no padding
 
     @property
     def dense(self) -> int:
@@ -94,8 +60,17 @@ class Operations(NamedTuple):
         return sum(row.effective for row in self.synapses if row.accumulates)
 
     @property
+    def connection_sparsity(self) -> float:
+        """The share of zeros among all weights."""
+        total = sum(row.weights_number for row in self.synapses)
+        return 1 - sum(row.nonzero_weights * row.weights_number for row in self.synapses) / total if total else 0.0
+
+    @property
     def activation_sparsity(self) -> float:
-        """The share of zeros among what all weights are applied to, weighed by connections."""
+        """The share of zeros among what all weights are applied to, weighed by connections.
+
+        NeuroBench's is a share of the outputs of neurons: that of `compare`.
+        """
         return 1 - sum(row.nonzero_inputs * row.dense for row in self.synapses) / max(self.dense, 1)
 
     def __str__(self) -> str:
@@ -156,27 +131,6 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     return Operations(_count_steps(network.step, state, inputs, num_steps), neurons, steps)
 
 
-def joules(operations: Operations, device: str | Device) -> float:
-    """What the operations of one inference cost, in J.
-
-    A spiking device pays for effective operations, and for the update of each neuron at each step. Another pays for one
-    dense pass: it would run the rate network.
-
-    Raises:
-        ValueError: if there is no such device.
-    """
-    if isinstance(device, str):
-        if device not in DEVICES:
-            near = difflib.get_close_matches(device, DEVICES, 1, 0.0)
-            raise ValueError(f"there is no device {device!r}, did you mean {near[0]!r}? There are {', '.join(DEVICES)}")
-        device = DEVICES[device]
-    if device.spiking:
-        synaptic, updates = operations.effective_macs + operations.effective_acs, operations.neurons * operations.steps
-    else:
-        synaptic, updates = float(sum(row.connections for row in operations.synapses)), operations.neurons
-    return synaptic * device.synaptic + updates * device.neuronal
-
-
 class _Tally(NamedTuple):
     """What one step of a synaptic operation comes to."""
 
@@ -186,6 +140,13 @@ class _Tally(NamedTuple):
     weights: Array  # share of weights
     smallest: Array  # absolute input that is not 0
     largest: Array
+
+
+class _Wires(NamedTuple):
+    """Connections of a synaptic operation, summed over all but the first axis of its output."""
+
+    inside: Array  # onto no padding
+    wired: Array  # of these, the ones whose weight is not 0
 
 
 def _count_steps(
@@ -202,27 +163,28 @@ def _count_steps(
         if operation.name in _SYNAPTIC and not dependent.isdisjoint(operation.inputs)
     }
 
-    def run_step(leaves: list[Array], x: Array) -> tuple[list[Array], list[_Tally]]:
+    def run_step(leaves: list[Array], x: Array, look: Callable[..., Any]) -> tuple[list[Array], list[Any]]:
         values = {**program.constants, **dict(zip(program.inputs, [*leaves, x], strict=True))}
         tallies = []
         for operation in program.operations:
             arguments = [read(values, atom) for atom in operation.inputs]
             if operation.outputs in synapses:
-                tallies.append(_tally(operation, arguments, _input_of(operation, dependent)))
+                tallies.append(look(operation, arguments, _input_of(operation, dependent)))
             values.update(zip(operation.outputs, operation(*arguments), strict=True))
         return [read(values, atom) for atom in program.outputs[: len(leaves)]], tallies
 
     @jax.jit
-    def run_all(leaves: list[Array], inputs: Array) -> list[_Tally]:
+    def run_all(leaves: list[Array], inputs: Array) -> tuple[list[_Wires], list[_Tally]]:
+        _, wires = run_step(leaves, inputs[0] if num_steps is None else inputs, _wires)
         if num_steps is None:
-            return jax.lax.scan(run_step, leaves, inputs)[1]
-        return jax.lax.scan(lambda leaves, _: run_step(leaves, inputs), leaves, length=num_steps)[1]
+            return wires, jax.lax.scan(lambda leaves, x: run_step(leaves, x, _tally), leaves, inputs)[1]
+        return wires, jax.lax.scan(lambda leaves, _: run_step(leaves, inputs, _tally), leaves, length=num_steps)[1]
 
     rows = []
-    for operation, tally in zip(synapses.values(), run_all(leaves, inputs), strict=True):
+    for operation, wires, tally in zip(synapses.values(), *run_all(leaves, inputs), strict=True):
         is_static = changing.isdisjoint(operation.outputs)  # a static input's, up to the first neuron: one pass
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
-        rows.append(_row(program, operation, dependent, tally, len(first)))
+        rows.append(_row(program, operation, dependent, wires, tally, len(first)))
     return rows
 
 
@@ -234,10 +196,8 @@ def _input_of(operation: Operation, dependent: set[int]) -> int:
 def _tally(operation: Operation, arguments: list[Array], position: int) -> _Tally:
     sizes = [jnp.abs(jnp.asarray(value)).astype(jnp.float32) for value in arguments]
     x, weights = sizes[position], sizes[1 - position]
-    params = operation.params | {"preferred_element_type": jnp.dtype(jnp.float32)}
-    pairs = operation.equation.primitive.bind(*((size != 0).astype(jnp.float32) for size in sizes), **params)
     return _Tally(
-        effective=pairs.astype(jnp.int32).reshape(len(pairs), -1).sum(1),  # exact, as float32 is not
+        effective=_pairs(operation, [size != 0 for size in sizes]),
         absolute=jnp.mean(x),
         inputs=jnp.mean(x != 0),
         weights=jnp.mean(weights != 0),
@@ -246,19 +206,40 @@ def _tally(operation: Operation, arguments: list[Array], position: int) -> _Tall
     )
 
 
-def _row(program: Program, operation: Operation, dependent: set[int], tally: _Tally, batch: int) -> Synapses:
+def _wires(operation: Operation, arguments: list[Array], position: int) -> _Wires:
+    everything = [jnp.ones(jnp.shape(value), bool) for value in arguments]
+    wired = list(everything)
+    wired[1 - position] = jnp.asarray(arguments[1 - position]) != 0
+    return _Wires(_pairs(operation, everything), _pairs(operation, wired))
+
+
+def _pairs(operation: Operation, masks: list[Array]) -> Array:
+    """How many pairs of input and weight meet that are both marked, by the first axis of the output."""
+    params = operation.params | {"preferred_element_type": jnp.dtype(jnp.float32)}
+    pairs = operation.equation.primitive.bind(*(mask.astype(jnp.float32) for mask in masks), **params)
+    return pairs.astype(jnp.int32).reshape(len(pairs), -1).sum(1)  # exact, as float32 is not
+
+
+def _row(
+    program: Program, operation: Operation, dependent: set[int], wires: _Wires, tally: _Tally, batch: int
+) -> Synapses:
+    connections = _connections(program, operation)
+    inside, wired = (int(np.asarray(pairs).sum(dtype=np.int64)) for pairs in wires)
     position = _input_of(operation, dependent)
     weights = operation.inputs[1 - position]
     of = "two inputs" if weights in dependent else list(shape_of(program, weights))
     return Synapses(
         weights=f"{_SYNAPTIC[operation.name]} {of}",
-        connections=_connections(program, operation) // batch,
+        connections=connections // batch,
         steps=len(tally.effective),
         effective=float(tally.effective.sum(dtype=np.int64) / batch),
         mean_input=float(tally.absolute.mean(dtype=np.float64)),
         accumulates=bool(tally.smallest.min() >= tally.largest.max()),
         nonzero_inputs=float(tally.inputs.mean(dtype=np.float64)),
         nonzero_weights=float(tally.weights.mean(dtype=np.float64)),
+        weights_number=0 if weights in dependent else math.prod(shape_of(program, weights)),
+        padding=(connections - inside) // batch,
+        wired=(inside if weights in dependent else wired) // batch,
     )
 
 
