@@ -1,83 +1,122 @@
-"""Times jsnn beside another way to the same end, alternately in one process: `python -m experiments.benchmark [CASE]`.
+"""Times jsnn, the least that any simulator must do, and other simulators, alternately in one process.
 
-    mnist_recurrent    an epoch of Norse's MNIST tutorial beside Norse's own: the same network and batches, encoder,
-                       gradients and optimiser included, on images that both hold in memory. Needs the extra `peers`
-                       (install torch first, see pyproject.toml).
-    conversion         the network of NengoDL's CIFAR-10 tutorial, converted, for 30 steps with filters, beside 30
-                       passes of the rate network.
-    encode             MNIST into 100 steps, by rate and by latency, beside snnTorch's encoders (of the extra `peers`;
-                       left out where missing) and beside a copy of as many bytes as there are spikes.
+    python -m experiments.benchmark --case fc_lif --neurons 256 1024
+    taskset -c 0 python -m experiments.benchmark --case mnist_conv --peers norse snntorch     # on one core
+    python -m experiments.benchmark --device gpu --case fc_lif --neurons 16384 --precision tf32
 
-The first round warms up and is not counted. "CPU s" is what the process had of all cores, the lowest of the rounds,
-and less disturbed by other programs; "times" tells how many times as long as another side a side took, by the medians.
-For one core, start it with `taskset -c 0`.
+Results are printed, and kept as benchmark.json, benchmark.md and benchmark.png. Peers come with
+`pip install -e '.[peers]'` (install a CPU build of torch first where there is no GPU); it says which are missing, and
+leaves them out.
 """
 
 import argparse
-import statistics
-import time
+import datetime
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import jax
 from rich.console import Console
-from rich.table import Table
 
-from experiments.benchmark import conversion, encode, recurrent
-from experiments.benchmark.side import Side, threads
+from experiments.allocator import keep_freed_memory
+from experiments.benchmark import figure, result
+from experiments.benchmark.cases import CASES, comparisons, options_of
+from experiments.benchmark.environment import environment
+from experiments.benchmark.measure import measure
+from experiments.benchmark.peers import PEERS, installed
+from experiments.benchmark.side import Setting
 
-CASES = {  # with the examples and the batch size that they have unless told
-    "mnist_recurrent": (recurrent.sides, 60_000, 256),
-    "conversion": (conversion.sides, 64, 8),
-    "encode": (encode.sides, 60_000, 250),
-}
-
-
-def main() -> None:
-    """Times the sides of a case and prints them beside each other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", choices=CASES, default="mnist_recurrent")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--examples", type=int)
-    parser.add_argument("--batch-size", type=int)
-    options = parser.parse_args()
-    make, examples, batch_size = CASES[options.case]
-    examples = options.examples or examples
-    sides = make(examples, options.batch_size or batch_size)
-    wall, cpu = measure(sides, options.rounds)
-    title = f"{options.case}, {examples} images, {threads()} threads, {options.rounds} rounds"
-    Console(width=120).print(table(title, examples, sides, wall, cpu))
+PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": None}  # JAX's names
 
 
-def measure(sides: dict[str, Side], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """The seconds of each side in each round but the first: by the clock, and of all cores together."""
-    wall: dict[str, list[float]] = {name: [] for name in sides}
-    cpu: dict[str, list[float]] = {name: [] for name in sides}
-    for round_number in range(rounds + 1):
-        for name, side in sides.items():
-            start, cpu_start = time.perf_counter(), time.process_time()
-            value = side.run()
-            if not np.isfinite(value):
-                raise FloatingPointError(f"{name} ended round {round_number} with {value}")
-            if round_number:
-                wall[name].append(time.perf_counter() - start)
-                cpu[name].append(time.process_time() - cpu_start)
-    return wall, cpu
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the cases that the command line names."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = vars(_parser().parse_args(arguments))
+    try:
+        run(arguments, **{name: value for name, value in options.items() if value is not None})
+    except (ValueError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
-def table(
-    title: str, examples: int, sides: dict[str, Side], wall: dict[str, list[float]], cpu: dict[str, list[float]]
-) -> Table:
-    """Medians, and their multiples of another side's; spikes and bytes a second where sides count them."""
-    counts_spikes = any(side.spikes for side in sides.values())
-    columns = ["median s", "lowest", "highest", "CPU s", "images/s"]
-    columns += ["Gspikes/s", "GB/s"] * counts_spikes + ["times", "CPU times", "of"]
-    shown = Table("", *columns, title=title)
-    for name, side in sides.items():
-        median, other = statistics.median(wall[name]), side.beside or next(iter(sides))
-        numbers = [median, min(wall[name]), max(wall[name]), min(cpu[name]), examples / median]
-        numbers += [side.spikes / median / 1e9, side.bytes / median / 1e9] * counts_spikes
-        numbers += [median / statistics.median(wall[other]), min(cpu[name]) / min(cpu[other])]
-        shown.add_row(name, *(f"{number:.2f}" for number in numbers), other)
-    return shown
+def run(
+    arguments: Sequence[str],
+    *,
+    case: Sequence[str] = tuple(CASES),
+    peers: Sequence[str] | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    rounds: int = 5,
+    allocator: str = "keep",
+    out: Path | None = None,
+    **options: Any,
+) -> None:
+    """Measures, prints and writes down, one comparison after another; what is done is kept if the next one fails."""
+    kept = allocator == "keep" and keep_freed_memory()
+    setting = Setting(_device(device), () if peers == ["none"] else installed(peers), precision)
+    if precision == "tf32" and device == "cpu":
+        raise ValueError("precision tf32 is a GPU's: a CPU has float32 and bf16")
+    where = environment(setting, rounds, arguments)
+    where["freed memory"] = "kept in the process, for all sides" if kept else "as the system has it"
+    folder = out or Path("runs") / f"benchmark_{datetime.datetime.now():%Y%m%d_%H%M%S}"
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    console.print(*result.describe(where), sep="\n", soft_wrap=True)
+    found: list[result.Result] = []
+    jax.config.update("jax_enable_compilation_cache", False)  # else compile times would not be those of compiling
+    with jax.default_device(setting.device), jax.default_matmul_precision(PRECISIONS[precision]):
+        for name, comparison in comparisons(case, setting, options):
+            found.append(result.result(name, comparison, measure(comparison.sides, rounds)))
+            console.print(result.table(found[-1]))
+            result.write(folder, where, found)
+            figure.draw(folder / "benchmark.png", where, found)
+    console.print(f"{folder}/benchmark.json, .md, .png", soft_wrap=True)
+
+
+def _device(name: str) -> jax.Device:
+    # so that PyTorch finds memory beside JAX
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        return jax.devices(name)[0]
+    except RuntimeError as error:
+        seen = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise ValueError(f"--device {name}: JAX sees only {seen} here ({error})") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    def names(function: Any) -> str:
+        return " ".join(function)
+
+    about = [__doc__, "cases and their own options, with their defaults:"]
+    for name, case in CASES.items():
+        doc = (sys.modules[case.__module__].__doc__ or "").partition("\n")[0]
+        own = ", ".join(f"--{option.replace('_', '-')} {default}" for option, default in options_of(name).items())
+        about.append(f"    {name:<20}{doc}\n{'':24}{own}")
+    parser = argparse.ArgumentParser(
+        "python -m experiments.benchmark",
+        description="\n".join(map(str, about)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--case", nargs="+", action="extend", metavar="NAME", help=f"default: all of {names(CASES)}")
+    parser.add_argument("--peers", nargs="+", metavar="NAME", help=f"{names(PEERS)}, or none; default: all installed")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="default: cpu; for one core, start with taskset -c 0")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of matrix products; default: float32")
+    parser.add_argument("--rounds", type=int, help="default: 5, after one that warms up")
+    parser.add_argument(
+        "--allocator",
+        choices=["keep", "system"],
+        help="what becomes of freed memory; default: it is kept",
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/benchmark_DATE_TIME")
+    parser.add_argument("--neurons", type=int, nargs="+", metavar="N")
+    parser.add_argument("--kinds", nargs="+", metavar="NEURON")
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="T")
+    parser.add_argument("--steps", type=int, metavar="T")
+    parser.add_argument("--batch-size", type=int, metavar="B")
+    parser.add_argument("--examples", type=int, metavar="N")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""MNIST into 100 steps of spikes, beside snnTorch's encoders, and beside a mere copy of as many bytes."""
+"""MNIST into 100 steps of spikes, by rate and by latency, beside snnTorch's encoders and a copy of as many bytes."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 
 from configs import mnist_recurrent
 from experiments import build
-from experiments.benchmark.side import Side, threads
+from experiments.benchmark.peers import compare, prepare_torch, torch_side
+from experiments.benchmark.side import Comparison, Setting, Side
 from jsnn import encode
-from jsnn.types import Array
 
 _STEPS = 100
 _LATENCY: dict[str, Any] = {
@@ -23,48 +22,65 @@ _LATENCY: dict[str, Any] = {
 }  # as in snnTorch's tutorial
 
 
-def sides(examples: int, batch_size: int) -> dict[str, Side]:
-    """Rate and latency code in both libraries, batch by batch; in jsnn as bytes and as floats, which snnTorch makes."""
+def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 250) -> Iterator[Comparison]:
+    """Each code in both libraries, batch by batch; in jsnn as bytes and as floats, which snnTorch makes."""
     images = build.load_data(mnist_recurrent.get_config().data).train.images[:examples]
-    batches = [batch.reshape(len(batch), -1) / np.float32(255) for batch in _batches(images, batch_size)]
+    pixels = images.reshape(len(images), -1) / np.float32(255)
+    batches = [pixels[first : first + batch_size] for first in range(0, len(pixels), batch_size)]
     spikes = _STEPS * images.size
     key = jax.random.key(0)
 
-    def rate(x: Array, dtype: Any) -> Array:
-        return encode.rate(key, x, _STEPS, dtype=dtype)
-
-    def latency(x: Array, dtype: Any) -> Array:
-        return encode.latency(x, _STEPS, dtype=dtype, **_LATENCY)
-
-    ours = [jnp.asarray(batch) for batch in batches]
+    codes: dict[str, Callable[[Any, Any], Any]] = {
+        "rate": lambda x, dtype: encode.rate(key, x, _STEPS, dtype=dtype),
+        "latency": lambda x, dtype: encode.latency(x, _STEPS, dtype=dtype, **_LATENCY),
+    }
+    on_device = [jnp.asarray(batch) for batch in batches]
     trains = {len(batch): jnp.zeros((_STEPS, *batch.shape), jnp.bool_) for batch in batches}
-    peers = _snntorch(batches)
-    found = {
-        "rate": Side(_for_each(ours, lambda x: rate(x, jnp.bool_)), "rate", spikes, spikes),
-        "rate, float32": Side(_for_each(ours, lambda x: rate(x, jnp.float32)), "rate", spikes, 4 * spikes),
-        "snnTorch rate": Side(peers["rate"], "rate", spikes, 4 * spikes) if peers else None,
-        "latency": Side(_for_each(ours, lambda x: latency(x, jnp.bool_)), "latency", spikes, spikes),
-        "latency, float32": Side(_for_each(ours, lambda x: latency(x, jnp.float32)), "latency", spikes, 4 * spikes),
-        "snnTorch latency": Side(peers["latency"], "latency", spikes, 4 * spikes) if peers else None,
-        "copy": Side(_for_each(ours, lambda x: jnp.copy(trains[len(x)])), "rate", spikes, spikes),
-    }
-    return {name: side for name, side in found.items() if side is not None}
+
+    def ours(code: str, dtype: Any) -> Side:
+        return Side(_for_each(on_device, lambda x: codes[code](x, dtype)), details=_rates(spikes, dtype))
+
+    for code in codes:
+        sides = {
+            "jsnn, bytes": ours(code, jnp.bool_),
+            "jsnn, float32": ours(code, jnp.float32),
+            "copy of the bytes": Side(
+                _for_each(on_device, lambda x: jnp.copy(trains[len(x)])), "floor", details=_rates(spikes, jnp.bool_)
+            ),
+        }
+        notes: tuple[str, ...] = ()
+        if "snntorch" in setting.peers:
+            sides["snntorch"], encoder = _snntorch_side(setting, code, batches)
+            sides["snntorch"] = sides["snntorch"]._replace(details=_rates(spikes, jnp.float32))
+            made = np.asarray(codes[code](on_device[0], jnp.float32)), encoder(batches[0])
+            notes = (
+                f"snntorch: {compare(*made)}"
+                if code == "latency"
+                else f"snntorch draws other spikes: {made[1].mean():.4f} of them, jsnn {made[0].mean():.4f}",
+            )
+        yield Comparison(f"{code} code, {len(images):,} images, batch {batch_size}, {_STEPS} steps", sides, notes)
 
 
-def _snntorch(batches: list[np.ndarray]) -> dict[str, Callable[[], float]]:
-    """The two encoders of snnTorch; none, which it says, where that is not installed."""
-    try:
-        import torch
-        from snntorch import spikegen
-    except ImportError as error:
-        print(f"without snnTorch, which is not installed ({error}): pip install -e '.[peers]'", file=sys.stderr)
-        return {}
-    torch.set_num_threads(threads())
-    tensors = [torch.tensor(batch) for batch in batches]
-    return {
-        "rate": _for_each(tensors, lambda x: spikegen.rate(x, num_steps=_STEPS)),
-        "latency": _for_each(tensors, lambda x: spikegen.latency(x, num_steps=_STEPS, **_LATENCY)),
+def _rates(spikes: int, dtype: Any) -> Callable[[float], dict[str, float]]:
+    size = jnp.dtype(dtype).itemsize
+    return lambda seconds: {"Gspikes/s": spikes / seconds / 1e9, "GB/s": size * spikes / seconds / 1e9}
+
+
+def _snntorch_side(
+    setting: Setting, code: str, batches: list[np.ndarray]
+) -> tuple[Side, Callable[[np.ndarray], np.ndarray]]:
+    """The encoder of snnTorch for all batches, and as a function of one."""
+    import torch
+    from snntorch import spikegen
+
+    device = prepare_torch(setting)
+    encoders: dict[str, Callable[[Any], Any]] = {
+        "rate": lambda x: spikegen.rate(x, num_steps=_STEPS),
+        "latency": lambda x: spikegen.latency(x, num_steps=_STEPS, **_LATENCY),
     }
+    tensors = [torch.tensor(batch).to(device) for batch in batches]
+    side = torch_side(setting, _for_each(tensors, encoders[code]))
+    return side, lambda batch: encoders[code](torch.tensor(batch).to(device)).cpu().numpy()
 
 
 def _for_each(batches: list[Any], encoder: Callable[[Any], Any]) -> Callable[[], float]:
@@ -77,8 +93,3 @@ def _for_each(batches: list[Any], encoder: Callable[[Any], Any]) -> Callable[[],
         return spike
 
     return run
-
-
-def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    for first in range(0, len(images), batch_size):
-        yield images[first : first + batch_size]

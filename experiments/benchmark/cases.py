@@ -1,0 +1,57 @@
+"""The cases by name, and the options that each of them takes."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.benchmark import (
+    cifar10_conversion,
+    encode,
+    fc_lif,
+    latency,
+    long,
+    mnist_conv,
+    mnist_recurrent,
+    repairs,
+    zoo,
+)
+from experiments.benchmark.peers import check_name
+from experiments.benchmark.side import Comparison, Setting
+
+CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
+    "fc_lif": fc_lif.comparisons,
+    "mnist_conv": mnist_conv.comparisons,
+    "mnist_recurrent": mnist_recurrent.comparisons,
+    "cifar10_conversion": cifar10_conversion.comparisons,
+    "encode": encode.comparisons,
+    "long": long.comparisons,
+    "zoo": zoo.comparisons,
+    "latency": latency.comparisons,
+    "repairs": repairs.comparisons,
+}
+
+
+def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[tuple[str, Comparison]]:
+    """The comparisons of some cases, each made when its turn has come; a case gets the options that it takes.
+
+    Raises:
+        ValueError: if a case is not known, or an option is of use to none of them.
+    """
+    for name in names:
+        check_name("case", name, CASES)
+    taken = {name: [option for option in options if option in options_of(name)] for name in names}
+    for option in options:
+        if not any(option in chosen for chosen in taken.values()):
+            able = [name for name in CASES if option in options_of(name)]
+            raise ValueError(
+                f"--{option.replace('_', '-')} is for {', '.join(able)}, and means nothing to {', '.join(names)}"
+            )
+    for name in names:
+        for comparison in CASES[name](setting, **{option: options[option] for option in taken[name]}):
+            yield name, comparison
+
+
+def options_of(case: str) -> dict[str, Any]:
+    """A case's options and their defaults."""
+    parameters = inspect.signature(CASES[case]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -1,0 +1,111 @@
+"""One sample, streamed step by step through a dense network (784-128-10): microseconds from a frame to its output.
+
+Each frame comes as a NumPy array, and its output is waited for before the next is sent; the state stays where it is.
+The floor is a call that does the two products with the weights and nothing else.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import jsnn
+from experiments.benchmark.peers import prepare_torch, torch_dtype
+from experiments.benchmark.side import Comparison, Setting, Side, compiled
+from jsnn.types import Array
+
+_SIZES = (784, 128, 10)
+Step = Callable[[Any, np.ndarray], Any]  # (state, frame [1, 784]) -> state, when the output is there
+
+
+def comparisons(setting: Setting, *, steps: int = 1_000) -> Iterator[Comparison]:
+    """A stream of frames."""
+    frames = (np.random.default_rng(0).random((steps, 1, _SIZES[0])) < 0.2).astype(np.float32)
+    network = jsnn.models.feedforward(_SIZES, rngs=nnx.Rngs(0))
+    first, second = (np.asarray(layer.kernel[...]) for layer in network.layers if isinstance(layer, nnx.Linear))
+    hidden = np.zeros((1, _SIZES[1]), np.float32)
+    start = network.init(frames[0].shape)
+    ours = compiled(network.step, start, frames[0])
+    products = compiled(lambda x, h: (x @ first, h @ second), frames[0], hidden)
+
+    def step(state: Any, frame: np.ndarray) -> Any:
+        return jax.block_until_ready(ours.call(state, frame))[0]
+
+    def multiply(state: Array, frame: np.ndarray) -> Any:
+        jax.block_until_ready(products.call(frame, state))
+        return state
+
+    sides = {
+        "jsnn": stream(step, start, frames)._replace(
+            compile_seconds=ours.compile_seconds, memory_bytes=ours.memory_bytes
+        ),
+        "matrix products": stream(multiply, jax.device_put(hidden), frames)._replace(
+            role="floor", compile_seconds=products.compile_seconds, memory_bytes=products.memory_bytes
+        ),
+    }
+    for peer in ("norse", "snntorch"):
+        if peer in setting.peers:
+            sides[peer] = stream(torch_step(setting, peer, first, second), (None, None), frames)._replace(role="peer")
+    notes = ("each library's own LIF neurons and leaky readout: see fc_lif for what they have in common",)
+    yield Comparison(f"one sample, {steps:,} steps", sides, notes if len(sides) > 2 else ())
+
+
+def stream(step: Step, start: Any, frames: np.ndarray) -> Side:
+    """The side that sends frame after frame, and keeps how long each took."""
+    microseconds: list[float] = []
+
+    def run() -> Any:
+        state = start
+        for frame in frames:
+            before = time.perf_counter()
+            state = step(state, frame)
+            microseconds.append(1e6 * (time.perf_counter() - before))
+        return microseconds[-len(frames) :]
+
+    def details(seconds: float) -> dict[str, float]:
+        counted = microseconds[len(frames) :]  # the first run warms up
+        return {name: float(np.percentile(counted, share)) for name, share in (("median us", 50), ("p99 us", 99))}
+
+    return Side(run, details=details)
+
+
+def torch_step(setting: Setting, peer: str, first: np.ndarray, second: np.ndarray) -> Step:
+    """The same network in Norse or snnTorch."""
+    import torch
+
+    device, dtype = prepare_torch(setting), torch_dtype(setting)
+    layers = [torch.nn.Linear(*kernel.shape, device=device, dtype=dtype) for kernel in (first, second)]
+    with torch.no_grad():
+        for layer, kernel in zip(layers, (first, second)):
+            layer.weight.copy_(torch.tensor(kernel.T))
+    hidden, readout = _norse_neurons() if peer == "norse" else _snntorch_neurons(device)
+
+    def step(state: Any, frame: np.ndarray) -> Any:
+        with torch.no_grad():
+            z, hidden_state = hidden(layers[0](torch.from_numpy(frame).to(device, dtype)), state[0])
+            v, readout_state = readout(layers[1](z), state[1])
+            v.cpu()  # waits for it
+        return hidden_state, readout_state
+
+    return step
+
+
+def _norse_neurons() -> tuple[Any, Any]:
+    from norse.torch import LICell, LIFCell
+
+    return LIFCell(), LICell()
+
+
+def _snntorch_neurons(device: Any) -> tuple[Any, Any]:
+    import snntorch
+
+    hidden = snntorch.Leaky(beta=0.9).to(device)
+    readout = snntorch.Leaky(beta=0.9, reset_mechanism="none").to(device)
+
+    def with_start(leaky: Any) -> Callable[[Any, Any], Any]:
+        return lambda x, membrane: leaky(x, leaky.init_leaky() if membrane is None else membrane)
+
+    return with_start(hidden), with_start(readout)

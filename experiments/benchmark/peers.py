@@ -1,0 +1,102 @@
+"""The other simulators: which are installed, and what those in PyTorch share."""
+
+import difflib
+import importlib.util
+import sys
+import timeit
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmark.side import Setting, Side, threads
+
+PEERS = ("norse", "snntorch", "spikingjelly", "spyx")
+IN_TORCH = ("norse", "snntorch", "spikingjelly")
+
+
+def installed(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the peers (None: of all) that can be imported; it says which cannot.
+
+    Raises:
+        ValueError: if a name is none of a peer's.
+    """
+    for name in names or ():
+        check_name("peer", name, PEERS)
+    wanted = PEERS if names is None else tuple(dict.fromkeys(names))
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"without {', '.join(missing)}, which are not installed: pip install -e '.[peers]'", file=sys.stderr)
+    return tuple(name for name in wanted if name not in missing)
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Refuses a name that is not known, with the nearest one that is."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no {kind} is called {name!r}{hint} There are {', '.join(known)}.")
+
+
+def prepare_torch(setting: Setting) -> Any:
+    """PyTorch's device for a setting, its threads and precision set.
+
+    Raises:
+        RuntimeError: if the setting is for a GPU and this PyTorch has none.
+    """
+    import torch
+
+    torch.set_num_threads(threads())
+    torch.set_float32_matmul_precision("high" if setting.precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = setting.precision == "tf32"
+    if setting.device.platform == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError("this PyTorch sees no GPU: install its CUDA build, or name the peers to run with --peers")
+    return torch.device("cuda")
+
+
+def torch_dtype(setting: Setting) -> Any:
+    """What PyTorch is to compute in."""
+    import torch
+
+    return torch.bfloat16 if setting.precision == "bf16" else torch.float32
+
+
+def torch_side(setting: Setting, function: Callable[[], Any]) -> Side:
+    """A peer's side; of its memory PyTorch tells only on a GPU."""
+    import torch
+
+    if setting.device.platform == "cpu":
+        return Side(function, "peer")
+
+    def run() -> Any:
+        made = function()
+        torch.cuda.synchronize()
+        return made
+
+    torch.cuda.reset_peak_memory_stats()
+    seconds = [timeit.timeit(run, number=1) for _ in range(2)]
+    return Side(run, "peer", max(0.0, seconds[0] - seconds[1]), torch.cuda.max_memory_allocated())
+
+
+def compare(ours: Any, theirs: Any, what: str = "spikes", tolerance: float = 1e-4) -> str:
+    """Says whether two sides made the same: all values within `tolerance` times the largest one, or times 1.
+
+    >>> compare(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    'same spikes: largest difference 0, 2 values, 1 of them not 0'
+    """
+    a, b = (np.asarray(x, np.float32) for x in (ours, theirs))
+    difference = float(np.max(np.abs(a - b)))
+    differing = int(np.sum(np.abs(a - b) > tolerance * max(1.0, float(np.max(np.abs(a))))))
+    verdict = f"same {what}" if not differing else f"DIFFERENT {what}, {differing:,} of them"
+    if not np.any(a):
+        verdict = f"no {what} at all, which shows nothing"
+    return f"{verdict}: largest difference {difference:.2g}, {a.size:,} values, {np.count_nonzero(a):,} of them not 0"
+
+
+def on_cpu(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
+    """What a JAX function makes on a CPU, in float32: the numbers that all platforms are held to."""
+    with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("float32"):
+        return np.asarray(jax.jit(function)(*(np.asarray(x) for x in arguments)))

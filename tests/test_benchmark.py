@@ -1,0 +1,308 @@
+"""The benchmark: every case in a small size, how sides are measured, and what is written."""
+
+import functools
+import importlib.util
+import itertools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jsnn
+from experiments import build
+from experiments.benchmark import __main__, fc_lif, figure, long, mnist_conv, peers, result, zoo
+from experiments.benchmark.cases import CASES, comparisons
+from experiments.benchmark.measure import Timing, measure
+from experiments.benchmark.side import Comparison, Setting, Side, compiled
+from jsnn import models
+from jsnn.data import Dataset
+
+CPU = Setting(jax.devices("cpu")[0])
+SIZES = {
+    "mnist_recurrent": {"examples": 4, "batch_size": 2},
+    "cifar10_conversion": {"examples": 2, "batch_size": 2},
+    "encode": {"examples": 4, "batch_size": 2},
+    "long": {"lengths": (10,), "neurons": (8,)},
+    "zoo": {"kinds": ("LIF",), "neurons": (8,), "steps": 2, "batch_size": 1},
+    "repairs": {"examples": 4},
+}
+HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
+
+
+@pytest.fixture
+def small_mnist(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
+    dataset = Dataset(images, np.arange(4, dtype=np.int32))
+    monkeypatch.setattr(build, "load_data", lambda settings: build.Sets(dataset, dataset, dataset))
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch):
+    """A quick compiler; and what the command sets for its process is set back."""
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    names = ("jax_disable_most_optimizations", "jax_enable_compilation_cache")
+    before = {name: jax.config.values[name] for name in names}
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+# Cases
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_case_without_peers_runs(case, small_mnist, monkeypatch):
+    monkeypatch.setattr(long, "measured_peak", lambda *case: 100 if case[-1] else 2000)
+    monkeypatch.setattr(models, "rate_conv", functools.partial(models.rate_conv, ((2,),), (8,)))
+    found = list(itertools.islice(comparisons([case], CPU, SIZES[case]), 2 if case == "zoo" else 1))
+    assert found
+    for name, comparison in found:
+        assert name == case
+        ours, *others = comparison.sides.values()
+        assert ours.role == "jsnn"
+        assert others or case == "mnist_recurrent"  # all it has beside it are peers
+        measured = result.result(case, comparison, measure(comparison.sides, 1))
+        for row in measured.rows:
+            assert row["median_s"] > 0
+            assert row["compile_s"] >= 0
+            assert all(math.isfinite(value) for value in row["details"].values())
+        assert not any("DIFFERENT" in note or "nothing" in note for note in comparison.notes)
+
+
+def test_all_cases_are_tested():
+    assert {*SIZES, *HAVE_TESTS_OF_THEIR_OWN} == set(CASES)
+
+
+def test_mnist_conv_layer_by_layer_is_step_by_step(monkeypatch):
+    make, seen, weights = mnist_conv.jsnn_side, {}, mnist_conv.random_weights()
+    weights |= {"conv1": 20 * weights["conv1"], "dense": 10 * weights["dense"]}  # so that all layers spike
+
+    def only_note(setting, network, forward, *arrays, **fields):
+        seen[len(seen)] = network, forward
+        return Side(lambda: 0.0, **fields)
+
+    monkeypatch.setattr(mnist_conv, "jsnn_side", only_note)
+    monkeypatch.setattr(mnist_conv, "random_weights", lambda: weights)
+    ((_, comparison),) = comparisons(["mnist_conv"], CPU, {"steps": 12, "batch_size": 1})
+    assert [side.role for side in comparison.sides.values()] == ["jsnn", "other", "other"]
+    spikes, labels = mnist_conv.random_problem(12, 1)
+    outputs = [jax.jit(forward)(network, spikes) for network, forward in seen.values()]
+    assert np.any(outputs[0])
+    for other in outputs[1:]:
+        np.testing.assert_allclose(other, outputs[0], atol=1e-5)
+    side = make(CPU, *seen[0], spikes, labels)
+    first, second = (side.run()["loss"] for _ in range(2))
+    assert second != first  # it trains
+
+
+def test_fc_lif_does_what_it_says(monkeypatch):
+    weights, spikes = fc_lif.random_problem(steps=6, batch_size=2, size=8)
+    weights *= 5
+    monkeypatch.setattr(fc_lif, "random_problem", lambda *sizes: (weights, spikes))
+    forward, backward = [
+        [side.run() for side in comparison.sides.values()]
+        for _, comparison in comparisons(["fc_lif"], CPU, {"neurons": (8,), "steps": 6, "batch_size": 2})
+    ]
+    neuron = jsnn.LIF(0.9)
+
+    def loss(weights):
+        state, total = neuron.init((2, 8)), 0.0
+        for frame in spikes:
+            state, out = neuron.step(state, frame @ weights)
+            total += jnp.sum(out**2)
+        return total
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(weights)
+    assert value > 0
+    np.testing.assert_allclose(forward[0].sum(), value)
+    np.testing.assert_allclose(backward[0][0], value)
+    np.testing.assert_allclose(backward[0][1], gradient, rtol=1e-4, atol=1e-5)
+    for currents in (forward[1], backward[1][0]):
+        np.testing.assert_allclose(currents, spikes @ weights, rtol=1e-4, atol=1e-5)
+    assert backward[1][1].shape == weights.shape
+
+
+def test_fc_lif_in_bfloat16():
+    ours, floor = fc_lif.sides(CPU._replace(precision="bf16"), False, *fc_lif.random_problem(2, 1, 8)).values()
+    assert ours.run().dtype == floor.run().dtype == jnp.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("peer", peers.PEERS)
+def test_jsnn_has_a_peers_dynamics(peer):
+    pytest.importorskip(peer)
+    assert fc_lif.check(peer).startswith("same spikes")
+    if peer in mnist_conv.LIKE_PEER:
+        assert mnist_conv.check(peer).startswith("same outputs")
+
+
+def test_zoo_has_every_neuron():
+    kinds = zoo.every_neuron()
+    assert {"ALIF", "IF", "LI", "LIF", "CuBaLIF", "Rate", "PoissonSpiking"} <= set(kinds)
+    assert "SpikingNeuron" not in kinds  # what the others share
+    for neuron in kinds.values():
+        jax.eval_shape(lambda neuron=neuron: neuron.step(neuron.init((2, 8)), jnp.ones((2, 8))))
+
+
+def test_long_measures_a_process(capsys):
+    long.print_peak(2_000, 4, 500, False)
+    one_array = 2_000 * 4 * 500 * 4
+    assert one_array < int(capsys.readouterr().out) < 10 * one_array
+
+
+def test_what_a_compiled_program_takes():
+    program = compiled(lambda x: x + 1, jnp.zeros(1000))
+    assert program.memory_bytes == 8000
+    donated = compiled(jax.jit(lambda x: x + 1, donate_argnums=0), jnp.zeros(1000))
+    assert donated.memory_bytes == 4000
+
+
+# Measuring
+
+
+def test_sides_take_turns():
+    calls = []
+
+    def side(name):
+        return Side(lambda: calls.append(name) or 1.0)
+
+    timings = measure({"a": side("a"), "b": side("b")}, rounds=3)
+    assert all(len(timing.wall) == len(timing.cpu) == 3 for timing in timings.values())
+    turns = [name for name, _ in itertools.groupby(calls[4:])]  # after the first and the second run of each
+    assert turns == ["a", "b", "a", "b"]  # a b, b a, a b
+
+
+@pytest.mark.parametrize("made", [math.nan, {"spikes": jnp.array([1.0, jnp.inf])}, np.array([-np.inf, np.inf])])
+def test_what_is_not_finite_is_refused(made):
+    with pytest.raises(FloatingPointError, match="bad made numbers that are not finite"):
+        measure({"good": Side(lambda: 1.0), "bad": Side(lambda: made)}, 1)
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ValueError, match="rounds must be >= 1, got 0"):
+        measure({"a": Side(lambda: 1.0)}, 0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [
+        ([0.0, 1.0], "same spikes: largest difference 0,"),
+        ([1.0, 1.0], "DIFFERENT spikes, 1 of them: largest difference 1,"),
+    ],
+)
+def test_compare(theirs, verdict):
+    assert peers.compare([0.0, 1.0], theirs).startswith(verdict)
+    assert "shows nothing" in peers.compare([0.0, 0.0], [0.0, 0.0])
+
+
+# Results
+
+
+@pytest.fixture
+def found():
+    sides = {
+        "jsnn": Side(float, "jsnn", 0.5, 2_000_000, moved_bytes=400, details=lambda seconds: {"images/s": 8 / seconds}),
+        "floor": Side(float, "floor", 0.1, moved_bytes=100),
+        "norse": Side(float, "peer"),
+    }
+    timings = {
+        "jsnn": Timing([2.0, 4.0, 3.0], [1.0, 2.0, 1.5], 9.0),
+        "floor": Timing([1.0, 1.0, 2.0], [1.0, 1.0, 1.0], 1.0),
+        "norse": Timing([6.0, 4.0, 9.0], [3.0, 3.0, 2.0], 7.0),
+    }
+    return result.result("some", Comparison("a thing", sides, ("norse: same spikes",)), timings)
+
+
+def test_the_rows_of_a_result(found):
+    ours, floor, norse = found.rows
+    assert (ours["median_s"], ours["lowest_s"], ours["highest_s"], ours["cpu_s"]) == (3.0, 2.0, 4.0, 1.0)
+    assert ours["times_floor"] == 2.0  # of 2, 4 and 1.5, each within a round
+    assert [row["times_jsnn"] for row in found.rows] == [1.0, 0.5, 3.0]
+    assert [row["compile_s"] for row in found.rows] == [0.5, 0.1, 1.0]  # norse: 7 less its median
+    assert ours["details"] == {"images/s": 8 / 3, "GB/s": 400 / 3 / 1e9, "of copy bandwidth": 2.0}
+    assert norse["memory_bytes"] is None
+    assert floor["details"]["of copy bandwidth"] == 1.0
+
+
+def test_what_is_written(found, tmp_path):
+    where = {
+        "device": "cpu: some",
+        "threads": 1,
+        "matmul precision": "float32",
+        "versions": {"jax": "1.2", "norse": "3"},
+    }
+    result.write(tmp_path, where, [found])
+    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    assert kept["environment"] == where
+    assert kept["results"][0]["rows"] == found.rows
+    page = (tmp_path / "benchmark.md").read_text()
+    assert "* versions: jax 1.2, norse 3" in page
+    assert "| norse | 6,000 | 4,000 | 9,000 | 2,000 | 4.5 | 3 |  |  |  | n/a | 1 |" in page
+    assert "* norse: same spikes" in page
+    figure.draw(tmp_path / "benchmark.png", where, [found, found])
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"benchmark.json", "benchmark.md", "benchmark.png"}
+
+
+# The command line
+
+
+def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
+    options = ["--case", "latency", "--peers", "none", "--steps", "2", "--rounds", "1", "--allocator", "system"]
+    __main__.main([*options, "--out", str(tmp_path / "new" / "folder")])
+    printed = capsys.readouterr().out
+    assert "matrix products" in printed
+    kept = json.loads((tmp_path / "new" / "folder" / "benchmark.json").read_text())
+    assert {"device", "threads", "matmul precision", "versions", "command", "git revision"} <= set(kept["environment"])
+    assert "--steps 2" in kept["environment"]["command"]
+    assert [row["side"] for row in kept["results"][0]["rows"]] == ["jsnn", "matrix products"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--case", "fc_liff"], "no case is called 'fc_liff', did you mean fc_lif?"),
+        (["--case", "latency", "--peers", "nors"], "no peer is called 'nors', did you mean norse?"),
+        (["--case", "zoo", "--kinds", "LIFF"], "no neuron is called 'LIFF', did you mean LIF?"),
+        (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, long, zoo, and means nothing to latency"),
+        (["--case", "repairs", "--examples", "3"], "examples must be a multiple of 4, got 3"),
+        (["--case", "cifar10_conversion", "--examples", "3"], "batch_size must be from 1 to the number of examples, 3"),
+        (["--case", "latency", "--precision", "tf32"], "precision tf32 is a GPU's"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, message, tmp_path):
+    peerless = [] if "--peers" in options else ["--peers", "none"]
+    with pytest.raises(SystemExit) as refused:
+        __main__.main([*options, *peerless, "--allocator", "system", "--out", str(tmp_path)])
+    assert message in str(refused.value)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    def devices(platform=None):
+        if platform == "gpu":
+            raise RuntimeError("Unknown backend gpu")
+        return [CPU.device]
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(SystemExit, match="--device gpu: JAX sees only cpu here"):
+        __main__.main(["--device", "gpu", "--allocator", "system"])
+
+
+def test_missing_peers_are_named_and_left_out(monkeypatch, capsys):
+    there = {"snntorch"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
+    assert peers.installed(None) == ("snntorch",)
+    assert "without norse, spikingjelly, spyx, which are not installed" in capsys.readouterr().err
+    assert peers.installed(["snntorch"]) == ("snntorch",)
+    assert capsys.readouterr().err == ""
+
+
+def test_layers_keep_their_weights():
+    network = mnist_conv.tutorial_network(mnist_conv.random_weights(), mnist_conv.norse_neurons())
+    kernels = [layer.kernel[...].shape for layer in network.layers if isinstance(layer, nnx.Conv | nnx.Linear)]
+    assert kernels == [(5, 5, 1, 20), (5, 5, 20, 50), (800, 500), (500, 10)]
