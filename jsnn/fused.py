@@ -33,14 +33,15 @@ BLOCK = 128
 NUM_WARPS = 4
 
 # What Triton can do elementwise. The functions it has in 32 and 64 bits only.
-_ARITHMETIC = frozenset(
-    "add add_any and clamp convert_element_type copy eq ge gt le lt max min mul ne neg not or select_n square "
-    "stop_gradient sub xor".split()
-)
-_FUNCTIONS = frozenset(
-    "abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh div exp exp2 expm1 floor integer_pow is_finite log "
-    "log1p logistic pow rem rsqrt sign sin sinh sqrt tan tanh".split()
-)
+_ARITHMETIC = {
+    *("add", "add_any", "and", "clamp", "convert_element_type", "copy", "eq", "ge", "gt", "le", "lt", "max", "min"),
+    *("mul", "ne", "neg", "not", "or", "select_n", "square", "stop_gradient", "sub", "xor"),
+}
+_FUNCTIONS = {
+    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "div", "exp"),
+    *("exp2", "expm1", "floor", "integer_pow", "is_finite", "log", "log1p", "logistic", "pow", "rem", "rsqrt", "sign"),
+    *("sin", "sinh", "sqrt", "tan", "tanh"),
+}
 # Calls are evaluated in place, so that a kernel sees what a function does, and not how it is differentiated.
 _CALLS = {
     "jit": "jaxpr",
@@ -53,26 +54,17 @@ _CALLS = {
 
 
 class _Program(NamedTuple):
-    """A step and its gradient, for the kernels. All their arrays have one shape, which the kernels change to a block's.
+    """A step and its gradient. All their arrays have one shape, for which the kernels put that of a block.
 
-    The backward part takes `(*constants, *state, x, *d_state, d_y)`, of which it reads only some. Gradients, d_..., are
-    of what is floating point alone.
+    The backward part takes `(*constants, *state, x, *d_state, d_y)`, of which it reads only some. There are gradients,
+    d_..., only of floating point numbers.
     """
 
-    forward: Jaxpr  # (*constants, *state, x) -> (*state, y)
-    backward: Jaxpr  # (what it reads) -> (*d_constants, *d_state, d_x)
+    step: Jaxpr  # (*constants, *state, x) -> (*state, y)
+    forward: Jaxpr  # the same without calls
+    backward: Any  # Jaxpr (what it reads) -> (*d_constants, *d_state, d_x); None if the step refuses
     reads: list[bool]
     num_constants: int
-    num_states: int
-
-    @property
-    def types(self) -> list[Any]:
-        """The dtypes of `(*constants, *state, x)`."""
-        return [var.aval.dtype for var in self.forward.invars]
-
-    @property
-    def output_type(self) -> Any:
-        return self.forward.outvars[-1].aval.dtype
 
 
 def fits(neuron: Neuron, state: State, current: Any) -> bool:
@@ -99,8 +91,8 @@ def unroll(
 ) -> tuple[State, Array]:
     """Runs a neuron that `fits` over time, in one kernel forward and one backward: what `jsnn.unroll` does by a scan.
 
-    It is differentiable, in reverse mode, with respect to neuron, state and inputs. As Triton's `max` and `min` do, it
-    takes the other number where one is not a number.
+    It is differentiable, in reverse mode, with respect to neuron, state and inputs. One thing differs on a GPU: where
+    an argument of `max`, `min` or `clip` is NaN, Triton takes the other.
 
     Args:
         neuron: anything with `init` and `step`.
@@ -132,6 +124,7 @@ def unroll(
         currents = inputs if num_steps is None else jnp.broadcast_to(inputs, (length, *shape))
         return jax.lax.scan(neuron.step, state, currents)
     program, constants = traced
+    structure: Any
     leaves, structure = jax.tree.flatten(state)
     states, outputs = _differentiable(program, length, num_steps is not None, interpret)(
         [jnp.broadcast_to(constant, shape).reshape(-1) for constant in constants],
@@ -147,6 +140,7 @@ def unroll(
 def _trace(neuron: Neuron, state: State, current: Any) -> tuple[_Program, list[Any]] | None:
     """The program of a neuron and its constants, the arrays of the neuron that it uses; None if it does not fit."""
     shape = current.shape
+    structure: Any
     leaves, structure = jax.tree.flatten(neuron)
     where = [
         index for index, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
@@ -164,31 +158,32 @@ def _trace(neuron: Neuron, state: State, current: Any) -> tuple[_Program, list[A
         return None  # before parameters are broadcast, with which a matrix product would make no sense
     wide = [_broadcast(jax.eval_shape(lambda x: x, array), shape) for array in arrays]
     closed, types = jax.make_jaxpr(step, return_shape=True)(wide, state, current)
-    if jax.tree.structure(types[0]) != jax.tree.structure(state) or not isinstance(types[1], jax.ShapeDtypeStruct):
+    before, after = (jax.tree.flatten(jax.tree.map(_dtype, tree)) for tree in (state, types[0]))
+    if before != after or not isinstance(types[1], jax.ShapeDtypeStruct):
         return None
 
     constants = [*closed.consts, *arrays]
-    num_states = len(closed.in_avals) - len(arrays) - 1
     whole = closed.jaxpr.replace(
         constvars=[],
         invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars],
         debug_info=closed.jaxpr.debug_info.with_unknown_names(),
     )
-    keep = [False] * len(constants) + [True] * (num_states + 1)
+    keep = [index >= len(constants) for index in range(len(whole.invars))]
     whole, used = partial_eval.dce_jaxpr(whole, [True] * len(whole.outvars), instantiate=keep)
     constants = [constant for constant, is_used in zip(constants, used, strict=False) if is_used]
-    gradient = _gradient(whole)
+    forward = _inline(whole)
+    if not _has_one_shape(forward, shape):
+        return None
+    try:
+        gradient = _gradient(whole)
+    except TypeError:  # as a neuron says that is not to be differentiated
+        return _Program(whole, forward, None, [True] * len(whole.invars), len(constants)), constants
     if gradient.constvars or not _is_elementwise(gradient):
         return None
-    forward = _inline(whole)
     backward, reads = partial_eval.dce_jaxpr(_inline(gradient), [True] * len(gradient.outvars))
-    if not (_has_one_shape(forward, shape) and _has_one_shape(backward, shape)):
+    if not _has_one_shape(backward, shape):
         return None
-    if [var.aval.dtype for var in forward.outvars[:-1]] != [
-        var.aval.dtype for var in forward.invars[len(constants) : -1]
-    ]:
-        return None
-    return _Program(forward, backward, reads, len(constants), num_states), constants
+    return _Program(whole, forward, backward, reads, len(constants)), constants
 
 
 def _broadcast(array: jax.ShapeDtypeStruct, shape: Shape) -> jax.ShapeDtypeStruct:
@@ -217,6 +212,10 @@ def _gradient(step: Jaxpr) -> Jaxpr:
     return jax.make_jaxpr(gradient)(inputs, [y for y in outputs if _is_smooth(y)]).jaxpr
 
 
+def _dtype(x: Any) -> Any:
+    return x.dtype
+
+
 def _abstract(var: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype, weak_type=getattr(var.aval, "weak_type", False))
 
@@ -233,7 +232,7 @@ def _is_elementwise(jaxpr: Jaxpr) -> bool:
             if not _is_elementwise(_called(eqn)[0]):
                 return False
         elif name == "broadcast_in_dim":  # along leading axes only, as parameters are broadcast
-            given, wanted = len(eqn.invars[0].aval.shape), len(eqn.outvars[0].aval.shape)
+            given, wanted = (len(_abstract(var).shape) for var in (eqn.invars[0], eqn.outvars[0]))
             if eqn.params["broadcast_dimensions"] != tuple(range(wanted - given, wanted)):
                 return False
         elif name not in _ARITHMETIC | _FUNCTIONS | {"name"}:
@@ -244,8 +243,9 @@ def _is_elementwise(jaxpr: Jaxpr) -> bool:
 def _has_one_shape(jaxpr: Jaxpr, shape: Shape) -> bool:
     """Whether inputs and outputs have this shape, and all between them, too, or none."""
     between = [var for eqn in jaxpr.eqns for var in eqn.outvars]
-    return all(var.aval.shape in ((), shape) for var in between) and all(
-        var.aval.shape == shape for var in [*jaxpr.invars, *jaxpr.outvars]
+    ends = [*jaxpr.invars, *jaxpr.outvars]
+    return all(_abstract(var).shape in ((), shape) for var in between) and all(
+        _abstract(var).shape == shape for var in ends
     )
 
 
@@ -284,16 +284,16 @@ def _evaluate(jaxpr: Jaxpr, args: Sequence[Array]) -> list[Array]:
     """What an elementwise jaxpr gives for a block of neurons."""
     values = dict(zip(jaxpr.invars, args, strict=True))
     for eqn in jaxpr.eqns:
-        inputs, result = [_read(values, atom) for atom in eqn.invars], eqn.outvars[0]
+        inputs, result = [_read(values, atom) for atom in eqn.invars], _abstract(eqn.outvars[0])
         if eqn.primitive.name == "broadcast_in_dim":
-            output = jnp.asarray(inputs[0], result.aval.dtype)
-            output = jnp.broadcast_to(output, (BLOCK,)) if result.aval.shape else output
+            output = jnp.asarray(inputs[0], result.dtype)
+            output = jnp.broadcast_to(output, (BLOCK,)) if result.shape else output
         elif eqn.primitive.name in _FUNCTIONS:
             output = eqn.primitive.bind(*map(_at_least_32_bits, inputs), **eqn.params)
-            output = jax.lax.convert_element_type(output, result.aval.dtype)
+            output = jax.lax.convert_element_type(output, result.dtype)
         else:
             output = eqn.primitive.bind(*inputs, **eqn.params)
-        values[result] = output
+        values[eqn.outvars[0]] = output
     return [_read(values, atom) for atom in jaxpr.outvars]
 
 
@@ -307,11 +307,13 @@ def _accumulator(dtype: Any) -> Any:
 
 def _differentiable(program: _Program, length: int, is_static: bool, interpret: bool) -> Callable[..., Any]:
     """`(constants, states, x) -> (states, y)`, of flat arrays `[M]`, or `[T, M]` over time, with its gradient."""
-    num_constants, num_states = program.num_constants, program.num_states
+    num_constants, num_states = program.num_constants, len(program.forward.outvars) - 1
+    types = [_abstract(var).dtype for var in program.forward.invars]
+    output_type = _abstract(program.forward.outvars[-1]).dtype
     *reads_states, reads_x = program.reads[num_constants : num_constants + num_states + 1]
     launch = functools.partial(_launch, length=length, interpret=interpret)
 
-    def run(constants: list[Array], states: list[Array], x: Array, keep: Sequence[bool]) -> list[list[Array]]:
+    def run(constants: list[Array], states: list[Array], x: Array, keep: Sequence[bool]) -> Any:
         def kernel(load: _Load, store: _Store) -> None:
             parameters = load("constants")
             static = load("x") if is_static else []
@@ -324,14 +326,14 @@ def _differentiable(program: _Program, length: int, is_static: bool, interpret: 
 
             store("states", jax.lax.fori_loop(0, length, step, load("states")))
 
-        types = program.types[num_constants:-1]
-        kept = [dtype for dtype, is_kept in zip(types, keep, strict=True) if is_kept]
+        state_types = types[num_constants:-1]
+        kept_types = [dtype for dtype, is_kept in zip(state_types, keep, strict=True) if is_kept]
         outputs = launch(
             kernel,
             inputs={"constants": constants, "states": states, "x": [x]},
-            outputs={"states": (types, False), "y": ([program.output_type], True), "kept": (kept, True)},
+            outputs={"states": (state_types, False), "y": ([output_type], True), "kept": (kept_types, True)},
         )
-        return [outputs["states"], outputs["y"][0], outputs["kept"]]
+        return outputs["states"], outputs["y"][0], outputs["kept"]
 
     @jax.custom_vjp
     def unrolled(constants: list[Array], states: list[Array], x: Array) -> tuple[list[Array], Array]:
@@ -339,17 +341,18 @@ def _differentiable(program: _Program, length: int, is_static: bool, interpret: 
         return states, y
 
     def forward(constants: list[Array], states: list[Array], x: Array) -> tuple[Any, Any]:
+        if program.backward is None:
+            _gradient(program.step)  # refuses in the neuron's own words
         states, y, kept = run(constants, states, x, reads_states)
         return (states, y), (constants, kept, [x] if reads_x else [])
 
-    def backward(residuals: tuple[Any, ...], gradients: tuple[list[Array], Array]) -> tuple[Any, ...]:
+    def backward(residuals: tuple[Any, ...], gradients: tuple[Any, Any]) -> tuple[Any, ...]:
         constants, kept, x = residuals
-        d_states, d_y = gradients
-        is_smooth = [jnp.issubdtype(dtype, jnp.inexact) for dtype in program.types]
-        smooth = [dtype for dtype, is_one in zip(program.types, is_smooth, strict=True) if is_one]
+        is_smooth = [jnp.issubdtype(dtype, jnp.inexact) for dtype in types]
+        smooth = [dtype for dtype, is_one in zip(types, is_smooth, strict=True) if is_one]
         num_sums = sum(is_smooth[:num_constants])
-        d_states = [d for d, is_one in zip(d_states, is_smooth[num_constants:-1], strict=True) if is_one]
-        d_y = [d_y] if jnp.issubdtype(program.output_type, jnp.inexact) else []
+        d_states = [d for d, is_one in zip(gradients[0], is_smooth[num_constants:-1], strict=True) if is_one]
+        d_y = [gradients[1]] if jnp.issubdtype(output_type, jnp.inexact) else []
 
         def kernel(load: _Load, store: _Store) -> None:
             parameters = load("constants")
@@ -361,8 +364,8 @@ def _differentiable(program: _Program, length: int, is_static: bool, interpret: 
                 sums, d_states = carry
                 given = iter(load("kept", t))
                 states = [next(given) if is_read else None for is_read in reads_states]
-                x = (static if is_static else load("x", t)) if reads_x else [None]
-                everything = [*parameters, *states, *x, *d_states, *load("d_y", t)]
+                current = (static if is_static else load("x", t)) if reads_x else [None]
+                everything = [*parameters, *states, *current, *d_states, *load("d_y", t)]
                 read = [value for value, is_read in zip(everything, program.reads, strict=True) if is_read]
                 terms = _evaluate(program.backward, read)
                 d_constants, d_states, d_x = terms[:num_sums], terms[num_sums:-1], terms[-1:]
@@ -406,7 +409,7 @@ def _launch(
     length: int,
     interpret: bool,
 ) -> dict[str, list[Array]]:
-    """Runs a kernel for all blocks of neurons. It finds its inputs, `[M]` or `[T, M]`, and its outputs by their names."""
+    """Runs a kernel for all blocks of neurons; it finds inputs and outputs, `[M]` or `[T, M]`, by their names."""
     size = next(array.shape[-1] for arrays in inputs.values() for array in arrays)
     is_whole = size % BLOCK == 0
     shapes = {

@@ -132,12 +132,12 @@ def test_a_user_s_neuron_of_several_dtypes():
     lower_for_cuda(MIXED, state, CURRENTS)
 
 
-@pytest.mark.parametrize("state_dtype", [jnp.float32, jnp.bfloat16])
-def test_bfloat16(state_dtype):
+def test_bfloat16():
     neuron = jsnn.RefractoryLIF(0.25, tau_mem=nnx.Param(jnp.full(N, 0.3)), tau_ref=0.125)
-    state, currents = initial(neuron, dtype=state_dtype), CURRENTS.astype(jnp.bfloat16)
-    compare(neuron, state, currents, tolerance=1e-2)
-    lower_for_cuda(neuron, state, currents)
+    currents = CURRENTS.astype(jnp.bfloat16)
+    compare(neuron, initial(neuron), currents, tolerance=1e-2)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        lower_for_cuda(neuron, initial(neuron, dtype=dtype), currents)
 
 
 @pytest.mark.parametrize("length", [1, T])
@@ -174,7 +174,8 @@ def test_vmap_and_scan():
         return jax.lax.scan(lambda state, x: run(neuron, state, x, None), state, currents)
 
     for use in (over_batches, over_chunks):
-        assert_same(*jax.jit(lambda use=use: (use(interpreted), use(by_scan)))())
+        both = jax.jit(lambda use=use: (use(interpreted), use(by_scan)), compiler_options=COMPILE_FAST)
+        assert_same(*both())
     for use in (over_batches, over_chunks):
         jax.jit(lambda use=use: use(fused.unroll)).trace().lower(lowering_platforms=("cuda",))
 
@@ -190,9 +191,6 @@ class Other:
 
     def step(self, state, current):
         return self.function(state[0], current)
-
-
-WEIGHT = jnp.ones((1, 1))
 
 
 @pytest.mark.parametrize(
@@ -222,3 +220,11 @@ def test_random_and_scalar_and_thin_networks_do_not_fit():
     ):
         assert not fused.fits(neuron, neuron.init((B, 1)), CURRENTS[0, :, :1])
     assert not fused.fits(jsnn.LIF(), jsnn.LIF().init(()), CURRENTS[0, 0, 0])
+
+
+def test_a_neuron_that_refuses_to_be_differentiated_runs():
+    neuron = jsnn.SpikingActivation(dt=0.5, spiking_aware=False)
+    arguments = neuron, initial(neuron), CURRENTS, None
+    assert_same(interpreted(*arguments), by_scan(*arguments))
+    with pytest.raises(TypeError, match="spiking_aware=False cannot be differentiated"):
+        jax.eval_shape(with_gradients(interpreted), *arguments[:-1])

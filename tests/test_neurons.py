@@ -115,6 +115,9 @@ NEURONS = {
     "Alpha_delayed": jsnn.filters.Alpha(PER_NEURON, dt=0.1, delay=True),
     "Recurrent": jsnn.Recurrent(jsnn.LIF(0.9), linear(0)),
     "Recurrent_ALIF": jsnn.Recurrent(jsnn.ALIF(0.9, trained()), linear(1)),
+    "Refractory": jsnn.Refractory(jsnn.CuBaLIF(0.9, trained(), threshold=0.5), period=np.arange(4.0)),
+    "Delay": jsnn.Delay(2),
+    "Delay_trained": jsnn.Delay(trained(), longest=1),
     "user_defined": UserDefined(0.25),
     "Sequential": jsnn.Sequential(linear(2), jsnn.LIF(trained()), linear(3), jsnn.CuBaLI()),
     "Sequential_nested": jsnn.Sequential(

@@ -102,6 +102,14 @@ def test_threshold_batch_norm_takes_time_and_batch_together():
     np.testing.assert_allclose(normalised.std((0, 1)), 0.25, rtol=1e-3)
 
 
+@pytest.mark.parametrize("neuron", [
+    jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)),
+    jsnn.Dropout(0.5, jax.random.key(0)),
+], ids=["Stochastic", "Dropout"])  # fmt: skip
+def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of test_neurons.py
+    jsnn.testing.check_neuron(neuron)
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
     (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must be a SpikingNeuron such as jsnn.LIF, got LI"),
