@@ -43,7 +43,8 @@ def small_mnist(monkeypatch):
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
     """A quick compiler; and what the command sets for its process is set back."""
-    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    for name, value in __main__.SHARING.items():
+        monkeypatch.setenv(name, value)
     names = ("jax_disable_most_optimizations", "jax_enable_compilation_cache")
     before = {name: jax.config.values[name] for name in names}
     jax.config.update("jax_disable_most_optimizations", True)
@@ -272,6 +273,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
         (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, long, zoo, and means nothing to latency"),
         (["--case", "repairs", "--examples", "3"], "examples must be a multiple of 4, got 3"),
         (["--case", "cifar10_conversion", "--examples", "3"], "batch_size must be from 1 to the number of examples, 3"),
+        (["--case", "latency", "--precision", "bf16"], "precision bf16 is for the cases fc_lif, mnist_conv, zoo, not"),
         (["--case", "latency", "--precision", "tf32"], "precision tf32 is a GPU's"),
     ],
 )

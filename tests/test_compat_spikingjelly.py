@@ -70,6 +70,20 @@ def test_adaptation_sees_the_membrane_before_its_reset():
     assert trace == [(0, 0.5, 0.25), (1, 0, 0.125 + 2.25 / 2 + 0.125), (0, -0.6875, 0.6875 - 0.6875 / 2)]
 
 
+# h = (1 + 3) / 2 fires; dh/dx = 1/2, H'(1) = 1/4, and ds/dx = 1/8: v = (1 - s) h changes by -h ds/dx, or not at all
+@pytest.mark.parametrize(("detach_reset", "by_v"), [(False, -0.25), (True, 0.0)])
+def test_detach_reset_leaves_the_gradient_of_the_jump(detach_reset, by_v):
+    def after_a_step(x):
+        quarter = surrogate.custom(lambda x: jnp.full_like(x, 0.25))
+        neuron = spikingjelly.izhikevich_node(
+            v_rest=0.0, a0=1.0, b=0.5, w_rest=-3.0, surrogate_function=quarter, detach_reset=detach_reset
+        )
+        return neuron.step(neuron.init(()), x)[0]
+
+    by_x = jax.jacrev(after_a_step)(1.0)
+    assert (by_x.v, by_x.w) == (by_v, 0.5 / 8)
+
+
 def test_starts_where_spikingjelly_starts():
     state = spikingjelly.izhikevich_node(v_reset=-0.5, v_rest=-0.25, w_rest=0.75).init((2,))
     assert (state.v.tolist(), state.w.tolist()) == ([-0.5, -0.5], [0.75, 0.75])

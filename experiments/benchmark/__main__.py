@@ -30,6 +30,12 @@ from experiments.benchmark.side import Setting
 
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": None}  # JAX's names
 
+SHARING = {  # so that JAX and PyTorch can live in one process; what the user has set stays
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take most of a GPU's memory
+    # PyTorch's threads would wait for each other, and for more work, by spinning: dear where a core is shared
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the cases that the command line names."""
@@ -54,11 +60,14 @@ def run(
     **options: Any,
 ) -> None:
     """Measures, prints and writes down, one comparison after another; what is done is kept if the next one fails."""
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
     kept = allocator == "keep" and keep_freed_memory()
     setting = Setting(_device(device), () if peers == ["none"] else installed(peers), precision)
     if precision == "tf32" and device == "cpu":
         raise ValueError("precision tf32 is a GPU's: a CPU has float32 and bf16")
     where = environment(setting, rounds, arguments)
+    where["environment"] = {name: os.environ[name] for name in SHARING}
     where["freed memory"] = "kept in the process, for all sides" if kept else "as the system has it"
     folder = out or Path("runs") / f"benchmark_{datetime.datetime.now():%Y%m%d_%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +85,6 @@ def run(
 
 
 def _device(name: str) -> jax.Device:
-    # so that PyTorch finds memory beside JAX
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         return jax.devices(name)[0]
     except RuntimeError as error:

@@ -29,16 +29,19 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "latency": latency.comparisons,
     "repairs": repairs.comparisons,
 }
+IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF32 alone
 
 
 def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[tuple[str, Comparison]]:
     """The comparisons of some cases, each made when its turn has come; a case gets the options that it takes.
 
     Raises:
-        ValueError: if a case is not known, or an option is of use to none of them.
+        ValueError: if a case is not known or not in the setting's precision, or an option is of use to none of them.
     """
     for name in names:
         check_name("case", name, CASES)
+        if setting.precision == "bf16" and name not in IN_BFLOAT16:
+            raise ValueError(f"precision bf16 is for the cases {', '.join(IN_BFLOAT16)}, not for {name}")
     taken = {name: [option for option in options if option in options_of(name)] for name in names}
     for option in options:
         if not any(option in chosen for chosen in taken.values()):

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 import jsnn
-from experiments.benchmark.peers import prepare_torch, torch_dtype
+from experiments.benchmark.peers import prepare_torch
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
 from jsnn.types import Array
 
@@ -76,8 +76,8 @@ def torch_step(setting: Setting, peer: str, first: np.ndarray, second: np.ndarra
     """The same network in Norse or snnTorch."""
     import torch
 
-    device, dtype = prepare_torch(setting), torch_dtype(setting)
-    layers = [torch.nn.Linear(*kernel.shape, device=device, dtype=dtype) for kernel in (first, second)]
+    device = prepare_torch(setting)
+    layers = [torch.nn.Linear(*kernel.shape, device=device) for kernel in (first, second)]
     with torch.no_grad():
         for layer, kernel in zip(layers, (first, second)):
             layer.weight.copy_(torch.tensor(kernel.T))
@@ -85,7 +85,7 @@ def torch_step(setting: Setting, peer: str, first: np.ndarray, second: np.ndarra
 
     def step(state: Any, frame: np.ndarray) -> Any:
         with torch.no_grad():
-            z, hidden_state = hidden(layers[0](torch.from_numpy(frame).to(device, dtype)), state[0])
+            z, hidden_state = hidden(layers[0](torch.from_numpy(frame).to(device)), state[0])
             v, readout_state = readout(layers[1](z), state[1])
             v.cpu()  # waits for it
         return hidden_state, readout_state

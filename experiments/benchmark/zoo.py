@@ -23,7 +23,7 @@ def comparisons(
     setting: Setting,
     *,
     kinds: Sequence[str] = (),
-    neurons: Sequence[int] = (4096,),
+    neurons: Sequence[int] = (16_384,),
     steps: int = 100,
     batch_size: int = 16,
 ) -> Iterator[Comparison]:

@@ -7,8 +7,8 @@ Time constants are in steps, and everything else is dimensionless. Common argume
 * `v_threshold`, and `v_reset`, the potential after a spike, at which the membrane also starts; None subtracts the
   threshold instead, and starts at 0.
 * `surrogate_function`: a surrogate of `jsnn.surrogate`, by default `sigmoid(4.0)`, as SpikingJelly's.
-* `detach_reset`: whether the gradient through the spikes into the reset (and into the jump of w) is stopped. By
-  default it flows.
+* `detach_reset`: whether the gradient through the spikes into the reset is stopped. By default it flows. (That into
+  the jump of w always does.)
 
 Currents `[B, ...]` go in, spikes `[B, ...]` come out. SpikingJelly's `v` and `w` are the state's `v` and `w`, both to
 be read with `jsnn.record`. For its step modes there is `jsnn.unroll`.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -51,8 +50,7 @@ class AdaptationCurrent(NonlinearIF):
         drive = cast(self.coupling, dtype) * (v - cast(self.v_rest, dtype))
         w = state.w + (leakage(state.w, self.decay_adaptation) + leak(self.decay_adaptation, dtype) * drive)
         v, spikes = self.fire_and_reset(v, last_spikes, threshold)
-        acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes
-        return AdaptationState(v, w + cast(self.jump, dtype) * acting), spikes.astype(current.dtype)
+        return AdaptationState(v, w + cast(self.jump, dtype) * spikes), spikes.astype(current.dtype)
 
 
 @nnx.dataclass
@@ -68,7 +66,8 @@ class AdEx(AdaptationCurrent, EIF):
         v = (1 - s) * v + s * v_reset,  w = w + jump * s                reset ("zero") and jump
 
     Both are Euler's steps, with 1 - decay = dt / tau. The gradient of H is the surrogate's; it also flows through the
-    reset and the jump unless `detach_reset`. Potentials have the unit of the threshold; w has that of the input.
+    jump, and through the reset unless `detach_reset`. Potentials have the unit of the threshold; w has that of the
+    input.
 
     Source: Brette and Gerstner, "Adaptive exponential integrate-and-fire model as an effective description of neuronal
     activity" (2005); there `coupling` is a, `jump` is b, `sharpness` Delta_T and `rheobase` V_T.
@@ -104,7 +103,7 @@ class AdQIF(AdaptationCurrent, QIF):
         s = H(v - threshold)                                            spike
         v = (1 - s) * v + s * v_reset,  w = w + jump * s                reset ("zero") and jump
 
-    The gradient of H is the surrogate's; it also flows through the reset and the jump unless `detach_reset`.
+    The gradient of H is the surrogate's; it also flows through the jump, and through the reset unless `detach_reset`.
     Potentials have the unit of the threshold; w has that of the input. `Izhikevich` has the original's millivolts.
 
     Source: Izhikevich, "Simple model of spiking neurons" (2003), as in SpikingJelly's `IzhikevichNode`.

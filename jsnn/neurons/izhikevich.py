@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 from typing import Any, NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -45,7 +44,8 @@ class Izhikevich(SpikingNeuron):
 
     Potentials are in mV, `dt` in s, a in 1/ms; an input of about 10 makes it spike. These are Euler's steps; the order
     is nengo's, so that no recovery is computed from the peak. The gradient of H is the surrogate's, which is as wide
-    as 10 mV by default; it also flows through reset and jump unless `detach_reset`. The step should be at most 1 ms.
+    as 10 mV by default; it also flows through the jump, and through the reset unless `detach_reset`. The step
+    should be at most 1 ms.
 
     Source: Izhikevich, "Simple model of spiking neurons" (2003).
 
@@ -110,6 +110,5 @@ class Izhikevich(SpikingNeuron):
         last_spikes = self.fire(state.v, threshold)
         v = state.v + h * ((0.04 * state.v + 5) * state.v + 140 - state.u + current.astype(dtype))
         v, spikes = self.fire_and_reset(v, last_spikes, threshold)
-        acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes
-        u = state.u + h * a * (b * v - state.u) + d * acting
+        u = state.u + h * a * (b * v - state.u) + d * spikes
         return IzhikevichState(v, u), spikes.astype(current.dtype)
