@@ -11,15 +11,6 @@ from jsnn.neurons.base import FrozenPytree, cast, check_positive
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 
-@nnx.dataclass
-class Windowed(FrozenPytree):
-    """The part of a neuron whose state is no more than its last inputs: all steps at once are fast on any device."""
-
-    @property
-    def is_linear(self) -> bool:
-        return True
-
-
 class SlidingPSNState(NamedTuple):
     """The state of `SlidingPSN`."""
 
@@ -32,7 +23,7 @@ def _halving(k: int = 4) -> nnx.Param:
 
 
 @nnx.dataclass
-class SlidingPSN(Windowed):
+class SlidingPSN(FrozenPytree):
     """Sliding parallel spiking neuron: a membrane that is a weighted sum of the last k currents, and is never reset.
 
         v[t] = weights[0] * x[t-k+1] + ... + weights[k-1] * x[t],  s[t] = H(v[t] - threshold)
@@ -91,6 +82,10 @@ class SlidingPSN(Windowed):
         currents = (*state.window, current.astype(state.v.dtype))
         v = self._weigh(currents)
         return SlidingPSNState(v, currents[1:]), self._fire(v).astype(current.dtype)
+
+    @property
+    def is_linear(self) -> bool:
+        return True
 
     def all_steps(self, state: SlidingPSNState, currents: Array) -> tuple[SlidingPSNState, Array]:
         past, steps = len(state.window), len(currents)

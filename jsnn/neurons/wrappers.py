@@ -1,8 +1,6 @@
 """What can be put around any neuron, or beside it: a refractory period, escape noise, delays, and dropout in time."""
 
 import dataclasses
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +9,6 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, check_not_negative, check_positive, is_key
-from jsnn.neurons.parallel import Windowed
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 __all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
@@ -142,15 +139,14 @@ class DelayState(NamedTuple):
 
 
 @nnx.dataclass
-class Delay(Windowed):
+class Delay(FrozenPytree):
     """Hands on what it received some steps ago; before there was anything, 0. A Neuron without spikes of its own.
 
         y[t] = x[t - steps]
 
     A delay that is not whole lies on the line between its two neighbours, y = (1 - f) x[t - n] + f x[t - n - 1] with
     n = floor(steps), f = steps - n. That makes it trainable, `steps=nnx.Param(...)`: its derivative is the difference
-    of the two. A trained delay is kept in [0, longest] where it is used; beyond, it has the derivative at the bound, so
-    that it can come back.
+    of the two. A trained delay is kept in [0, longest] where it is used.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
     convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step.
@@ -187,46 +183,12 @@ class Delay(Windowed):
         return DelayState((jnp.zeros(shape, dtype),) * self.longest)
 
     def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
-        known = (current.astype(_dtype(state, current)), *state.past)  # known[k] is x[t - k]
-
-        def ago(steps: int | Array) -> Array:
-            if isinstance(steps, int):
-                return known[steps]
-            return sum((jnp.where(steps == k, x, 0) for k, x in enumerate(known[1:], 1)), (steps == 0) * known[0])
-
-        return DelayState(known[:-1]), self._between(ago, len(state.past)).astype(current.dtype)
-
-    def all_steps(self, state: DelayState, currents: Array) -> tuple[DelayState, Array]:
-        longest, num_steps = len(state.past), len(currents)
-        past = [x[None] for x in reversed(state.past)]
-        known = jnp.concatenate([*past, currents.astype(_dtype(state, currents))])  # known[longest + t - k] is x[t - k]
-
-        def ago(steps: int | Array) -> Array:
-            if isinstance(steps, int):
-                return known[longest - steps : longest - steps + num_steps]
-            steps = jnp.reshape(steps, (1,) * (currents.ndim - steps.ndim) + steps.shape)
-            time = jnp.arange(longest, longest + num_steps).reshape(-1, *(1,) * (currents.ndim - 1))
-            return jnp.take_along_axis(known, time - steps, axis=0)
-
-        last = DelayState(tuple(known[num_steps:])[::-1])
-        return last, self._between(ago, longest).astype(currents.dtype)
-
-    def _between(self, ago: Callable[[int | Array], Array], longest: int) -> Array:
-        """What lies on the line between the inputs of two neighbouring steps."""
-        if isinstance(self.steps, int | float):
-            whole = math.floor(self.steps)
-            part = self.steps - whole
-            return (1 - part) * ago(whole) + part * ago(whole + 1) if part else ago(whole)
-        given = jnp.asarray(self.steps, float)
-        steps = given + jax.lax.stop_gradient(jnp.clip(given, 0, longest) - given)
-        whole = jnp.minimum(jnp.floor(jax.lax.stop_gradient(steps)).astype(int), max(longest - 1, 0))
-        near, far = ago(whole), ago(jnp.minimum(whole + 1, longest))
-        part = (steps - whole).astype(near.dtype)
-        return (1 - part) * near + part * far
-
-
-def _dtype(state: DelayState, current: Array) -> Any:
-    return state.past[0].dtype if state.past else current.dtype
+        dtype = jnp.result_type(*state.past, current)
+        known = (current.astype(dtype), *state.past)  # known[k] is x[t - k]
+        steps = jnp.clip(jnp.asarray(self.steps, dtype), 0, len(state.past))
+        shares = [jnp.maximum(0, 1 - jnp.abs(steps - k)) for k in range(len(known))]
+        y = sum((share * x for share, x in zip(shares[1:], known[1:])), shares[0] * known[0])
+        return DelayState(known[:-1]), jnp.broadcast_to(y, current.shape).astype(current.dtype)
 
 
 class DropoutState(NamedTuple):
