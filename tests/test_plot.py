@@ -188,7 +188,14 @@ def test_leaves_no_state():
 
 
 def test_every_public_function_is_in_the_table():
-    others = {"animate", "to_html5", "surrogate_derivatives", "trade_off"}  # they take no array, or return no Axes
+    others = {
+        "animate",
+        "to_html5",
+        "surrogate_derivatives",
+        "trade_off",
+        "energy",
+    }  # they take no array, or return no Axes
     assert set(plot.__all__) - others <= set(PICTURES)
     assert isinstance(plot.surrogate_derivatives(surrogate.arctan()), Axes)
     assert isinstance(plot.trade_off([{"spikes": 1, "accuracy": 0.5}]), Axes)
+    assert isinstance(plot.energy({"spiking": {"cpu": 1e-6}}), Axes)
