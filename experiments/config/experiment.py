@@ -1,0 +1,71 @@
+"""A training run, and a study of several."""
+
+import pydantic
+from pydantic import PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from experiments.config.base import STRICT
+from experiments.config.conversion import Conversion, Sweep
+from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase
+from experiments.config.networks import Feedforward, Model, RateConv, RateDense
+from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
+
+
+@dataclass(frozen=True, config=STRICT)
+class Experiment:
+    """One training run, from data set to numbers."""
+
+    name: str = "experiment"
+    """Names the run's folder."""
+    seed: int = 0
+    """Of the weights, the order of the data, and every random encoder."""
+    seeds: PositiveInt = 1
+    """How many networks are trained at once, with the seeds from `seed` on; what is reported is their mean."""
+    learning_rates: tuple[PositiveFloat, ...] = ()
+    """Train the networks with each of these, all at once, and report that of the best; () for optimizer's alone."""
+    num_steps: PositiveInt = 32
+    """Time steps T of the simulation."""
+    data: Data = Data()
+    encoder: Encoder = Direct()
+    model: Model = Feedforward()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    train: Train = Train()
+    mesh: Mesh = Mesh()
+    conversion: Conversion | None = None
+    """What becomes of a rate network when it is trained; None leaves it as it is."""
+    sweep: Sweep = Sweep()
+    reference: dict[str, float] = pydantic.Field(default_factory=dict)
+    """What the published tutorial reaches, by the name of the metric in the summary, to stand beside the result."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.encoder, Latency | Burst | Phase) and (any(self.data.mean) or set(self.data.std) != {1.0}):
+            raise ValueError(
+                f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {self.data.mean} and "
+                f"data.std {self.data.std}: leave them at 0 and 1"
+            )
+        is_rate_network = isinstance(self.model, RateConv | RateDense)
+        if self.conversion is not None and not is_rate_network:
+            raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
+        if self.conversion is None and self.sweep != Sweep():
+            raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
+        if self.seeds > 1 or self.learning_rates:
+            if self.sweep != Sweep():
+                raise ValueError(f"sweep needs seeds 1 and no learning_rates, got {self.seeds}, {self.learning_rates}")
+            if self.mesh != Mesh():
+                raise ValueError(f"several seeds or learning rates share the devices: leave mesh out, got {self.mesh}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Study:
+    """Several experiments, one after the other, with one table at the end."""
+
+    name: str
+    """Names the run's folder."""
+    stages: tuple[Experiment, ...]
+    """What is run, each in a folder of its own name."""
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"the stages of a study need names of their own, got {names}")
