@@ -1,77 +1,28 @@
-"""Image-classification sets as plain arrays, and the order in which training and evaluation visit them.
+"""Where data sets come from: scikit-learn, a file of the user's own, or TensorFlow Datasets, without TensorFlow."""
 
-`load` gives a `Dataset` of numpy arrays from scikit-learn's digits, from any image-classification set that
-TensorFlow Datasets (TFDS) knows (TensorFlow itself is not needed), or from the user's own `.npz` file.
-`epoch_permutation` and `pad_to_batches` give indices for data that lie on the device; `batches` streams data
-that do not fit there, in the same order.
-"""
-
-import dataclasses
 import difflib
 import hashlib
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jsnn.types import Array
+from jsnn.data.dataset import Dataset
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and their labels in memory.
-
-    `images` [N, H, W, C] are uint8 in 0..255, or floating point; [N, H, W] gains a channel axis. `labels` [N]
-    are integers from 0, kept as int32. `num_classes` 0 stands for one more than the largest label.
-
-    Raises:
-        ValueError: for another shape or type, no images at all, or labels outside 0..num_classes - 1.
-
-    >>> Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 3])).num_classes
-    4
-    """
-
-    images: np.ndarray  # [N, H, W, C], uint8 or floating point
-    labels: np.ndarray  # [N], int32
-    name: str = "arrays"
-    num_classes: int = 0
-    class_names: tuple[str, ...] = ()  # empty where unknown
-
-    def __post_init__(self) -> None:
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
-        images = images[..., None] if images.ndim == 3 else images
-        if images.ndim != 4:
-            raise ValueError(f"images must have shape [N, H, W, C] or [N, H, W], got {images.shape}")
-        if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(f"images must be uint8 (0..255) or floating point, got {images.dtype}: convert them")
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                f"labels must be integers of shape [N], got {labels.dtype} of shape {labels.shape}: "
-                "one-hot labels become integers by labels.argmax(-1)"
-            )
-        if len(images) != len(labels):
-            raise ValueError(f"images and labels must be as many, got {len(images)} and {len(labels)}")
-        if len(images) == 0:
-            raise ValueError(f"data set {self.name!r} holds no images")
-        num_classes = self.num_classes or len(self.class_names) or int(labels.max()) + 1
-        if labels.min() < 0 or labels.max() >= num_classes:
-            raise ValueError(
-                f"labels must lie in 0..{num_classes - 1}, got values from {labels.min()} to {labels.max()}"
-            )
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "labels", labels.astype(np.int32))
-        object.__setattr__(self, "num_classes", num_classes)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+Split = tuple[np.ndarray, np.ndarray]  # images and labels
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)  # what numpy raises at a bad .npz file
 
 
 def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -106,33 +57,6 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
     if name.endswith(".npz"):
         return _select(name, split, _read_npz(Path(name)))
     return _load_tfds(name, split, data_dir)
-
-
-def subset(dataset: Dataset, factor: int) -> Dataset:
-    """Every `factor`-th example, 1/factor of the data set; the number of classes stays.
-
-    Source: snnTorch's `utils.data_subset`.
-
-    Raises:
-        ValueError: `factor` is not within 1..N.
-
-    >>> digits = load("digits", "train")
-    >>> len(digits), len(subset(digits, 10))
-    (1437, 144)
-    """
-    if not 1 <= factor <= len(dataset):
-        raise ValueError(f"factor must lie in 1..{len(dataset)}, the number of examples, got {factor}")
-    return dataclasses.replace(dataset, images=dataset.images[::factor], labels=dataset.labels[::factor])
-
-
-Split = tuple[np.ndarray, np.ndarray]  # images and labels
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-)  # what numpy raises at a bad .npz file
 
 
 def _read_digits() -> dict[str, Split]:
@@ -271,66 +195,3 @@ def _cached(title: str, identity: object, read: Callable[[], Split]) -> Split:
                 np.save(Path(temporary) / name, array)
                 os.replace(Path(temporary) / name, folder / name)
     return arrays
-
-
-def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
-    """The batches of one training epoch: every example at most once, in random order, the remainder dropped.
-
-    Returns:
-        int32 indices [n // batch_size, batch_size], for `images[indices[step]]`. `key` is consumed.
-
-    Raises:
-        ValueError: `batch_size` is not within 1..n.
-
-    >>> epoch_permutation(jax.random.key(0), 10, 4).shape
-    (2, 4)
-    """
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"batch_size must lie in 1..{n}, the number of examples, got {batch_size}")
-    steps = n // batch_size
-    order = jax.random.permutation(key, n)[: steps * batch_size]
-    return order.reshape(steps, batch_size).astype(jnp.int32)
-
-
-def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Batches of equal size for evaluation, with a mask that counts each of the `n` examples exactly once.
-
-    Returns:
-        int32 indices and a bool mask, both [ceil(n / batch_size), batch_size]; padding is index 0, False.
-
-    Raises:
-        ValueError: `n` or `batch_size` is less than 1.
-
-    >>> indices, mask = pad_to_batches(5, 3)
-    >>> indices.tolist(), mask.tolist()
-    ([[0, 1, 2], [3, 4, 0]], [[True, True, True], [True, True, False]])
-    """
-    if n < 1 or batch_size < 1:
-        raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
-    steps = -(-n // batch_size)
-    positions = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
-    mask = positions < n
-    return positions * mask, mask
-
-
-def batches(
-    key: Array, dataset: Dataset, batch_size: int, *, drop_remainder: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Streams one shuffled epoch from the host, in the order of `epoch_permutation` with the same key.
-
-    An epoch repeats exactly where its key does, such as `jax.random.fold_in(jax.random.key(seed), epoch)`.
-
-    Yields:
-        images [batch_size, H, W, C] and labels [batch_size]; the last may be smaller if not dropped.
-
-    Raises:
-        ValueError: at the call, `batch_size` is less than 1, or so large that nothing is left after dropping.
-
-    >>> dataset = Dataset(np.zeros((10, 8, 8, 1)), np.arange(10))
-    >>> [len(labels) for _, labels in batches(jax.random.key(0), dataset, 4, drop_remainder=False)]
-    [4, 4, 2]
-    """
-    unit = batch_size if drop_remainder else min(batch_size, 1)
-    order = np.asarray(epoch_permutation(key, len(dataset), unit)).ravel()
-    chunks = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    return ((dataset.images[chunk], dataset.labels[chunk]) for chunk in chunks)
