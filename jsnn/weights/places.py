@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.compat.norse import NoAutapses
-from jsnn.compat.snntorch import OneToOne
+from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
 from jsnn.types import Neuron, Shape
 from jsnn.weights.files import WeightsError
