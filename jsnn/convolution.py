@@ -53,8 +53,8 @@ def conv_general_dilated(
 ) -> Array:
     """`jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
 
-    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'], stride 1, no dilation, no groups. Everything else goes
-    to JAX as it is.
+    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, stride 1, no dilation,
+    no groups. Everything else goes to JAX as it is.
     """
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     plain = (
@@ -66,22 +66,23 @@ def conv_general_dilated(
         and not any(kwargs.get(name) for name in ("preferred_element_type", "out_sharding"))
         and _is_channels_last(dimension_numbers)
     )
-    if not plain:
-        return jax.lax.conv_general_dilated(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            **kwargs,
-        )
-    if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
-    pads = tuple((int(low), int(high)) for low, high in padding)
-    return _convolve(pads, kwargs.get("precision"), lhs, rhs)
+    if plain:
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+        pads = tuple((int(low), int(high)) for low, high in padding)
+        if all(size + sum(pad) >= window for size, pad, window in zip(lhs.shape[1:3], pads, rhs.shape)):
+            return _convolve(pads, kwargs.get("precision"), lhs, rhs)
+    return jax.lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        **kwargs,
+    )
 
 
 def _is_channels_last(dimension_numbers: Any) -> bool:

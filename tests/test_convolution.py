@@ -57,6 +57,11 @@ def test_no_images():
     assert not kernel.any()
 
 
+@pytest.mark.parametrize("channels", [3, 8])
+def test_kernels_larger_than_the_images(channels):
+    assert_is_xla(normal(0, (18, 4, 6, channels)), normal(1, (5, 2, channels, 5)))  # [18, 0, 5, 5]
+
+
 EXPLICIT = ((1, 2), (0, 1))
 
 
