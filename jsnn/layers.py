@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.base import FrozenPytree, as_data
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -51,7 +51,7 @@ class Sequential(nnx.Module):
                 raise TypeError(
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
                 )
-        self.layers = nnx.List(layers)
+        self.layers = nnx.List(map(as_data, layers))
 
     @property
     def names(self) -> tuple[str, ...]:

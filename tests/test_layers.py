@@ -1,5 +1,6 @@
 """Sequential, Recurrent and pooling."""
 
+import dataclasses
 import functools
 import re
 
@@ -187,6 +188,30 @@ def test_flatten_keeps_the_batch():
     x = jnp.arange(24.0).reshape(2, 3, 4)
     assert jsnn.flatten(x).tolist() == [list(range(12)), list(range(12, 24))]
     assert jsnn.flatten(x[:, 0, 0]).shape == (2, 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Users:
+    """A neuron that is a pytree, but none of Flax's."""
+
+    decay: nnx.Param
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, v, current):
+        v = self.decay * v + current
+        return v, v
+
+
+@pytest.mark.parametrize("around", [jsnn.Sequential, lambda neuron: jsnn.Recurrent(neuron, jnp.sin)])
+def test_a_user_s_neuron_of_arrays_is_part_of_a_network(around):
+    neuron = Users(nnx.Param(jnp.array([0.5, 0.25, 0.0])))
+    graph, params, rest = nnx.split(around(neuron), nnx.Param, ...)
+    assert [leaf.shape for leaf in jax.tree.leaves((params, rest))] == [(3,)]
+    gradients = jax.grad(lambda params: jsnn.unroll(nnx.merge(graph, params, rest), INPUTS)[1].sum())(params)
+    assert all(map(np.any, jax.tree.leaves(gradients)))
 
 
 def test_networks_are_pytrees_that_optax_can_train():

@@ -47,11 +47,20 @@ class FrozenPytree(nnx.Pytree):
                     f"{type(self).__name__}.{name} cannot be changed: "
                     f"make a copy with dataclasses.replace(neuron, {name}=...)"
                 )
-        # Flax takes arrays for data, but not what stands for one inside a traced function
-        super().__setattr__(name, nnx.data(value) if isinstance(value, jax.core.Tracer) else value)
+        super().__setattr__(name, as_data(value))
 
     def __post_init__(self) -> None:
         """Where the chain of the parts' checks ends."""
+
+
+def as_data(value: Any) -> Any:
+    """A value as Flax takes it for an attribute.
+
+    Flax knows arrays and its own modules for data, but not what stands for an array inside a traced function, nor
+    another pytree that holds arrays, such as a user's neuron.
+    """
+    holds_arrays = any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))
+    return nnx.data(value) if holds_arrays and not nnx.is_data(value) else value
 
 
 def with_dt(network: Any, dt: Parameter) -> Any:
