@@ -102,25 +102,31 @@ def run(
 
     A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
     """
-    backend = jax.default_backend()
+    platform = _default_platform()
     if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
         steps = len(inputs) if num_steps is None else num_steps
-        if method == "parallel" or _parallel_is_faster(backend, state, steps):
+        if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
             return neuron.all_steps(state, over_time(inputs, num_steps))
-    if method == "fused" or (method == "auto" and backend == "gpu"):
+    if method == "fused" or (method == "auto" and platform == "gpu"):
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
         if fused.fits(neuron, state, jax.ShapeDtypeStruct(shape, inputs.dtype)):
-            return fused.unroll(neuron, state, inputs, num_steps, interpret=backend != "gpu")
+            return fused.unroll(neuron, state, inputs, num_steps)
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
     return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
 
 
-def _parallel_is_faster(backend: str, state: State, steps: int) -> bool:
+def _default_platform() -> str:
+    """Where what is traced now will run, unless its arrays lie elsewhere: "cpu", "gpu", ..."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return (device if isinstance(device, jax.Device) else jax.devices(device)[0]).platform
+
+
+def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
     """Measured on CPUs, where it seldom is; elsewhere a guess: few neurons leave most of a device without work."""
     size = max(leaf.size for leaf in jax.tree.leaves(state))
-    return size == 1 and steps >= 5000 if backend == "cpu" else size <= 2**12 and steps >= 1000
+    return size == 1 and steps >= 5000 if platform == "cpu" else size <= 2**12 and steps >= 1000
 
 
 def is_network(neuron: Neuron) -> bool:

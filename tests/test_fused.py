@@ -59,10 +59,6 @@ def by_scan(neuron, state, inputs, num_steps):
     return jax.lax.scan(neuron.step, state, inputs)
 
 
-def interpreted(*arguments):
-    return fused.unroll(*arguments, interpret=True)
-
-
 def is_smooth(x):
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
@@ -99,16 +95,16 @@ def assert_same(actual, expected, tolerance=2e-6):
 
 
 def compare(neuron, state, inputs, num_steps=None, tolerance=2e-6):
-    runs = [with_gradients(run, num_steps) for run in (interpreted, by_scan)]
+    runs = [with_gradients(run, num_steps) for run in (fused.unroll, by_scan)]
     both = jax.jit(lambda *x: [run(*x) for run in runs], compiler_options=COMPILE_FAST)
     actual, expected = both(neuron, state, inputs)
     assert np.any(expected[1][1])
     assert_same(actual, expected, tolerance)
 
 
-def lower_for_cuda(neuron, state, inputs):
+def lower_for_cuda(neuron, state, inputs, run=fused.unroll):
     """The program of outputs and gradients, as a GPU's compiler is given it; a machine without a GPU can write it."""
-    traced = jax.jit(with_gradients(fused.unroll)).trace(neuron, state, inputs)
+    traced = jax.jit(with_gradients(run)).trace(neuron, state, inputs)
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
@@ -124,6 +120,16 @@ def test_kernels_are_the_scan_and_lower_for_cuda(name):
     neuron = NEURONS[name]
     compare(neuron, initial(neuron), CURRENTS)
     assert lower_for_cuda(neuron, initial(neuron), CURRENTS).count("__gpu$xla.gpu.triton") == 2
+
+
+def test_unroll_runs_the_kernels_of_the_platform_that_it_is_lowered_for():
+    def unroll(neuron, state, inputs, num_steps):
+        return jsnn.unroll(neuron, inputs, state, num_steps=num_steps, method="fused")
+
+    arguments = NEURONS["LIF"], initial(NEURONS["LIF"]), CURRENTS
+    assert lower_for_cuda(*arguments, unroll).count("__gpu$xla.gpu.triton") == 2
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert "triton" not in jax.jit(with_gradients(unroll)).lower(*arguments).as_text()
 
 
 def test_a_user_s_neuron_of_several_dtypes():
@@ -157,10 +163,10 @@ def test_neurons_that_fill_no_block():
 def test_no_steps_and_no_neurons():
     neuron = NEURONS["ALIF"]
     state = initial(neuron)
-    last, outputs = interpreted(neuron, state, CURRENTS[:0], None)
+    last, outputs = fused.unroll(neuron, state, CURRENTS[:0], None)
     assert_same(last, state)
     assert outputs.shape == (0, B, N)
-    assert interpreted(neuron, neuron.init((0, N)), CURRENTS[:, :0], None)[1].shape == (T, 0, N)
+    assert fused.unroll(neuron, neuron.init((0, N)), CURRENTS[:, :0], None)[1].shape == (T, 0, N)
 
 
 def test_vmap_and_scan():
@@ -174,7 +180,7 @@ def test_vmap_and_scan():
         return jax.lax.scan(lambda state, x: run(neuron, state, x, None), state, currents)
 
     for use in (over_batches, over_chunks):
-        both = jax.jit(lambda use=use: (use(interpreted), use(by_scan)), compiler_options=COMPILE_FAST)
+        both = jax.jit(lambda use=use: (use(fused.unroll), use(by_scan)), compiler_options=COMPILE_FAST)
         assert_same(*both())
     for use in (over_batches, over_chunks):
         jax.jit(lambda use=use: use(fused.unroll)).trace().lower(lowering_platforms=("cuda",))
@@ -225,6 +231,6 @@ def test_random_and_scalar_and_thin_networks_do_not_fit():
 def test_a_neuron_that_refuses_to_be_differentiated_runs():
     neuron = jsnn.SpikingActivation(dt=0.5, spiking_aware=False)
     arguments = neuron, initial(neuron), CURRENTS, None
-    assert_same(interpreted(*arguments), by_scan(*arguments))
+    assert_same(fused.unroll(*arguments), by_scan(*arguments))
     with pytest.raises(TypeError, match="spiking_aware=False cannot be differentiated"):
-        jax.eval_shape(with_gradients(interpreted), *arguments[:-1])
+        jax.eval_shape(with_gradients(fused.unroll), *arguments[:-1])

@@ -44,20 +44,18 @@ def fits(neuron: Neuron, state: State, current: Any) -> bool:
     return trace(neuron, state, current) is not None
 
 
-def unroll(
-    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, *, interpret: bool = False
-) -> tuple[State, Array]:
+def unroll(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Array]:
     """Runs a neuron that `fits` over time, in one kernel forward and one backward: what `jsnn.unroll` does by a scan.
 
     It is differentiable, in reverse mode, with respect to neuron, state and inputs. One thing differs on a GPU: where
-    an argument of `max`, `min` or `clip` is NaN, Triton takes the other.
+    an argument of `max`, `min` or `clip` is NaN, Triton takes the other. Elsewhere than on a GPU the kernels run in
+    Pallas' interpreter, slowly; which it is to be is settled when the program is lowered for a platform.
 
     Args:
         neuron: anything with `init` and `step`.
         state: the state to go on from.
         inputs: `[T, B, ...]`; or, with `num_steps`, a static input `[B, ...]`, which is read once.
         num_steps: the number of steps T of a static input.
-        interpret: run in Pallas' interpreter, slowly, on any device. Otherwise it takes an Nvidia GPU.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
@@ -67,7 +65,7 @@ def unroll(
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = jsnn.LIF(decay=0.5)
-    >>> state, spikes = unroll(neuron, neuron.init((1,)), jnp.full((6, 1), 0.75), None, interpret=True)
+    >>> state, spikes = unroll(neuron, neuron.init((1,)), jnp.full((6, 1), 0.75), None)
     >>> spikes[:, 0].tolist()
     [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
@@ -84,7 +82,7 @@ def unroll(
     program, constants = traced
     structure: Any
     leaves, structure = jax.tree.flatten(state)
-    states, outputs = differentiable(program, length, num_steps is not None, interpret)(
+    states, outputs = differentiable(program, length, num_steps is not None)(
         [jnp.broadcast_to(constant, shape).reshape(-1) for constant in constants],
         [jnp.reshape(leaf, -1) for leaf in leaves],
         inputs.reshape(-1) if num_steps is not None else inputs.reshape(length, -1),

@@ -44,13 +44,13 @@ def _accumulator(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def differentiable(program: Program, length: int, is_static: bool, interpret: bool) -> Callable[..., Any]:
+def differentiable(program: Program, length: int, is_static: bool) -> Callable[..., Any]:
     """`(constants, states, x) -> (states, y)`, of flat arrays `[M]`, or `[T, M]` over time, with its gradient."""
     num_constants, num_states = program.num_constants, len(program.forward.outvars) - 1
     types = [abstract(var).dtype for var in program.forward.invars]
     output_type = abstract(program.forward.outvars[-1]).dtype
     *reads_states, reads_x = program.reads[num_constants : num_constants + num_states + 1]
-    launch = functools.partial(_launch, length=length, interpret=interpret)
+    launch = functools.partial(_launch, length=length)
 
     def run(constants: list[Array], states: list[Array], x: Array, keep: Sequence[bool]) -> Any:
         def kernel(load: _Load, store: _Store) -> None:
@@ -146,7 +146,6 @@ def _launch(
     inputs: dict[str, list[Array]],
     outputs: dict[str, tuple[Sequence[Any], bool]],  # dtypes, and whether they have a time axis
     length: int,
-    interpret: bool,
 ) -> dict[str, list[Array]]:
     """Runs a kernel for all blocks of neurons; it finds inputs and outputs, `[M]` or `[T, M]`, by their names."""
     size = next(array.shape[-1] for arrays in inputs.values() for array in arrays)
@@ -174,12 +173,16 @@ def _launch(
 
         kernel(load, store)
 
-    return pl.pallas_call(
-        body,
-        grid=(pl.cdiv(size, BLOCK),),
-        in_specs=[jax.tree.map(block, inputs)],
-        out_specs=jax.tree.map(block, shapes),
-        out_shape=shapes,
-        compiler_params=triton.CompilerParams(num_warps=NUM_WARPS),
-        interpret=interpret,
-    )(inputs)
+    def call(interpret: bool) -> Callable[..., Any]:
+        return pl.pallas_call(
+            body,
+            grid=(pl.cdiv(size, BLOCK),),
+            in_specs=[jax.tree.map(block, inputs)],
+            out_specs=jax.tree.map(block, shapes),
+            out_shape=shapes,
+            compiler_params=triton.CompilerParams(num_warps=NUM_WARPS),
+            interpret=interpret,
+        )
+
+    compiled = call(interpret=False)
+    return jax.lax.platform_dependent(inputs, cuda=compiled, rocm=compiled, default=call(interpret=True))
