@@ -65,7 +65,7 @@ def memory_estimate(
     inputs = jax.ShapeDtypeStruct((num_steps, *shape), dtype)
 
     def forward(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Any:
-        return unroll(nnx.merge(graph, parameters, rest), inputs, remat=remat)
+        return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat)
 
     def loss(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Array:
         _, outputs = forward(parameters, rest, inputs)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
+from flax.errors import TraceContextError
 
 from jsnn import fused
 from jsnn.neurons.base import MEMBRANE
@@ -70,7 +71,7 @@ def unroll(
     Raises:
         TypeError: if `neuron` is none, or `inputs` are not floating point.
         ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
-            such `method`.
+            such `method`, or `remat` meets a layer that changes itself, as `nnx.BatchNorm` does in training.
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = jsnn.LIF(decay=0.5)
@@ -156,7 +157,13 @@ def _run_in_chunks(
     chunks = None
     if num_steps is None:
         chunks = inputs[:whole].reshape(-1, length, *inputs.shape[1:])
-    state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    try:
+        state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    except TraceContextError as error:
+        raise ValueError(
+            f"remat={remat} takes layers that change nothing, as each chunk is run twice, by itself: leave it out, or "
+            f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+        ) from error
     outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
     if whole == total:
         return state, outputs

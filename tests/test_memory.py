@@ -104,6 +104,12 @@ def test_donated_arguments_count_once_and_need_no_second_compilation():
     assert not traced
 
 
+def test_estimate_of_a_network_that_normalises_leaves_its_averages():
+    network = jsnn.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), nnx.BatchNorm(8, rngs=nnx.Rngs(0)), jsnn.LIF())
+    assert jsnn.memory_estimate(network, (2, 4), 100) > jsnn.memory_estimate(network, (2, 4), 100, backward=False)
+    assert not network.layers[1].mean[...].any()
+
+
 def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(ValueError, match="num_steps must be >= 1, got 0"):
         jsnn.memory_estimate(jsnn.LIF(), (2, 4), 0)

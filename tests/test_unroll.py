@@ -122,6 +122,14 @@ def test_a_method_that_is_none_is_refused():
         jsnn.unroll(jsnn.LIF(), VECTORS, method="fast")
 
 
+def test_remat_refuses_averages_of_a_chunk():
+    network = jsnn.Sequential(linear(5, 6), jsnn.ThresholdBatchNorm(6, rngs=nnx.Rngs(0)), jsnn.LIF())
+    with pytest.raises(ValueError, match=r"remat=5 takes layers that change nothing, .* call network.eval\(\)"):
+        jsnn.unroll(network, VECTORS, remat=5)
+    network.eval()
+    assert_trees_close(jsnn.unroll(network, VECTORS, remat=5), jsnn.unroll(network, VECTORS))
+
+
 @pytest.mark.parametrize("remat", [1, T, 100])
 def test_remat_with_chunks_of_any_length(remat):
     assert_trees_close(jsnn.unroll(jsnn.LIF(), VECTORS, remat=remat), jsnn.unroll(jsnn.LIF(), VECTORS))
