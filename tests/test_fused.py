@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, PartitionSpec
 from test_neurons import NEURONS
 
 import jsnn
@@ -186,6 +187,21 @@ def test_vmap_and_scan():
         jax.jit(lambda use=use: use(fused.unroll)).trace().lower(lowering_platforms=("cuda",))
 
 
+def test_on_each_device_of_a_mesh():
+    """As `Layout.record` and `--seeds` run a network; there a gradient says on which devices it lies."""
+    mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,))
+    arguments = NEURONS["LIF_trained"], initial(NEURONS["LIF_trained"]), CURRENTS
+
+    def over_devices(run):
+        part = jax.shard_map(
+            with_gradients(run), mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False
+        )
+        return part(*arguments)
+
+    both = jax.jit(lambda: (over_devices(fused.unroll), over_devices(by_scan)), compiler_options=COMPILE_FAST)
+    assert_same(*both())
+
+
 @dataclasses.dataclass(frozen=True)
 class Other:
     """A neuron with a step of one's choice."""
@@ -217,6 +233,23 @@ def test_what_does_not_fit(step):
     assert not fused.fits(neuron, neuron.init((B, N)), CURRENTS[0])
     with pytest.raises(ValueError, match="the step of Other is not elementwise in neurons of shape"):
         fused.unroll(neuron, neuron.init((B, N)), CURRENTS, None)
+
+
+@pytest.mark.parametrize("change", [lambda p: p.reshape(-1), lambda p: p.T], ids=["flattens", "transposes"])
+@pytest.mark.parametrize("batch", [B, N])
+def test_a_step_that_changes_the_shape_of_its_parameters_does_not_fit(change, batch):
+    @nnx.dataclass
+    class Changing(nnx.Pytree):
+        decay: jax.Array
+
+        def init(self, shape, dtype=jnp.float32):
+            return jnp.zeros(shape, dtype)
+
+        def step(self, v, current):
+            return (v := change(self.decay) * v + current), v
+
+    neuron, current = Changing(jnp.full(N, 0.5)), jnp.ones((batch, N))
+    assert not fused.fits(neuron, neuron.init(current.shape), current)
 
 
 def test_random_and_scalar_and_thin_networks_do_not_fit():

@@ -66,9 +66,12 @@ def trace(neuron: Neuron, state: State, current: Any) -> tuple[Program, list[Any
     if not _is_elementwise(jax.make_jaxpr(step)(arrays, state, current).jaxpr):
         return None  # before parameters are broadcast, with which a matrix product would make no sense
     wide = [_broadcast(jax.eval_shape(lambda x: x, array), shape) for array in arrays]
-    closed, types = jax.make_jaxpr(step, return_shape=True)(wide, state, current)
+    try:
+        closed, types = jax.make_jaxpr(step, return_shape=True)(wide, state, current)
+    except (TypeError, ValueError):  # the step minds what shape its parameters have
+        return None
     before, after = (jax.tree.flatten(jax.tree.map(_dtype, tree)) for tree in (state, types[0]))
-    if before != after or not isinstance(types[1], jax.ShapeDtypeStruct):
+    if before != after or not isinstance(types[1], jax.ShapeDtypeStruct) or not _is_elementwise(closed.jaxpr):
         return None
 
     constants = [*closed.consts, *arrays]
@@ -146,6 +149,9 @@ def _is_elementwise(jaxpr: Jaxpr) -> bool:
             given, wanted = (len(abstract(var).shape) for var in (eqn.invars[0], eqn.outvars[0]))
             if eqn.params["broadcast_dimensions"] != tuple(range(wanted - given, wanted)):
                 return False
+        elif name == "reshape":  # to the same shape: so the gradient of a step says on which devices it lies
+            if abstract(eqn.invars[0]).shape != abstract(eqn.outvars[0]).shape:
+                return False
         elif name not in _ARITHMETIC | FUNCTIONS | {"name"}:
             return False
     return True
@@ -174,7 +180,7 @@ def _inline(jaxpr: Jaxpr) -> Jaxpr:
             inputs = [read(values, atom) for atom in eqn.invars]
             if eqn.primitive.name in _CALLS:
                 outputs = evaluate(*_called(eqn), inputs)
-            elif eqn.primitive.name == "name":
+            elif eqn.primitive.name in ("name", "reshape"):
                 outputs = inputs
             else:
                 outputs = [eqn.primitive.bind(*inputs, **eqn.params)]
