@@ -27,6 +27,8 @@ _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 class Conv(nnx.Conv):
     """`flax.nnx.Conv` with gradients that are fast on CPUs: the same arguments, numbers and parameters.
 
+    They are gradients of reverse mode, such as `jax.grad`; for `jax.jvp` or `jax.hessian` take `flax.nnx.Conv`.
+
     Inputs [B, H, W, in_features] -> [B, H', W', out_features].
 
     >>> import jax.numpy as jnp, jsnn

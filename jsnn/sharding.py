@@ -54,12 +54,15 @@ class Layout:
             model: parts of a wide layer.
 
         Raises:
-            ValueError: if there are fewer devices than `data` x `model`, or `batch_size` cannot be shared out equally.
+            ValueError: if a number is below 1, there are fewer devices than `data` x `model`, or `batch_size` cannot be
+                shared out equally.
 
         >>> Layout.over(batch_size=64, data=1)
         Layout(mesh=None)
         """
         total, processes = len(jax.devices()), jax.process_count()
+        if min(batch_size, model, 1 if data is None else data) < 1:
+            raise ValueError(f"batch_size, data and model must be >= 1, got {batch_size}, {data} and {model}")
         if data is None:
             fitting = [n for n in range(1, total // model + 1) if batch_size % n == 0 and n * model % processes == 0]
             data = max(fitting, default=processes)

@@ -63,7 +63,8 @@ def unroll(
             is elementwise (`jsnn.fused`; elsewhere than on a GPU the kernel is interpreted, slowly); `"parallel"` takes
             all steps at once, if the state is linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes
             what is thought to be fastest. A neuron that does not admit a method is scanned. All give the same numbers,
-            to rounding.
+            to rounding, and the same gradients; other derivatives (`jax.jvp`, `jax.hessian`) take another method than
+            `"fused"`.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.

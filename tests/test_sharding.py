@@ -193,6 +193,13 @@ def test_two_processes_each_with_its_part_of_the_data(devices, config):
     assert rows[1] == {"64": list(range(32, 64)), "51": list(range(26, 51))}
 
 
+@pytest.mark.parametrize(("batch_size", "data", "model"), [(0, None, 1), (8, 0, 1), (8, -1, 1), (8, None, 0)])
+def test_numbers_below_1_are_refused(batch_size, data, model):
+    message = f"batch_size, data and model must be >= 1, got {batch_size}, {data} and {model}"
+    with pytest.raises(ValueError, match=message):
+        Layout.over(batch_size, data, model)
+
+
 def test_one_device_is_left_alone():
     """The same objects, so the same program."""
     layout, state = Layout.over(batch_size=7, data=1), {"kernel": jnp.ones((2, 1024))}
