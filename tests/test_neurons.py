@@ -457,6 +457,15 @@ def test_resonance_by_hand():
     np.testing.assert_allclose(trace, [(0, 0, 4), (1, 1, 0), (0, 0, 0.5), (0, 0.25, 0)], atol=1e-6)
 
 
+# at v_reset = 1, far above these thresholds, one spike would call forth the next for ever
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 2.0])
+def test_a_resonator_is_reset_to_its_threshold(threshold):
+    neuron = jsnn.ResonateAndFire(threshold=threshold)
+    layer = jsnn.record(neuron, jnp.zeros((12, 1)).at[0].set(4 * threshold))["ResonateAndFire"]
+    assert layer.outputs.sum() == 1
+    assert layer.states.v[jnp.argmax(layer.outputs)] == threshold
+
+
 def test_without_a_reset_the_exponential_neuron_stays_finite():
     neuron = jsnn.EIF(0.5, sharpness=0.125, reset="none")
     v, gradient = jax.value_and_grad(lambda x: jsnn.unroll(neuron, x)[0].v)(jnp.full(50, 2.0))

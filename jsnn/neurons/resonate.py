@@ -39,17 +39,17 @@ class ResonateAndFire(SpikingNeuron):
         v = (1 - s) * v + s * v_reset,  i = (1 - s) * i     reset ("zero"); "none" leaves the current too
 
     The rotation is the exact solution over a step of z' = (-1/tau + 2 pi f sqrt(-1)) z, z = i + v sqrt(-1), with
-    angle = 2 pi f dt. An input moves the potential one step later. The paper resets to v = threshold, i = 0, which is
-    v_reset = 1 here; a membrane at its threshold is silent. The gradient of H is the surrogate's; it also flows through
-    the reset unless `detach_reset`. Potentials have the unit of the threshold.
+    angle = 2 pi f dt. An input moves the potential one step later. As in the paper v_reset is the threshold, unless it
+    is given; a membrane at its threshold is silent. The gradient of H is the surrogate's; it also flows through the
+    reset unless `detach_reset`. Potentials have the unit of the threshold.
 
     Source: Izhikevich, "Resonate-and-fire neurons" (2001).
 
     Attributes:
         decay: the share of the oscillation that is left after one step, in [0, 1].
         angle: how far a step turns the oscillation, in radians; a period has 2 pi / angle steps.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" and
-            `v_reset` 1.0 here.
+        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here,
+            and `v_reset` None, the threshold.
 
     Raises:
         ValueError: if `decay` lies outside [0, 1], or `threshold` is not positive.
@@ -66,7 +66,7 @@ class ResonateAndFire(SpikingNeuron):
     decay: Parameter = 0.9
     angle: Parameter = math.pi / 8
     reset: Reset = nnx.static(default="zero", kw_only=True)
-    v_reset: Parameter = dataclasses.field(default=1.0, kw_only=True)
+    v_reset: Parameter | None = dataclasses.field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,3 +97,10 @@ class ResonateAndFire(SpikingNeuron):
             acting = last_spikes if self.reset_delay else spikes
             i = i * (1 - (jax.lax.stop_gradient(acting) if self.detach_reset else acting))
         return ResonateAndFireState(v, i), spikes.astype(current.dtype)
+
+    def apply_reset(self, v: Array, spikes: Array, threshold: Parameter) -> Array:
+        """The membrane after the reset that `spikes` call for; at the threshold, if there is no `v_reset`."""
+        if self.reset != "zero" or self.v_reset is not None:
+            return super().apply_reset(v, spikes, threshold)
+        acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes
+        return (1 - acting) * v + acting * threshold
