@@ -482,6 +482,7 @@ def test_presets_of_izhikevich_s_neuron(name, spikes):
     arrays = {name: jnp.array(getattr(neuron, name)) for name in ("a", "b", "d", "v_init", "v_reset")}
     neuron = dataclasses.replace(neuron, **arrays)  # one compilation for all
     assert unroll(neuron, jnp.full((200, 1), 10.0))[1].sum() == spikes
+    assert unroll(neuron, jnp.zeros((200, 1)))[1].sum() == 0
 
 
 def test_a_window_of_currents_goes_on_where_it_ended():

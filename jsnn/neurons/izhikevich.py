@@ -11,7 +11,8 @@ from jsnn import surrogate as surrogates
 from jsnn.neurons.base import Reset, SpikingNeuron, cast, check_positive
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
-# a, b, c, d and the membrane before the first step, of the paper's figure 2
+# a, b, c, d and the membrane before the first step, of the paper's figure 2; but the resonator starts at its rest, as
+# from -65 mV it spikes by itself
 PRESETS = {
     "regular_spiking": (0.02, 0.2, -65.0, 8.0, -65.0),
     "intrinsically_bursting": (0.02, 0.2, -55.0, 4.0, -65.0),
@@ -19,7 +20,7 @@ PRESETS = {
     "fast_spiking": (0.1, 0.2, -65.0, 2.0, -65.0),
     "low_threshold_spiking": (0.02, 0.25, -65.0, 2.0, -65.0),
     "thalamo_cortical": (0.02, 0.25, -65.0, 0.05, -63.0),
-    "resonator": (0.1, 0.26, -65.0, 2.0, -65.0),
+    "resonator": (0.1, 0.26, -65.0, 2.0, -62.5),
 }
 
 
