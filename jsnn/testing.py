@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import unroll
+from jsnn.types import Array, Neuron, Shape, State, TimeParallel
+from jsnn.unroll import is_network, unroll
 
 __all__ = ["NeuronError", "check_neuron"]
 
 _T, _B = 6, 2
+_NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,  # TracerBoolConversionError among them
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class NeuronError(Exception):
@@ -24,17 +30,20 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
     """Says what is wrong with a neuron, if anything is.
 
     It looks whether the neuron is a pytree with `init` and `step`; whether a state keeps its structure, shapes and
-    dtypes from step to step, belongs to one example each along the batch axis, and is never changed in place; whether
-    the output has the dtype of the current, bfloat16 among them; whether `step` is a function of its arguments alone,
-    the same under `jit`, `vmap` and in an unroll as by itself, dense or convolutional; and whether all gradients are
-    finite. A random neuron, with a key in its state, need not be the same under `vmap`.
+    dtypes from step to step, belongs to one example each along the batch axis, does not depend on the size of the
+    batch, and is neither changed in place nor kept on the neuron; whether the output has the shape and the dtype of the
+    current, bfloat16 among them; whether `init` and `step` are functions of their arguments alone, the same under
+    `jit`, `vmap` and in an unroll (also in that of all steps at once) as by themselves, dense or convolutional; and
+    whether all gradients are finite, also where an input is 0. A random neuron, with a key in its state, need not be
+    the same under `vmap`. What shape and dtype come out of a network is up to its layers.
 
     Args:
         neuron: what is to be checked.
         shape: that of one example's currents; parameters that are arrays must broadcast against it.
 
     Raises:
-        NeuronError: it lists the faults; those behind a fault that nothing can be tried with are not looked for.
+        NeuronError: it lists the faults, first those of `init`; those of `step` are looked for once `init` is right,
+            and those under transformations and in gradients once a step is.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> jsnn.testing.check_neuron(jsnn.LIF(0.9))
@@ -49,7 +58,7 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
         ...
     jsnn.testing.NeuronError: Forgetful: step turned a state float32[2,4] into float32[]
     """
-    faults = list(_faults(neuron, shape))
+    faults = dict.fromkeys(_faults(neuron, shape))  # each once
     if faults:
         raise NeuronError("\n".join(f"{type(neuron).__name__}: {fault}" for fault in faults))
 
@@ -58,61 +67,133 @@ def _faults(neuron: Any, shape: Shape) -> Iterator[str]:
     if isinstance(neuron, type) or not isinstance(neuron, Neuron):
         yield "it has no methods init(shape, dtype) and step(state, current), or is a class instead of an object"
         return
-    leaves = jax.tree.leaves(neuron)
-    if any(leaf is neuron for leaf in leaves):
-        yield "it is no pytree: derive it with @nnx.dataclass from nnx.Pytree, or jax.tree_util.register_dataclass it"
-        return
-    currents = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 1.5, (_T, _B, *shape)), jnp.float32)
+    random = np.random.default_rng(0)
+    currents = random.uniform(-0.5, 1.5, (_T, _B, *shape))
+    currents[random.uniform(size=currents.shape) < 0.25] = 0  # as where there are no spikes
+    found = list(_faults_of_init(neuron, shape))
+    if not found:
+        state = neuron.init((_B, *shape), jnp.float32)
+        found = list(_faults_of_a_step(neuron, state, jnp.asarray(currents[0], jnp.float32)))
+    if any(leaf is neuron for leaf in jax.tree.leaves(neuron)):
+        found.append("it is no pytree: make it an @nnx.dataclass of nnx.Pytree, or jax.tree_util.register_dataclass it")
+    if not found:
+        found += _faults_of_transforms(neuron, state, jnp.asarray(currents, jnp.float32))
+        found += _faults_of_gradients(neuron, state, jnp.asarray(currents, jnp.float32))
+    yield from found
+
+
+def _faults_of_init(neuron: Neuron, shape: Shape) -> Iterator[str]:
     try:
         state = neuron.init((_B, *shape), jnp.float32)
-        wide = jax.eval_shape(lambda: neuron.init((_B + 1, *shape), jnp.float32))
-        low = jax.eval_shape(lambda: neuron.init((_B, *shape), jnp.bfloat16))
-        before, own = _copies(state), _copies(neuron)
-        after, output = neuron.step(state, currents[0])
+        before = _own(neuron)  # after a first call, which may have filled a cache
+        again, wide = neuron.init((_B, *shape), jnp.float32), neuron.init((_B + 1, *shape), jnp.float32)
+        low = neuron.init((_B, *shape), jnp.bfloat16)
     except Exception as error:
-        yield f"init or a step raised {type(error).__name__}: {error}"
+        yield f"init raised {_first_line(error)}"
         return
-    yield from _faults_of_a_state(state, wide, low)
-    if _types(after) != _types(state):
-        yield f"step turned a state {_types(state)} into {_types(after)}"
+    if changed := _changes(before, _own(neuron)):
+        yield f"init changed the neuron, its {changed}: what changes belongs into the state that it returns"
         return
-    if not _same(before, state) or not _same(own, neuron):
-        yield "step changed what it was given, its state or the neuron, instead of returning a new state"
-        return
-    yield from _faults_of_an_output(neuron, state, output, currents[0])
-    again = neuron.step(state, currents[0])
-    if not _same(again, (after, output)):
-        yield "two steps from one state with one current differ: randomness needs a key in the state"
-        return
-    yield from _faults_of_transforms(neuron, state, currents)
-    yield from _faults_of_gradients(neuron, state, currents)
-
-
-def _faults_of_a_state(state: State, wide: State, low: State) -> Iterator[str]:
-    if str(jax.tree.structure(state)) != str(jax.tree.structure(wide)):
+    leaves = jax.tree.leaves(state)
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            yield f"init must return arrays, such as jnp.zeros(shape, dtype), got {leaf!r}"
+            return
+    if _structure(state) != _structure(wide):
         yield "the structure of the state depends on the batch size"
         return
-    for leaf, other in zip(jax.tree.leaves(state), jax.tree.leaves(wide)):
-        if leaf.shape != other.shape and other.shape != (_B + 1, *leaf.shape[1:]):
+    if not _same(again, state):
+        yield "two calls of init give different states: to draw them, the neuron needs a key"
+        return
+    is_random = _has_key(neuron) or _has_key(state)
+    for leaf, other in zip(leaves, jax.tree.leaves(wide)):
+        if _is_key(leaf):
+            continue
+        if leaf.shape[:1] != (_B,) or other.shape != (_B + 1, *leaf.shape[1:]):
             yield f"axis 0 of a state must be the batch, got shape {leaf.shape} for {_B} and {other.shape} for {_B + 1}"
-    for leaf, other in zip(jax.tree.leaves(state), jax.tree.leaves(low)):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and (leaf.dtype, other.dtype) != (jnp.float32, jnp.bfloat16):
-            yield f"a state must have the dtype given, got {leaf.dtype} for float32 and {other.dtype} for bfloat16"
+        elif not is_random and not _same(leaf, other[:_B]):
+            yield f"the state depends on the batch size: its numbers are others for {_B} examples than for {_B + 1}"
+    if not is_network(neuron):
+        for leaf, other in zip(leaves, jax.tree.leaves(low)):
+            if jnp.issubdtype(leaf.dtype, jnp.floating) and (leaf.dtype, other.dtype) != (jnp.float32, jnp.bfloat16):
+                yield f"a state must have the dtype given, got {leaf.dtype} for float32 and {other.dtype} for bfloat16"
 
 
-def _faults_of_an_output(neuron: Neuron, state: State, output: Any, current: Array) -> Iterator[str]:
+def _faults_of_a_step(neuron: Neuron, state: State, current: Array) -> Iterator[str]:
+    given = _copies(state)
+    try:
+        result: Any = neuron.step(state, current)
+        before = _own(neuron)
+        again = neuron.step(state, current)
+    except Exception as error:
+        yield f"step raised {_first_line(error)}"
+        return
+    if not _same(given, state):
+        yield "step changed what it was given, its state, instead of returning a new one"
+        return
+    if changed := _changes(before, _own(neuron)):
+        yield f"step changed what it was given, the neuron's {changed}: what changes belongs into the state"
+        return
+    if not isinstance(result, tuple | list) or len(result) != 2 or _structure(result) == _structure(state):
+        yield f"step must return (state, output), got {type(result).__name__}({_types(result)})"
+        return
+    after, output = result
+    if not jax.tree.leaves(output):
+        yield f"step gave no output but {output!r}"
+        return
+    if _structure(after) != _structure(state) == _structure(output):
+        yield "step returned (output, state): the order is (state, output)"
+        return
+    if _types(after) != _types(state) or _structure(after) != _structure(state):
+        yield f"step turned a state {_types(state)} into {_types(after)}"
+        return
+    yield from _faults_of_values(neuron, after, output, current)
+    if not _same(again, result):
+        yield "two steps from one state with one current differ: randomness needs a key in the state"
+        return
+    yield from _faults_of_dtypes(neuron, state, current)
+
+
+def _faults_of_values(neuron: Neuron, after: State, output: Any, current: Array) -> Iterator[str]:
     for leaf in jax.tree.leaves(output):
-        if leaf.shape[:1] != (_B,):
-            yield f"an output of shape {leaf.shape} has no batch axis of {_B} in front"
+        if jnp.shape(leaf)[:1] != (_B,):
+            yield f"an output of shape {jnp.shape(leaf)} has no batch axis of {_B} in front"
+        elif leaf.shape != current.shape and not is_network(neuron):
+            yield f"an output must have the shape of the current, {current.shape}, got {leaf.shape}"
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             yield "an output is not finite"
-    for dtype in (jnp.bfloat16, jnp.float32):
-        after, low = jax.eval_shape(neuron.step, state, current.astype(dtype))
-        found = {leaf.dtype for leaf in jax.tree.leaves(low)}
+    if any(np.isnan(np.asarray(_plain(leaf), np.float32)).any() for leaf in jax.tree.leaves(after)):
+        yield "a state is NaN after a step"
+
+
+def _faults_of_dtypes(neuron: Neuron, state: State, current: Array) -> Iterator[str]:
+    low = neuron.init(current.shape, jnp.bfloat16)
+    for given, dtype in ((state, jnp.bfloat16), (state, jnp.float32), (low, jnp.bfloat16)):
+        try:
+            after, output = jax.eval_shape(neuron.step, given, current.astype(dtype))
+        except _NEEDS_VALUES as error:
+            yield (
+                "step looks at the values of arrays (if, while, float(), a mask as an index), which jit does not have: "
+                f"take jnp.where or jax.lax.cond ({_first_line(error)})"
+            )
+            return
+        except Exception as error:
+            yield f"under jit a step raised {_first_line(error)}"
+            return
+        if is_network(neuron):
+            continue
+        if _types(after) != _types(given) == _types(output):
+            yield "step returned (output, state): the order is (state, output)"
+            return
+        found = {leaf.dtype for leaf in jax.tree.leaves(output)}
         if found != {jnp.dtype(dtype)}:
-            yield f"outputs must have the current's dtype, got {_names(found)} for {jnp.dtype(dtype)}"
-        if _types(after) != _types(state):
-            yield f"a current in {jnp.dtype(dtype)} turned a state {_types(state)} into {_types(after)}"
+            names = ", ".join(sorted(map(str, found)))
+            yield f"outputs must have the current's dtype, got {names} for {jnp.dtype(dtype)}: .astype(current.dtype)"
+        if _types(after) != _types(given):
+            yield (
+                f"a current in {jnp.dtype(dtype)} turned a state {_types(given)} into {_types(after)}: "
+                f"compute in the state's dtype, current.astype(v.dtype)"
+            )
 
 
 def _faults_of_transforms(neuron: Neuron, state: State, currents: Array) -> Iterator[str]:
@@ -120,24 +201,33 @@ def _faults_of_transforms(neuron: Neuron, state: State, currents: Array) -> Iter
     for current in currents:
         expected, output = neuron.step(expected, current)
         outputs.append(output)
-    stacked = jax.tree.map(lambda *steps: jnp.stack(steps), *outputs)
-    ways: dict[str, tuple[Callable[[], Any], Any]] = {
-        "under jit": (lambda: jax.jit(neuron.step)(state, currents[0]), neuron.step(state, currents[0])),
-        "in an unroll": (lambda: unroll(neuron, currents), (expected, stacked)),
+    run = expected, jax.tree.map(lambda *steps: jnp.stack(steps), *outputs)
+    step = neuron.step(state, currents[0])
+    ways: dict[str, tuple[Callable[[], Any], Any, str]] = {
+        "under jit": (lambda: jax.jit(neuron.step)(state, currents[0]), step, ""),
+        "in an unroll": (lambda: unroll(neuron, currents), run, ""),
     }
-    if not any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
-        ways["under vmap"] = (lambda: jax.vmap(neuron.step)(expected, currents[0]), neuron.step(expected, currents[0]))
-        spread = jax.tree.map(lambda leaf: leaf[:, None, None], (expected, currents[0]))
-        images = jax.tree.map(lambda leaf: leaf[:, None, None], neuron.step(expected, currents[0]))
-        ways["after a convolution"] = (lambda: neuron.step(*spread), images)
-    for name, (way, wanted) in ways.items():
+    if isinstance(neuron, TimeParallel) and neuron.is_linear:
+        ways["in an unroll by all_steps"] = (lambda: unroll(neuron, currents, method="parallel"), run, "")
+    if not _has_key(state):
+        alone = jax.tree.map(lambda leaf: leaf[:, None], (expected, currents[0], neuron.step(expected, currents[0])))
+        cure = ": no example may see another, by a mean over axis 0, or by random numbers without a key in the state"
+        ways["under vmap"] = (lambda: jax.vmap(neuron.step)(*alone[:2]), alone[2], cure)
+    if not _has_key(state) and currents.ndim == 3:
+        images = (
+            jax.tree.map(lambda leaf: leaf[:, None, None], expected),
+            jax.tree.map(lambda y: y[:, :, None, None], run[1]),
+        )
+        cure = ": currents may have any number of axes between the batch and the last"
+        ways["after a convolution"] = (lambda: unroll(neuron, currents[:, :, None, None]), images, cure)
+    for name, (way, wanted, cure) in ways.items():
         try:
             found = way()
         except Exception as error:
-            yield f"{name} it raised {type(error).__name__}: {error}"
+            yield f"{name} it raised {_first_line(error)}{cure}"
             continue
         if not _same(found, wanted, tolerance=1e-5):
-            yield f"{name} it gives other numbers than step by step"
+            yield f"{name} it gives other numbers than step by step{cure}"
 
 
 def _faults_of_gradients(neuron: Neuron, state: State, currents: Array) -> Iterator[str]:
@@ -148,22 +238,46 @@ def _faults_of_gradients(neuron: Neuron, state: State, currents: Array) -> Itera
     try:
         gradients = jax.grad(loss, (0, 1, 2), allow_int=True)(neuron, state, currents)
     except Exception as error:
-        yield f"its gradient raised {type(error).__name__}: {error}"
+        yield f"its gradient raised {_first_line(error)}"
         return
     for name, gradient in zip(("its parameters", "its state", "its currents"), gradients):
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf, np.float32)).all():
-                yield f"a gradient for {name} is not finite{f' ({jax.tree_util.keystr(path)})' if path else ''}"
+                where = f" ({jax.tree_util.keystr(path)})" if path else ""
+                yield f"a gradient for {name} is not finite{where}: mind sqrt, log and / at 0, behind jnp.where as well"
+
+
+def _own(neuron: Neuron) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a neuron holds by name: its attributes, and copies of its arrays."""
+    leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(neuron) if leaf is not neuron]
+    arrays = {jax.tree_util.keystr(path).lstrip("."): np.array(_plain(leaf)) for path, leaf in leaves}
+    return dict(getattr(neuron, "__dict__", {})), arrays
+
+
+def _changes(before: tuple[dict[str, Any], dict[str, Any]], after: tuple[dict[str, Any], dict[str, Any]]) -> str:
+    """The names of what differs between two calls of `_own`."""
+    nothing = object()
+    names = {name for name in before[0] | after[0] if before[0].get(name, nothing) is not after[0].get(name, nothing)}
+    return ", ".join(
+        sorted(names | {name for name, array in after[1].items() if not _same(before[1].get(name), array)})
+    )
 
 
 def _copies(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.array(_plain(leaf)), tree)
 
 
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _has_key(tree: Any) -> bool:
+    return any(map(_is_key, jax.tree.leaves(tree)))
+
+
 def _plain(leaf: Any) -> Any:
     """A key as the numbers that it stands for."""
-    is_random_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_random_key else leaf
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _same(first: Any, second: Any, tolerance: float = 0.0) -> bool:
@@ -175,10 +289,14 @@ def _same(first: Any, second: Any, tolerance: float = 0.0) -> bool:
     return all(a.shape == b.shape and np.allclose(a, b, tolerance, tolerance, equal_nan=True) for a, b in pairs)
 
 
+def _structure(tree: Any) -> str:
+    return str(jax.tree.structure(tree))
+
+
 def _types(tree: Any) -> str:
     leaves = jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, nnx.Variable))
     return ", ".join(f"{jnp.result_type(leaf)}[{','.join(map(str, jnp.shape(leaf)))}]" for leaf in leaves)
 
 
-def _names(dtypes: set[Any]) -> str:
-    return ", ".join(sorted(map(str, dtypes)))
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -94,9 +94,45 @@ def fixed_rank(self, state, current):
     return v, jnp.einsum("bn->bn", y)
 
 
+def nan_gradient_at_zero(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v, y + jnp.where(current > 0, jnp.log(current), 0)
+
+
+def state_by_batch_size(self, shape, dtype=jnp.float32):
+    return jnp.full(shape, 1 / shape[0], dtype)
+
+
+def random_state(self, shape, dtype=jnp.float32, generator=np.random.default_rng(0)):  # noqa: B008
+    return jnp.asarray(generator.uniform(size=shape), dtype)
+
+
+def random_step(self, state, current, generator=np.random.default_rng(0)):  # noqa: B008
+    return Integrator.step(self, state, current + generator.normal())
+
+
+def state_on_self(self, shape, dtype=jnp.float32):
+    object.__setattr__(self, "v", jnp.zeros(shape, dtype))
+    return ()
+
+
+def branching(self, state, current):
+    v, y = Integrator.step(self, state, current)
+    return v, (y if v.max() > 1 else 0 * y)
+
+
+def swapped(self, state, current):
+    return Integrator.step(self, state, current)[::-1]
+
+
+def swapped_with_named_state(self, state, current):
+    v, y = Integrator.step(self, state["v"], current)
+    return y, {"v": v}
+
+
 @pytest.mark.parametrize(("methods", "message"), [
     ({"init": state_in_numpy, "step": mutated_state}, "changed what it was given"),
-    ({"step": mutated_neuron}, "changed what it was given"),
+    ({"step": mutated_neuron}, "step changed what it was given, the neuron's rate: what changes belongs into the"),
     ({"step": wrong_output_dtype}, "outputs must have the current's dtype, got float32 for bfloat16"),
     ({"step": wrong_state_dtype}, "a current in bfloat16 turned a state float32[2,4] into bfloat16[2,4]"),
     ({"init": state_of_fixed_dtype}, "the dtype given, got float32 for float32 and float32 for bfloat16"),
@@ -108,7 +144,24 @@ def fixed_rank(self, state, current):
     ({"step": lambda self, state, current: (state.sum(), current)}, "step turned a state float32[2,4] into float32[]"),
     ({"step": lambda self, state, current: (state, current[0])}, "no batch axis"),
     ({"step": lambda self, state, current: (state, current / 0)}, "an output is not finite"),
-    ({"init": lambda self, shape: 0}, "init or a step raised TypeError"),
+    ({"init": lambda self, shape: 0}, "init raised TypeError"),
+    ({"init": lambda self, shape, dtype: 0.0}, "init must return arrays, such as jnp.zeros(shape, dtype), got 0.0"),
+    ({"init": state_by_batch_size}, "the state depends on the batch size"),
+    ({"init": lambda self, shape, dtype: jnp.zeros((), dtype)}, "must be the batch, got shape () for 2 and () for 3"),
+    ({"init": random_state}, "two calls of init give different states: to draw them, the neuron needs a key"),
+    ({"step": random_step}, "two steps from one state with one current differ: randomness needs a key in the state"),
+    ({"init": state_on_self}, "init changed the neuron, its v: what changes belongs into the state"),
+    ({"step": branching}, "step looks at the values of arrays (if, while, float(), a mask as an index), which"),
+    ({"step": swapped}, "step returned (output, state): the order is (state, output)"),
+    ({"init": lambda self, shape, dtype: {"v": jnp.zeros(shape, dtype)}, "step": swapped_with_named_state},
+     "step returned (output, state): the order is (state, output)"),
+    ({"step": lambda self, state, current: state}, "step must return (state, output), got ArrayImpl(float32[2,4])"),
+    ({"step": lambda self, state, current: (state, None)}, "step gave no output but None"),
+    ({"step": lambda self, state, current: (state, current.sum(-1))}, "of the current, (2, 4), got (2,)"),
+    ({"step": lambda self, state, current: (state / 0, current)}, "a state is NaN after a step"),
+    ({"step": nan_gradient_at_zero}, "a gradient for its currents is not finite: mind sqrt, log and / at 0"),
+    ({"is_linear": True, "all_steps": lambda self, state, currents: (state, currents)},
+     "in an unroll by all_steps it gives other numbers than step by step"),
 ])  # fmt: skip
 def test_a_planted_fault_is_named(methods, message):
     with pytest.raises(NeuronError) as caught:
@@ -139,6 +192,11 @@ def test_what_is_no_pytree_is_refused():
 ])  # fmt: skip
 def test_right_neurons_pass(neuron):
     check_neuron(neuron)
+
+
+def test_a_network_after_an_image():
+    network = jsnn.Sequential(jsnn.Conv(2, 3, (3, 3), rngs=nnx.Rngs(0)), jsnn.LIF(0.9), jsnn.flatten)
+    check_neuron(network, (5, 5, 2))
 
 
 def test_the_documentation_s_neuron_passes_and_has_ten_lines():
