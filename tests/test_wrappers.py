@@ -81,7 +81,16 @@ def test_a_delay_can_be_learned():
         return jsnn.unroll(jsnn.Delay(nnx.Param(steps), longest=3), currents)[1]
 
     check_grads(run, (jnp.array([0.4, 1.7]),), order=1, modes=["rev"], rtol=1e-2)
+    for whole in (0.0, 1.0, 3.0):  # a straight line from there to the next, or from the one before
+        to, sign = (whole - 0.5, -1) if whole == 3 else (whole + 0.5, 1)
+        by_steps = jax.jvp(run, (jnp.full(2, whole),), (jnp.ones(2),))[1]
+        np.testing.assert_allclose(by_steps, sign * 2 * (run(jnp.full(2, to)) - run(jnp.full(2, whole))), atol=1e-5)
     np.testing.assert_array_equal(run(jnp.array([0.0, 5.0])), unroll(jsnn.Delay(np.array([0, 3])), currents)[1])
+
+
+def test_a_long_delay_is_exact_in_bfloat16():
+    impulse = jnp.zeros((300, 1), jnp.bfloat16).at[0].set(1)
+    assert jnp.argmax(unroll(jsnn.Delay(257), impulse)[1]) == 257  # which bfloat16 rounds to 256
 
 
 def test_dropout_has_one_mask_for_all_steps_and_none_without_a_key():

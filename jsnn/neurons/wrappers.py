@@ -146,7 +146,8 @@ class Delay(FrozenPytree):
 
     A delay that is not whole lies on the line between its two neighbours, y = (1 - f) x[t - n] + f x[t - n - 1] with
     n = floor(steps), f = steps - n. That makes it trainable, `steps=nnx.Param(...)`: its derivative is the difference
-    of the two. A trained delay is kept in [0, longest] where it is used.
+    of the two, also where f = 0 (at `longest` the one from below). A trained delay is kept in [0, longest] where it is
+    used.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
     convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step.
@@ -183,12 +184,19 @@ class Delay(FrozenPytree):
         return DelayState((jnp.zeros(shape, dtype),) * self.longest)
 
     def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
-        dtype = jnp.result_type(*state.past, current)
+        if not state.past:
+            return state, current
+        dtype, longest = state.past[0].dtype, len(state.past)
         known = (current.astype(dtype), *state.past)  # known[k] is x[t - k]
-        steps = jnp.clip(jnp.asarray(self.steps, dtype), 0, len(state.past))
-        shares = [jnp.maximum(0, 1 - jnp.abs(steps - k)) for k in range(len(known))]
-        y = sum((share * x for share, x in zip(shares[1:], known[1:])), shares[0] * known[0])
-        return DelayState(known[:-1]), jnp.broadcast_to(y, current.shape).astype(current.dtype)
+        steps = jnp.asarray(self.steps, jnp.promote_types(dtype, jnp.float32))
+        # not jnp.clip, which halves the gradient of a delay of 0
+        steps = jnp.where(steps < 0, 0, jnp.where(steps > longest, longest, steps))
+        whole = jnp.minimum(jnp.floor(steps), longest - 1)
+        near, far = (
+            sum(jnp.where(whole == k, x, 0) for k, x in enumerate(neighbours)) for neighbours in (known[:-1], known[1:])
+        )
+        share = (steps - whole).astype(dtype)
+        return DelayState(known[:-1]), ((1 - share) * near + share * far).astype(current.dtype)
 
 
 class DropoutState(NamedTuple):
