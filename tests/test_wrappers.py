@@ -31,6 +31,22 @@ def test_refractory_rests_and_keeps_its_state():
     assert layer.states.wait.ravel().tolist() == [2, 1, 0, 0, 0]
 
 
+# Norse's `lif_refrac_feed_forward_step`: the current goes on while the membrane is held
+def test_refractory_behind_a_synapse_is_norse_s():
+    currents = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (40, 5)), jnp.float32)
+    v, i, wait, expected = np.zeros(5), np.zeros(5), np.zeros(5), []
+    for x in np.asarray(currents, np.float64):
+        i = i + x
+        charged = v + 0.25 * (i - v)
+        i = 0.75 * i
+        spikes = (charged > 1) & (wait == 0)
+        v = np.where(wait > 0, v, np.where(spikes, 0, charged))
+        wait = np.where(spikes, 3, np.maximum(wait - 1, 0))
+        expected.append(spikes)
+    neuron = jsnn.Refractory(jsnn.LIF(0.75, gain=0.25, reset="zero"), period=3)
+    np.testing.assert_array_equal(unroll(jsnn.Sequential(jsnn.LI(0.75), neuron), currents)[1], expected)
+
+
 def test_refractory_periods_may_differ_by_neuron():
     neuron = jsnn.Refractory(jsnn.IF(threshold=0.5, reset="zero"), period=np.array([0, 1, 3]))
     spikes = unroll(neuron, jnp.ones((8, 3)))[1]

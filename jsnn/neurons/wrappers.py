@@ -30,10 +30,13 @@ class Refractory(FrozenPytree):
 
     The time of rest is a hard switch that no gradient passes; that of the neuron's own step flows where it took one.
 
-    Source: Norse's `lif_refrac_step`, where a neuron in its refractory period keeps its state and puts out nothing.
+    Source: after Norse's `lif_refrac_step`, which holds the membrane at rest, but lets the synaptic current go on. For
+    the same here, put the synapse in front: `Sequential(LI(decay_syn), Refractory(LIF(...), period))`.
 
     Attributes:
         neuron: any neuron; a part of its state that has not the shape of its input, such as a key, goes on meanwhile.
+            A recurrence goes around, `Recurrent(Refractory(neuron, period), synapse)`: inside, the last spikes would
+            be held with the state, and be fed back at every step of rest.
         period: the number of steps, 0 or more; a number, or an array.
 
     Raises:
