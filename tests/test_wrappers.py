@@ -80,6 +80,25 @@ def test_stochastic_resets_by_its_threshold_and_spikes_by_its_key():
     assert gradient.any()
 
 
+@pytest.mark.parametrize("neuron", [
+    jsnn.SRM0(0.5, 0.5, refractory=0.0),
+    jsnn.SlidingPSN(jnp.array([0.5, 0.5])),
+    jsnn.ALIF(0.5, reset=lambda v, spikes, threshold: v, reset_delay=True, adaptation=0.0, gain=0.5),
+])  # fmt: skip
+def test_stochastic_around_all_that_compare_with_a_threshold(neuron):
+    _, spikes = unroll(jsnn.Stochastic(neuron, jax.random.key(0), width=0.5), jnp.full((4000, 1), 0.5))
+    v = jsnn.unroll(neuron, jnp.full((100, 1), 0.5))[0].v
+    assert abs(spikes.mean() - jax.nn.sigmoid((v - 1) / 0.5)) < 0.03
+
+
+def test_stochastic_takes_a_decay_that_training_has_led_astray():
+    neuron = jsnn.Stochastic(jsnn.LIF(nnx.Param(jnp.array(0.95))), jax.random.key(0))
+    neuron.neuron.decay[...] += 0.5  # as an optimiser may; it is clipped where it is used
+    same = jsnn.Stochastic(jsnn.LIF(nnx.Param(jnp.array(1.0))), jax.random.key(0))
+    currents = jnp.full((8, 3), 0.3)
+    np.testing.assert_array_equal(jsnn.unroll(neuron, currents)[1], jsnn.unroll(same, currents)[1])
+
+
 def test_delays():
     currents = column(1.0, 2.0, 4.0, 8.0)
     assert outputs(jsnn.Delay(0), currents) == [1, 2, 4, 8]
@@ -137,7 +156,8 @@ def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
-    (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must be a SpikingNeuron such as jsnn.LIF, got LI"),
+    (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must have a field `surrogate`, as jsnn.LIF has, got LI"),
+    (lambda: jsnn.Stochastic(jsnn.IF(reset_delay=True), jax.random.key(0)), "must have reset_delay=False, got IF with"),
     (lambda: jsnn.Stochastic(jsnn.IF(), 3), "key must be made by jax.random.key, got 3"),
     (lambda: jsnn.Stochastic(jsnn.IF(), jax.random.key(0), 0.0), "width must be > 0, got 0.0"),
     (lambda: jsnn.Delay(-2), "steps must be >= 0, got -2"),

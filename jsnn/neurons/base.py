@@ -71,7 +71,7 @@ def with_dt(network: Any, dt: Parameter) -> Any:
     """
 
     def has_dt(part: Any) -> bool:
-        return isinstance(part, FrozenPytree) and "dt" in {field.name for field in dataclasses.fields(part)}  # type: ignore[arg-type]
+        return isinstance(part, FrozenPytree) and has_field(part, "dt")
 
     def change(part: Any) -> Any:
         return dataclasses.replace(part, dt=dt) if has_dt(part) else part
@@ -228,6 +228,11 @@ def decay_from_time_constant(
             )
         return 1 - dt / tau
     return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
+
+
+def has_field(part: Any, name: str) -> bool:
+    """Whether a part is a dataclass with a field of that name."""
+    return dataclasses.is_dataclass(part) and name in {field.name for field in dataclasses.fields(part)}
 
 
 def is_key(value: Any) -> TypeGuard[Array]:

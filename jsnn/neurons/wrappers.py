@@ -1,6 +1,6 @@
 """What can be put around any neuron, or beside it: a refractory period, escape noise, delays, and dropout in time."""
 
-import dataclasses
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, check_not_negative, check_positive, is_key
+from jsnn.neurons.alif import ALIF
+from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, check_not_negative, check_positive, has_field, is_key
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 __all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
@@ -93,13 +94,15 @@ class Stochastic(FrozenPytree):
     Source: Gerstner and Kistler, "Spiking neuron models" (2002), section 5.3.
 
     Attributes:
-        neuron: one that compares a membrane with a threshold, a `jsnn.neurons.SpikingNeuron`.
+        neuron: one that compares a membrane with a threshold by its field `surrogate`: any `SpikingNeuron`, `SRM0`,
+            `SlidingPSN` or `SigmaDelta`. A recurrence goes around: `Recurrent(Stochastic(...), synapse)`.
         key: made by `jax.random.key`.
         width: how far from the threshold chance reaches, in the unit of the membrane; above 0.
 
     Raises:
-        TypeError: if `neuron` is no `SpikingNeuron`, or `key` is not made by `jax.random.key`.
-        ValueError: if `width` is not positive.
+        TypeError: if `neuron` has no field `surrogate`, or `key` is not made by `jax.random.key`.
+        ValueError: if `width` is not positive, or `neuron` has a late reset (`reset_delay`), which reads the last
+            spikes from the membrane.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> neuron = jsnn.Stochastic(jsnn.LIF(decay=0.0), jax.random.key(0), width=0.25)
@@ -108,29 +111,37 @@ class Stochastic(FrozenPytree):
     Array(True, dtype=bool)
     """
 
-    neuron: SpikingNeuron
+    neuron: Neuron
     key: Array
     width: Parameter = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.neuron, SpikingNeuron):
-            raise TypeError(f"neuron must be a SpikingNeuron such as jsnn.LIF, got {type(self.neuron).__name__}")
+        if not has_field(self.neuron, "surrogate"):
+            raise TypeError(f"neuron must have a field `surrogate`, as jsnn.LIF has, got {type(self.neuron).__name__}")
+        remembers = isinstance(self.neuron, ALIF) or not isinstance(self.neuron, SpikingNeuron)
+        if not remembers and self.neuron.reset_delay and self.neuron.reset != "none":  # type: ignore[attr-defined]
+            raise ValueError(
+                f"neuron must have reset_delay=False, got {type(self.neuron).__name__} with reset_delay=True: "
+                f"its late reset reads the last spikes from the membrane, where noise left no trace"
+            )
         if not is_key(self.key):
             raise TypeError(f"key must be made by jax.random.key, got {self.key!r}")
         check_positive("width", self.width)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> StochasticState:
-        return StochasticState(self.neuron.init(shape, dtype), self.key)  # type: ignore[attr-defined]
+        return StochasticState(self.neuron.init(shape, dtype), self.key)
 
     def step(self, state: StochasticState, current: Array) -> tuple[StochasticState, Array]:
         next_key, key = jax.random.split(state.key)
+        surrogate = self.neuron.surrogate  # type: ignore[attr-defined]
         noise = jax.random.logistic(key, current.shape, jnp.promote_types(current.dtype, jnp.float32))
 
         def escape(x: Array) -> Array:
-            return self.neuron.surrogate(x + (cast(self.width, x.dtype) * noise).astype(x.dtype))
+            return surrogate(x + (cast(self.width, x.dtype) * noise).astype(x.dtype))
 
-        noisy: Any = dataclasses.replace(self.neuron, surrogate=escape)
+        noisy: Any = copy.copy(self.neuron)  # dataclasses.replace would refuse a decay that training has led beyond 1
+        object.__setattr__(noisy, "surrogate", escape)
         inner, spikes = noisy.step(state.neuron, current)
         return StochasticState(inner, next_key), spikes
 
