@@ -206,4 +206,4 @@ def test_the_documentation_s_neuron_passes_and_has_ten_lines():
     found = {"nnx": nnx, "jnp": jnp, "jsnn": jsnn}
     exec(code, found)
     check_neuron(found["Cubic"]())
-    check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9))))
+    check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9, jnp.float32)), nnx.Param(jnp.ones(4, jnp.float32))))
