@@ -521,6 +521,8 @@ def test_from_time_constants(discretization, decay, decay_slow):
         assert (neuron.decay, neuron.decay_syn) == pytest.approx((decay, decay_slow))
     per_neuron = jsnn.LIF.from_time_constants(jnp.array([10e-3, 20e-3]), 1e-3, **choices)
     np.testing.assert_allclose(per_neuron.decay, [decay, decay_slow], rtol=1e-6)
+    own = jsnn.ParametricLIF.from_time_constants(np.array([2e-3, 5e-3]), 1e-3)
+    np.testing.assert_allclose(jax.nn.sigmoid(own.w[...]), [0.5, 0.2], rtol=1e-6)
     traced = jax.jit(lambda tau: jsnn.LIF.from_time_constants(tau, 1e-3, **choices).decay)(10e-3)
     assert traced == pytest.approx(decay)
 

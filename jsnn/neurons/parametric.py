@@ -1,11 +1,11 @@
 """The leaky integrate-and-fire neuron whose leak is a trained number."""
 
 import dataclasses
-import math
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jsnn.neurons.base import SpikingNeuron, cast, check_positive
@@ -55,8 +55,10 @@ class ParametricLIF(SpikingNeuron):
     v_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
 
     @classmethod
-    def from_time_constants(cls, tau_mem: float, dt: float, **parameters: Any) -> Self:
+    def from_time_constants(cls, tau_mem: float | Array, dt: float, **parameters: Any) -> Self:
         """The neuron that starts with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
+
+        An array `[N]` gives each neuron its own.
 
         Raises:
             ValueError: if `dt` is not positive, or `tau_mem` is not longer than `dt`.
@@ -65,9 +67,10 @@ class ParametricLIF(SpikingNeuron):
         Array(-1.0986123, dtype=float32)
         """
         check_positive("dt", dt)
-        if tau_mem <= dt:
+        taus = np.asarray(tau_mem, float)
+        if not np.all(taus > dt):
             raise ValueError(f"tau_mem must be > dt = {dt}, as the leak dt / tau_mem is below 1, got {tau_mem}")
-        return cls(nnx.Param(jnp.asarray(-math.log(tau_mem / dt - 1), float)), **parameters)
+        return cls(nnx.Param(jnp.asarray(-np.log(taus / dt - 1), float)), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:
         return LIFState(v=jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape))
