@@ -228,8 +228,8 @@ class Dropout(FrozenPytree):
     The mask is drawn once, in `init`. `nnx.Dropout` in its place would draw another at each step, which is noise rather
     than a smaller network: over many steps its mean hardly changes.
 
-    For the next batch give it another key, `dataclasses.replace(dropout, key=...)`; without a key (`None`) it drops
-    nothing, as one wants it in evaluation.
+    For the next batch give it another key, `dataclasses.replace(dropout, key=...)`, in a network as below; without a
+    key (`None`) it drops nothing, as one wants it in evaluation.
 
     Source: Srivastava et al. (2014); one mask for all steps: Lee et al., "Enabling spike-based backpropagation for
     training deep neural network architectures" (2020).
@@ -242,10 +242,20 @@ class Dropout(FrozenPytree):
         ValueError: if `rate` lies outside [0, 1).
         TypeError: if `key` is neither.
 
-    >>> import jax, jax.numpy as jnp, jsnn
+    >>> import dataclasses, jax, jax.numpy as jnp, jsnn
     >>> _, y = jsnn.unroll(jsnn.Dropout(0.5, jax.random.key(0)), jnp.ones((3, 6)))
     >>> bool((y == y[0]).all()), sorted(set(y[0].tolist()))
     (True, [0.0, 2.0])
+    >>> def drop_others(network, key):  # for a loss, with the key that it is given for its batch
+    ...     def change(part):
+    ...         if not isinstance(part, jsnn.Dropout):
+    ...             return part
+    ...         return dataclasses.replace(part, key=jax.random.fold_in(key, jax.random.bits(part.key)))
+    ...
+    ...     return jax.tree.map(change, network, is_leaf=lambda part: isinstance(part, jsnn.Dropout))
+    >>> network = jsnn.Sequential(jsnn.LIF(), jsnn.Dropout(0.5, jax.random.key(0)))
+    >>> network.layers[1].key == drop_others(network, jax.random.key(1)).layers[1].key
+    Array(False, dtype=bool)
     """
 
     rate: float = nnx.static()
