@@ -127,13 +127,15 @@ def test_random_spikes_have_nengos_statistics(parity, name, make):
 
 
 @pytest.mark.parametrize("y0", ["zero", "default"])  # in the vectors the default is 0 as well
-@pytest.mark.parametrize("stem", ["Lowpass_0.005", "Lowpass_0.1", "Lowpass_0.00002", "Alpha_0.005", "Alpha_0.1"])
+@pytest.mark.parametrize(
+    "stem", ["Lowpass_0.005", "Lowpass_0.1", "Lowpass_0.00002", "Alpha_0.005", "Alpha_0.1", "Triangle_0.01"]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_synapses(parity, stem, y0, dtype):
     golden = parity("nengo_synapses")
     name, _, tau = stem.partition("_")
     with jax.enable_x64(dtype == "float64"):
-        synapse = {"Lowpass": nengo.lowpass, "Alpha": nengo.alpha}[name](float(tau))
+        synapse = {"Lowpass": nengo.lowpass, "Alpha": nengo.alpha, "Triangle": nengo.triangle}[name](float(tau))
         _, outputs = jsnn.unroll(synapse, jnp.asarray(golden["input"], dtype))
     close(outputs, golden[f"{stem}_y0{y0}"], 1e-5 if dtype == "float32" else 1e-12)
 
@@ -146,6 +148,17 @@ def test_short_time_constants_pass_through():
         np.testing.assert_array_equal(jsnn.unroll(make(2e-5, initial_level=1e6), x)[1], x)
     with pytest.raises(ValueError, match=r"tau must be >= 0, got -0\.1"):
         nengo.lowpass(-0.1)
+
+
+def test_a_triangle_starts_at_its_level_and_may_be_late():
+    x = jnp.arange(1.0, 5.0)[:, None]
+    np.testing.assert_allclose(jsnn.unroll(nengo.triangle(1e-3, initial_level=4.0), x)[1][:, 0] * 3, [6, 5, 8, 11])
+    late = nengo.triangle(1e-3, initial_level=4.0, delay=True)
+    np.testing.assert_allclose(jsnn.unroll(late, x)[1][:, 0] * 3, [12, 6, 5, 8])
+    np.testing.assert_array_equal(jsnn.unroll(nengo.triangle(0.0), x)[1], x)
+    jsnn.testing.check_neuron(late)
+    with pytest.raises(ValueError, match=r"t must be >= 0, got -0\.1"):
+        nengo.triangle(-0.1)
 
 
 def test_each_synapse_on_a_connection_delays_by_a_step(parity):

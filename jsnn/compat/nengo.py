@@ -15,7 +15,7 @@ Held to its outputs by `tests/test_compat_nengo.py`.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from jsnn.neurons import (
     SpikingActivation,
     StochasticSpiking,
 )
-from jsnn.neurons.base import cast
+from jsnn.neurons.base import FrozenPytree, cast, check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import Activation
 from jsnn.types import Array, Parameter, Shape
 
@@ -49,6 +49,7 @@ __all__ = [
     "spiking_rectified_linear",
     "stochastic_spiking",
     "tanh",
+    "triangle",
 ]
 
 
@@ -212,6 +213,45 @@ def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay
     each of two lowpass filters: the same outputs.
     """
     return Alpha(_tau(tau, dt), dt, initial_level, delay)
+
+
+def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> "Triangle":
+    """`Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
+
+    The other arguments are those of `lowpass`.
+
+    >>> triangle(0.002).weights  # of the last three steps, the newest first
+    (0.5, 0.3333333333333333, 0.16666666666666666)
+    """
+    check_not_negative("t", t)
+    check_positive("dt", dt)
+    taps = round(t / dt) + 1
+    weights = tuple(tap / (taps * (taps + 1) / 2) for tap in range(taps, 0, -1))
+    return Triangle(weights, initial_level, delay)
+
+
+class TriangleState(NamedTuple):
+    """The state of `Triangle`."""
+
+    past: tuple[Array, ...]  # the inputs of the last steps, the newest first, each [B, ...]
+
+
+@nnx.dataclass
+class Triangle(FrozenPytree):
+    """A filter with a finite response: a weighted sum of the last inputs, the newest first, without or with a delay."""
+
+    weights: tuple[float, ...] = nnx.static()
+    initial_level: Parameter = 0.0
+    delay: bool = nnx.static(default=False)
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> TriangleState:
+        level = jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
+        return TriangleState((level,) * (len(self.weights) - 1 + self.delay))
+
+    def step(self, state: TriangleState, current: Array) -> tuple[TriangleState, Array]:
+        inputs = (current.astype(jnp.result_type(*state.past, current)), *state.past)
+        y = sum(weight * x for weight, x in zip(self.weights, inputs[self.delay :], strict=True))
+        return TriangleState(inputs[:-1]), jnp.asarray(y, current.dtype)
 
 
 def _tau(tau: float, dt: float) -> float:
