@@ -348,12 +348,12 @@ def test_a_time_step_must_be_one(dt):
 # What cannot be read
 
 
-def chain(*nodes, shape=(2,), output=None):
-    """A graph of these nodes, one after another, without any check."""
+def chain(*nodes, shape=(2,), output=None, edges=()):
+    """A graph of these nodes, one after another, and of further edges, without any check."""
     named = {str(index): node for index, node in enumerate(nodes)}
     names = ["input", *named, "output"]
     ends = {"input": nir.Input(np.array(shape)), "output": nir.Output(None if output is None else np.array(output))}
-    return nir.NIRGraph({**ends, **named}, list(itertools.pairwise(names)), type_check=False)
+    return nir.NIRGraph({**ends, **named}, [*itertools.pairwise(names), *edges], type_check=False)
 
 
 def lif(size=2, **parameters):
@@ -376,9 +376,7 @@ def pool(**changes):
 
 def ring(*inner):
     """An edge from the input into a cycle of these nodes, and one out of it."""
-    graph = chain(*inner)
-    graph.edges.append((str(len(inner) - 1), "0"))
-    return graph
+    return chain(*inner, edges=[(str(len(inner) - 1), "0")])
 
 
 def without(graph, *names):
@@ -429,6 +427,8 @@ GRAPHS = {
     "no input": (lambda: without(LIF_GRAPH(), "input"), "must have one Input node, got none"),
     "no output": (lambda: without(LIF_GRAPH(), "output"), "must have one Output node, got none"),
     "an edge to nobody": (renamed_edge, "'nobody', which is no node"),
+    "an edge to the input": (lambda: chain(lif(), edges=[("0", "input")]), "leads to the input or from the output"),
+    "an edge from the output": (lambda: chain(lif(), edges=[("output", "0")]), "leads to the input or from the output"),
     "a dead end": (dead_end, "no way leads to the output from aside"),
     "input of shape 0": (lambda: chain(lif(), shape=(0,)), "whole numbers >= 1"),
     "input too large": (lambda: chain(lif(1), shape=(2**20, 2**20)), "too large to be true"),
@@ -528,6 +528,8 @@ def test_potentials_below_zero():
         ([("input", "a"), ("a", "c"), ("a", "b"), ("b", "output")], "which is none of"),
         ([("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")], "the cycle .* has no delay and no neuron"),
         ([("a", "b"), ("b", "output")], "no way leads from the input"),
+        ([("input", "a"), ("a", "b"), ("b", "input"), ("b", "output")], "'b' -> 'input' leads to the input"),
+        ([("input", "a"), ("a", "b"), ("b", "output"), ("output", "a")], "'output' -> 'a' leads .* from the output"),
     ],
 )
 def test_a_graph_with_bad_edges_is_refused(edges, message):

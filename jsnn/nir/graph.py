@@ -206,6 +206,8 @@ def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:
         for name in (source, target):
             if name not in known:
                 raise ValueError(f"the edge {source!r} -> {target!r} names {name!r}, which is none of {sorted(known)}")
+        if target == INPUT or source == OUTPUT:
+            raise ValueError(f"the edge {source!r} -> {target!r} leads to the input or from the output, which are ends")
     reached = _reachable(INPUT, edges)
     reaching = _reachable(OUTPUT, [(target, source) for source, target in edges])
     if OUTPUT not in reached:
