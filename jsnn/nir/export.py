@@ -202,6 +202,7 @@ class _Writer:
 
     def graph(self, label: str, network: Graph, x: Symbol) -> Symbol:
         values = {INPUT: self.write(x)}
+        layer_of: dict[str, str] = {}  # which layer of this graph each of its nodes belongs to
         waiting: list[tuple[str, _Back]] = []
 
         def arriving(name: str) -> Value:
@@ -213,11 +214,19 @@ class _Writer:
             return value
 
         for name, layer in zip(network.names, network.layers):
-            full = f"{label}.{name}" if label else name
-            values[name] = self.write(self.layer(full, layer, arriving(name)))
+            full, before = f"{label}.{name}" if label else name, set(self.nodes)
+            taken = arriving(name)
+            values[name] = self.write(self.layer(full, layer, taken))
+            if network.late and values[name].sources == taken.sources:  # so that each layer has a node of its own
+                values[name] = self.scale(values[name], np.ones(()))
+            layer_of |= {node: name for node in self.nodes if node not in before}
         outputs = arriving(OUTPUT)
         for source, back in waiting:
             back.close(values[source])
+        if network.late:  # which edge closes a cycle depends on the order of the edges
+            made = {node: name for name, value in values.items() for node in value.sources}
+            place = {edge: index for index, edge in enumerate(network.edges)}
+            self.edges.sort(key=lambda edge: place.get((made.get(edge[0], ""), layer_of.get(edge[1], "")), -1))
         return outputs
 
 
