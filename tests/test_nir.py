@@ -276,6 +276,16 @@ def test_a_subgraph_is_opened_and_a_loop_is_recurrent():
     np.testing.assert_array_equal(outputs(network, inputs)[:, 0], expected)
 
 
+def test_a_subgraph_of_a_file_is_as_it_was_written(tmp_path):
+    weight = np.random.default_rng(0).standard_normal((2, 1, 2, 3))  # nir itself takes all windows to be square
+    graph = nested(convolution(input_shape=(5, 6), weight=weight, bias=np.zeros(2)), (1, 5, 6), (2, 4, 4))
+    nir.write(tmp_path / "graph.nir", graph)
+    x = random_inputs((5, 6, 1), 3)
+    expected = outputs(from_nir(graph, DT), x)
+    assert expected.shape[2:] == (4, 4, 2)
+    np.testing.assert_array_equal(outputs(from_nir(tmp_path / "graph.nir", DT), x), expected)
+
+
 def test_a_cycle_carries_the_last_steps_value():
     synapse = linear(3, 3)
     ring = Graph(
@@ -406,6 +416,13 @@ def dead_end():
     return graph
 
 
+def nested(node, taken, given):
+    """A graph in which a subgraph holds a node that makes values of one shape of those of another."""
+    ends = {"in": nir.Input(np.array(taken)), "out": nir.Output(np.array(given))}
+    inner = nir.NIRGraph({**ends, "node": node}, [("in", "node"), ("node", "out")], type_check=False)
+    return nir.NIRGraph({**ends, "inner": inner}, [("in", "inner"), ("inner", "out")], type_check=False)
+
+
 EYE, ONES = np.eye(2), np.ones(2)
 GRAPHS = {
     "a cycle without a state": (lambda: ring(nir.Linear(EYE), nir.Scale(ONES)), "cycle .* no delay and no neuron"),
@@ -477,6 +494,10 @@ def set_version(text):
     return alter
 
 
+def set_type(place):
+    return lambda file: file[f"{place}/type"].write_direct(np.array(b"Astrocyte", object))
+
+
 def claim_much(file):
     group = file["node/nodes/0"]
     del group["tau"]
@@ -493,10 +514,19 @@ FILES = {
     "later version": (lambda path: change(path, set_version("2.0.0")), "unknown version '2.0.0' .* up to 1.x"),
     "odd version": (lambda path: change(path, set_version("newest")), "unknown version 'newest'"),
     "unknown type": (
-        lambda path: change(path, lambda file: file["node/nodes/0/type"].write_direct(np.array(b"Astrocyte", object))),
-        "no NIR graph that can be read",
+        lambda path: change(path, set_type("node/nodes/0")),
+        r"node '0' \(Astrocyte\): a node of type Astrocyte is none that jsnn can run: it runs I, IF",
     ),
-    "a parameter missing": (lambda path: change(path, lambda file: file["node/nodes/0"].pop("tau")), "no NIR graph"),
+    "a parameter missing": (
+        lambda path: change(path, lambda file: file["node/nodes/0"].pop("tau")),
+        r"node '0' \(LIF\): .* missing .* 'tau'",
+    ),
+    "an unknown type further in": (
+        lambda path: (
+            nir.write(path, nested(lif(), (2,), (2,))) or change(path, set_type("node/nodes/inner/nodes/node"))
+        ),
+        r"node 'inner.node' \(Astrocyte\): a node of type Astrocyte",
+    ),
     "more than is there": (lambda path: change(path, claim_much), r"nodes/0/tau .* too large to be true"),
 }
 

@@ -47,9 +47,15 @@ def layer_of(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]
     kind = type(node).__name__
     if kind in NEURONS:
         return _neuron(kind, node, shape, settings), shape
-    if kind not in _LAYERS:
-        raise NIRError(f"a node of type {kind} is none that jsnn can run: it runs {', '.join([*NEURONS, *_LAYERS])}")
+    check_kind(kind)
     return _LAYERS[kind](node, shape, settings)
+
+
+def check_kind(kind: str) -> None:
+    """Refuses a type of node that there is no layer for."""
+    known = (*NEURONS, *_LAYERS)
+    if kind not in known:
+        raise NIRError(f"a node of type {kind} is none that jsnn can run: it runs {', '.join(known)}")
 
 
 def _neuron(kind: str, node: Any, shape: Shape, settings: Settings) -> Layer:
