@@ -278,12 +278,22 @@ def test_a_subgraph_is_opened_and_a_loop_is_recurrent():
 
 def test_a_subgraph_of_a_file_is_as_it_was_written(tmp_path):
     weight = np.random.default_rng(0).standard_normal((2, 1, 2, 3))  # nir itself takes all windows to be square
-    graph = nested(convolution(input_shape=(5, 6), weight=weight, bias=np.zeros(2)), (1, 5, 6), (2, 4, 4))
+    shapes = (1, 5, 6), (2, 4, 4)
+    layer = inner(convolution(input_shape=(5, 6), weight=weight, bias=np.zeros(2)), *shapes)
+    graph = outer([("in", "layer"), ("layer", "out")], *shapes, layer=layer)
     nir.write(tmp_path / "graph.nir", graph)
     x = random_inputs((5, 6, 1), 3)
     expected = outputs(from_nir(graph, DT), x)
     assert expected.shape[2:] == (4, 4, 2)
     np.testing.assert_array_equal(outputs(from_nir(tmp_path / "graph.nir", DT), x), expected)
+
+
+def test_a_ring_of_subgraphs_is_closed_by_the_same_edge_in_a_file(tmp_path):
+    edges = [("in", "b"), ("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")]  # a file has its nodes by the alphabet
+    graph = outer(edges, b=inner(lif()), a=inner(nir.LI(tau=2e-3 * ONES, r=ONES, v_leak=0 * ONES)))
+    nir.write(tmp_path / "graph.nir", graph)
+    for network in (from_nir(graph, DT), from_nir(tmp_path / "graph.nir", DT)):
+        assert network.late == (("a.node", "b.node"),)
 
 
 def test_a_cycle_carries_the_last_steps_value():
@@ -416,14 +426,18 @@ def dead_end():
     return graph
 
 
-def nested(node, taken, given):
-    """A graph in which a subgraph holds a node that makes values of one shape of those of another."""
+def outer(edges, taken=(2,), given=(2,), **nodes):
+    """A graph of these nodes, which may be graphs, that makes values of one shape of those of another."""
     ends = {"in": nir.Input(np.array(taken)), "out": nir.Output(np.array(given))}
-    inner = nir.NIRGraph({**ends, "node": node}, [("in", "node"), ("node", "out")], type_check=False)
-    return nir.NIRGraph({**ends, "inner": inner}, [("in", "inner"), ("inner", "out")], type_check=False)
+    return nir.NIRGraph({**ends, **nodes}, edges, type_check=False)
+
+
+def inner(node, *shapes):
+    return outer([("in", "node"), ("node", "out")], *shapes, node=node)
 
 
 EYE, ONES = np.eye(2), np.ones(2)
+ENDS = [("in", "a"), ("a", "out")]
 GRAPHS = {
     "a cycle without a state": (lambda: ring(nir.Linear(EYE), nir.Scale(ONES)), "cycle .* no delay and no neuron"),
     "a cycle with a state": (lambda: ring(nir.Linear(EYE), nir.Scale(ONES), lif()), None),
@@ -450,6 +464,14 @@ GRAPHS = {
     "endless delay": (lambda: chain(nir.Delay(np.array([1e9, 0]))), "delay must be between"),
     "no input": (lambda: without(LIF_GRAPH(), "input"), "must have one Input node, got none"),
     "no output": (lambda: without(LIF_GRAPH(), "output"), "must have one Output node, got none"),
+    "two nodes of one name": (
+        lambda: outer([*ENDS[:1], ("a", "a.node"), ("a.node", "out")], **{"a": inner(lif()), "a.node": lif()}),
+        "two nodes are named 'a.node'",
+    ),
+    "a way that does nothing beside another": (
+        lambda: outer([*ENDS, ("in", "out")], a=outer([("in", "out")])),
+        "two ways without a node lead from 'in' to 'out'",
+    ),
     "an edge to nobody": (renamed_edge, "'nobody', which is no node"),
     "an edge to the input": (lambda: chain(lif(), edges=[("0", "input")]), "leads to the input or from the output"),
     "an edge from the output": (lambda: chain(lif(), edges=[("output", "0")]), "leads to the input or from the output"),
@@ -522,10 +544,8 @@ FILES = {
         r"node '0' \(LIF\): .* missing .* 'tau'",
     ),
     "an unknown type further in": (
-        lambda path: (
-            nir.write(path, nested(lif(), (2,), (2,))) or change(path, set_type("node/nodes/inner/nodes/node"))
-        ),
-        r"node 'inner.node' \(Astrocyte\): a node of type Astrocyte",
+        lambda path: nir.write(path, outer(ENDS, a=inner(lif()))) or change(path, set_type("node/nodes/a/nodes/node")),
+        r"node 'a.node' \(Astrocyte\): a node of type Astrocyte",
     ),
     "more than is there": (lambda path: change(path, claim_much), r"nodes/0/tau .* too large to be true"),
 }

@@ -137,32 +137,34 @@ def _flat(prefix: str, graph: Any) -> tuple[dict[str, Any], list[Edge]]:
     edges: list[Edge] = []
     inside: dict[str, tuple[str, str]] = {}  # the input and output of each subgraph
     for name, node in graph.nodes.items():
-        full = f"{prefix}{name}"
-        if not isinstance(node, nir.NIRGraph):
-            nodes[full] = node
-            continue
-        below, edges_below = _flat(f"{full}.", node)
-        ends = [[key for key, value in below.items() if isinstance(value, kind)] for kind in (nir.Input, nir.Output)]
-        if [len(names) for names in ends] != [1, 1]:
-            raise NIRError(f"the subgraph {full!r} must have one Input and one Output node, got {ends}")
-        inside[full] = (ends[0][0], ends[1][0])
-        nodes |= below
-        edges += edges_below
-    for source, target in graph.edges:
+        full, found = f"{prefix}{name}", {f"{prefix}{name}": node}
+        if isinstance(node, nir.NIRGraph):
+            found, edges_inside = _flat(f"{full}.", node)
+            ends = [[key for key, end in found.items() if isinstance(end, kind)] for kind in (nir.Input, nir.Output)]
+            if [len(names) for names in ends] != [1, 1]:
+                raise NIRError(f"the subgraph {full!r} must have one Input and one Output node, got {ends}")
+            inside[full] = (ends[0][0], ends[1][0])
+            edges += edges_inside
+        if twice := nodes.keys() & found.keys():
+            raise NIRError(f"two nodes are named {twice.pop()!r}, a subgraph's nodes being named behind it: rename one")
+        nodes |= found
+    for source, target in dict.fromkeys(map(tuple, graph.edges)):
         source, target = f"{prefix}{source}", f"{prefix}{target}"
         for name in (source, target):
             if name not in nodes and name not in inside:
                 raise NIRError(f"the edge {source!r} -> {target!r} names {name!r}, which is no node of the graph")
         edges.append((inside.get(source, ("", source))[1], inside.get(target, (target, ""))[0]))
-    for ends_of in inside.values():
-        for end in ends_of:
-            del nodes[end]
-            edges = _bridged(end, edges)
-    return nodes, list(dict.fromkeys(edges))
+    for start, end in inside.values():
+        del nodes[start], nodes[end]
+        edges = _bridged(end, _flipped(_bridged(start, _flipped(edges))))  # in the places of the edges outside
+    if len(set(edges)) < len(edges):
+        source, target = next(edge for edge in edges if edges.count(edge) > 1)
+        raise NIRError(f"two ways without a node lead from {source!r} to {target!r}: put a Scale by 1 into one of them")
+    return nodes, edges
 
 
 def _bridged(name: str, edges: list[Edge]) -> list[Edge]:
-    """Edges around a node that does nothing."""
+    """Edges around a node that does nothing, in the places of those behind it."""
     sources = [source for source, target in edges if target == name]
     bridged: list[Edge] = []
     for source, target in edges:
@@ -171,3 +173,7 @@ def _bridged(name: str, edges: list[Edge]) -> list[Edge]:
         elif target != name:
             bridged.append((source, target))
     return bridged
+
+
+def _flipped(edges: list[Edge]) -> list[Edge]:
+    return [(target, source) for source, target in edges]
