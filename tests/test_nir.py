@@ -140,6 +140,12 @@ NETWORKS = {
         ),
         (7, 2),
     ),
+    "places": (
+        jsnn.Sequential(conv(2, 3, (2, 3)), Scale(jnp.linspace(0.5, 2, 15).reshape(3, 5, 1)), jsnn.LIF(0.9)), (4, 7, 2),
+    ),
+    "a row": (
+        jsnn.Sequential(conv(1, 3, (2, 2)), jsnn.LIF(0.9), lambda x: jsnn.flatten(jnp.moveaxis(x, -1, 1))), (2, 4, 1),
+    ),
     "recurrent": (
         jsnn.Sequential(linear(3, 4), jsnn.Recurrent(jsnn.LIF(0.9, threshold=0.5), linear(4, 4)), linear(4, 2)), (3,),
     ),
@@ -189,6 +195,12 @@ def test_parameters_are_those_of_the_equations():
         for parameter, value in parameters.items():
             np.testing.assert_allclose(nodes[name][parameter], [value], rtol=1e-12, err_msg=f"{name}.{parameter}")
     assert all(node["metadata"] == {} for node in nodes.values())
+
+
+def test_weights_in_bfloat16_are_written_as_float32(tmp_path):
+    network = jsnn.Sequential(linear(3, 4, dtype=jnp.bfloat16), jsnn.LIF(0.9), linear(4, 2))
+    back = there_and_back(network, (3,), tmp_path)
+    np.testing.assert_array_equal(back.layers[0].kernel[...], network.layers[0].kernel[...].astype(jnp.bfloat16))
 
 
 def test_what_nir_cannot_say_is_warned_of_and_kept():

@@ -119,12 +119,16 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Sym
     if name in ("mul", "div") and symbols in ([True, False], [False, True]) and is_elementwise(symbols.index(True)):
         if name == "div" and symbols[1]:
             return None
-        other = _without_batch(inputs[symbols.index(False)])
-        return as_map(inputs[symbols.index(True)]).times(1 / other if name == "div" else other)
+        symbol, other = as_map(inputs[symbols.index(True)]), _without_batch(inputs[symbols.index(False)])
+        if isinstance(symbol.layer, Convolution) and np.any(other != other[(0,) * (other.ndim - 1)]):
+            symbol = as_map(written(symbols.index(True)))  # its weights cannot take what differs from place to place
+        return symbol.times(1 / other if name == "div" else other)
     if name in ("dot_general", "conv_general_dilated") and symbols == [True, False]:
         x, factor = _without_factor(writer, values, operation.inputs[0])  # type: ignore[arg-type]
-        layer = _dense if name == "dot_general" else _convolution
-        return layer(operation, x, np.asarray(inputs[1])).times(factor)
+        layer, kernel = _dense if name == "dot_general" else _convolution, np.asarray(inputs[1])
+        if kernel.dtype.kind != "f":  # NumPy has no bfloat16, nor have files
+            kernel = kernel.astype(np.float32)
+        return layer(operation, x, kernel).times(factor)
     return None
 
 
@@ -262,7 +266,7 @@ def _probe(shape: Shape, scale: float) -> np.ndarray:
 
 
 def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, operations: list[Operation]) -> Map | None:
-    window = stride = (x.shape[0] // max(shape[0], 1), x.shape[1] // max(shape[1], 1))
+    window = stride = (max(x.shape[0] // max(shape[0], 1), 1), max(x.shape[1] // max(shape[1], 1), 1))
     padding = (0, 0)
     for operation in operations:
         if operation.name == "reduce_window_sum":
