@@ -288,6 +288,18 @@ def test_a_subgraph_is_opened_and_a_loop_is_recurrent():
     np.testing.assert_array_equal(outputs(network, inputs)[:, 0], expected)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "shape"), [(0, -1, (24,)), (0, 1, (6, 4)), (1, -1, (2, 12)), (2, 2, (2, 3, 4))]
+)
+def test_axes_are_flattened_in_the_order_of_nir(start, end, shape):
+    x = random_inputs((3, 4, 2), 2)
+    expected = np.moveaxis(np.moveaxis(x, -1, 2).reshape(2, 2, *shape), 2, -1)
+    graph = chain(nir.Flatten(None, start, end), nir.Scale(np.full(shape, 2.0)), shape=(2, 3, 4), output=shape)
+    network = from_nir(graph, DT)
+    np.testing.assert_array_equal(outputs(network, x), 2 * expected)
+    np.testing.assert_array_equal(outputs(from_nir(written(network, (3, 4, 2)), DT), x), 2 * expected)
+
+
 def test_a_subgraph_of_a_file_is_as_it_was_written(tmp_path):
     weight = np.random.default_rng(0).standard_normal((2, 1, 2, 3))  # nir itself takes all windows to be square
     shapes = (1, 5, 6), (2, 4, 4)
@@ -471,7 +483,8 @@ GRAPHS = {
     "padding of no kind": (lambda: chain(convolution(padding=np.array([0.5, 1])), shape=(2, 5, 5)), "padding must be"),
     "stride 0": (lambda: chain(pool(stride=0), shape=(1, 4, 4)), "stride must be 2 whole numbers >= 1"),
     "pooling of a vector": (lambda: chain(pool()), "pooling takes"),
-    "some axes flattened": (lambda: chain(nir.Flatten(None, 1, -1), shape=(1, 2, 2)), "only all axes"),
+    "axes in no order": (lambda: chain(nir.Flatten(None, 2, 1), shape=(2, 2, 2)), r"axes 2 to 1 of \(2, 2, 2\)"),
+    "axes that are not there": (lambda: chain(nir.Flatten(None, 0, 3), shape=(2, 2, 2)), "axes 0 to 3 of"),
     "negative delay": (lambda: chain(nir.Delay(np.array([-1e-3, 0]))), "delay must be between"),
     "endless delay": (lambda: chain(nir.Delay(np.array([1e9, 0]))), "delay must be between"),
     "no input": (lambda: without(LIF_GRAPH(), "input"), "must have one Input node, got none"),

@@ -128,11 +128,11 @@ class _Writer:
             library().Scale(scale=arrange(factor, x.shape, x.order).astype(np.float32)), x, x.shape, x.order
         )
 
-    def flatten(self, x: Value, shape: Shape, order: np.ndarray | None) -> Value:
-        """All axes in one; a vector only changes its order."""
+    def flatten(self, x: Value, shape: Shape, order: np.ndarray | None, axes: tuple[int, int] = (0, -1)) -> Value:
+        """Some axes in one, by default all; a vector only changes its order."""
         if len(x.shape) == 1:
             return Value(x.sources, shape, order)
-        node = library().Flatten(input_type=np.array(channels_first(x.shape)), start_dim=0, end_dim=-1)
+        node = library().Flatten(input_type=np.array(channels_first(x.shape)), start_dim=axes[0], end_dim=axes[1])
         return self.add(node, x, shape, order)
 
     def layer(self, label: str, layer: Layer, x: Symbol) -> Symbol:

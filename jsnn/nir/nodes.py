@@ -133,15 +133,25 @@ def _pool(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]:
 
 
 def _flatten(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]:
-    start, end = (int(dim) % len(shape) for dim in (node.start_dim, node.end_dim))
-    if len(shape) > 1 and (start, end) != (0, len(shape) - 1):
-        raise NIRError(f"only all axes can be flattened into one, got axes {start} to {end} of {shape}")
-    return (flatten if len(shape) == 1 else flatten_channels_first), (math.prod(shape),)
+    if len(shape) == 1:
+        return flatten, shape
+    start, end = (int(dim) + len(shape) * (dim < 0) for dim in (node.start_dim, node.end_dim))
+    if not 0 <= start <= end < len(shape):
+        raise NIRError(f"axes {node.start_dim} to {node.end_dim} of {shape} cannot be flattened: there are none")
+    after = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    if len(after) > 1:
+        return functools.partial(_reshape_channels_first, shape=after), after
+    return flatten_channels_first, after
 
 
 def flatten_channels_first(x: Array) -> Array:
     """All axes but the batch in one, the channels first as NIR has them: `[B, H, W, C] -> [B, C * H * W]`."""
     return flatten(jnp.moveaxis(x, -1, 1))
+
+
+def _reshape_channels_first(x: Array, shape: Shape) -> Array:
+    """Values that have NIR's `shape` if taken in its order, the channels first."""
+    return jnp.moveaxis(jnp.moveaxis(x, -1, 1).reshape(len(x), *shape), 1, -1)
 
 
 def flatten_into(dense: nnx.Linear, shape: Shape) -> nnx.Linear:

@@ -29,7 +29,7 @@ class Writer(Protocol):
 
     def write(self, symbol: Symbol) -> Value: ...
     def total(self, first: Value, second: Value) -> Value: ...
-    def flatten(self, x: Value, shape: Shape, order: np.ndarray | None) -> Value: ...
+    def flatten(self, x: Value, shape: Shape, order: np.ndarray | None, axes: tuple[int, int] = ...) -> Value: ...
 
 
 def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
@@ -255,6 +255,11 @@ def _recognise(
             if moved.ndim == 1:
                 order = np.argsort(moved)
                 return writer.flatten(x, moved.shape, None if np.array_equal(order, np.arange(size)) else order)
+            for start, end in ((0, 1), (1, 2)):  # two of three axes, as NIR has them
+                before, after = channels_first(x.shape), channels_first(moved.shape)
+                merged = (*before[:start], int(np.prod(before[start : end + 1])), *before[end + 1 :])
+                if after == merged and np.array_equal(np.moveaxis(moved, -1, 0).ravel(), np.arange(size)):
+                    return writer.flatten(x, moved.shape, None, (start, end))
     if moved.ndim == len(x.shape) == 3 and moved.shape[-1] == x.shape[-1]:
         return _pooling(function, x, moved.shape, operations)
     return None
