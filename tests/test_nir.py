@@ -300,6 +300,16 @@ def test_axes_are_flattened_in_the_order_of_nir(start, end, shape):
     np.testing.assert_array_equal(outputs(from_nir(written(network, (3, 4, 2)), DT), x), 2 * expected)
 
 
+@pytest.mark.parametrize("batch", [(), (1,)], ids=["alone", "with the batch axis"])
+def test_an_image_may_be_flattened_at_once(batch):
+    weight = np.random.default_rng(0).standard_normal((3, 24))
+    shape = (*batch, 2, 3, 4)
+    network = from_nir(chain(nir.Flatten(np.array(shape), 0, -1), nir.Linear(weight), shape=shape), DT)
+    x = random_inputs((3, 4, 2), 1)
+    expected = np.moveaxis(x, -1, 2).reshape(2, 24) @ weight.T
+    np.testing.assert_allclose(outputs(network, x)[0], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_subgraph_of_a_file_is_as_it_was_written(tmp_path):
     weight = np.random.default_rng(0).standard_normal((2, 1, 2, 3))  # nir itself takes all windows to be square
     shapes = (1, 5, 6), (2, 4, 4)

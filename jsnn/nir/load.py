@@ -63,16 +63,16 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
 def _layers(flat: Flat, settings: Settings) -> dict[str, Layer]:
     """The layer of each node, in the order in which they run."""
-    try:
-        return _layers_for(flat, flat.input_shape, settings)
-    except NIRError:
-        if len(flat.input_shape) == 1:
-            raise
-        try:  # some libraries write the batch axis with the rest
-            return _layers_for(flat, flat.input_shape[1:], settings)
-        except NIRError:
-            pass
-        raise
+    shapes = [flat.input_shape, flat.input_shape[1:]]  # some libraries write the batch axis with the rest
+    if len(flat.input_shape) > 3:
+        shapes.reverse()
+    errors: list[NIRError] = []
+    for shape in filter(None, shapes):
+        try:
+            return _layers_for(flat, shape, settings)
+        except NIRError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _layers_for(flat: Flat, shape: Shape, settings: Settings) -> dict[str, Layer]:
