@@ -406,6 +406,20 @@ def test_a_time_step_must_be_one(dt):
         from_nir(LIF_GRAPH(), dt)
 
 
+@pytest.mark.parametrize("dt", [None, "1e-3", 1j, np.array([1e-3, 1e-4])])
+def test_a_time_step_must_be_a_number(dt):
+    with pytest.raises(TypeError, match="dt must be a number"):
+        to_nir(jsnn.IF(), (1,), dt)
+    with pytest.raises(TypeError, match="dt must be a number"):
+        from_nir(LIF_GRAPH(), dt)
+
+
+@pytest.mark.parametrize("shape", [None, 3, "3", (2.5,), ("a",)])
+def test_a_shape_must_be_whole_numbers(shape):
+    with pytest.raises(TypeError, match="shape must be whole numbers"):
+        to_nir(jsnn.IF(), shape, DT)
+
+
 # What cannot be read
 
 
@@ -477,7 +491,8 @@ GRAPHS = {
     "a cycle with a state": (lambda: ring(nir.Linear(EYE), nir.Scale(ONES), lif()), None),
     "negative tau": (lambda: LIF_GRAPH(tau=-1.0), r"node '0' \(LIF\): tau must be > 0, got -1"),
     "zero tau": (lambda: LIF_GRAPH(tau=0.0), "tau must be > 0, got 0"),
-    "NaN": (lambda: LIF_GRAPH(tau=np.nan), "tau must be finite, got nan"),
+    "NaN": (lambda: LIF_GRAPH(tau=np.nan), "tau must be finite, in float32, got nan"),
+    "a number too large": (lambda: LIF_GRAPH(r=1e300), r"r must be finite, in float32, got 1e\+300"),
     "infinite weight": (lambda: chain(nir.Linear(np.full((2, 2), np.inf))), "weight must be finite"),
     "text for a number": (lambda: LIF_GRAPH(r="much"), "r must be numbers"),
     "tau below dt": (lambda: LIF_GRAPH(tau=1e-4), "shorter than dt = 0.001 s"),

@@ -18,7 +18,7 @@ from jsnn.neurons.wrappers import Delay
 from jsnn.nir.converted import write_converted
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
 from jsnn.nir.layers import Threshold
-from jsnn.nir.library import NIRError, channels_first, check_dt, library
+from jsnn.nir.library import NIRError, channels_first, check_dt, check_shape, library
 from jsnn.nir.maps import Map, Value, arrange, nodes_of, typed
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
@@ -61,9 +61,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     >>> graph.nodes["1_LIF"].tau.round(4).tolist(), graph.nodes["1_LIF"].r.round(4).tolist()
     ([0.01, 0.01], [10.0, 10.0])
     """
-    nir, shape = library(), tuple(int(size) for size in shape)
-    if not (shape and all(size > 0 for size in shape)):
-        raise ValueError(f"shape must be that of an input without its batch axis, such as (28, 28, 1), got {shape}")
+    nir, shape = library(), check_shape(shape)
     check_dt(dt)
     if discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")

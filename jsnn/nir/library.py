@@ -1,7 +1,9 @@
 """The package `nir`, which is imported where it is needed and not before, and the error of this one."""
 
 import math
+import operator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +28,22 @@ def library() -> ModuleType:
 
 
 def check_dt(dt: float) -> None:
-    """Refuses a time step that is not positive and finite."""
+    """Refuses a time step that is not a number, positive and finite."""
+    if np.ndim(dt) or np.asarray(dt).dtype.kind not in "fiu":
+        raise TypeError(f"dt must be a number, in s, got {dt!r}")
     if not 0 < dt < math.inf:
         raise ValueError(f"dt must be > 0 and finite, in s, got {dt}")
+
+
+def check_shape(shape: Any) -> Shape:
+    """The shape of an input, as a tuple of whole numbers."""
+    try:
+        sizes = tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise TypeError(f"shape must be whole numbers, such as (28, 28, 1), got {shape!r}") from error
+    if not (sizes and all(size > 0 for size in sizes)):
+        raise ValueError(f"shape must be that of an input without its batch axis, such as (28, 28, 1), got {sizes}")
+    return sizes
 
 
 def channels_first(shape: Shape) -> Shape:

@@ -197,8 +197,9 @@ def numbers(node: Any, name: str) -> np.ndarray:
     values = np.asarray(getattr(node, name))
     if values.dtype.kind not in "fiu" or not values.size:
         raise NIRError(f"{name} must be numbers, got {values.dtype} of shape {values.shape}")
-    if not np.all(np.isfinite(values)):
-        raise NIRError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
+    finite = np.abs(values) <= np.finfo(np.float32).max
+    if not np.all(finite):
+        raise NIRError(f"{name} must be finite, in float32, got {values[~finite][0]}")
     return values
 
 
