@@ -339,6 +339,12 @@ def test_a_cycle_carries_the_last_steps_value():
     np.testing.assert_array_equal(outputs(ring, x), outputs(jsnn.Recurrent(jsnn.LIF(0.9), synapse), x))
 
 
+def test_a_loop_through_a_delay_takes_a_step_more():
+    layers = {"now": jsnn.LI(0.0), "late": jsnn.Delay(2)}
+    loop = Graph(layers, [("input", "now"), ("now", "late"), ("late", "now"), ("now", "output")])
+    assert outputs(loop, jnp.eye(7)[0][:, None]).ravel().tolist() == [1, 0, 0, 1, 0, 0, 1]
+
+
 @pytest.mark.parametrize("graph", [BRANCHES, TWO_LAYERS_IN_A_RING], ids=["branches", "ring"])
 def test_a_graph_runs_alike_at_once_and_step_by_step(graph):
     x = random_inputs((3,), 5)

@@ -240,7 +240,7 @@ KNOWN = {
     ("branches", "norse"): "runs a layer before all that leads to it has run",
     ("integrate", "snntorch"): "takes no r but 1, and makes a leaky neuron of it",
     ("loop", "snntorch"): "leads the input to the recurrent weights, not to the neuron",
-    ("recurrent", "snntorch"): "leads the input to the recurrent weights, not to the neuron",
+    ("recurrent", "snntorch"): "makes a subgraph of it, as it writes one itself, which nirtorch does not load",
 }
 
 
