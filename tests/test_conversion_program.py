@@ -51,6 +51,7 @@ CALLS = {
     "custom_vjp": lambda x: reversed_gradient(jnp.exp(x)),
     "closure": jax.jit(lambda x: x @ W),
     "loop": lambda x: lax.scan(lambda c, _: (jnp.exp(c), None), x, length=2)[0],
+    "platform": lambda x: lax.platform_dependent(x, cpu=lambda x: lax.map(jnp.exp, x), default=jnp.exp),
     "literals": lambda x: 1 - 2 * x,
     "twice the same": lambda x: x * x,
     "results not used": lambda x: lax.top_k(x, 2)[1] + lax.split(x, [1, 2], 1)[1].astype(jnp.int32),
@@ -75,6 +76,8 @@ def test_calls_are_opened():
     assert names(program_of(CALLS["custom_jvp"], ())) == ["exp", "custom_jvp_call"]
     assert names(program_of(CALLS["custom_vjp"])) == ["exp", "mul"]
     assert names(program_of(CALLS["loop"])) == ["scan"]
+    assert names(program_of(CALLS["platform"])) == ["exp"]  # what all platforms have in common
+    assert names(program_of(CALLS["platform"], ())) == ["platform_index", "cond"]
 
 
 def test_only_the_calls_named_are_opened():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 import jsnn
 
@@ -41,3 +42,10 @@ def test_other_neurons_and_filters():
     ]
     network = jsnn.convert(jax.nn.gelu, x, swap={jax.nn.gelu: jax.nn.relu})
     assert str(network.report).splitlines()[1] == "0_gelu  the input  [2, 4]  Rate         1      none"
+
+
+def test_a_convolution_that_chooses_its_program_by_the_platform_is_named_and_linear():
+    model = nnx.Sequential(jsnn.Conv(8, 4, (3, 3), rngs=nnx.Rngs(0)), nnx.relu)
+    network = jsnn.convert(model, jnp.ones((1, 4, 4, 8)))
+    assert network.report.rows[0].where == "convolution [3, 3, 8, 4]"
+    assert network.report.kept == ()

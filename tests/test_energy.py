@@ -63,6 +63,14 @@ def test_a_convolution_by_hand():
     assert row.weights == "convolution [3, 3, 1, 2]"
 
 
+def test_a_convolution_that_chooses_its_program_by_the_platform_counts_as_any_other():
+    ours, flax = (conv(8, 2, (3, 3), rngs=nnx.Rngs(0)) for conv in (jsnn.Conv, nnx.Conv))
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 2, (B, 4, 4, 8)), jnp.float32)
+    (row,) = energy.count(ours, images).synapses
+    assert row == energy.count(flax, images).synapses[0]
+    assert row.connections == 4 * 4 * 9 * 8 * 2
+
+
 def test_recurrent_synapses_count_too():
     network = jsnn.Recurrent(jsnn.IF(threshold=0.5), linear(np.ones((2, 2))))
     spikes = jnp.zeros((T, 1, 2)).at[0, 0, 0].set(1.0)

@@ -127,7 +127,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             arguments = tuple(look_up(atom) for atom in equation.invars)
             inner = called(equation)
             if inner is not None and (opened is None or here in opened or _has_constants(inner)):
-                results = visit(inner, arguments, here)
+                results = visit(inner, arguments[len(arguments) - len(inner.jaxpr.invars) :], here)
                 names.update(zip(equation.outvars, results, strict=True))
                 continue
             outputs = tuple(name(variable) for variable in equation.outvars)
@@ -163,8 +163,13 @@ def read(environment: dict[int, Array], atom: Atom) -> Any:
 
 
 def called(equation: JaxprEqn) -> ClosedJaxpr | None:
-    """What a call calls; None for an operation that is no call."""
+    """What a call calls; None for an operation that is no call.
+
+    A choice by platform calls what all platforms have in common, on its last inputs: its first is the platform.
+    """
     params = equation.params
+    if equation.primitive.name == "cond" and params.get("branches_platforms"):
+        return params["branches"][-1]
     if equation.primitive.name not in _CALLS:
         return None
     inner = params["call_jaxpr"] if "call_jaxpr" in params else params["jaxpr"]

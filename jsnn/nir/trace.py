@@ -47,7 +47,7 @@ def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
     for index, operation in enumerate(program.operations):
         if index in done or dependent.isdisjoint(operation.outputs):
             continue
-        inner = called(operation.equation) or _branch(program, operation)
+        inner = called(operation.equation)
         if inner is not None:
             _inline(writer, operation, flatten(inner), values)
             continue
@@ -70,14 +70,6 @@ def as_map(symbol: Symbol) -> Map:
 
 def _numbers(operation: Operation) -> list[int]:
     return [atom for atom in operation.inputs if isinstance(atom, int)]
-
-
-def _branch(program: Program, operation: Operation) -> Any:
-    """The program that all platforms have in common, of an operation that chooses one by the platform."""
-    makers = [other for other in program.operations if other.outputs and other.outputs[0] in _numbers(operation)[:1]]
-    if operation.name == "cond" and makers and makers[0].name == "platform_index":
-        return operation.params["branches"][-1]
-    return None
 
 
 def _inline(writer: Writer, operation: Operation, inner: Program, values: dict[int, Any]) -> None:
