@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, as_data
+from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -31,7 +31,7 @@ class Sequential(nnx.Module):
         layers: neurons, Flax modules or functions; at least one.
 
     Raises:
-        TypeError: if a layer is neither a neuron nor callable.
+        TypeError: if a layer is neither a neuron nor callable, or a class.
         ValueError: from `init` and `unroll`, if a layer cannot take what the one before it gives; it is named.
 
     >>> import jax, jax.numpy as jnp, jsnn
@@ -47,6 +47,8 @@ class Sequential(nnx.Module):
         if not layers:
             raise ValueError("Sequential needs at least one layer, got none")
         for index, layer in enumerate(layers):
+            if isinstance(layer, type):
+                raise TypeError(f"layer {index} is the class {layer.__name__}: make one, {layer.__name__}(...)")
             if not (isinstance(layer, Neuron) or callable(layer)):
                 raise TypeError(
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
@@ -73,6 +75,11 @@ class Sequential(nnx.Module):
 
     def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
         """One time step through all layers, `current` [B, ...]."""
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
+            raise ValueError(
+                f"step takes (state, current), the state a tuple of {len(self.layers)}, one for each layer, as init "
+                f"gives it; got shapes {jax.tree.map(jnp.shape, state)}"
+            )
         states: list[State] = []
         x = current
         for name, layer, layer_state in zip(self.names, self.layers, state):
@@ -101,6 +108,10 @@ class Recurrent(FrozenPytree):
         neuron: any neuron; its output must have the shape of its input.
         synapse: any layer without memory, `[B, N]` -> `[B, N]`, such as `nnx.Linear(N, N, use_bias=False)`.
 
+    Raises:
+        TypeError: if `neuron` is none, or `synapse` no function.
+        ValueError: from `init`, if `synapse` does not give back the shape of the current.
+
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx
     >>> neuron = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0)))
@@ -111,6 +122,12 @@ class Recurrent(FrozenPytree):
 
     neuron: Neuron
     synapse: Callable[[Array], Array]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_is_neuron("Recurrent", self.neuron)
+        if isinstance(self.synapse, type) or not callable(self.synapse):
+            raise TypeError(f"synapse must be a layer without memory, such as nnx.Linear(...), got {self.synapse!r}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:
         state = self.neuron.init(shape, dtype)

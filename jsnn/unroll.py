@@ -6,15 +6,16 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from flax.errors import TraceContextError
 
 from jsnn import fused
-from jsnn.neurons.base import MEMBRANE
+from jsnn.neurons.base import MEMBRANE, check_is_neuron
 from jsnn.types import Array, Neuron, State, TimeParallel
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
@@ -72,7 +73,8 @@ def unroll(
     Raises:
         TypeError: if `neuron` is none, or `inputs` are not floating point.
         ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
-            such `method`, or `remat` meets a layer that changes itself, as `nnx.BatchNorm` does in training.
+            such `method`, or `state` does not fit, or `remat` meets a layer that changes itself, as `nnx.BatchNorm`
+            does in training.
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = jsnn.LIF(decay=0.5)
@@ -86,9 +88,10 @@ def unroll(
     inputs, state = prepare(neuron, inputs, state, num_steps)
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    if remat is False:
-        return run(neuron, state, inputs, num_steps, method=method)
-    return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
+    with _blaming_the_state(neuron, inputs, state, num_steps):
+        if remat is False:
+            return run(neuron, state, inputs, num_steps, method=method)
+        return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
 
 
 @functools.singledispatch
@@ -181,20 +184,34 @@ def _chunk_length(total: int) -> int:
 
 def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
-    if isinstance(neuron, type):
-        raise TypeError(f"unroll takes a neuron, got the class {neuron.__name__}: make one, {neuron.__name__}(...)")
-    if not isinstance(neuron, Neuron):
-        raise TypeError(
-            f"unroll takes a Neuron, an object with init and step, got {type(neuron).__name__}: "
-            f"put layers without memory into jsnn.Sequential"
-        )
+    check_is_neuron("unroll", neuron)
     inputs = jnp.asarray(inputs)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise TypeError(f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)")
     if num_steps is None and inputs.ndim == 0:
         raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
+    if num_steps is not None and not isinstance(num_steps, SupportsIndex):
+        raise TypeError(f"num_steps must be an integer, got {num_steps!r}")
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if state is None:
         state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     return inputs, state
+
+
+@contextmanager
+def _blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> Iterator[None]:
+    """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        shape = inputs.shape[1:] if num_steps is None else inputs.shape
+        expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
+        shapes, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
+        if shapes == wanted:
+            raise
+        hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
+        raise ValueError(
+            f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
+            f"got {shapes}{hint}"
+        ) from error

@@ -326,6 +326,15 @@ def test_bad_parameters(call, message):
         call()
 
 
+def test_what_is_no_key_or_no_number_of_steps_is_refused():
+    with pytest.raises(TypeError, match=r"key, the first argument, must be made by jax.random.key\(seed\), got 0"):
+        encode.poisson(0, X, 5)
+    with pytest.raises(TypeError, match=r"num_steps must be an integer, got 5.0"):
+        encode.repeat(X, 5.0)
+    keys = jax.random.PRNGKey(0), jax.random.key(0)
+    np.testing.assert_array_equal(*[encode.poisson(key, X, 5) for key in keys])
+
+
 @pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"repeat"}))
 def test_missing_values_are_refused(name):
     with pytest.raises(ValueError, match=r"x must not be empty, got shape \(0, 3\)"):

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.encode.checks import check_num_steps
+from jsnn.encode.checks import check_key, check_num_steps
 from jsnn.types import Array, Shape
 
 
@@ -36,12 +36,14 @@ def bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any)
         dtype: of the spikes.
 
     Raises:
+        TypeError: if `key` is no key.
         ValueError: if `num_steps` is less than 1, or None without a time axis.
 
     >>> spikes = bernoulli(jax.random.key(0), jnp.array([0.0, 0.25, 1.0]), 1000, jnp.uint8)
     >>> jnp.mean(spikes, axis=0).round(1)
     Array([0. , 0.2, 1. ], dtype=float32)
     """
+    check_key(key)
     if num_steps is None:
         if probability.ndim == 0:
             raise ValueError("x must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")

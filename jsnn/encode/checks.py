@@ -3,11 +3,12 @@
 Values can be looked at only outside `jit`; inside, dtypes, shapes and Python numbers are checked all the same.
 """
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 
+from jsnn.neurons.base import is_key
 from jsnn.types import Array
 
 
@@ -55,6 +56,12 @@ def extremes(x: Array) -> tuple[float, float] | None:
         return float(jnp.min(x)), float(jnp.max(x))
 
 
+def check_key(key: Any) -> None:
+    """Refuses what is no random key."""
+    if not (is_key(key) or getattr(key, "dtype", None) == jnp.uint32):  # jax.random.PRNGKey makes the latter
+        raise TypeError(f"key, the first argument, must be made by jax.random.key(seed), got {key!r}")
+
+
 def check_unit_interval(x: Array) -> None:
     """Refuses values outside [0, 1], where they are known."""
     found = extremes(x)
@@ -66,7 +73,9 @@ def check_unit_interval(x: Array) -> None:
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuses an integer below `least`."""
+    """Refuses what is no integer, or one below `least`."""
+    if not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value}")
 

@@ -22,7 +22,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
 from jsnn.recurrence import linear_recurrence
-from jsnn.types import Array, Parameter, Shape, SpikeFunction
+from jsnn.types import Array, Neuron, Parameter, Shape, SpikeFunction
 
 ResetFunction: TypeAlias = Callable[[Array, Array, Array], Array]  # (v, spikes, threshold) -> v
 Reset: TypeAlias = Literal["subtract", "zero", "none"] | ResetFunction
@@ -111,8 +111,7 @@ class SpikingNeuron(FrozenPytree):
                 f"reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, "
                 f"got {self.reset!r}"
             )
-        if not callable(self.surrogate):
-            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
+        check_surrogate(self.surrogate)
 
     def fire(self, v: Array, threshold: Parameter) -> Array:
         """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
@@ -168,7 +167,8 @@ class LeakyMembrane(FrozenPytree):
         check_decay("decay", self.decay)
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
-        """The membrane before the first step."""
+        """The membrane before the first step, of neurons that the parameters fit."""
+        check_fits(shape, decay=self.decay, gain=self.gain, v_rest=self.v_rest)
         return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
 
     def integrate(self, v: Array, current: Array) -> Array:
@@ -240,6 +240,35 @@ def is_key(value: Any) -> TypeGuard[Array]:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
+def check_is_neuron(taker: str, value: Any) -> None:
+    """Refuses what is no Neuron, for whom it was given to."""
+    if isinstance(value, type):
+        raise TypeError(f"{taker} takes a neuron, got the class {value.__name__}: make one, {value.__name__}(...)")
+    if not isinstance(value, Neuron):
+        raise TypeError(
+            f"{taker} takes a Neuron, an object with init and step, got {type(value).__name__}: "
+            f"put layers without memory into jsnn.Sequential"
+        )
+
+
+def check_surrogate(surrogate: Any) -> None:
+    """Refuses what is no function, and what would make one if it were called."""
+    name = getattr(surrogate, "__name__", "")
+    if not callable(surrogate) or vars(surrogates).get(name) is surrogate:
+        raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
+
+
+def check_fits(shape: Shape, **parameters: Parameter) -> None:
+    """Refuses parameters that are arrays and do not broadcast against neurons of this shape."""
+    for name, parameter in parameters.items():
+        own = np.shape(parameter[...] if isinstance(parameter, nnx.Variable) else parameter)
+        if own and (len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1]))):
+            raise ValueError(
+                f"{name} has shape {own}, which does not fit neurons of shape {shape}: "
+                f"give a number, or one for each on the last axis, {shape[-1:]}"
+            )
+
+
 def check_positive(name: str, parameter: Parameter) -> None:
     """Refuses a parameter that has a value, not all of it above 0."""
     _check(name, parameter, lambda value: value > 0, "must be > 0")
@@ -257,7 +286,11 @@ def check_decay(name: str, parameter: Parameter) -> None:
 
 def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
     value = _value(parameter)
-    if value is not None and not np.all(holds(value)):
+    if value is None:
+        return
+    if isinstance(parameter, (list, tuple)) or not jnp.issubdtype(value.dtype, jnp.number):
+        raise TypeError(f"{name} must be a number, an array or an nnx.Param, got {parameter!r}")
+    if not np.all(holds(value)):
         raise ValueError(f"{name} {rule}, got {value}")
 
 

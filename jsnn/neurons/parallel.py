@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.base import FrozenPytree, cast, check_positive, check_surrogate
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 
@@ -60,8 +60,7 @@ class SlidingPSN(FrozenPytree):
         check_positive("threshold", self.threshold)
         if not jnp.ndim(self.weights) or not len(self.weights):  # type: ignore[arg-type]
             raise ValueError(f"weights must be an array [k] or [k, N], k at least 1, got {self.weights!r}")
-        if not callable(self.surrogate):
-            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
+        check_surrogate(self.surrogate)
 
     @classmethod
     def of_order(cls, k: int, **parameters: Any) -> Self:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_positive
+from jsnn.neurons.base import cast, check_positive, check_surrogate
 from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -63,8 +63,7 @@ class SigmaDelta(Activated):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("threshold", self.threshold)
-        if not callable(self.surrogate):
-            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
+        check_surrogate(self.surrogate)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SigmaDeltaState:
         return SigmaDeltaState(sigma=jnp.zeros(shape, dtype), sent=jnp.zeros(shape, dtype))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_decay, check_not_negative, check_positive, leakage
+from jsnn.neurons.base import cast, check_decay, check_not_negative, check_positive, check_surrogate, leakage
 from jsnn.neurons.cuba import CuBaState, CurrentSynapse
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -77,8 +77,7 @@ class SRM0(CurrentSynapse):
         check_decay("decay_refractory", self.decay_refractory)
         check_positive("threshold", self.threshold)
         check_not_negative("refractory", self.refractory)
-        if not callable(self.surrogate):
-            raise TypeError(f"surrogate must be a function such as jsnn.surrogate.arctan(), got {self.surrogate!r}")
+        check_surrogate(self.surrogate)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SRM0State:  # type: ignore[override]
         v, i = super().init(shape, dtype)

@@ -9,7 +9,16 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.alif import ALIF
-from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, check_not_negative, check_positive, has_field, is_key
+from jsnn.neurons.base import (
+    FrozenPytree,
+    SpikingNeuron,
+    cast,
+    check_is_neuron,
+    check_not_negative,
+    check_positive,
+    has_field,
+    is_key,
+)
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 __all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
@@ -41,6 +50,7 @@ class Refractory(FrozenPytree):
         period: the number of steps, 0 or more; a number, or an array.
 
     Raises:
+        TypeError: if `neuron` is none.
         ValueError: if `period` is negative.
 
     >>> import jax.numpy as jnp, jsnn
@@ -54,6 +64,7 @@ class Refractory(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_is_neuron("Refractory", self.neuron)
         check_not_negative("period", self.period)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryState:
