@@ -2,7 +2,8 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -36,6 +37,11 @@ def load_data(settings: config.Data) -> Sets:
     train = data.load(settings.name, settings.train_split)
     test = data.load(settings.name, settings.test_split)
     validation = data.load(settings.name, settings.validation_split) if settings.validation_split else None
+    images = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), train.images.dtype)
+    try:
+        jax.eval_shape(lambda images: prepare_images(settings, jax.random.key(0), images, training=True), images)
+    except ValueError as error:
+        raise ValueError(f"the images of {settings.name} cannot be prepared as data says: {error}") from error
     return Sets(train, test, validation)
 
 
@@ -107,9 +113,16 @@ def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.Gradie
     """The optax optimiser, its schedule spread over `total_steps`; the learning rate is part of its state."""
     factory = getattr(optax, settings.name, None)
     if factory is None or settings.name.startswith("_"):
-        nearest = difflib.get_close_matches(settings.name, dir(optax), n=1)
-        hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"optimizer.name must be an optimiser of optax, got {settings.name!r}{hint}")
+        raise ValueError(
+            f"optimizer.name must be an optimiser of optax, got {settings.name!r}{_nearest(settings.name, dir(optax))}"
+        )
+    taken = list(inspect.signature(factory).parameters)[1:]
+    for name in settings.options:
+        if name not in taken:
+            raise ValueError(
+                f"optimizer.options must be arguments of optax.{settings.name} ({', '.join(taken)}), "
+                f"got {name!r}{_nearest(name, taken)}"
+            )
     shares: dict[str, optax.Schedule] = {  # of the learning rate
         "cosine": optax.cosine_decay_schedule(1.0, total_steps),
         "warmup_cosine": optax.warmup_cosine_decay_schedule(
@@ -128,6 +141,12 @@ def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.Gradie
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
 
     return optax.inject_hyperparams(at, hyperparam_dtype=jnp.float32)(settings.learning_rate)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about a name that nothing has."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f": did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def encoded_shape(settings: config.Encoder, image_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -71,8 +71,9 @@ def train(run: Run, console: Console, command: str) -> int:
     write_whole(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     spread.print_spreads(console, run.experiment.name, found)
     _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
+    here = time.monotonic() - begin
     console.print(
-        f"{time.monotonic() - begin:.1f} s here, {seconds:.1f} s in all, on {summary['device']}",
+        f"{seconds:.1f} s of training on {summary['device']}, {here:.1f} s in this command with its page",
         highlight=False,
     )
     console.print(f"run folder: {run.folder}", highlight=False)

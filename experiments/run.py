@@ -99,7 +99,10 @@ def load_config(path: str) -> Config:
         hint = f": did you mean {nearest[0]}?" if nearest else ""
         raise FileNotFoundError(f"there is no config {path}{hint} (python -m experiments.run --list shows all)")
     if file.suffix == ".json":
-        return config.from_json(file.read_text())
+        try:
+            return config.from_json(file.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not the config.json of a run: {error}") from error
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"a config must be a Python file or a config.json, got {path}")
@@ -108,7 +111,10 @@ def load_config(path: str) -> Config:
     get_config = getattr(module, "get_config", None)
     if get_config is None:
         raise ValueError(f"{path} must define get_config() -> Experiment, and does not")
-    return get_config()
+    settings = get_config()
+    if not isinstance(settings, Config):
+        raise ValueError(f"get_config() of {path} must return an Experiment, a Study or a Gallery, got {settings!r}")
+    return settings
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -130,6 +136,8 @@ def _prepare(
         raise ValueError("--report is for one process: leave out --distributed")
     existing = options.resume or options.evaluate or options.report
     if existing:
+        if name is not None:
+            raise ValueError(f"{existing} has a config of its own: leave out {name}, and override fields by name")
         folder = Path(existing)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")

@@ -13,7 +13,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from jsnn.neurons.base import is_key
-from jsnn.types import State
+from jsnn.types import Shape, State
 
 _TOGETHER = MultiprocessingOptions()
 _NO_SCORE = -1e300  # orbax never drops a checkpoint without a score, so every one gets some
@@ -102,9 +102,9 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), info=ocp.args.JsonRestore())
         try:
-            stored = self._manager.item_metadata(step)["state"]
-            if _shapes(stored) != _shapes(expected):
-                raise ValueError(f"it holds {_shapes(stored)}, not {_shapes(expected)}")
+            stored, wanted = _shapes(self._manager.item_metadata(step)["state"]), _shapes(expected)
+            if stored != wanted:
+                raise ValueError(f"it holds {_besides(wanted, stored)}, wanted is {_besides(stored, wanted)}")
             restored = self._manager.restore(step, args=items)
         except Exception as error:
             raise CheckpointError(
@@ -132,5 +132,11 @@ def _like(leaf: Any, stored: Any) -> Any:
     return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if is_key(leaf) else stored
 
 
-def _shapes(arrays: Any) -> str:
-    return ", ".join(f"{name} {tuple(array.shape)}" for name, array in sorted(arrays.items()))
+def _shapes(arrays: Any) -> dict[str, Shape]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}
+
+
+def _besides(known: dict[str, Shape], shapes: dict[str, Shape]) -> str:
+    """What is in the second that is not the same in the first."""
+    more = [f"{name} {shape}" for name, shape in sorted(shapes.items()) if known.get(name) != shape]
+    return ", ".join(more) or "nothing more"

@@ -1,3 +1,4 @@
+import re
 import resource
 import shutil
 import subprocess
@@ -70,6 +71,16 @@ def test_a_foreign_checkpoint_is_refused_and_left_alone(tmp_path, like):
     with pytest.raises(CheckpointError, match=r"step 3 .* damaged, or was written by another network or optimiser"):
         Checkpoints(tmp_path, read_only=True).restore(3, like)
     assert before == sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_what_does_not_fit_is_named_and_nothing_else(tmp_path):
+    Checkpoints(tmp_path).save(3, {"a": jnp.zeros(3), "b": jnp.zeros(2)}, {})
+    for like, text in (
+        ({"a": jnp.zeros(4), "b": jnp.zeros(2)}, "it holds ['a'] (3,), wanted is ['a'] (4,)"),
+        ({"a": jnp.zeros(3)}, "it holds ['b'] (2,), wanted is nothing more"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(text)):
+            Checkpoints(tmp_path, read_only=True).restore(3, like)
 
 
 def test_a_corrupt_checkpoint_is_refused(tmp_path):

@@ -117,6 +117,10 @@ def test_help_shows_every_field(capsys):
         (["configs/digits.py", "--optimizer.name", "adamm"], "did you mean 'adam'?"),
         (["configs/digits.py", "--train.batch-size", "5000"], "train.batch_size must be <= the 1437 training images"),
         (["configs/digits.py", "--train.patience", "2"], "train.patience needs data.validation_split"),
+        (["configs/digits.py", "--optimizer.options", "weight_decoy", "1e-4"], "optax.adam (b1, b2, eps, "),
+        (["configs/digits.py", "--data.mean", "0.1", "0.2"], "mean must be a number or one per channel (1), got (2,)"),
+        (["configs/digits.py", "--data.shift", "8"], "the images of digits cannot be prepared as data says: pixels"),
+        (["--resume", "nowhere", "configs/digits.py"], "nowhere has a config of its own: leave out configs/digits.py"),
         (["--resume", "nowhere"], "nowhere is not the folder of a run"),
         (["--evaluate", "nowhere"], "nowhere is not the folder of a run"),
         (["--checkpoint", "worst"], "worst"),
@@ -138,6 +142,21 @@ def test_a_config_json_with_an_unknown_field(capsys, finished, tmp_path):
     status, printed = call(capsys, tmp_path / "config.json")
     assert status == 2
     assert "train.epoch" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("three.py", "def get_config(): return 3", "must return an Experiment, a Study or a Gallery, got 3"),
+        ("empty.py", "", "must define get_config() -> Experiment, and does not"),
+        ("config.json", "epochs: 3", "config.json is not the config.json of a run: expected"),
+    ],
+)
+def test_what_is_no_config(capsys, tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    status, printed = call(capsys, tmp_path / name)
+    assert status == 2
+    assert message in printed
 
 
 def test_an_existing_folder_is_refused(capsys, finished):
