@@ -89,7 +89,7 @@ class Run:
         self.sum_metrics = train.make_evaluate(self.graph, test_loss)
         self.key = jax.random.key(experiment.seed)
         self._read_only = read_only
-        self._is_known_to_fit = False
+        self._known_to_fit: set[Any] = set()
 
     @property
     def step(self) -> int:
@@ -145,13 +145,19 @@ class Run:
         self.state, _ = checkpoints.restore(checkpoints.last, self.state)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
-        """The mean of each metric over a data set."""
+        """The mean of each metric over a data set.
+
+        Raises:
+            MemoryError: if it takes more memory than the device has.
+        """
         batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
         indices, mask = pad_to_batches(len(dataset), batch_size)
         key = self._key_of(2**31)  # no training step's
         images, labels = self.layout.examples(dataset.images), self.layout.examples(dataset.labels)
         batches = self.layout.everywhere(indices), self.layout.everywhere(mask)
-        sums = self.sum_metrics(self.state, images, labels, *batches, key)
+        arguments = (self.state, images, labels, *batches, key)
+        self._check_memory(self.sum_metrics, *arguments)
+        sums = self.sum_metrics(*arguments)
         count = _as_float(sums.pop("count"))
         return {name: (_as_float(value) / count).tolist() for name, value in sums.items()}
 
@@ -164,7 +170,7 @@ class Run:
         Raises:
             Interrupted: if a signal asked to stop; the state is saved.
             NotFinite: if the loss is; the last good checkpoint stays the last.
-            MemoryError: if a step takes more memory than the device has.
+            MemoryError: if a step or an evaluation takes more memory than the device has.
             CheckpointError: if a checkpoint cannot be read or written.
         """
         weights = self.experiment.train.weights
@@ -237,15 +243,16 @@ class Run:
             if first < done:
                 continue
             images, labels, indices = self._place(order[..., first:after, :])
-            self._check_memory(images, labels, indices, key)
-            self.state, metrics = self.advance(self.state, images, labels, indices, key)
+            arguments = (self.state, images, labels, indices, key)
+            self._check_memory(self.advance, *arguments)
+            self.state, metrics = self.advance(*arguments)
             yield jax.device_get(metrics)
 
-    def _check_memory(self, *batches: jax.Array) -> None:
-        """Refuses, before its first step, a training that the device has no room for; compiling is not done twice."""
-        if not self._is_known_to_fit:
-            memory.check_fits(memory.of_function(self.advance, self.state, *batches))
-            self._is_known_to_fit = True
+    def _check_memory(self, program: Any, *arguments: Any) -> None:
+        """Refuses, before its first call, what the device has no room for; compiling is not done twice."""
+        if program not in self._known_to_fit:
+            memory.check_fits(memory.of_function(program, *arguments))
+            self._known_to_fit.add(program)
 
     def order(self, epoch: int) -> np.ndarray:
         """The batches of an epoch, indices [S, B]."""

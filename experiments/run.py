@@ -187,7 +187,11 @@ def _override(experiment: Config, arguments: list[str], name: str) -> Config:
 
 
 def _evaluate(run: Run, console: Console) -> int:
-    found = spread.spreads(run.split(run.evaluate(run.sets.test)))
+    try:
+        found = spread.spreads(run.split(run.evaluate(run.sets.test)))
+    except MemoryError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        return 1
     spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
     return 0
 

@@ -185,6 +185,13 @@ def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeyp
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_an_evaluation_that_does_not_fit_is_refused(capsys, monkeypatch, finished):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**10))
+    status, printed = call(capsys, "--evaluate", finished)
+    assert status == 1
+    assert re.search(r"this takes 0\.\d GiB of memory, and .* has 0\.0 GiB: take a smaller batch", printed)
+
+
 def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     overrides = ("--data.validation-split", "train[1300:]", "--train.patience", "1", "--train.epochs", "30")
     status, _ = call(capsys, "configs/digits.py", *QUICK, *overrides, "--workdir", tmp_path / "run")
