@@ -143,6 +143,12 @@ NETWORKS = {
     "places": (
         jsnn.Sequential(conv(2, 3, (2, 3)), Scale(jnp.linspace(0.5, 2, 15).reshape(3, 5, 1)), jsnn.LIF(0.9)), (4, 7, 2),
     ),
+    "pooled": (  # to a place that would hold larger windows as well
+        jsnn.Sequential(
+            functools.partial(jsnn.avg_pool, window=3), jsnn.LIF(0.9), jsnn.avg_pool, jsnn.LIF(0.8, threshold=0.5),
+        ),
+        (9, 11, 2),
+    ),
     "a row": (
         jsnn.Sequential(conv(1, 3, (2, 2)), jsnn.LIF(0.9), lambda x: jsnn.flatten(jnp.moveaxis(x, -1, 1))), (2, 4, 1),
     ),
@@ -393,6 +399,7 @@ def test_a_graph_shows_its_layers_and_is_trained():
         (nnx.ConvTranspose(1, 1, (2, 2), strides=(2, 2), **OPTIONS), (4, 4, 1), "transposed"),
         (linear(2, 2), (4, 4, 2), "put jsnn.flatten before it"),
         (lambda x: x + 1.0, (3,), "a constant is added"),
+        (jnp.log, (4, 4, 2), "log is no operation that NIR has a node for"),
         (jax.nn.relu, (3,), "is no operation that NIR has a node for"),
         (jsnn.flatten, (2, 2, 2), "the output is a flattened image"),
         (linear(3, 2), (4,), "cannot be written as NIR"),

@@ -262,8 +262,16 @@ def _probe(shape: Shape, scale: float) -> np.ndarray:
     return (scale * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
+def _first_window(function: Callable[[Any], np.ndarray], shape: Shape) -> tuple[int, int]:
+    """The sides of the first window that is summed over: the mean of the places in it lies in their middle."""
+    ones = np.ones(shape, np.float32)
+    whole, *parts = (float(function(values).flat[0]) for values in (ones, *(ones.cumsum(axis) - 1 for axis in (0, 1))))
+    height, width = (np.nan_to_num(2 * part / whole + 1 if whole else 1.0) for part in parts)  # of any function
+    return int(np.clip(np.round(height), 1, shape[0])), int(np.clip(np.round(width), 1, shape[1]))
+
+
 def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, operations: list[Operation]) -> Map | None:
-    window = stride = (max(x.shape[0] // max(shape[0], 1), 1), max(x.shape[1] // max(shape[1], 1), 1))
+    window = stride = _first_window(function, x.shape)
     padding = (0, 0)
     for operation in operations:
         if operation.name == "reduce_window_sum":
@@ -280,7 +288,7 @@ def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, oper
         return np.asarray(sums)[0], function(probe)
 
     sums, found = both(1.0)
-    if sums.shape != found.shape:
+    if sums.shape != found.shape or not np.all(np.isfinite(found)):
         return None
     factor = np.vdot(sums, found) / np.vdot(sums, sums)
     for scale in (1.0, 1000.0):
