@@ -1,4 +1,4 @@
-"""The documentation is complete: every public name once, every page in the navigation, every figure there."""
+"""The documentation is complete, every public name and page once, every figure there; and its code runs."""
 
 import importlib
 import inspect
@@ -92,3 +92,11 @@ def test_links_lead_somewhere(page):
     text = "\n".join(line for line in lines if page.suffix == ".md" or line.startswith("# "))
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"https?:|#", link)]
     assert [link for link in links if not (page.parent / link.partition("#")[0]).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_code_runs_from_the_top_of_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where some of it writes
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(block, names)
