@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
-from jsnn.types import Array, Neuron, Shape
+from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
@@ -45,6 +45,7 @@ def memory_estimate(
         backward: False for the forward pass alone, as in evaluation.
 
     Raises:
+        TypeError: if `shape` is no tuple.
         ValueError: if `num_steps` is below 1, or the network cannot take inputs of `shape`.
 
     Nothing is run, and no array is made; it takes as long as compiling does, for any T.
@@ -59,6 +60,7 @@ def memory_estimate(
     0.3... GiB
     3... GiB
     """
+    shape = as_shape(shape)
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """The protocol that every neuron and network keeps, and the aliases used beside it."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -12,6 +13,20 @@ State: TypeAlias = Any  # a pytree of arrays: what `Neuron.init` returns and `Ne
 Shape: TypeAlias = tuple[int, ...]
 Parameter: TypeAlias = float | Array | nnx.Param  # fixed number, fixed array, or trainable array
 SpikeFunction: TypeAlias = Callable[[Array], Array]  # v - threshold [...] -> spikes [...] in {0, 1}
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape given by a user, as a tuple of whole numbers.
+
+    Raises:
+        TypeError: if it is none; 784, for one, is not (784,).
+    """
+    try:
+        return tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise TypeError(
+            f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r}"
+        ) from error
 
 
 @runtime_checkable

@@ -268,6 +268,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
     ("options", "message"),
     [
         (["--case", "fc_liff"], "no case is called 'fc_liff', did you mean fc_lif?"),
+        (["--case", "xyz"], "no case is called 'xyz'. There are fc_lif, "),
         (["--case", "latency", "--peers", "nors"], "no peer is called 'nors', did you mean norse?"),
         (["--case", "zoo", "--kinds", "LIFF"], "no neuron is called 'LIFF', did you mean LIF?"),
         (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, long, zoo, and means nothing to latency"),
@@ -282,6 +283,12 @@ def test_what_makes_no_sense_is_refused(options, message, tmp_path):
     with pytest.raises(SystemExit) as refused:
         __main__.main([*options, *peerless, "--allocator", "system", "--out", str(tmp_path)])
     assert message in str(refused.value)
+
+
+def test_what_no_case_can_do_leaves_no_folder(tmp_path):
+    with pytest.raises(SystemExit, match="no case is called"):
+        __main__.main(["--case", "latency", "xyz", "--peers", "none", "--out", str(tmp_path / "new")])
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):

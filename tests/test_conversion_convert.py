@@ -258,6 +258,11 @@ def test_refused(options, error, message):
         convert(**options)
 
 
+def test_what_was_not_converted_cannot_be_calibrated():
+    with pytest.raises(TypeError, match=r"calibrate takes what jsnn.convert made, got LIF"):
+        jsnn.conversion.calibrate(jsnn.LIF(), jnp.ones((2, 3)))
+
+
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
 def test_data_that_are_not_finite(value):
     with pytest.raises(ValueError, match="the calibration data must be finite"):

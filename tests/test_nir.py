@@ -427,9 +427,9 @@ def test_a_time_step_must_be_a_number(dt):
         from_nir(LIF_GRAPH(), dt)
 
 
-@pytest.mark.parametrize("shape", [None, 3, "3", (2.5,), ("a",)])
-def test_a_shape_must_be_whole_numbers(shape):
-    with pytest.raises(TypeError, match="shape must be whole numbers"):
+@pytest.mark.parametrize("shape", [None, 3, 784, "3", (2.5,), ("a",)])
+def test_a_shape_must_be_a_tuple_of_whole_numbers(shape):
+    with pytest.raises(TypeError, match="shape must be a tuple of whole numbers"):
         to_nir(jsnn.IF(), shape, DT)
 
 

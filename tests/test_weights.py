@@ -121,6 +121,16 @@ def test_order_of_names():
         from_torch(network, arrays, (3,), order=("c",))
 
 
+def test_arrays_are_a_dictionary_and_a_shape_is_a_tuple():
+    network = jsnn.Sequential(linear(3, 3))
+    with pytest.raises(TypeError, match=r"arrays must be a dictionary, got str: read a file with jsnn.weights.load"):
+        from_torch(network, "weights.pt", (3,))
+    with pytest.raises(TypeError, match=r"arrays must be a dictionary, got list"):
+        from_keras(network, [np.ones((3, 3)), np.ones(3)], (3,))
+    with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) or \(28, 28, 1\), got 3"):
+        from_torch(network, {}, 3)
+
+
 def test_parameters_of_neurons():
     """A fixed number stays one, an array per neuron of a convolution gets our axes, a trained one stays trained."""
     network = jsnn.Sequential(

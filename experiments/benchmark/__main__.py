@@ -66,6 +66,7 @@ def run(
     setting = Setting(_device(device), () if peers == ["none"] else installed(peers), precision)
     if precision == "tf32" and device == "cpu":
         raise ValueError("precision tf32 is a GPU's: a CPU has float32 and bf16")
+    compared = comparisons(case, setting, options)
     where = environment(setting, rounds, arguments)
     where["environment"] = {name: os.environ[name] for name in SHARING}
     where["freed memory"] = "kept in the process, for all sides" if kept else "as the system has it"
@@ -76,7 +77,7 @@ def run(
     found: list[result.Result] = []
     jax.config.update("jax_enable_compilation_cache", False)  # else compile times would not be those of compiling
     with jax.default_device(setting.device), jax.default_matmul_precision(PRECISIONS[precision]):
-        for name, comparison in comparisons(case, setting, options):
+        for name, comparison in compared:
             found.append(result.result(name, comparison, measure(comparison.sides, rounds)))
             console.print(result.table(found[-1]))
             result.write(folder, where, found)
@@ -96,10 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     def names(function: Any) -> str:
         return " ".join(function)
 
+    def shown(default: Any) -> str:
+        return " ".join(map(str, default)) or "(all)" if isinstance(default, tuple) else str(default)
+
     about = [__doc__, "cases and their own options, with their defaults:"]
     for name, case in CASES.items():
         doc = (sys.modules[case.__module__].__doc__ or "").partition("\n")[0]
-        own = ", ".join(f"--{option.replace('_', '-')} {default}" for option, default in options_of(name).items())
+        own = ", ".join(
+            f"--{option.replace('_', '-')} {shown(default)}" for option, default in options_of(name).items()
+        )
         about.append(f"    {name:<20}{doc}\n{'':24}{own}")
     parser = argparse.ArgumentParser(
         "python -m experiments.benchmark",

@@ -33,7 +33,7 @@ IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF3
 
 
 def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[tuple[str, Comparison]]:
-    """The comparisons of some cases, each made when its turn has come; a case gets the options that it takes.
+    """The comparisons of some cases, checked now and each made when its turn has come; a case gets its own options.
 
     Raises:
         ValueError: if a case is not known or not in the setting's precision, or an option is of use to none of them.
@@ -49,9 +49,11 @@ def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, An
             raise ValueError(
                 f"--{option.replace('_', '-')} is for {', '.join(able)}, and means nothing to {', '.join(names)}"
             )
-    for name in names:
-        for comparison in CASES[name](setting, **{option: options[option] for option in taken[name]}):
-            yield name, comparison
+    return (
+        (name, comparison)
+        for name in names
+        for comparison in CASES[name](setting, **{option: options[option] for option in taken[name]})
+    )
 
 
 def options_of(case: str) -> dict[str, Any]:

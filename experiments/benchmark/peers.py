@@ -35,7 +35,7 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
     """Refuses a name that is not known, with the nearest one that is."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f", did you mean {near[0]}?" if near else ""
+        hint = f", did you mean {near[0]}?" if near else "."
         raise ValueError(f"no {kind} is called {name!r}{hint} There are {', '.join(known)}.")
 
 

@@ -44,6 +44,7 @@ def calibrate(
     Activations that are not positively homogeneous keep their scale.
 
     Raises:
+        TypeError: if `network` was not made by `jsnn.convert`.
         ValueError: if a number is out of its range, or the data make an activation infinite or NaN.
 
     >>> import jax, jax.numpy as jnp, jsnn
@@ -52,6 +53,8 @@ def calibrate(
     >>> float(network.neurons[0].scale)  # 8 spikes at every step
     0.125
     """
+    if not isinstance(network, Converted):
+        raise TypeError(f"calibrate takes what jsnn.convert made, got {type(network).__name__}")
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be in (0, 100], got {percentile}")
     if not spikes_per_step > 0:

@@ -48,6 +48,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
 
     Raises:
         NIRError: if NIR has no node for something; it names the layer.
+        TypeError: if `shape` is no tuple.
         ImportError: if the package nir is not installed.
 
     Source: Pedersen et al., "Neuromorphic intermediate representation" (2024).

@@ -1,13 +1,12 @@
 """The package `nir`, which is imported where it is needed and not before, and the error of this one."""
 
 import math
-import operator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from jsnn.types import Shape
+from jsnn.types import Shape, as_shape
 
 
 class NIRError(ValueError):
@@ -37,10 +36,7 @@ def check_dt(dt: float) -> None:
 
 def check_shape(shape: Any) -> Shape:
     """The shape of an input, as a tuple of whole numbers."""
-    try:
-        sizes = tuple(map(operator.index, shape))
-    except TypeError as error:
-        raise TypeError(f"shape must be whole numbers, such as (28, 28, 1), got {shape!r}") from error
+    sizes = as_shape(shape)
     if not (sizes and all(size > 0 for size in sizes)):
         raise ValueError(f"shape must be that of an input without its batch axis, such as (28, 28, 1), got {sizes}")
     return sizes

@@ -40,6 +40,8 @@ class Module(NamedTuple):
 
 def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, np.ndarray]:
     """The arrays of the modules in `order`, then the others."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
 
     def of(module: str) -> list[str]:
         return [name for name in arrays if name.startswith(module + separator)]

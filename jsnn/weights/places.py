@@ -10,7 +10,7 @@ from flax import nnx
 from jsnn.compat.norse import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
-from jsnn.types import Neuron, Shape
+from jsnn.types import Neuron, Shape, as_shape
 from jsnn.weights.files import WeightsError
 
 Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
@@ -58,7 +58,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
             return y, x.shape[1:]
         return y, image if y.shape == x.shape and not isinstance(layer, nnx.Linear) else None
 
-    visit("", network, jax.ShapeDtypeStruct((1, *shape), jnp.float32), None)
+    visit("", network, jax.ShapeDtypeStruct((1, *as_shape(shape)), jnp.float32), None)
     return found
 
 

@@ -66,7 +66,8 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
 
     Raises:
         WeightsError: if anything does not fit; it names every array and every layer that does not.
-        TypeError: if the network has weights in a layer of another kind.
+        TypeError: if the network has weights in a layer of another kind, or `arrays` is no dictionary, or `shape` no
+            tuple.
 
     >>> import numpy as np, jsnn
     >>> from flax import nnx
