@@ -71,6 +71,15 @@ def test_a_convolution_that_chooses_its_program_by_the_platform_counts_as_any_ot
     assert row.connections == 4 * 4 * 9 * 8 * 2
 
 
+@pytest.mark.parametrize("conv", [nnx.Conv, jsnn.Conv], ids=["flax", "ours"])
+def test_a_convolution_of_many_channels_by_hand(conv):
+    """Ours is computed in chunks on a CPU."""
+    layer = conv(32, 2, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
+    (row,) = energy.count(layer, jnp.zeros((1, 4, 4, 32)).at[0, 1, 1, 5].set(1.0)).synapses
+    assert (row.weights, row.connections) == ("convolution [3, 3, 32, 2]", 4 * 4 * 9 * 32 * 2)
+    assert row.effective == 9 * 2
+
+
 def test_recurrent_synapses_count_too():
     network = jsnn.Recurrent(jsnn.IF(threshold=0.5), linear(np.ones((2, 2))))
     spikes = jnp.zeros((T, 1, 2)).at[0, 0, 0].set(1.0)

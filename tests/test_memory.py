@@ -111,7 +111,7 @@ def test_estimate_of_a_network_that_normalises_leaves_its_averages():
 
 
 def test_what_cannot_be_estimated_is_refused():
-    with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) or \(28, 28, 1\), got 4"):
+    with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) .* got 4"):
         jsnn.memory_estimate(jsnn.LIF(), 4, 10)
     with pytest.raises(ValueError, match="num_steps must be >= 1, got 0"):
         jsnn.memory_estimate(jsnn.LIF(), (2, 4), 0)

@@ -127,7 +127,7 @@ def test_arrays_are_a_dictionary_and_a_shape_is_a_tuple():
         from_torch(network, "weights.pt", (3,))
     with pytest.raises(TypeError, match=r"arrays must be a dictionary, got list"):
         from_keras(network, [np.ones((3, 3)), np.ones(3)], (3,))
-    with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) or \(28, 28, 1\), got 3"):
+    with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) .* got 3"):
         from_torch(network, {}, 3)
 
 

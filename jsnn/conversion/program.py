@@ -1,7 +1,8 @@
 """The traced program of a function: a flat list of operations that can be searched, cut and run.
 
 JAX traces a function into a jaxpr, in which calls (`jit`, `custom_jvp_call`, ...) nest. `flatten` opens those calls
-that it is told to and gives every value a number, so that a program is one list, read from top to bottom.
+that it is told to and gives every value a number, so that a program is one list, read from top to bottom. A choice
+between programs by platform (`lax.platform_dependent`), which all compute the same, is a call of the last of them.
 """
 
 from collections.abc import Callable, Collection, Iterator
