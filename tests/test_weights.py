@@ -151,6 +151,14 @@ def test_parameters_of_neurons():
     assert report.left_out == ("1.graded_spikes_factor", "1.reset_mechanism_val", "2.tau")
 
 
+def test_one_to_one_recurrence_behind_a_convolution():
+    network = jsnn.Sequential(snntorch.rleaky(beta=0.5, V=np.zeros((2, 4, 3)), all_to_all=False))
+    v = np.arange(24.0).reshape(3, 2, 4)
+    filled, report = from_torch(network, {"0.recurrent.V": v}, (2, 4, 3))
+    close(filled.layers[0].synapse.V[...], np.moveaxis(v, 0, -1))
+    assert report.moves[0].action == "from (C, H, W) to (H, W, C)"
+
+
 def test_neurons_of_another_number_are_left_out():
     network = jsnn.Sequential(linear(2, 2, use_bias=False), jsnn.LIF(0.5))
     arrays = {"0.weight": np.eye(2), "1.beta": np.array(0.9), "2.beta": np.array(0.9)}

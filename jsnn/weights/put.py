@@ -169,6 +169,8 @@ def _fit(draft: _Draft, module: Module, place: Place) -> None:
 
 def _turned(value: np.ndarray, slot: str, place: Place) -> tuple[np.ndarray, str]:
     """An array of PyTorch's with its axes in the order of ours, and a word on what was done."""
+    if slot == "V":
+        return _per_neuron(value, place)
     actions = []
     if slot == "kernel" and value.ndim > 1:
         value = np.transpose(value, (*range(2, value.ndim), 1, 0))
