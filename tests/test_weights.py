@@ -98,11 +98,13 @@ def test_report_says_what_went_where():
     assert report.left_out == ("1.num_batches_tracked",)
 
 
-@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5", "arrays.npz"])
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5", "arrays.npz", "keras_2.keras"])
 def test_keras_files(file, tmp_path):
     expected = golden("keras")
     if file == "arrays.npz":
         np.savez(tmp_path / file, **{name: array for name, array in expected.items() if name.startswith("arr_")})
+    elif file == "keras_2.keras":
+        (tmp_path / file).write_bytes(expected["model.h5"].tobytes())
     else:
         (tmp_path / file).write_bytes(expected[file].tobytes())
     network, shape = keras()

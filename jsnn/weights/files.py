@@ -78,7 +78,7 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
     except ModuleNotFoundError as error:
         raise ImportError(f"{path.name} needs the package h5py: pip install 'jsnn[weights]'") from error
     source: Any = path
-    if path.suffix == ".keras":
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # Keras 2 may write an .h5 file by that name
         with zipfile.ZipFile(path) as archive:
             source = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(source, "r") as file:
