@@ -13,7 +13,7 @@ from golden import close
 from safetensors.numpy import save_file
 
 import jsnn
-from jsnn.compat import norse, snntorch, spikingjelly
+from jsnn.compat import keras_spiking, norse, snntorch, spikingjelly
 from jsnn.weights import WeightsError, from_keras, from_torch, load
 
 DATA = Path(__file__).parent / "data"
@@ -111,6 +111,32 @@ def test_keras_files(file, tmp_path):
     filled, report = from_keras(network, load(tmp_path / file), shape)
     close(filled(expected["inputs"]), expected["outputs"])
     assert report.left_out == ()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by position"])
+def test_trained_filters_of_keras_spiking(named):
+    """Its Lowpass has an axis for the batch, its Alpha one axis for all units; a filter not trained gets nothing."""
+    arrays = {
+        "dense/kernel:0": np.eye(6), "dense/bias:0": np.zeros(6),
+        "lowpass/lowpass_cell/initial_level:0": np.arange(6.0)[None],
+        "lowpass/lowpass_cell/tau:0": np.full((1, 6), 3.0),
+        "alpha/alpha_cell/initial_level:0": np.arange(6.0, 12.0), "alpha/alpha_cell/tau:0": np.full(6, 0.25),
+        "dense_1/kernel:0": np.ones((6, 2)), "dense_1/bias:0": np.zeros(2),
+    }  # fmt: skip
+    filters = keras_spiking.lowpass(0.1, 6, dt=0.01), keras_spiking.alpha(0.1, (2, 3), dt=0.01)
+    image, flat = (lambda x: x.reshape(-1, 2, 3)), (lambda x: x.reshape(-1, 6))
+    network = jsnn.Sequential(
+        linear(6, 6), filters[0], image, filters[1], flat, linear(6, 2), jsnn.filters.Lowpass(0.1)
+    )
+    given = arrays if named else {f"arr_{index}": array for index, array in enumerate(arrays.values())}
+    filled, report = from_keras(network, given, (6,))
+    first, second = filled.layers[1], filled.layers[3]
+    assert report.left_out == ()
+    assert isinstance(first.tau, nnx.Param)
+    close(first.initial_level[...], np.arange(6))
+    close(first.tau[...], np.full(6, 3.0))
+    close(second.initial_level[...], np.arange(6, 12).reshape(2, 3))
+    close(second.tau[...], np.full((2, 3), 0.25))
 
 
 def test_order_of_names():

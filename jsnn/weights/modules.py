@@ -84,17 +84,21 @@ def keras_modules(arrays: Arrays, places: list[Place]) -> list[Module]:
         owner, _, leaf = name.removesuffix(":0").rpartition("/")
         slot = "" if leaf.isdigit() else _KERAS_SLOTS.get(leaf, leaf)
         modules.setdefault(owner.removesuffix("/vars"), []).append(Source(slot, name, array))
-    return [
-        Module("norm" if all(source.value.ndim < 2 for source in sources) else "layer", name, sources)
-        for name, sources in modules.items()
-    ]
+    return [Module(_keras_kind(sources), name, sources) for name, sources in modules.items()]
+
+
+def _keras_kind(sources: list[Source]) -> Kind:
+    if "initial_level" in {source.slot for source in sources}:
+        return "neuron"  # a filter of KerasSpiking
+    return "norm" if all(source.value.ndim < 2 for source in sources) else "layer"
 
 
 def _in_turn(sources: list[Source], places: list[Place]) -> list[Module]:
     """To each layer as many arrays as it has; what is left over is a layer too many."""
     modules = []
     for place in places:
-        if place.kind in ("layer", "norm") and sources:
-            taken, sources = sources[: len(place.slots)], sources[len(place.slots) :]
+        if sources and (place.kind in ("layer", "norm") or "initial_level" in place.slots):
+            taken = [source._replace(slot=slot) for source, slot in zip(sources, place.slots)]
+            sources = sources[len(taken) :]
             modules.append(Module(place.kind, taken[0].name, taken))
     return [*modules, Module("layer", sources[0].name, sources)] if sources else modules

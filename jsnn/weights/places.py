@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
 
 _WEIGHTED = (nnx.Linear, nnx.Conv, NoAutapses, OneToOne)
 _NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)
-SLOTS = ("kernel", "V", "scale", "bias", "mean", "var")  # in Keras' order
+SLOTS = ("kernel", "V", "scale", "bias", "mean", "var", "initial_level", "tau")  # in Keras' order
 
 
 class Place(NamedTuple):
@@ -31,8 +31,8 @@ class Place(NamedTuple):
 
     @property
     def slots(self) -> list[str]:
-        """The names of the arrays that a layer has."""
-        return [slot for slot in SLOTS if getattr(self.part, slot, None) is not None]
+        """The names of the arrays that a layer or a trained filter has."""
+        return [slot for slot in SLOTS if isinstance(getattr(self.part, slot, None), nnx.Variable)]
 
 
 def places(network: Any, shape: Shape) -> list[Place]:

@@ -15,7 +15,11 @@ from jsnn.weights.files import WeightsError
 from jsnn.weights.modules import Arrays, Module, Source, keras_modules, ordered, torch_modules
 from jsnn.weights.places import Place, places
 
-_FIELDS = {"beta": ("decay", "beta"), "alpha": ("decay_syn", "alpha"), "threshold": ("threshold",), "w": ("w",)}
+_FIELDS = {
+    "beta": ("decay", "beta"), "alpha": ("decay_syn", "alpha"), "threshold": ("threshold",), "w": ("w",),
+    "initial_level": ("initial_level",), "tau": ("tau",),
+}  # fmt: skip
+_DECAYS = ("decay", "decay_syn", "alpha", "beta")
 _SNNTORCH_RESETS = ("subtract", "zero", "none")  # by snnTorch's numbers
 
 
@@ -86,7 +90,8 @@ def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     """A network with the weights of a Keras model, and a report of what went where; arguments as in `from_torch`.
 
     Arrays are named `"dense/kernel"`, `"batch_normalization/gamma"`, ..., or by their position: `"dense/vars/0"`, as
-    Keras 3 does, or `"arr_0"`, as in a file of `np.savez(path, *model.get_weights())`.
+    Keras 3 does, or `"arr_0"`, as in a file of `np.savez(path, *model.get_weights())`. KerasSpiking's trained filters
+    belong into those of `jsnn.compat.keras_spiking.lowpass` and `alpha`.
 
     >>> import numpy as np
     >>> from flax import nnx
@@ -193,7 +198,7 @@ def _channels_last(value: np.ndarray, axis: int, image: Shape | None) -> tuple[n
 
 def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> None:
     """The parameters of neurons; those that have no counterpart are left out."""
-    for slots in (("w",), ("beta", "threshold")):
+    for slots in (("w",), ("beta", "threshold"), ("initial_level",)):
         theirs = [module for module in modules if {source.slot for source in module.sources} & set(slots)]
         modules = [module for module in modules if module not in theirs]
         ours = [place for place in found if _takes(place, slots)]
@@ -210,6 +215,8 @@ def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> No
 def _takes(place: Place, slots: tuple[str, ...]) -> bool:
     if isinstance(place.part, ParametricLIF):
         return "w" in slots
+    if "initial_level" in slots:
+        return "initial_level" in place.slots  # of filters those that are trained
     return any(field in vars(place.part) for slot in slots if slot != "w" for field in _FIELDS[slot])
 
 
@@ -228,7 +235,9 @@ def _fit_neuron(draft: _Draft, module: Module, place: Place) -> None:
         if field is None or (is_lapicque and source.slot == "beta"):
             draft.leave_out(source, f"no such parameter in {type(place.part).__name__}")
             continue
-        value, action = _per_neuron(source.value, place)
+        value, action = _per_neuron(source.value, place) if draft.channels_first else (source.value, "")
+        if value.size == np.prod(place.shape):  # KerasSpiking's have an axis too many, or all in one
+            value = value.reshape(place.shape)
         if value.ndim and not _broadcasts(value.shape, place.shape):
             draft.faults.append(f"{_said(source)} does not fit {place.name}, neurons {place.shape}")
             continue
@@ -275,7 +284,7 @@ def _parameter(old: Any, field: str, value: np.ndarray) -> Any:
     """A value of the old one's sort: trained, or fixed. snnTorch clips its decays to [0, 1], as we do trained ones."""
     if isinstance(old, nnx.Variable):
         return type(old)(jnp.asarray(value, old.dtype))
-    if field not in ("threshold", "w"):
+    if field in _DECAYS:
         value = np.clip(value, 0, 1)
     return jnp.asarray(value, jnp.float32) if value.ndim else float(value)
 
