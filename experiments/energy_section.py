@@ -87,7 +87,7 @@ def _rows(operations: Operations) -> list[dict[str, object]]:
         {
             "weights": row.weights,
             "passes": row.steps,
-            "dense": f"{(row.connections - row.padding) * row.steps:,}",
+            "dense": f"{row.dense:,}",
             "effective": f"{row.effective:,.0f}",
             "kind": "AC" if row.accumulates else "MAC",
             "inputs not 0": f"{row.nonzero_inputs:.1%}",

@@ -43,7 +43,7 @@ def test_by_hand():
 def test_a_static_input_passes_the_first_weights_once():
     network = jsnn.Sequential(linear(WEIGHTS), jsnn.IF(threshold=1.0), linear(np.ones((3, 4))))
     first, second = energy.count(network, jnp.array([[2.0, 0.0]]), num_steps=T).synapses
-    assert (first.steps, first.effective, first.accumulates) == (1, 2.0, True)
+    assert (first.steps, first.effective, first.accumulates) == (1, 2.0, False)  # 2.0 is no spike
     assert (second.steps, second.effective) == (T, 2 * 4 * T)  # currents 2, 4, 0: two neurons fire at every step
 
 
@@ -54,11 +54,48 @@ def test_values_of_many_sizes_are_multiplied():
     assert energy.count(linear(np.ones((3, 2))), jnp.array([[1.0, 2.0, 0.0]])).effective_macs == 4.0
 
 
+SPIKING = jsnn.SpikingActivation(jax.nn.relu, dt=0.5)  # spikes are 2.0 high
+
+
+@pytest.mark.parametrize(
+    ("first", "x", "kinds"),
+    [
+        (jsnn.IF(threshold=0.5), 1.0, "AC AC"),
+        (jsnn.IF(threshold=0.5), -1.0, "AC AC"),
+        (jsnn.IF(threshold=0.1), 0.5, "MAC AC"),
+        (SPIKING, 1.0, "AC AC"),
+        (jsnn.Rate(jax.nn.relu), 0.5, "MAC MAC"),
+    ],
+    ids=["spikes", "negative spikes", "one value that is no spike", "high spikes of neurons", "rates"],
+)
+def test_what_is_a_spike(first, x, kinds):
+    """NeuroBench's rule: inputs in {-1, 0, 1}; beyond it, what neurons put out may have any one size."""
+    network = jsnn.Sequential(linear(np.eye(3)), first, linear(np.ones((3, 2))))
+    inputs = jnp.zeros((T, B, 3)).at[:, :, 0].set(x)
+    rows = energy.count(network, inputs).synapses
+    assert " ".join("AC" if row.accumulates else "MAC" for row in rows) == kinds
+
+
+@pytest.mark.parametrize(
+    ("layer", "neurons"),
+    [
+        (jsnn.LIF(0.9), 3), (jsnn.LI(0.9), 3), (jsnn.Rate(jax.nn.relu), 3), (jsnn.Refractory(jsnn.LIF(0.9), 2), 3),
+        (jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)), 3), (jsnn.Delay(2), 0), (jsnn.filters.Lowpass(0.1), 0),
+        (jsnn.Dropout(0.5, jax.random.key(0)), 0), (jax.nn.relu, 0),
+    ],
+    ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function"],
+)  # fmt: skip
+def test_what_is_a_neuron(layer, neurons):
+    network = jsnn.Sequential(linear(WEIGHTS), layer, linear(np.ones((3, 4))), jsnn.LIF(0.9))
+    assert energy.count(network, jnp.ones((T, B, 2))).neurons == neurons + 4
+
+
 def test_a_convolution_by_hand():
     conv = nnx.Conv(1, 2, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
     image = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1, 0].set(1.0).at[0, 0, 0, 0].set(1.0)
     (row,) = energy.count(conv, image).synapses
     assert row.connections == 4 * 4 * 9 * 2
+    assert row.dense == (4 * 9 + 8 * 6 + 4 * 4) * 2  # in the middle, at edges, in corners
     assert row.effective == (9 + 4) * 2  # one in the middle, one in a corner
     assert row.weights == "convolution [3, 3, 1, 2]"
 
@@ -94,7 +131,7 @@ def test_a_converted_network_and_its_rate_network():
     network = jsnn.convert(model, x, synapse=5e-3, scale_firing_rates=1000.0)
     spiking, rate = energy.count(network, x, num_steps=T), energy.count(model, x)
     assert [row.connections for row in spiking.synapses] == [row.connections for row in rate.synapses]
-    assert (spiking.neurons, rate.neurons) == (3, 0)
+    assert (spiking.neurons, rate.neurons) == (3, 3)
     assert rate.steps == 1
 
 
@@ -120,6 +157,41 @@ def test_joules_of_keras_spiking(parity):
     operations = first._replace(synapses=first.synapses + second.synapses)
     for device, theirs in results["energy"].items():
         assert energy.joules(operations, device) == pytest.approx(theirs, rel=1e-5)
+
+
+def test_joules_of_keras_spiking_for_convolutions(parity):
+    """Its connections include those with the padding, and every pooling is free."""
+    expected = json.loads(str(parity("keras_spiking_ModelEnergy")["meta"]))["results"]
+    rngs = nnx.Rngs(0)
+
+    def neuron():
+        return jsnn.SpikingActivation(jax.nn.relu)
+
+    network = jsnn.Sequential(
+        jsnn.Conv(3, 32, (3, 3), rngs=rngs), neuron(), jsnn.avg_pool, jsnn.Conv(32, 64, (3, 3), rngs=rngs), neuron(),
+        jsnn.avg_pool, jsnn.flatten, nnx.Linear(4096, 10, rngs=rngs),
+    )  # fmt: skip
+    operations = energy.count(network, jnp.ones((1, 1, 32, 32, 3)))
+    stats = expected["conv_stats"].values()
+    assert [row.connections for row in operations.synapses] == [s["connections"] for s in stats if s["connections"]]
+    assert operations.neurons == sum(s["neurons"] for s in stats)
+    assert energy.joules(operations, "cpu") == pytest.approx(expected["conv_cpu"], rel=1e-12)
+
+
+def test_joules_of_keras_spiking_for_a_rate_network():
+    """The model of its tutorial "Estimating model energy": its activations count as neurons."""
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nnx.Conv(1, 2, (7, 7), padding="VALID", rngs=rngs), nnx.relu, jsnn.flatten, nnx.Linear(968, 128, rngs=rngs),
+        nnx.relu, nnx.Linear(128, 10, rngs=rngs),
+    )  # fmt: skip
+    x = jnp.full((4, 28, 28, 1), 5.0)
+    operations = jsnn.compat.keras_spiking.operations(model, x, dt=1e-3)
+    connections = [22 * 22 * 2 * 49, 968 * 128, 128 * 10]
+    assert [row.connections for row in operations.synapses] == connections
+    assert operations.neurons == 968 + 128
+    assert energy.joules(operations, "cpu") == pytest.approx(8.6e-9 * (sum(connections) + 968 + 128), rel=1e-12)
+    assert operations.synapses[0].effective == pytest.approx(connections[0] * 5.0 * 1e-3)  # 5 Hz
 
 
 def test_a_device_of_one_s_own():

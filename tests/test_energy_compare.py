@@ -107,3 +107,11 @@ def test_table_and_csv(small, tmp_path):
         spiking, rate = csv.DictReader(file)
     assert (spiking["network"], float(spiking["effective_acs"]), rate["joules_loihi"]) == ("spiking", 4.0, "")
     assert float(rate["joules_cpu"]) == pytest.approx(8.6e-9 * (8 + 3))
+
+
+def test_what_is_no_neuron_has_no_activations():
+    spikes = jnp.zeros((T, 1, 3)).at[0].set(1.0)
+    layers = jsnn.LIF(0.0, threshold=0.5), jsnn.Delay(2), jsnn.Dropout(0.5), jsnn.filters.Lowpass(0.1), jsnn.LI(0.9)
+    spiking, _ = energy.compare(jsnn.Sequential(linear(np.ones((3, 2))), *layers), spikes).networks
+    assert spiking.activation_sparsity == 1 - 1 / T
+    assert spiking.operations.neurons == 2 + 2

@@ -232,17 +232,28 @@ def _activation(name: str | Activation) -> Activation:
     return ACTIVATIONS[name]
 
 
-def operations(network: Neuron, inputs: Array, *, dt: float) -> Operations:
+def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt: float) -> Operations:
     """The operations that `ModelEnergy` of KerasSpiking has in mind, for `jsnn.energy.joules`.
 
     It takes the mean of what a layer is given, in Hz, for the rate of its events: spikes are 1 / dt high. Values that
-    are no spikes count by their size.
+    are no spikes count by their size, and so does the padding of a convolution.
 
     Args:
-        network: any Neuron.
-        inputs: `[T, B, ...]`.
+        network: any Neuron; or a rate network, a function, which is run for one step.
+        inputs: `[T, B, ...]`, T being `timesteps_per_inference`; for a function `[B, ...]`.
         dt: the length of a step, in s.
+
+    Raises:
+        TypeError, ValueError: as `jsnn.energy.count`.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), spiking_activation("relu", dt=0.01))
+    >>> counted = operations(network, jnp.full((5, 1, 4), 20.0), dt=0.01)  # 12 connections, 5 steps, 20 Hz
+    >>> jsnn.energy.joules(counted, "loihi") == 12 * 5 * 20 * 0.01 * 27.1e-12 + 5 * 3 * 81e-12
+    True
     """
     counted = count(network, inputs)
-    synapses = [row._replace(effective=row.dense * row.mean_input * dt) for row in counted.synapses]
+    rates = [row.connections * row.steps * row.mean_input for row in counted.synapses]
+    synapses = [row._replace(effective=rate * dt) for row, rate in zip(counted.synapses, rates)]
     return counted._replace(synapses=synapses)

@@ -18,13 +18,12 @@ from flax import nnx
 
 from jsnn.conversion import Converted
 from jsnn.energy.devices import DEVICES, Device, joules
-from jsnn.energy.operations import Operations, count
-from jsnn.filters import Alpha, Lowpass
+from jsnn.energy.operations import Operations, count, watch_neurons
 from jsnn.neurons import LI, CuBaLI
 from jsnn.types import Array, Neuron, State
-from jsnn.unroll import Watch, is_network, prepare, run
+from jsnn.unroll import prepare
 
-_WITHOUT_SPIKES = (LI, CuBaLI, Lowpass, Alpha)
+_READOUTS = (LI, CuBaLI)
 
 
 class Complexity(NamedTuple):
@@ -39,7 +38,7 @@ class Complexity(NamedTuple):
     @property
     def dense(self) -> int:
         """Synaptic operations, zeros included, those with the padding of a convolution not."""
-        return sum((row.connections - row.padding) * row.steps for row in self.operations.synapses)
+        return self.operations.dense
 
     @property
     def effective_macs(self) -> float:
@@ -71,7 +70,7 @@ class Complexity(NamedTuple):
             return cost
         if device.spiking:
             return None
-        passes = sum(row.dense for row in operations.synapses)
+        passes = sum(row.connections * row.steps for row in operations.synapses)
         return passes * device.synaptic + operations.neurons * operations.steps * device.neuronal
 
     def values(self) -> dict[str, float | None]:
@@ -137,10 +136,11 @@ def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_st
     run once, each input of a weight some number that is not 0: what is not known without training it is taken at its
     most. A function without memory is a rate network already, and stands alone.
 
-    Effective operations are those in which neither the weight nor the input is 0. They are accumulates (AC) where all
-    inputs of the weights that are not 0 have one size, as spikes have, and multiply-accumulates (MAC) elsewhere.
-    Biases, pooling and normalisation do not count. Unlike NeuroBench's harness, what a static input passes before the
-    first neuron counts once, and the outputs of a readout (`LI`, `CuBaLI`) and of filters are no activations.
+    Effective operations are those in which neither the weight nor the input is 0. They are accumulates (AC) where the
+    inputs of the weights are spikes: 0 and 1 or -1, or what comes from neurons and has one size, whatever that is.
+    Elsewhere they are multiply-accumulates (MAC). Biases, pooling and normalisation do not count. Unlike NeuroBench's
+    harness, what a static input passes before the first neuron counts once, and the outputs of a readout (`LI`,
+    `CuBaLI`) and of filters are no activations.
 
     Args:
         network: any Neuron; or a function without memory.
@@ -193,16 +193,11 @@ def _activation_sparsity(network: Neuron, state: State, inputs: Array, num_steps
     def look(state: State, inputs: Array) -> list[tuple[Array, Array]]:
         found: list[tuple[Array, Array]] = []
 
-        def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-            if is_network(layer):
-                return run(layer, state, x, num_steps, watch)
-            state, outputs = run(layer, state, x, num_steps)
-            if not (isinstance(layer, _WITHOUT_SPIKES) or name.endswith("/synapse")):
+        def add(neuron: Neuron, outputs: Array) -> None:
+            if not isinstance(neuron, _READOUTS):
                 found.append(_zeros(outputs))
-            return state, outputs
 
-        watch = Watch(run_part, lambda name, outputs: None)
-        run_part(type(network).__name__, network, state, inputs, num_steps)
+        watch_neurons(network, state, inputs, num_steps, add)
         return found
 
     return _share(look(state, inputs))

@@ -8,23 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.conversion.activations import KNOWN, find
 from jsnn.conversion.program import Operation, Program, flatten, read, shape_of, trace
-from jsnn.record import record
+from jsnn.filters import Alpha, Lowpass
+from jsnn.neurons.wrappers import Delay, Dropout
 from jsnn.types import Array, Neuron, State
-from jsnn.unroll import prepare
+from jsnn.unroll import Watch, is_network, prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
+_NO_NEURONS = (Lowpass, Alpha, Delay, Dropout)  # they have a state, but hand on what others put out
 
 
 class Synapses(NamedTuple):
     """The weights of one layer, and what their use for one inference comes to."""
 
     weights: str  # kind and shape, such as "dense [784, 128]"
-    connections: int  # multiply-accumulates of one dense pass
+    connections: int  # multiply-accumulates of one dense pass, those with the padding of a convolution included
     steps: int  # how many passes; 1 for what a static input passes before the first neuron
     effective: float  # operations of all passes in which neither input nor weight is 0
     mean_input: float  # mean absolute value of the input, over all passes
-    accumulates: bool  # whether the input that is not 0 is one number, as for spikes: no multiplication is needed
+    accumulates: bool  # whether inputs are spikes: what is not 0 is 1 or -1, or of one size and comes from neurons
     nonzero_inputs: float  # share of the inputs
     nonzero_weights: float  # share of the weights
     weights_number: int = 0  # how many weights there are; 0 where two inputs are multiplied
@@ -33,20 +36,20 @@ class Synapses(NamedTuple):
 
     @property
     def dense(self) -> int:
-        """Multiply-accumulates of all passes."""
-        return self.connections * self.steps
+        """Multiply-accumulates of all passes, zeros included, those with the padding of a convolution not."""
+        return (self.connections - self.padding) * self.steps
 
 
 class Operations(NamedTuple):
     """What one inference takes, averaged over the inputs; printed, a table."""
 
     synapses: list[Synapses]
-    neurons: int
+    neurons: int  # those that are updated at each step; of a rate network, its activations
     steps: int
 
     @property
     def dense(self) -> int:
-        """Multiply-accumulates, zeros included."""
+        """Multiply-accumulates, zeros included, those with the padding of a convolution not."""
         return sum(row.dense for row in self.synapses)
 
     @property
@@ -111,24 +114,43 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     >>> operations.dense, operations.effective_acs, operations.neurons
     (120, 3.0, 3)
     """
+    inputs = jnp.asarray(inputs)
     if inputs.size == 0:
         raise ValueError(f"there are no inputs to count with: their shape is {inputs.shape}")
     if not isinstance(network, Neuron):
         if not callable(network):
             raise TypeError(f"count takes a Neuron or a function, got {type(network).__name__}")
+        program = flatten(trace(network, inputs)[0])
+        found = find(program, tuple(KNOWN.values()), program.inputs)
+        neurons = sum(math.prod(shape_of(program, match.result)[1:]) for match in found)
         rate_network = network
-        inputs = jnp.asarray(inputs)
-        rows = _count_steps(lambda _, x: ((), rate_network(x)), (), inputs, 1)
-        return Operations(rows, 0, 1)
+        return Operations(_count_steps(lambda _, x: ((), rate_network(x)), (), inputs, 1), neurons, 1)
     inputs, state = prepare(network, inputs, None, num_steps)
-    steps = len(inputs) if num_steps is None else num_steps
-    layers = jax.eval_shape(lambda x: record(network, x, num_steps=num_steps), inputs)
-    neurons = sum(
-        math.prod(layer.outputs.shape[2:])
-        for name, layer in layers.items()
-        if jax.tree.leaves(layer.states) and not name.endswith("/synapse")
-    )
-    return Operations(_count_steps(network.step, state, inputs, num_steps), neurons, steps)
+    rows = _count_steps(network.step, state, inputs, num_steps)
+    sizes: list[int] = []
+
+    def run_network(state: State, inputs: Array) -> None:
+        watch_neurons(network, state, inputs, num_steps, lambda _, outputs: sizes.append(math.prod(outputs.shape[2:])))
+
+    jax.eval_shape(run_network, state, inputs)
+    return Operations(rows, sum(sizes), len(inputs) if num_steps is None else num_steps)
+
+
+def watch_neurons(
+    network: Neuron, state: State, inputs: Array, num_steps: int | None, look: Callable[[Neuron, Array], None]
+) -> None:
+    """Runs a network, and has a look at each of its neurons and what it puts out, `[T, B, ...]`; filters are none."""
+
+    def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+        if is_network(layer):
+            return run(layer, state, x, num_steps, watch)
+        state, outputs = run(layer, state, x, num_steps)
+        if not (isinstance(layer, _NO_NEURONS) or name.endswith("/synapse")):
+            look(layer, outputs)
+        return state, outputs
+
+    watch = Watch(run_part, lambda name, outputs: None)
+    run_part(type(network).__name__, network, state, inputs, num_steps)
 
 
 class _Tally(NamedTuple):
@@ -156,7 +178,8 @@ def _count_steps(
     leaves = jax.tree.leaves(state)
     program = flatten(trace(step, state, first)[0])
     dependent = program.depending_on(program.inputs)
-    changing = program.depending_on(program.inputs if num_steps is None else program.inputs[: len(leaves)])
+    from_neurons = program.depending_on(program.inputs[: len(leaves)])
+    changing = dependent if num_steps is None else from_neurons
     synapses = {
         operation.outputs: operation
         for operation in program.operations
@@ -184,7 +207,7 @@ def _count_steps(
     for operation, wires, tally in zip(synapses.values(), *run_all(leaves, inputs), strict=True):
         is_static = changing.isdisjoint(operation.outputs)  # a static input's, up to the first neuron: one pass
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
-        rows.append(_row(program, operation, dependent, wires, tally, len(first)))
+        rows.append(_row(program, operation, dependent, from_neurons, wires, tally, len(first)))
     return rows
 
 
@@ -221,12 +244,19 @@ def _pairs(operation: Operation, masks: list[Array]) -> Array:
 
 
 def _row(
-    program: Program, operation: Operation, dependent: set[int], wires: _Wires, tally: _Tally, batch: int
+    program: Program,
+    operation: Operation,
+    dependent: set[int],
+    from_neurons: set[int],
+    wires: _Wires,
+    tally: _Tally,
+    batch: int,
 ) -> Synapses:
     connections = _connections(program, operation)
     inside, wired = (int(np.asarray(pairs).sum(dtype=np.int64)) for pairs in wires)
     position = _input_of(operation, dependent)
-    weights = operation.inputs[1 - position]
+    x, weights = operation.inputs[position], operation.inputs[1 - position]
+    largest = tally.largest.max()
     of = "two inputs" if weights in dependent else list(shape_of(program, weights))
     return Synapses(
         weights=f"{_SYNAPTIC[operation.name]} {of}",
@@ -234,7 +264,7 @@ def _row(
         steps=len(tally.effective),
         effective=float(tally.effective.sum(dtype=np.int64) / batch),
         mean_input=float(tally.absolute.mean(dtype=np.float64)),
-        accumulates=bool(tally.smallest.min() >= tally.largest.max()),
+        accumulates=bool(tally.smallest.min() >= largest and (x in from_neurons or largest in (0, 1))),
         nonzero_inputs=float(tally.inputs.mean(dtype=np.float64)),
         nonzero_weights=float(tally.weights.mean(dtype=np.float64)),
         weights_number=0 if weights in dependent else math.prod(shape_of(program, weights)),
