@@ -208,3 +208,28 @@ def test_what_is_not_there_is_refused():
         energy.count(3, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"no inputs to count with: their shape is \(0, 2\)"):
         energy.count(linear(WEIGHTS), jnp.ones((0, 2)))
+    network = jsnn.Sequential(linear(WEIGHTS), jsnn.IF())
+    for inputs, num_steps in ((jnp.ones((T, 2)), None), (jnp.ones(2), T)):
+        with pytest.raises(ValueError, match=r"inputs must have a batch axis, \[T, B, ...\].*, got shape \("):
+            energy.count(network, inputs, num_steps=num_steps)
+
+
+WEIGHTS_INSIDE = {
+    "scan": lambda x: jax.lax.scan(lambda x, _: (x @ jnp.eye(2), None), x, length=3)[0],
+    "cond": lambda x: jax.lax.cond(x.sum() > 0, lambda x: x @ jnp.eye(2), lambda x: x, x),
+    "while": lambda x: jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: jax.jit(jnp.matmul)(x, 2 * jnp.eye(2)), x),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS_INSIDE)
+def test_weights_that_would_not_be_counted_are_refused(name):
+    with pytest.raises(ValueError, match=f"weights inside lax.{name} cannot be counted"):
+        energy.count(WEIGHTS_INSIDE[name], jnp.ones((B, 2)))
+
+
+def test_a_network_in_training_mode_is_refused():
+    network = jsnn.Sequential(linear(WEIGHTS), nnx.BatchNorm(3, rngs=nnx.Rngs(0)), jsnn.IF())
+    with pytest.raises(ValueError, match=r"the network is in training mode .* call model.eval\(\) first"):
+        energy.count(network, jnp.ones((T, B, 2)))
+    network.eval()
+    assert energy.count(network, jnp.ones((T, B, 2))).neurons == 3

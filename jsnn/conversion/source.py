@@ -13,9 +13,9 @@ from jsnn.conversion.tail import Tail, tail
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")
-_CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
+CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
 _LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
-_TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
+TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
 
 
 class Place(NamedTuple):
@@ -103,12 +103,12 @@ class Source:
 
         try:
             jaxpr, returned = trace(call, list(self._leaves.values()), x)
-        except _TRAINING as error:
-            raise ValueError(f"the function is in training mode ({error}): {_CURE}") from error
+        except TRAINING as error:
+            raise ValueError(f"the function is in training mode ({error}): {CURE}") from error
         except Exception as error:  # whatever a user's function may raise
             raise ValueError(f"the function cannot take an input of shape {shape} ({dtype}): {error}") from error
         if changed:
-            raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {_CURE}")
+            raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {CURE}")
         if not isinstance(returned, jax.ShapeDtypeStruct):
             raise ValueError(
                 f"the function must return one array, got a {type(returned).__name__}: pick one, as in "
@@ -220,6 +220,6 @@ def _layer_behind(program: Program, value: int) -> str:
 def _refuse_random(program: Program) -> None:
     for operation in program.operations:
         if operation.name.startswith(_RANDOM):
-            raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {_CURE}")
+            raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {CURE}")
         for body in bodies(operation):
             _refuse_random(flatten(body))

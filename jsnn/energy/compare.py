@@ -149,7 +149,7 @@ def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_st
 
     Raises:
         TypeError: if `network` is neither a Neuron nor a function.
-        ValueError: if the inputs are not what `jsnn.unroll` takes, or there are none.
+        ValueError: as `count`.
 
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.activations import KNOWN, find
-from jsnn.conversion.program import Operation, Program, flatten, read, shape_of, trace
+from jsnn.conversion.program import Operation, Program, bodies, flatten, read, shape_of, trace
+from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
 from jsnn.types import Array, Neuron, State
@@ -104,7 +105,8 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
 
     Raises:
         TypeError: if `network` is neither a Neuron nor a function.
-        ValueError: if the inputs are not what `jsnn.unroll` takes, or there are none.
+        ValueError: if the inputs are not what `jsnn.unroll` takes, there are none, or they have no batch axis; if the
+            network is in training mode, or has weights inside a loop.
 
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -117,10 +119,15 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     inputs = jnp.asarray(inputs)
     if inputs.size == 0:
         raise ValueError(f"there are no inputs to count with: their shape is {inputs.shape}")
+    if inputs.ndim < (3 if isinstance(network, Neuron) and num_steps is None else 2):
+        raise ValueError(
+            f"inputs must have a batch axis, [T, B, ...], or [B, ...] of a static input, got shape {inputs.shape}: "
+            f"insert one, inputs[:, None] or inputs[None]"
+        )
     if not isinstance(network, Neuron):
         if not callable(network):
             raise TypeError(f"count takes a Neuron or a function, got {type(network).__name__}")
-        program = flatten(trace(network, inputs)[0])
+        program = _program(network, inputs)
         found = find(program, tuple(KNOWN.values()), program.inputs)
         neurons = sum(math.prod(shape_of(program, match.result)[1:]) for match in found)
         rate_network = network
@@ -176,7 +183,7 @@ def _count_steps(
 ) -> list[Synapses]:
     first = inputs[0] if num_steps is None else inputs
     leaves = jax.tree.leaves(state)
-    program = flatten(trace(step, state, first)[0])
+    program = _program(step, state, first)
     dependent = program.depending_on(program.inputs)
     from_neurons = program.depending_on(program.inputs[: len(leaves)])
     changing = dependent if num_steps is None else from_neurons
@@ -209,6 +216,23 @@ def _count_steps(
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
         rows.append(_row(program, operation, dependent, from_neurons, wires, tally, len(first)))
     return rows
+
+
+def _program(function: Callable[..., Any], *arguments: Any) -> Program:
+    try:
+        program = flatten(trace(function, *arguments)[0])
+    except TRAINING as error:
+        raise ValueError(f"the network is in training mode ({error}): {CURE}") from error
+    dependent = program.depending_on(program.inputs)
+    for operation in program.operations:
+        if _has_weights_inside(operation) and not dependent.isdisjoint(operation.outputs):
+            raise ValueError(f"weights inside lax.{operation.name} cannot be counted: write the loop or branch out")
+    return program
+
+
+def _has_weights_inside(operation: Operation) -> bool:
+    inside = [inner for body in bodies(operation) for inner in flatten(body).operations]
+    return any(inner.name in _SYNAPTIC or _has_weights_inside(inner) for inner in inside)
 
 
 def _input_of(operation: Operation, dependent: set[int]) -> int:
