@@ -204,6 +204,10 @@ def test_what_is_not_there_is_refused():
     operations = energy.count(linear(WEIGHTS), jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="there is no device 'loihy', did you mean 'loihi'"):
         energy.joules(operations, "loihy")
+    with pytest.raises(TypeError, match=r"device must be the name of one, or a jsnn.energy.Device, got 3"):
+        energy.joules(operations, 3)
+    with pytest.raises(ValueError, match=r"neuronal of the device 'mine' must be finite and >= 0 J, got -1"):
+        energy.joules(operations, energy.Device("mine", 1.0, -1.0, spiking=True))
     with pytest.raises(TypeError, match="count takes a Neuron or a function, got int"):
         energy.count(3, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"no inputs to count with: their shape is \(0, 2\)"):

@@ -109,6 +109,20 @@ def test_table_and_csv(small, tmp_path):
     assert float(rate["joules_cpu"]) == pytest.approx(8.6e-9 * (8 + 3))
 
 
+def test_devices_of_one_s_own_stand_beside_the_known():
+    mine, loihi = energy.Device("mine", 2.0, 10.0, spiking=True), energy.Device("loihi", 1.0, 0.0, spiking=True)
+    spikes = jnp.ones((T, 1, 3))
+    network = jsnn.Sequential(linear(np.ones((3, 2))), jsnn.LIF(0.9))
+    compared = energy.compare(network, spikes, devices=[mine, loihi])
+    costs = compared.joules()["spiking"]
+    assert list(costs) == ["cpu", "gpu", "arm", "loihi", "spinnaker", "spinnaker2", "mine"]
+    assert (costs["mine"], costs["loihi"]) == (2 * 6 * T + 10 * 2 * T, 6 * T)
+    assert str(compared).splitlines()[-1].split() == ["joules_mine", "128", "-"]
+    assert compared.csv().splitlines()[0].endswith(",joules_mine")
+    with pytest.raises(TypeError, match=r"must be the name of one, or a jsnn\.energy\.Device, got 3"):
+        energy.compare(network, spikes, devices=[3])
+
+
 def test_what_is_no_neuron_has_no_activations():
     spikes = jnp.zeros((T, 1, 3)).at[0].set(1.0)
     layers = jsnn.LIF(0.0, threshold=0.5), jsnn.Delay(2), jsnn.Dropout(0.5), jsnn.filters.Lowpass(0.1), jsnn.LI(0.9)

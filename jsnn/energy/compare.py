@@ -7,7 +7,7 @@ Communications 2025, section "Algorithm track metrics".
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.conversion import Converted
-from jsnn.energy.devices import DEVICES, Device, joules
+from jsnn.energy.devices import DEVICES, Device, find, joules
 from jsnn.energy.operations import Operations, count, watch_neurons
 from jsnn.neurons import LI, CuBaLI
 from jsnn.types import Array, Neuron, State
@@ -62,19 +62,19 @@ class Complexity(NamedTuple):
         pass, and for all neurons at every step.
 
         Raises:
-            ValueError: if there is no such device.
+            ValueError: if there is no such device, or it spends what is no energy.
+            TypeError: if `device` is no device.
         """
-        cost, operations = joules(self.operations, device), self.operations  # which says what is wrong with the device
-        device = DEVICES[device] if isinstance(device, str) else device
+        device, operations = find(device), self.operations
         if device.spiking == self.is_spiking:
-            return cost
+            return joules(operations, device)
         if device.spiking:
             return None
         passes = sum(row.connections * row.steps for row in operations.synapses)
         return passes * device.synaptic + operations.neurons * operations.steps * device.neuronal
 
-    def values(self) -> dict[str, float | None]:
-        """The metrics by name, joules behind `"joules_"` and the device."""
+    def values(self, devices: Iterable[Device] = DEVICES.values()) -> dict[str, float | None]:
+        """The metrics by name, joules behind `"joules_"` and the device's name."""
         metrics: dict[str, float | None] = {
             "neurons": self.operations.neurons,
             "steps": self.operations.steps,
@@ -85,21 +85,22 @@ class Complexity(NamedTuple):
             "connection_sparsity": self.connection_sparsity,
             "footprint_bytes": self.footprint,
         }
-        return metrics | {f"joules_{name}": self.joules(device) for name, device in DEVICES.items()}
+        return metrics | {f"joules_{device.name}": self.joules(device) for device in devices}
 
 
 class Comparison(NamedTuple):
     """Networks beside each other; printed, a table."""
 
     networks: list[Complexity]
+    devices: tuple[Device, ...] = tuple(DEVICES.values())
 
     def joules(self) -> dict[str, dict[str, float | None]]:
         """For each network, J by device; None where a device cannot run it. `jsnn.plot.energy` draws them."""
-        return {one.name: {device: one.joules(device) for device in DEVICES} for one in self.networks}
+        return {one.name: {device.name: one.joules(device) for device in self.devices} for one in self.networks}
 
     def table(self) -> str:
         """A line for each metric, a column for each network, as plain text."""
-        columns = [one.values() for one in self.networks]
+        columns = [one.values(self.devices) for one in self.networks]
         lines = [("", *(one.name for one in self.networks))]
         lines += [(name, *(_text(name, column[name]) for column in columns)) for name in columns[0]]
         widths = [max(map(len, column)) for column in zip(*lines)]
@@ -110,7 +111,7 @@ class Comparison(NamedTuple):
 
     def csv(self) -> str:
         """A line for each network, a column for each metric; what is not known stays empty."""
-        rows = [{"network": one.name} | one.values() for one in self.networks]
+        rows = [{"network": one.name} | one.values(self.devices) for one in self.networks]
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -129,7 +130,13 @@ class Comparison(NamedTuple):
         return self.table()
 
 
-def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_steps: int | None = None) -> Comparison:
+def compare(
+    network: Neuron | Callable[[Array], Array],
+    inputs: Array,
+    *,
+    num_steps: int | None = None,
+    devices: Iterable[Device] = (),
+) -> Comparison:
     r"""Counts what a spiking network and its rate twin do for an inference, as a mean over a batch.
 
     The twin of a converted network is the rate network it was made from. Of any other network it is the same layers,
@@ -146,10 +153,11 @@ def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_st
         network: any Neuron; or a function without memory.
         inputs: `[T, B, ...]`; or `[B, ...]` with `num_steps`, or for a function.
         num_steps: the number of steps T of a static input.
+        devices: your own, for the joules; beside those of `DEVICES`, or in the place of one of the same name.
 
     Raises:
-        TypeError: if `network` is neither a Neuron nor a function.
-        ValueError: as `count`.
+        TypeError: if `network` is neither a Neuron nor a function, or `devices` holds something else.
+        ValueError: as `count`, or if a device spends what is no energy.
 
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -159,9 +167,10 @@ def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_st
     >>> spiking.dense, spiking.effective_acs, rate.effective_macs
     (120, 3.0, 12)
     """
+    everywhere = tuple((DEVICES | {find(device).name: device for device in devices}).values())
     operations = count(network, inputs, num_steps=num_steps)
     if not isinstance(network, Neuron):
-        return Comparison([Complexity("rate", operations, math.nan, _size(network), is_spiking=False)])
+        return Comparison([Complexity("rate", operations, math.nan, _size(network), is_spiking=False)], everywhere)
     inputs, state = prepare(network, inputs, None, num_steps)
     shape = (1, *(inputs.shape[1:] if num_steps is not None else inputs.shape[2:]))
     of_states = _size(jax.eval_shape(lambda: network.init(shape, inputs.dtype)))
@@ -176,7 +185,7 @@ def compare(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_st
     else:
         of_rates, zeros = _once(operations), 0.0
     of_rates = of_rates._replace(neurons=operations.neurons)
-    return Comparison([spiking, Complexity("rate twin", of_rates, zeros, parameters, is_spiking=False)])
+    return Comparison([spiking, Complexity("rate twin", of_rates, zeros, parameters, is_spiking=False)], everywhere)
 
 
 def _once(operations: Operations) -> Operations:

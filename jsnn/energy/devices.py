@@ -4,6 +4,7 @@ Source: KerasSpiking's `ModelEnergy`, for the devices and for how their energy i
 """
 
 import difflib
+import math
 from typing import NamedTuple
 
 from jsnn.energy.operations import Operations
@@ -36,18 +37,42 @@ def joules(operations: Operations, device: str | Device) -> float:
     """What the operations of one inference cost, in J.
 
     A spiking device pays for effective operations, and for the update of each neuron at each step. Another pays for one
-    dense pass: it would run the rate network.
+    dense pass: it would run the rate network. The joules of KerasSpiking itself, which takes mean inputs for rates, are
+    those of `jsnn.compat.keras_spiking.operations`.
+
+    Args:
+        operations: what `count` has counted.
+        device: one of `DEVICES`, by name, or one of your own.
 
     Raises:
-        ValueError: if there is no such device.
+        ValueError: if there is no such device, or it spends what is no energy.
+        TypeError: if `device` is neither.
+
+    >>> import jax.numpy as jnp, jsnn
+    >>> from flax import nnx
+    >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+    >>> operations = jsnn.energy.count(network, jnp.ones((10, 1, 4)))  # 120 operations, 30 updates
+    >>> joules(operations, Device("mine", synaptic=2e-12, neuronal=1e-12, spiking=True))
+    2.7e-10
     """
-    if isinstance(device, str):
-        if device not in DEVICES:
-            near = difflib.get_close_matches(device, DEVICES, 1, 0.0)
-            raise ValueError(f"there is no device {device!r}, did you mean {near[0]!r}? There are {', '.join(DEVICES)}")
-        device = DEVICES[device]
+    device = find(device)
     if device.spiking:
         synaptic, updates = operations.effective_macs + operations.effective_acs, operations.neurons * operations.steps
     else:
         synaptic, updates = float(sum(row.connections for row in operations.synapses)), operations.neurons
     return synaptic * device.synaptic + updates * device.neuronal
+
+
+def find(device: str | Device) -> Device:
+    """A device by its name, checked."""
+    if isinstance(device, str):
+        if device not in DEVICES:
+            near = difflib.get_close_matches(device, DEVICES, 1, 0.0)
+            raise ValueError(f"there is no device {device!r}, did you mean {near[0]!r}? There are {', '.join(DEVICES)}")
+        return DEVICES[device]
+    if not isinstance(device, Device):
+        raise TypeError(f"device must be the name of one, or a jsnn.energy.Device, got {device!r}")
+    for field, cost in (("synaptic", device.synaptic), ("neuronal", device.neuronal)):
+        if not 0 <= cost < math.inf:
+            raise ValueError(f"{field} of the device {device.name!r} must be finite and >= 0 J, got {cost}")
+    return device
