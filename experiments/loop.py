@@ -8,21 +8,18 @@ epoch and the step alone.
 
 import functools
 import itertools
-import json
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from rich.console import Console
 
 from experiments import build, processes, progress
 from experiments.config import Experiment
-from experiments.files import write_whole
+from experiments.journal import Journal
 from jsnn import memory, train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
@@ -182,18 +179,17 @@ class Run:
         if self.checkpoints.last is not None:
             info = self.restore(self.checkpoints.last)
         step = self.step
-        history = _truncate_metrics(self.folder / "metrics.jsonl", step)
         epochs = self.experiment.train.epochs
         start = time.monotonic() - info["seconds"]
         with (
             progress.stop_signals() as stop_asked,
             progress.bar(self.console) as bar,
-            _board(self.folder / "tensorboard") as board,
+            Journal(self.folder, step) as journal,
         ):
             task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
             sums: dict[str, Any] = info["sums"]
             for epoch in range(step // self.steps_per_epoch, epochs):
-                if self._should_stop_early(history):
+                if self._should_stop_early(journal.records):
                     break
                 epoch_start, first_step = time.monotonic(), self.step
                 for metrics in self._portions(epoch):
@@ -211,18 +207,13 @@ class Run:
                         raise Interrupted
                 record = self._finish_epoch(epoch, sums, time.monotonic() - epoch_start)
                 sums = {}
-                history.append(record)
-                if board is not None:
-                    with open(self.folder / "metrics.jsonl", "a") as file:
-                        file.write(json.dumps(record) + "\n")
-                    for name, value in record.items():
-                        if name != "networks":
-                            board.add_scalar(name, value, global_step=record["step"])
+                journal.add(record)
                 self._save(sums, time.monotonic() - start, score=record[self._score_name])
                 bar.console.print(progress.summarise(record, epochs))
                 if processes.any_of(stop_asked.is_set()):
                     raise Interrupted
-        chosen = max(history, key=lambda r: r[self._score_name]) if self.sets.validation else history[-1]
+        records = journal.records
+        chosen = max(records, key=lambda r: r[self._score_name]) if self.sets.validation else records[-1]
         final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
         return final.get("networks") or self.split(final), time.monotonic() - start
 
@@ -318,25 +309,3 @@ def _portion_bounds(steps: int) -> list[tuple[int, int]]:
 def _as_float(value: Any) -> np.ndarray:
     """Sums are taken in double precision; of several networks, each has its own."""
     return np.asarray(value, np.float64)
-
-
-def _truncate_metrics(path: Path, step: int) -> list[dict[str, Any]]:
-    """The lines of the epochs up to a step; later ones, of which no checkpoint is left, are taken out of the file."""
-    if not path.exists():
-        return []
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break  # the line at which the run was killed
-        if record["step"] <= step:
-            kept.append(record)
-    if processes.is_first():
-        write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
-    return kept
-
-
-def _board(folder: Path) -> AbstractContextManager[tensorboardX.SummaryWriter | None]:
-    """Where the curves go; None in all processes but the first."""
-    return tensorboardX.SummaryWriter(str(folder)) if processes.is_first() else nullcontext()
