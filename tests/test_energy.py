@@ -21,6 +21,7 @@ def linear(weights):
     return layer
 
 
+ONES = np.ones((3, 2))
 WEIGHTS = [[1.0, 2.0, 0.0], [0.0, 0.0, 5.0]]  # a spike of the first input does 2 operations, of the second 1
 
 
@@ -123,6 +124,18 @@ def test_recurrent_synapses_count_too():
     (row,) = energy.count(network, spikes).synapses
     assert row.connections == 4
     assert row.effective == 2.0 + 4.0 * (T - 2)  # one spike after the first step, two after each that follows
+
+
+def test_a_cycle_of_layers_by_hand():
+    layers = {"a": jsnn.IF(threshold=0.5), "w": linear(np.ones((2, 3))), "b": jsnn.IF(threshold=0.5), "v": linear(ONES)}
+    edges = [("input", "a"), ("a", "w"), ("w", "b"), ("b", "v"), ("v", "a"), ("b", "output")]
+    spikes = jnp.zeros((T, 1, 2)).at[0, 0, 0].set(1.0)
+    operations = energy.count(jsnn.nir.Graph(layers, edges), spikes)
+    assert operations.neurons == 2 + 3
+    # one spike of a in the first step, two in each that follows; all of b spike at every step
+    assert {row.weights: row.effective for row in operations.synapses} == {
+        "dense [2, 3]": 3.0 + 6.0 * (T - 1), "dense [3, 2]": 6.0 * T
+    }  # fmt: skip
 
 
 def test_a_converted_network_and_its_rate_network():

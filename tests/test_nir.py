@@ -14,6 +14,7 @@ import nir
 import numpy as np
 import pytest
 from flax import nnx
+from golden import close
 
 import jsnn
 from jsnn.nir import Graph, NIRError, Scale, Threshold, from_nir, to_nir
@@ -363,6 +364,22 @@ def test_a_graph_runs_alike_at_once_and_step_by_step(graph):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), last, state)
     still = jsnn.unroll(graph, x[0], num_steps=5)[1]
     np.testing.assert_allclose(still, jsnn.unroll(graph, jnp.stack([x[0]] * 5))[1], rtol=1e-6, atol=1e-6)
+
+
+def test_a_cycle_shows_its_layers():
+    """Each as it was in the graph: what it put out at each step, and the state after it."""
+    graph, x = TWO_LAYERS_IN_A_RING, random_inputs((3,), 5)
+    state, expected = graph.init((2, 3)), []
+    for current in x:
+        state, _ = graph.step(state, current)
+        expected.append(state)
+    records = jsnn.record(graph, x)
+    assert tuple(records) == graph.names
+    for index, name in enumerate(graph.names):
+        states = [after.layers[index] for after in expected]
+        jax.tree.map(lambda ours, *steps: close(ours, np.stack(steps)), records[name].states, *states)
+    for name, late in zip(graph.remembered, zip(*(after.late for after in expected))):
+        close(records[name].outputs, np.stack(late))
 
 
 def test_a_graph_shows_its_layers_and_is_trained():

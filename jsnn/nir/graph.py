@@ -95,9 +95,16 @@ class Graph(nnx.Module):
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
         """One time step through all layers, `current` [B, ...]."""
+        state, outputs, _ = self.step_and_show(state, current)
+        return state, outputs
+
+    def step_and_show(self, state: GraphState, current: Array) -> tuple[GraphState, Array, dict[str, Array]]:
+        """A step, and what each layer was given in it."""
         states = dict(zip(self.names, state.layers, strict=True))
+        given: dict[str, Array] = {}
 
         def respond(name: str, layer: Layer, x: Array) -> Array:
+            given[name] = x
             if not isinstance(layer, Neuron):
                 return layer(x)
             states[name], outputs = layer.step(states[name], x)
@@ -105,7 +112,7 @@ class Graph(nnx.Module):
 
         values = self._run(respond, current, dict(zip(self.remembered, state.late, strict=True)))
         late = tuple(values[name].astype(x.dtype) for name, x in zip(self.remembered, state.late))
-        return GraphState(tuple(states[name] for name in self.names), late), values[OUTPUT]
+        return GraphState(tuple(states[name] for name in self.names), late), values[OUTPUT], given
 
     def _run(
         self, respond: Callable[[str, Layer, Array], Array], current: Array, late: Mapping[str, Array]
@@ -154,7 +161,7 @@ def _run_graph(
         )
 
     if graph.late:
-        return run_one("cycle", _Cycle(graph), state, inputs, num_steps)
+        return _run_cycle(graph, state, inputs, num_steps, watch, method)
     values = {INPUT: inputs}
     static = {INPUT} if num_steps is not None else set()  # what has no time axis
     states: list[State] = []
@@ -186,17 +193,34 @@ def _at_all_steps(layer: Callable[[Array], Array], x: Array) -> Array:
     return run(Sequential(layer), ((),), x, None)[1]
 
 
+def _run_cycle(
+    graph: Graph, state: GraphState, inputs: Array, num_steps: int | None, watch: Watch | None, method: Method
+) -> tuple[GraphState, Array]:
+    """Step by step. To be watched, each layer is then run once more, with what it was given."""
+    if watch is None:
+        return run(_Cycle(graph), state, inputs, num_steps, method=method)
+    after, (outputs, given) = run(_Cycle(graph, shows=True), state, inputs, num_steps, method=method)
+    for name, layer, layer_state in zip(graph.names, graph.layers, state.layers, strict=True):
+        if isinstance(layer, Neuron):
+            watch.run(name, layer, layer_state, given[name], None)
+        else:
+            watch.keep(name, _at_all_steps(layer, given[name]))
+    return after, outputs
+
+
 @nnx.dataclass
 class _Cycle(FrozenPytree):
-    """A graph that can only run step by step."""
+    """A graph that can only run step by step; its outputs come with what each layer was given, or alone."""
 
     graph: Graph
+    shows: bool = nnx.static(default=False)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
         return self.graph.init(shape, dtype)
 
-    def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
-        return self.graph.step(state, current)
+    def step(self, state: GraphState, current: Array) -> tuple[GraphState, Any]:
+        state, outputs, given = self.graph.step_and_show(state, current)
+        return state, (outputs, given) if self.shows else outputs
 
 
 def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:
