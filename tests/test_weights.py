@@ -179,6 +179,22 @@ def test_parameters_of_neurons():
     assert report.left_out == ("1.graded_spikes_factor", "1.reset_mechanism_val", "2.tau")
 
 
+def test_what_hears_a_flattened_image_hears_it_in_our_order():
+    """A normalisation, all that a recurrence is made of, and the neurons' own parameters."""
+    order = np.moveaxis(np.arange(12).reshape(3, 2, 2), 0, -1).ravel()  # ours, counted in PyTorch's
+    norm = nnx.BatchNorm(12, use_running_average=True, rngs=nnx.Rngs(0))
+    cell = snntorch.rleaky(beta=np.full(12, 0.5), linear_features=12, rngs=nnx.Rngs(0))
+    weights, row = np.arange(144.0).reshape(12, 12), np.arange(12.0) / 12
+    norms = {f"1.{name}": row for name in ("weight", "bias", "running_mean", "running_var")}
+    arrays = norms | {"2.recurrent.weight": weights, "2.recurrent.bias": row, "2.beta": row}
+    filled, _ = from_torch(jsnn.Sequential(jsnn.flatten, norm, cell), arrays, (2, 2, 3))
+    _, norm, cell = filled.layers
+    for array in (norm.scale, norm.bias, norm.mean, norm.var, cell.synapse.bias):
+        close(array[...], row[order])
+    close(cell.neuron.decay, row[order])
+    close(cell.synapse.kernel[...], weights.T[np.ix_(order, order)])
+
+
 def test_one_to_one_recurrence_behind_a_convolution():
     network = jsnn.Sequential(snntorch.rleaky(beta=0.5, V=np.zeros((2, 4, 3)), all_to_all=False))
     v = np.arange(24.0).reshape(3, 2, 4)
@@ -206,6 +222,7 @@ DENSE = {"0.weight": np.ones((3, 4)), "0.bias": np.zeros(3), "2.weight": np.ones
             "0.weight (3, 5), here (5, 3), does not fit layers[0].kernel (4, 3)",
             "2.bias (7,) does not fit layers[2].bias (2,)",
         ]),
+        ({"0.weight": np.ones((4, 3))}, ["0.weight (4, 3), here (3, 4), does not fit layers[0].kernel (4, 3)"]),
         ({"2.weight": None, "2.bias": None}, ["layers[2] (Linear) gets no weights"]),
         ({"2.bias": None}, ["layers[2].bias gets no weights from 2"]),
         ({"3.weight": np.ones((2, 2))}, ["3.weight (2, 2) has no layer left to go to"]),
