@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     6: ["configs", "experiments"],
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
-    5: ["jsnn.checkpoint", "jsnn.data", "jsnn.report", "jsnn.sharding", "jsnn.train"],
+    5: ["jsnn.checkpoint", "jsnn.data", "jsnn.sharding", "jsnn.train"],
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision", "jsnn.weights"],
     3: ["jsnn.layers", "jsnn.testing"],
     2: [
