@@ -146,6 +146,8 @@ def test_a_converted_network_and_its_rate_network():
     assert [row.connections for row in spiking.synapses] == [row.connections for row in rate.synapses]
     assert (spiking.neurons, rate.neurons) == (3, 3)
     assert rate.steps == 1
+    filtered = jsnn.convert(model, x, synapse=jsnn.LI(0.5))  # a neuron elsewhere
+    assert energy.count(filtered, x, num_steps=T).neurons == 3
 
 
 def test_it_prints():

@@ -179,6 +179,23 @@ def test_parameters_of_neurons():
     assert report.left_out == ("1.graded_spikes_factor", "1.reset_mechanism_val", "2.tau")
 
 
+def test_a_normalisation_without_running_averages():
+    network = jsnn.Sequential(linear(2, 2, use_bias=False), nnx.LayerNorm(2, rngs=nnx.Rngs(0)), linear(2, 2))
+    scale, bias = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    arrays = {"0.weight": np.eye(2), "1.weight": scale, "1.bias": bias, "2.weight": np.eye(2), "2.bias": np.zeros(2)}
+    norm = from_torch(network, arrays, (2,))[0].layers[1]
+    close(norm.scale[...], scale)
+    close(norm.bias[...], bias)
+
+
+def test_the_beta_of_lapicque_is_not_its_decay():
+    network = jsnn.Sequential(snntorch.lapicque(beta=0.8, R=5.0))
+    arrays = {"0.beta": np.array(0.8), "0.R": np.array(5.0), "0.C": np.array(0.9), "0.threshold": np.array(0.25)}
+    filled, report = from_torch(network, arrays, (3,))
+    assert (filled.layers[0].decay, filled.layers[0].threshold) == (network.layers[0].decay, 0.25)
+    assert report.left_out == ("0.beta", "0.R", "0.C")
+
+
 def test_what_hears_a_flattened_image_hears_it_in_our_order():
     """A normalisation, all that a recurrence is made of, and the neurons' own parameters."""
     order = np.moveaxis(np.arange(12).reshape(3, 2, 2), 0, -1).ravel()  # ours, counted in PyTorch's
