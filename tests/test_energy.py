@@ -91,9 +91,21 @@ def test_what_is_a_neuron(layer, neurons):
     assert energy.count(network, jnp.ones((T, B, 2))).neurons == neurons + 4
 
 
+def test_weights_in_front_and_no_weights_at_all():
+    weights = jnp.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    x = jnp.array([[0.5, 0.0], [0.0, 4.0]])
+    (row,) = energy.count(lambda x: (weights @ x.T).T, x).synapses
+    assert (row.weights, row.connections, row.nonzero_weights, row.weights_number) == ("dense [3, 2]", 6, 0.5, 6)
+    assert row.effective == 3 / 2  # the first of two samples meets weights that are not 0
+    attention = energy.count(lambda x: jnp.einsum("bi,bj->bij", x, x), x)
+    (row,) = attention.synapses
+    assert (row.weights, row.connections, row.weights_number) == ("dense two inputs", 4, 0)
+    assert (row.effective, attention.connection_sparsity) == (1.0, 0.0)
+
+
 def test_a_convolution_by_hand():
     conv = nnx.Conv(1, 2, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
-    image = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1, 0].set(1.0).at[0, 0, 0, 0].set(1.0)
+    image = jnp.zeros((B, 4, 4, 1)).at[:, 1, 1, 0].set(1.0).at[:, 0, 0, 0].set(1.0)
     (row,) = energy.count(conv, image).synapses
     assert row.connections == 4 * 4 * 9 * 2
     assert row.dense == (4 * 9 + 8 * 6 + 4 * 4) * 2  # in the middle, at edges, in corners

@@ -80,7 +80,7 @@ def test_a_small_convolution_by_hand():
 def test_a_converted_network_stands_beside_its_rate_network():
     model = nnx.Sequential(linear([[1.0, -1.0], [1.0, -1.0]]), nnx.relu, linear(np.ones((2, 3))))
     x = jnp.array([[0.25, 0.5], [1.0, 2.0]])
-    network = jsnn.convert(model, x, scale_firing_rates=1000.0)
+    network = jsnn.convert(model, x, scale_firing_rates=[jnp.full(2, 1000.0)])  # which the twin does not need
     spiking, rate = energy.compare(network, x, num_steps=T).networks
     assert rate.activation_sparsity == 0.5  # of two neurons one is never above 0
     assert (rate.effective_macs, rate.effective_acs) == (4.0 + 3.0, 0.0)

@@ -212,6 +212,14 @@ def test_what_hears_a_flattened_image_hears_it_in_our_order():
     close(cell.synapse.kernel[...], weights.T[np.ix_(order, order)])
 
 
+def test_what_stands_behind_a_dense_layer_hears_no_image():
+    network = jsnn.Sequential(jsnn.flatten, *(linear(12, 12, use_bias=False) for _ in range(2)))
+    weights = np.arange(144.0).reshape(12, 12)
+    filled, report = from_torch(network, {"1.weight": weights, "2.weight": weights}, (2, 2, 3))
+    close(filled.layers[2].kernel[...], weights.T)
+    assert [move.action for move in report.moves] == ["transposed, from (C, H, W) to (H, W, C)", "transposed"]
+
+
 def test_one_to_one_recurrence_behind_a_convolution():
     network = jsnn.Sequential(snntorch.rleaky(beta=0.5, V=np.zeros((2, 4, 3)), all_to_all=False))
     v = np.arange(24.0).reshape(3, 2, 4)
