@@ -201,9 +201,9 @@ def test_a_network_after_an_image():
 
 def test_the_documentation_s_neuron_passes_and_has_ten_lines():
     page = Path(__file__).parents[1] / "docs" / "neurons.md"
-    code = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[0]
-    assert len([line for line in code.splitlines() if line.strip() and '"""' not in line]) <= 11
-    found = {"nnx": nnx, "jnp": jnp, "jsnn": jsnn}
-    exec(code, found)
+    imports, code = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[:2]
+    assert len([line for line in code.splitlines() if line.strip() and '"""' not in line]) <= 10
+    found: dict = {}
+    exec(imports + code, found)
     check_neuron(found["Cubic"]())
     check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9, jnp.float32)), nnx.Param(jnp.ones(4, jnp.float32))))
