@@ -31,6 +31,7 @@ from jsnn import (
 from jsnn.conversion import convert
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent, Sequential, avg_pool, flatten, max_pool
+from jsnn.linear import Linear
 from jsnn.memory import memory_estimate
 from jsnn.neurons import (
     ALIF,
@@ -87,6 +88,7 @@ __all__ = [
     "Dropout",
     "Izhikevich",
     "LayerRecord",
+    "Linear",
     "Neuron",
     "ParametricLIF",
     "PoissonSpiking",

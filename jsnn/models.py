@@ -18,6 +18,7 @@ from jsnn.compat import norse
 from jsnn.convolution import Conv
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
+from jsnn.linear import Linear
 from jsnn.neurons import LI, LIF, SpikingActivation
 from jsnn.neurons.base import is_key
 from jsnn.types import Array, Neuron
@@ -54,7 +55,7 @@ def feedforward(
     layers: list[Layer] = [flatten]
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         is_last = index == len(sizes) - 2
-        layers += [nnx.Linear(inputs, outputs, rngs=rngs), readout() if is_last else neuron()]
+        layers += [Linear(inputs, outputs, rngs=rngs), readout() if is_last else neuron()]
     return Sequential(*layers)
 
 
@@ -77,7 +78,7 @@ def norse_recurrent(
 
     Source: Norse's notebook "Training an SNN on MNIST".
     """
-    linear = nnx.Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
+    linear = Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
     cell = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, dt=dt, **parameters)
     return Sequential(flatten, *cell.layers, linear, norse.li(dt=dt))
 
@@ -108,7 +109,7 @@ def norse_conv(
         return norse.lif(alpha=alpha, dt=dt, **parameters)
 
     side = ((image_size - 4) // 2 - 4) // 2
-    dense = nnx.Linear(side * side * 50, 500, kernel_init=_TORCH_INIT, rngs=rngs)
+    dense = Linear(side * side * 50, 500, kernel_init=_TORCH_INIT, rngs=rngs)
     return Sequential(
         conv(channels, 20),
         lif(),
@@ -145,7 +146,7 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Callable[[Array], Array]] = [flatten]
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
+        layers += [Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
 
 
@@ -235,5 +236,5 @@ def rate_conv(
     layers.append(flatten)
     sizes = (height * width * channels, *dense, outputs)
     for inputs, neurons in itertools.pairwise(sizes):
-        layers += [nnx.Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
+        layers += [Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])

@@ -20,7 +20,8 @@ FLOORS = {
     3: ["jsnn.layers", "jsnn.testing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
-        "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record", "jsnn.unroll",
+        "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record",
+        "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: ["jsnn.types"],

@@ -71,7 +71,7 @@ def sides(setting: Setting, backward: bool, weights: np.ndarray, spikes: np.ndar
 
 def forward(neuron: Neuron, weights: Array, spikes: Array) -> Array:
     """What the layer puts out, [T, B, N]; its membranes are float32, whatever the precision of the products."""
-    linear = nnx.Linear(*weights.shape, use_bias=False, kernel_init=lambda *_: weights, rngs=nnx.Rngs(0))
+    linear = jsnn.Linear(*weights.shape, use_bias=False, kernel_init=lambda *_: weights, rngs=nnx.Rngs(0))
     network = jsnn.Sequential(linear, neuron)
     return jsnn.unroll(network, spikes, network.init(spikes.shape[1:]))[1]
 

@@ -1,8 +1,8 @@
-"""What XLA is slow at on a CPU, as it does it and as jsnn does: gradients of convolutions and pooling, and the scan.
+"""What XLA is slow at on a CPU, as it does it and as jsnn does: gradients of layers and pooling, and the scan.
 
-Forward+backward, with images of the MNIST tutorial's sizes. XLA's own are `nnx.Conv`, `nnx.max_pool` and a `lax.scan`
-of the neuron's step; jsnn's are `jsnn.Conv`, `jsnn.max_pool` and `jsnn.unroll`. On a GPU, the convolutions are
-the same.
+Forward+backward, with images of the MNIST tutorial's sizes. XLA's own are `nnx.Conv`, `nnx.Linear`, `nnx.max_pool`
+and a `lax.scan` of the neuron's step; jsnn's are `jsnn.Conv`, `jsnn.Linear`, `jsnn.max_pool` and `jsnn.unroll`. On a
+GPU, the layers are the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,6 +43,9 @@ def comparisons(setting: Setting, *, examples: int = 1024) -> Iterator[Compariso
     yield before_and_after(
         f"conv 5x5 20-50 in a loop, {examples} images, both gradients", convolve_in_loop, (kernel, wide), (0, 1)
     )
+    weights = jax.random.normal(jax.random.key(6), (1024, 1024)) / 32
+    rows = jax.random.normal(jax.random.key(5), (examples, 1024))
+    yield before_and_after(f"dense 1024-1024, {examples} rows, the kernel's gradient", multiply, (weights, rows))
     yield before_and_after(
         f"2x2 max pooling, {examples} images of 24x24x20",
         lambda ours: jsnn.max_pool if ours else flax_max_pool,
@@ -94,6 +97,16 @@ def convolve(ours: bool) -> Callable[[Array, Array], Array]:
             inputs, outputs, size, padding="VALID", use_bias=False, kernel_init=lambda *_: kernel, rngs=nnx.Rngs(0)
         )
         return layer(images)
+
+    return function
+
+
+def multiply(ours: bool) -> Callable[[Array, Array], Array]:
+    """A dense layer."""
+    kind = jsnn.Linear if ours else nnx.Linear
+
+    def function(kernel: Array, rows: Array) -> Array:
+        return kind(*kernel.shape, use_bias=False, kernel_init=lambda *_: kernel, rngs=nnx.Rngs(0))(rows)
 
     return function
 
