@@ -42,15 +42,11 @@ def dot_general(lhs: Array, rhs: Array, dimension_numbers: Any, precision: Any =
 
     Everything else goes to JAX as it is.
     """
-    is_dense = rhs.ndim == 2 and _as_tuples(dimension_numbers) == (((lhs.ndim - 1,), (0,)), ((), ()))
-    plain = is_dense and lhs.dtype == rhs.dtype and not any(value is not None for value in kwargs.values())
-    if plain and rhs.shape[1] and rhs.shape[1] % _SLOW_MULTIPLE == 0:
+    is_dense = rhs.ndim == 2 and dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ()))
+    plain = is_dense and lhs.dtype == rhs.dtype and all(value is None for value in kwargs.values())
+    if plain and rhs.size and rhs.shape[1] % _SLOW_MULTIPLE == 0:
         return _product(precision, lhs, rhs)
     return jax.lax.dot_general(lhs, rhs, dimension_numbers, precision, **kwargs)
-
-
-def _as_tuples(dimension_numbers: Any) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    return tuple(tuple(map(tuple, pair)) for pair in dimension_numbers)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

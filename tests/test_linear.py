@@ -43,6 +43,12 @@ def test_values_and_gradients_are_xla_s(features, shape):
         )
 
 
+def test_no_features_in():
+    layer = jsnn.Linear(0, WIDE, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
+    y, _, kernel, x = value_and_gradients(layer, jnp.zeros((3, 0)))
+    assert (y.shape, kernel.shape, x.shape) == ((3, WIDE), (0, WIDE), (3, 0))
+
+
 def test_bfloat16():
     options = {"dtype": jnp.bfloat16, "use_bias": False}
     ours, xla = (value_and_gradients(layer, inputs((3, 6))) for layer in layers(WIDE, **options))
