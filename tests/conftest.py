@@ -1,4 +1,4 @@
-"""What every test may use: the golden vectors of the peers and the prepared data sets."""
+"""What every test may use: the golden vectors of the peers, the prepared data sets, and one cache of programs."""
 
 import os
 import shutil

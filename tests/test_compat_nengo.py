@@ -27,9 +27,8 @@ def states_and_outputs(neuron, J):
 
 def states_and_outputs_op_by_op(neuron, J):
     """The same without jit. A loop of Python's, as lax.scan without jit compiles a slice for every step."""
-    rows, state = np.asarray(J), neuron.init(J.shape[1:], J.dtype)
-    steps = []
-    for row in rows:
+    state, steps = neuron.init(J.shape[1:], J.dtype), []
+    for row in np.asarray(J):
         state, output = neuron.step(state, jnp.asarray(row))
         steps.append((state, output))
     return jax.tree.map(lambda *values: np.stack(values), *steps)
@@ -54,6 +53,17 @@ def test_integrate_and_fire(parity, name, inputs, dtype, jit, tolerance):
         states, outputs = run(neuron, currents(golden, dtype))
     np.testing.assert_allclose(outputs, golden[f"output_{dtype}"], rtol=2e-7)
     np.testing.assert_allclose(states.v, golden[f"voltage_{dtype}"], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_all_that_records_runs_without_jit_too(parity, dtype):
+    golden = parity("nengo_SpikingRectifiedLinear__const_amp0.05")
+    neuron = nengo.spiking_rectified_linear(amplitude=0.05, initial_voltage=golden["initial_voltage"])
+    with jax.enable_x64(dtype == "f64"), jax.disable_jit():
+        J = currents(golden, dtype)[:20]
+        jax.tree.map(
+            np.testing.assert_array_equal, states_and_outputs(neuron, J), states_and_outputs_op_by_op(neuron, J)
+        )
 
 
 LIFS = {

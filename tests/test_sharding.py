@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compiler
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,6 @@ import jsnn
 from jsnn.sharding import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK_COMPILER = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 # Random numbers in the images and in their code, a test set that no number of devices divides. SGD, as Adam makes large
 # steps of rounding errors where a gradient is nearly 0: a spike more or less, and two runs are no longer one.
@@ -97,7 +97,7 @@ def start(script: str, arguments: list[object], **environment: str) -> subproces
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILER} | environment,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": compiler.QUICK} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

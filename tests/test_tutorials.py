@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compiler
 import pytest
 
 TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "docs" / "tutorials").glob("*.py"))
@@ -29,7 +30,7 @@ def test_a_tutorial_runs_and_draws_its_figures(path, tmp_path):
         "JSNN_TUTORIAL": "small",
         "JSNN_TUTORIAL_FIGURES": str(tmp_path / "figures"),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",  # compile faster
+        "XLA_FLAGS": compiler.QUICK,
     }
     process = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
