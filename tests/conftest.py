@@ -1,35 +1,41 @@
-"""What every test may use: the golden vectors of the peers, the prepared data sets, and one cache of programs."""
+"""What every test may use: the golden vectors of other libraries, the prepared data sets, and a quick compiler."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parents[1] / "shared"
+SETTINGS = {
+    # XLA's optimisations take longer than these small programs run
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    # every program is compiled once for all processes of the tests, and for the next run of the tests
+    "JAX_COMPILATION_CACHE_DIR": str(HERE.parent / ".cache" / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiles every program once for all the processes of the tests: more than half of their time is XLA's."""
-    if not hasattr(config, "workerinput") and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="jsnn-tests-")
-        os.environ |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    """Set how JAX compiles in the processes of the tests, unless the environment says otherwise."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session")
 def parity() -> Callable[[str], dict[str, np.ndarray]]:
-    """Loads one file of golden vectors by its stem, or skips where the folder is missing."""
+    """Load one file of golden vectors by its stem, or skip where there is none of that name."""
+    named = os.environ.get("JSNN_PARITY_DIR")
+    folders = [Path(named)] if named else [HERE / "data" / "parity", SHARED / "parity"]
 
     def load(stem: str) -> dict[str, np.ndarray]:
-        path = Path(os.environ.get("JSNN_PARITY_DIR", SHARED / "parity")) / f"{stem}.npz"
-        if not path.exists():
-            pytest.skip(f"golden vectors not found at {path}: set JSNN_PARITY_DIR")
-        with np.load(path) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        for folder in folders:
+            if (folder / f"{stem}.npz").exists():
+                with np.load(folder / f"{stem}.npz") as arrays:
+                    return {name: arrays[name] for name in arrays.files}
+        pytest.skip(f"the golden vectors {stem} are not in the repository: set JSNN_PARITY_DIR")
 
     return load
 

@@ -56,6 +56,7 @@ def settings(monkeypatch):
 # Cases
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SIZES)
 def test_a_case_without_peers_runs(case, small_mnist, monkeypatch):
     monkeypatch.setattr(long, "measured_peak", lambda *case: 100 if case[-1] else 2000)
@@ -79,6 +80,7 @@ def test_all_cases_are_tested():
     assert {*SIZES, *HAVE_TESTS_OF_THEIR_OWN} == set(CASES)
 
 
+@pytest.mark.slow
 def test_mnist_conv_layer_by_layer_is_step_by_step(monkeypatch):
     make, seen, weights = mnist_conv.jsnn_side, {}, mnist_conv.random_weights()
     weights |= {"conv1": 20 * weights["conv1"], "dense": 10 * weights["dense"]}  # so that all layers spike
@@ -133,6 +135,7 @@ def test_fc_lif_in_bfloat16():
     assert ours.run().dtype == floor.run().dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("peer", peers.PEERS)
 def test_jsnn_has_a_peers_dynamics(peer):
@@ -150,6 +153,7 @@ def test_zoo_has_every_neuron():
         jax.eval_shape(lambda neuron=neuron: neuron.step(neuron.init((2, 8)), jnp.ones((2, 8))))
 
 
+@pytest.mark.slow
 def test_long_measures_a_process(capsys):
     long.print_peak(2_000, 4, 500, False)
     one_array = 2_000 * 4 * 500 * 4

@@ -196,6 +196,7 @@ def test_recurrent_tutorial_network(parity, stem, method):
     close(gradient.layers[3].kernel[...].T, golden["g_fc_out"], 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stem", "method"),
     [("norse_tutorial_conv_mnist", "super_released"), ("norsehead_tutorial_conv_mnist", "super")],

@@ -42,6 +42,7 @@ def test_one_layer_loses_nothing_in_as_many_steps_as_levels(levels):
     np.testing.assert_allclose(jsnn.unroll(network, X, num_steps=levels)[1].mean(0), model(X), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ClipFloorReLU, lambda *a: NoisyReLU(*a, rngs=nnx.Rngs(1))])
 def test_two_layers_converge(make):
     model = dense_net(make(8, 1.5), make(8, 1.0))
@@ -61,6 +62,7 @@ def test_calibration_and_diagnosis_take_learned_thresholds():
     assert jsnn.conversion.calibrate(network, X).neurons[0].scale == network.neurons[0].scale
 
 
+@pytest.mark.slow
 def test_thresholds_are_trained():
     model = dense_net(ClipFloorReLU(4, 3.0), nnx.Linear(16, 1, rngs=nnx.Rngs(2)))
     graph, state = jsnn.train.create(model, optax.adam(1e-2))

@@ -90,6 +90,7 @@ def test_another_prepared_file_is_not_served_from_the_cache(data_dir, cache, tmp
     assert len(list(cache.iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(data_dir, cache):
     code = (
         "import sys; from jsnn import data; assert 'tensorflow_datasets' not in sys.modules;"

@@ -81,6 +81,7 @@ def test_the_weights_of_a_run_serve_another_conversion(converted, tmp_path):
     assert not (tmp_path / "run" / "sweep.csv").exists()
 
 
+@pytest.mark.slow
 def test_calibration_from_a_config(converted, tmp_path):
     conversion = Conversion(
         num_steps=8, neuron="burst_if", v_init=0.5, last_steps=8, calibration=Calibration(images=200, per_channel=True)
@@ -92,6 +93,7 @@ def test_calibration_from_a_config(converted, tmp_path):
     assert abs(final["mean_accuracy"] - final["test_accuracy"]) < 0.03
 
 
+@pytest.mark.slow
 def test_a_study_runs_its_stages_and_goes_on_where_it_stopped(tmp_path, capsys):
     study = Study(name="both", stages=(RATE, SPIKING))
     folder = tmp_path / "run"
@@ -116,6 +118,7 @@ def test_a_study_runs_its_stages_and_goes_on_where_it_stopped(tmp_path, capsys):
     assert run.main(["--evaluate", str(folder / "rate")]) == 0
 
 
+@pytest.mark.slow
 def test_the_step_dt_may_fall_during_training(tmp_path):
     objective = Objective(decoder="mean", dt_end=0.1)
     model = SpikingDense(hidden=(32,), dt=1.0)

@@ -116,7 +116,17 @@ def test_what_fits():
         assert fused.fits(neuron, state, current) == (name not in DO_NOT_FIT), name
 
 
-@pytest.mark.parametrize("name", sorted(NEURONS.keys() - DO_NOT_FIT))
+# one of each kind of step; the others' compilers take a minute
+QUICK = {"ALIF_delayed", "CuBaLIF_jump", "Izhikevich", "LIF_trained", "RefractoryLIF", "SpikingActivation_arrays"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in sorted(NEURONS.keys() - DO_NOT_FIT)
+    ],
+)
 def test_kernels_are_the_scan_and_lower_for_cuda(name):
     neuron = NEURONS[name]
     compare(neuron, initial(neuron), CURRENTS)

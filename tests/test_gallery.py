@@ -30,6 +30,7 @@ def drawn(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_one_command_draws_every_figure(drawn):
     assert {path.name for path in (drawn / "figures").iterdir()} == {f"{name}.png" for name in FIGURES} | {
         f"{name}.gif" for name in ANIMATIONS
@@ -40,6 +41,7 @@ def test_one_command_draws_every_figure(drawn):
             assert np.ptp(np.asarray(image.convert("L"))) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ANIMATIONS))
 def test_an_animation_has_a_frame_for_each_step(drawn, name):
     with Image.open(drawn / "figures" / f"{name}.gif") as image:
@@ -47,6 +49,7 @@ def test_an_animation_has_a_frame_for_each_step(drawn, name):
         assert image.info["duration"] == 50
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_figure_with_a_caption(drawn):
     page = (drawn / "report.html").read_text()
     assert len(re.findall(r'src="data:image/png', page)) == len(FIGURES)
@@ -56,6 +59,7 @@ def test_the_page_holds_every_figure_with_a_caption(drawn):
         assert text in page
 
 
+@pytest.mark.slow
 def test_its_config_json_can_be_run_again(drawn):
     assert config.from_json((drawn / "config.json").read_text()) == TINY
 
@@ -144,6 +148,7 @@ class Blank(exhibits._Sheet):
         pass
 
 
+@pytest.mark.slow
 def test_a_gallery_is_neither_resumed_nor_evaluated(capsys, drawn):
     for option in ("--resume", "--evaluate"):
         assert run.main([option, str(drawn)]) == 2

@@ -62,6 +62,7 @@ for network, shape, steps, remat, backward in [
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_what_is_predicted_is_what_a_run_takes():
     done = subprocess.run([sys.executable, "-c", MEASURE], cwd=ROOT, capture_output=True, text=True)

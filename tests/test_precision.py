@@ -106,6 +106,7 @@ def test_evaluations_are_float32():
     assert "bf16" not in in_evaluation
 
 
+@pytest.mark.slow
 def test_digits_are_learnt_as_well(tmp_path):
     accuracies = []
     for precision in ("float32", "bfloat16"):

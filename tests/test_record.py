@@ -106,9 +106,17 @@ def test_keep_finds_what_a_state_holds_inside():
     assert layer.states.outputs is None
 
 
-@pytest.mark.parametrize("num_steps", [None, T])
-@pytest.mark.parametrize("every", [1, 2, 4, 7])
-@pytest.mark.parametrize(("neurons", "chosen"), [(None, slice(None)), (2, [0, 3]), ([3, 0], [3, 0])])
+@pytest.mark.parametrize(
+    ("num_steps", "every", "neurons", "chosen"),
+    [
+        (None, 1, 2, [0, 3]),
+        (None, 2, None, slice(None)),
+        (None, 4, [3, 0], [3, 0]),
+        (T, 1, [3, 0], [3, 0]),
+        (T, 2, 2, [0, 3]),
+        (T, 7, None, slice(None)),
+    ],
+)
 def test_every_so_many_steps_and_some_neurons(num_steps, every, neurons, chosen):
     inputs = INPUTS if num_steps is None else INPUTS[0]
     whole = jsnn.record(network(), inputs, num_steps=num_steps)

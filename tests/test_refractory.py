@@ -19,6 +19,7 @@ def test_refractory_lif_spikes_at_its_rate_whatever_the_step(x, rate, dt):
     np.testing.assert_allclose(outputs.mean(), jsnn.neurons.lif_rate(jnp.array(x)), rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_lif_rate_has_finite_gradients_and_exact_ones_above_its_smoothing():
     edge = jnp.array([-1e30, -1e6, 0.0, 1.0, jnp.nextafter(1.0, 2.0), 1.001, 1e6, 1e30])
     differentiate = jax.vmap(jax.grad(jsnn.neurons.lif_rate, argnums=(0, 1, 2, 3)), (0, None, None, None))

@@ -192,6 +192,7 @@ def test_an_evaluation_that_does_not_fit_is_refused(capsys, monkeypatch, finishe
     assert re.search(r"this takes 0\.\d GiB of memory, and .* has 0\.0 GiB: take a smaller batch", printed)
 
 
+@pytest.mark.slow
 def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     overrides = ("--data.validation-split", "train[1300:]", "--train.patience", "1", "--train.epochs", "30")
     status, _ = call(capsys, "configs/digits.py", *QUICK, *overrides, "--workdir", tmp_path / "run")
@@ -217,6 +218,7 @@ def uninterrupted(tmp_path_factory):
     return json.loads((folder / "summary.json").read_text())["final"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "after_epochs"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1), (signal.SIGINT, 3)])
 def test_a_stopped_run_resumes_to_the_same_numbers(uninterrupted, tmp_path, number, after_epochs):
     folder = tmp_path / "run"

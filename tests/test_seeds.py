@@ -68,12 +68,14 @@ def finished(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_every_network_ends_like_a_run_of_its_own(finished, tmp_path):
     members = seeds.members(SEVERAL)
     assert [(one.seed, one.optimizer.learning_rate) for one in members] == [(3, 1e-3), (4, 1e-3), (3, 1e-2), (4, 1e-2)]
     assert summary_of(finished)["seeds"][3:] == Run(members[3], tmp_path, QUIET).fit()[0]
 
 
+@pytest.mark.slow
 def test_a_summary_holds_means_intervals_and_every_network(finished):
     summary = summary_of(finished)
     rows = [row for row in summary["seeds"] if row["learning_rate"] == 1e-2]  # learns faster
@@ -87,6 +89,7 @@ def test_a_summary_holds_means_intervals_and_every_network(finished):
     assert records[-1]["test_loss"] == pytest.approx(np.mean([row["test_loss"] for row in summary["seeds"]]))
 
 
+@pytest.mark.slow
 def test_a_page_shows_the_best_learning_rate_and_every_network(finished):
     page = (finished / "report.html").read_text()
     assert "<h2>Seeds" in page
@@ -96,6 +99,7 @@ def test_a_page_shows_the_best_learning_rate_and_every_network(finished):
     assert "learning_rates" in page  # config.json as a whole, not the one network's
 
 
+@pytest.mark.slow
 def test_evaluation_gives_the_final_numbers(finished, capsys):
     assert run.main(["--evaluate", str(finished)]) == 0
     found = spreads(summary_of(finished)["seeds"])
@@ -104,6 +108,7 @@ def test_evaluation_gives_the_final_numbers(finished, capsys):
     assert all(one.text("test_accuracy") in printed for one in found)
 
 
+@pytest.mark.slow
 def test_in_one_batched_product_the_networks_differ_by_rounding_alone(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(seeds, "_one_by_one", jax.vmap)  # what other devices than CPUs do
     losses = [metrics["loss"] for metrics in seeds.open_run(SEVERAL, tmp_path, QUIET)._portions(0)]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compiler
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +96,7 @@ def start(script: str, arguments: list[object], **environment: str) -> subproces
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": compiler.QUICK} | environment,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -142,6 +141,7 @@ def devices(config) -> tuple[str, Path]:
     return re.sub(r"\s+", " ", output_of(process)), config.parent
 
 
+@pytest.mark.slow
 def test_eight_devices_and_then_four_and_then_one(devices):
     printed, runs = devices
     assert "on 8 of 8 devices: each batch in 8 parts" in printed
@@ -150,16 +150,19 @@ def test_eight_devices_and_then_four_and_then_one(devices):
     assert_same_curves(runs / "moved", runs / "alone")
 
 
+@pytest.mark.slow
 def test_wide_layers_in_two_parts(devices):
     printed, runs = devices
     assert "on 4 of 8 devices: each batch in 2 parts, layers of 512 neurons or more in 2" in printed
     assert_same_curves(runs / "split", runs / "alone")
 
 
+@pytest.mark.slow
 def test_devices_exchange_nothing_but_gradients(devices):
     assert "exchanged: ['all-reduce']" in devices[0]
 
 
+@pytest.mark.slow
 def test_mistakes_are_named(devices):
     printed, _ = devices
     assert re.findall(r"status (\d)", printed) == list("00000222")
@@ -169,6 +172,7 @@ def test_mistakes_are_named(devices):
     assert "model must be 1 where no layer has 512 neurons or more, in a number divisible by it, got 2" in printed
 
 
+@pytest.mark.slow
 def test_two_processes_each_with_its_part_of_the_data(devices, config):
     _, runs = devices
     with socket.socket() as free:

@@ -194,6 +194,7 @@ def test_right_neurons_pass(neuron):
     check_neuron(neuron)
 
 
+@pytest.mark.slow
 def test_a_network_after_an_image():
     network = jsnn.Sequential(jsnn.avg_pool, jsnn.flatten, nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
     check_neuron(network, (2, 2, 2))

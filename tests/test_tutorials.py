@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compiler
 import pytest
 
 TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "docs" / "tutorials").glob("*.py"))
@@ -24,13 +23,13 @@ def figures(path):
     return {target for _, target in links(path, "!")}
 
 
+@pytest.mark.slow
 @each_tutorial
 def test_a_tutorial_runs_and_draws_its_figures(path, tmp_path):
     settings = {
         "JSNN_TUTORIAL": "small",
         "JSNN_TUTORIAL_FIGURES": str(tmp_path / "figures"),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": compiler.QUICK,
     }
     process = subprocess.run(
         [sys.executable, "-W", "error", str(path)],

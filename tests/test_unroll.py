@@ -135,6 +135,7 @@ def test_remat_with_chunks_of_any_length(remat):
     assert_trees_close(jsnn.unroll(jsnn.LIF(), VECTORS, remat=remat), jsnn.unroll(jsnn.LIF(), VECTORS))
 
 
+@pytest.mark.slow
 def test_remat_saves_memory():
     def memory(remat):
         def loss(inputs):

@@ -109,6 +109,7 @@ def test_delays():
     assert each[-1].tolist() == [8, 4, 1]
 
 
+@pytest.mark.slow
 def test_a_delay_can_be_learned():
     currents = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)
 
@@ -123,6 +124,7 @@ def test_a_delay_can_be_learned():
     np.testing.assert_array_equal(run(jnp.array([0.0, 5.0])), unroll(jsnn.Delay(np.array([0, 3])), currents)[1])
 
 
+@pytest.mark.slow
 def test_a_long_delay_is_exact_in_bfloat16():
     impulse = jnp.zeros((300, 1), jnp.bfloat16).at[0].set(1)
     assert jnp.argmax(unroll(jsnn.Delay(257), impulse)[1]) == 257  # which bfloat16 rounds to 256
