@@ -1,0 +1,147 @@
+"""HDF5 files, of which only numbers and text are read, and nothing that lies outside of them."""
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from jsnn.files.budget import Budget, reading
+
+_NUMBERS = "biufc"  # kinds of dtypes
+_DEEPEST = 100  # groups in each other
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # whose output cannot outgrow the chunk by much
+
+
+class Hdf5:
+    """An open HDF5 file. `open_hdf5` makes it.
+
+    Links to other files and places are refused, and so are data kept in other files. What is left is a tree.
+    """
+
+    def __init__(self, file: h5py.File, size: int, budget: Budget) -> None:
+        self._size, self._budget = size, budget
+        self._items = {"": file, **_tree(file)}
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of all groups and arrays, such as "node/nodes/0/tau", each after its group."""
+        return list(self._items)[1:]
+
+    def is_group(self, name: str) -> bool:
+        """Return whether there is a group of this name; "" is the file itself."""
+        return isinstance(self._items.get(name), h5py.Group)
+
+    def is_array(self, name: str) -> bool:
+        """Return whether there is an array of this name."""
+        return isinstance(self._items.get(name), h5py.Dataset)
+
+    def read(self, name: str) -> Any:
+        """Return an array of numbers or of bytes, or one of these if the array has no axes.
+
+        Raises:
+            FileError: if it is too large (see `Budget`), something else than numbers and text, or damaged.
+        """
+        with reading(repr(name)):
+            dataset = self._items[name]
+            storage = dataset.id.get_create_plist()  # looked at first: the shape of virtual data opens their files
+            if storage.get_layout() == h5py.h5d.VIRTUAL or storage.get_external_count():
+                raise ValueError("its data are in other files, which are not opened: copy them into this file")
+            filters = [storage.get_filter(index)[0] for index in range(storage.get_nfilters())]
+            if unknown := sorted({code for code in filters if code not in _FILTERS or filters.count(code) > 1}):
+                raise ValueError(f"it is compressed by filters {filters}, of which {unknown} are not read: use gzip")
+            return self._values(dataset, dataset.id.get_storage_size())
+
+    def has_attribute(self, group: str, name: str) -> bool:
+        """Return whether a group has an attribute of this name."""
+        with reading(repr(group)):
+            return name in self._items[group].attrs
+
+    def attribute(self, group: str, name: str) -> Any:
+        """Return an attribute of a group, as `read` returns an array, with the same errors."""
+        with reading(f"attribute {name!r} of {group!r}"):
+            attributes = self._items[group].attrs
+            found = attributes.get_id(name)
+            count = self._check(found.shape, (), found.dtype, self._size)
+            if _is_long_text(found.dtype):  # can only be read as a whole
+                self._budget.take("its text", count * self._size, count * self._size)
+            return attributes[name]
+
+    def _values(self, dataset: h5py.Dataset, stored: int) -> Any:
+        count = self._check(dataset.shape, dataset.chunks or (), dataset.dtype, stored)
+        if not _is_long_text(dataset.dtype):
+            return dataset[()]
+        if count * self._size <= self._budget.left:
+            values = dataset[()]
+            self._budget.take("its text", sum(map(len, np.ravel(values))), self._size)
+            return values
+        values = np.empty(dataset.shape, object)  # one by one, since all may be the same long text
+        for index in np.ndindex(dataset.shape):
+            values[index] = dataset[index]
+            self._budget.take("its text", len(values[index]), self._size)
+        return values[()]
+
+    def _check(self, shape: Any, chunk: tuple[int, ...], dtype: np.dtype[Any], stored: int) -> int:
+        """Take what values need from the budget, and return how many there are."""
+        if shape is None:
+            raise ValueError("it is empty, without a shape")
+        if dtype.kind not in _NUMBERS and h5py.check_string_dtype(dtype) is None:
+            raise ValueError(f"it must hold numbers or text, got {dtype}")
+        count = math.prod(shape)
+        size = max(count, math.prod(chunk) if chunk else 0) * dtype.itemsize
+        self._budget.take(f"an array of shape {shape}", size, min(stored, self._size))
+        return count
+
+
+def _is_long_text(dtype: np.dtype[Any]) -> bool:
+    """Return whether values are texts of any length, kept elsewhere in the file."""
+    text = h5py.check_string_dtype(dtype)
+    return text is not None and text.length is None
+
+
+@contextmanager
+def open_hdf5(source: Path | io.BytesIO, budget: Budget) -> Iterator[Hdf5]:
+    """Open an HDF5 file for reading, whose arrays take their memory from `budget`.
+
+    Raises:
+        FileError: if it is no HDF5 file, is damaged, or has links other than those that make a tree.
+    """
+    with reading("the file"):
+        size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
+        file = h5py.File(source, "r")
+    with file:
+        yield Hdf5(file, size, budget)
+
+
+def _tree(file: h5py.File) -> dict[str, Any]:
+    """All groups and datasets of a file by their paths; a loop, since h5py and HDF5 call themselves for each level."""
+    found: dict[str, Any] = {}
+    seen = {_address(file)}
+    pending: list[tuple[tuple[str, ...], Any]] = [((), file)]
+    while pending:
+        path, group = pending.pop()
+        with reading(repr("/".join(path))):
+            keys = list(group)
+            for key in keys:  # all before the first is opened: opening "a/b" opens a
+                if group.get(key, getlink=True, getclass=True) is not h5py.HardLink:
+                    raise ValueError(f"{key!r} is a link, which is not followed: copy into the file what it leads to")
+                if "/" in key or key in ("", "."):
+                    raise ValueError(f"{key!r} is no name of an array or a group")
+            for key in keys:
+                item = found["/".join((*path, key))] = group[key]
+                if isinstance(item, h5py.Group):
+                    if (address := _address(item)) in seen:
+                        raise ValueError(f"the group {key!r} is in more than one place of the file")
+                    if len(path) >= _DEEPEST:
+                        raise ValueError(f"more than {_DEEPEST} groups are in each other")
+                    seen.add(address)
+                    pending.append(((*path, key), item))
+    return found
+
+
+def _address(item: Any) -> int:
+    return h5py.h5o.get_info(item.id).addr
