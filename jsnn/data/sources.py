@@ -199,7 +199,10 @@ def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 
 def _cached(title: str, identity: object, count: int, read: Callable[[], Split]) -> Split:
-    """Return `read()`, `count` examples, and keep it on disk: decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time."""
+    """Return `read()`, `count` examples, and keep it on disk.
+
+    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
+    """
     folder = Path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")).expanduser()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     names = [f"{title.replace('/', '-')}-{digest}-{what}.npy" for what in ("images", "labels")]

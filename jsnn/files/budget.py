@@ -52,7 +52,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FileError(f"{what} cannot be read: {one_line(error)}") from error
+        raise FileError(f"{_printable(what, 200)} cannot be read: {one_line(error)}") from error
 
 
 def one_line(error: BaseException, length: int = 300) -> str:
@@ -61,8 +61,12 @@ def one_line(error: BaseException, length: int = 300) -> str:
     >>> one_line(KeyError("tau")), one_line(ValueError("a\n b"))
     ("KeyError: 'tau'", 'a b')
     """
-    text = "".join(char if char.isprintable() else " " for char in str(error))
-    text = " ".join(text.split())
+    text = _printable(str(error), length)
     if not isinstance(error, OSError | ValueError) or not text:
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text
+
+
+def _printable(text: str, length: int) -> str:
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= length else f"{text[:length]}..."

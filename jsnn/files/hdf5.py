@@ -46,7 +46,7 @@ class Hdf5:
         Raises:
             FileError: if it is too large (see `Budget`), something else than numbers and text, or damaged.
         """
-        with reading(repr(name)):
+        with reading(name):
             dataset = self._items[name]
             storage = dataset.id.get_create_plist()  # looked at first: the shape of virtual data opens their files
             if storage.get_layout() == h5py.h5d.VIRTUAL or storage.get_external_count():
@@ -58,7 +58,7 @@ class Hdf5:
 
     def has_attribute(self, group: str, name: str) -> bool:
         """Return whether a group has an attribute of this name."""
-        with reading(repr(group)):
+        with reading(group):
             return name in self._items[group].attrs
 
     def attribute(self, group: str, name: str) -> Any:
@@ -124,7 +124,7 @@ def _tree(file: h5py.File) -> dict[str, Any]:
     pending: list[tuple[tuple[str, ...], Any]] = [((), file)]
     while pending:
         path, group = pending.pop()
-        with reading(repr("/".join(path))):
+        with reading("/".join(path) or "the file"):
             keys = list(group)
             for key in keys:  # all before the first is opened: opening "a/b" opens a
                 if group.get(key, getlink=True, getclass=True) is not h5py.HardLink:

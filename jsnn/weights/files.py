@@ -31,8 +31,8 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
       refused.
     * `.h5` and `.keras`: Keras' weights, or a whole model, of which only the weights are read.
 
-    No code of a file is run and no link of one is followed. Sizes are looked at before anything is read: an array that
-    takes more than 2,000 times its bytes in the file is refused, and arrays that take more than half of the free memory.
+    No code of a file is run, and no link in one is followed. Sizes are checked before anything is read: an array must
+    not take more than 2,000 times its bytes in the file, nor all arrays more than half of the free memory.
 
     Raises:
         WeightsError: if the file cannot be read, is too large, or is of another kind.
@@ -87,10 +87,8 @@ def _load_torch(path: Path) -> dict[str, np.ndarray]:
         found = f"the keys {list(content)}" if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError(f"{path.name} must hold a state_dict, arrays by name, got {found}: {cure}")
     budget = Budget(path)
-    for name, tensor in content.items():  # a tensor may repeat its values
-        budget.take(
-            f"array {name!r}", tensor.numel() * max(tensor.element_size(), 4), tensor.untyped_storage().nbytes()
-        )
+    for name, t in content.items():  # a tensor may repeat its values
+        budget.take(f"array {name!r}", t.numel() * max(t.element_size(), 4), t.untyped_storage().nbytes())
     return {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in content.items()}
 
 
