@@ -52,7 +52,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise FileError(f"{_printable(what, 200)} cannot be read: {one_line(error)}") from error
+        raise FileError(f"{_printable(what, 200)}: {one_line(error)}") from error
 
 
 def one_line(error: BaseException, length: int = 300) -> str:

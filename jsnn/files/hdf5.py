@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from jsnn.files.budget import Budget, reading
 
 _NUMBERS = "biufc"  # kinds of dtypes
+_AT_ONCE = 2**26  # bytes of text of any length, if each text were as long as the file
 _DEEPEST = 100  # groups in each other
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # whose output cannot outgrow the chunk by much
 
@@ -24,7 +25,7 @@ class Hdf5:
     """
 
     def __init__(self, file: h5py.File, size: int, budget: Budget) -> None:
-        self._size, self._budget = size, budget
+        self._size, self._budget, self._text_left = size, budget, size
         self._items = {"": file, **_tree(file)}
 
     @property
@@ -67,23 +68,29 @@ class Hdf5:
             attributes = self._items[group].attrs
             found = attributes.get_id(name)
             count = self._check(found.shape, (), found.dtype, self._size)
-            if _is_long_text(found.dtype):  # can only be read as a whole
-                self._budget.take("its text", count * self._size, count * self._size)
+            if _is_long_text(found.dtype) and count * self._size > _AT_ONCE:
+                raise ValueError("it must be text of a fixed length")
             return attributes[name]
 
     def _values(self, dataset: h5py.Dataset, stored: int) -> Any:
         count = self._check(dataset.shape, dataset.chunks or (), dataset.dtype, stored)
         if not _is_long_text(dataset.dtype):
             return dataset[()]
-        if count * self._size <= self._budget.left:
+        if count * self._size <= _AT_ONCE:
             values = dataset[()]
-            self._budget.take("its text", sum(map(len, np.ravel(values))), self._size)
+            self._take_text(np.ravel(values))
             return values
         values = np.empty(dataset.shape, object)  # one by one, since all may be the same long text
         for index in np.ndindex(dataset.shape):
             values[index] = dataset[index]
-            self._budget.take("its text", len(values[index]), self._size)
+            self._take_text([values[index]])
         return values[()]
+
+    def _take_text(self, texts: Iterable[bytes]) -> None:
+        """Raise ValueError if all texts together are longer than the file, which does not compress them."""
+        self._text_left -= sum(map(len, texts))
+        if self._text_left < 0:
+            raise ValueError("all its texts together are longer than the file")
 
     def _check(self, shape: Any, chunk: tuple[int, ...], dtype: np.dtype[Any], stored: int) -> int:
         """Take what values need from the budget, and return how many there are."""
@@ -110,7 +117,7 @@ def open_hdf5(source: Path | io.BytesIO, budget: Budget) -> Iterator[Hdf5]:
     Raises:
         FileError: if it is no HDF5 file, is damaged, or has links other than those that make a tree.
     """
-    with reading("the file"):
+    with reading("it is not an HDF5 file that can be read"):
         size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
         file = h5py.File(source, "r")
     with file:

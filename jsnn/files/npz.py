@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from jsnn.files.budget import Budget, reading
 
 _LONGEST_HEADER = 2**14  # bytes; numpy itself refuses headers of more than 10,000 characters
+_LONGEST = 2**62  # an axis, so that products of lengths are in the range of numpy
 _NUMBERS = "biufc"  # kinds of dtypes
 
 
@@ -41,7 +42,7 @@ class Npz:
 
     def __init__(self, path: Path) -> None:
         self._budget = Budget(path)
-        with reading("it is not an .npz file of plain arrays: the archive"):
+        with reading("it is not an .npz file of plain arrays"):
             self._archive = zipfile.ZipFile(path)
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in self._archive.infolist()}
 
@@ -72,7 +73,7 @@ class Npz:
             if dtype.kind not in _NUMBERS:
                 raise ValueError(f"it must hold numbers, got {dtype}")
             size, held = math.prod(shape) * dtype.itemsize, entry.file_size - start.tell()
-            if min(shape, default=0) < 0 or size > held:
+            if not all(0 <= length < _LONGEST for length in shape) or size > held:
                 raise ValueError(f"it says that its shape is {shape}, of {size:,} bytes, but {held:,} bytes are there")
         return Header(shape, dtype)
 
