@@ -63,7 +63,7 @@ def damaged(content, others, draw):
     content = bytearray(content)
     for _ in range(draw.choice([1, 1, 2, 3])):
         start = draw.randrange(len(content) or 1)
-        kind = draw.choice(["flip", "flip", "cut", "number", "number", "splice", "delete", "repeat"])
+        kind = draw.choice(["flip", "flip", "cut", "number", "pointer", "pointer", "splice", "delete", "repeat"])
         if kind == "flip":
             for index in draw.sample(range(len(content)), min(draw.choice([1, 4, 30]), len(content))):
                 content[index] ^= 1 << draw.randrange(8)
@@ -72,6 +72,11 @@ def damaged(content, others, draw):
         elif kind == "number":
             number = draw.choice(NUMBERS)
             content[start : start + len(number)] = number
+        elif kind == "pointer":  # may lead to where it came from
+            places = range(0, len(content) - 7, 8)
+            if places:
+                start, other = draw.choice(places), draw.choice(places)
+                content[start : start + 8] = content[other : other + 8]
         elif kind == "splice":
             other = draw.choice(others)
             place = draw.randrange(len(other))

@@ -153,6 +153,16 @@ def shared_text(file, path):
         raw.write(pointer * 50_000)
 
 
+def heap_without_end(file, path):
+    """Let the free space of the heap of texts have no size, so that HDF5 never gets to its end."""
+    file.create_dataset("a", data=["text"], dtype=h5py.string_dtype())
+    file.close()
+    content = bytearray(path.read_bytes())
+    free = content.index(b"GCOL") + 16 + 16 + 8  # after the heap's header and the one text
+    content[free : free + 16] = bytes(16)
+    path.write_bytes(content)
+
+
 def twice_compressed(file, path):
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((2**24,))
@@ -190,6 +200,7 @@ HOSTILE_HDF5 = {
     ),
     "a huge text": (lambda file, path: file.create_dataset("a", (1,), f"S{BIG - 1}"), "too large to be true"),
     "one long text for all": (shared_text, "longer than the file"),
+    "a heap without end": (heap_without_end, "a heap of texts is damaged"),
     "references": (
         lambda file, path: file.create_dataset("a", data=[file.ref], dtype=h5py.ref_dtype), "numbers or text"
     ),

@@ -11,6 +11,7 @@ import nir
 import numpy as np
 import psutil
 import pytest
+from fuzz_files import fuzz
 from hostile import DAMAGED_NPZ, HOSTILE_HDF5, hdf5, npy_bytes, npz, secret, zeros
 from safetensors.numpy import save_file
 
@@ -316,6 +317,7 @@ def test_parameters_are_not_broadcast_to_an_absurd_shape(tmp_path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from fuzz_files import fuzz
 from hostile import HOSTILE_HDF5, DAMAGED_NPZ, hdf5, zeros
 from jsnn import data, weights
 from jsnn.nir import from_nir
@@ -348,3 +350,10 @@ def test_hostile_files_take_little_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=here.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 300  # MiB
+
+
+@pytest.mark.slow
+def test_damaged_files_are_loaded_or_refused():
+    seen = fuzz(600)
+    assert sum(seen.values()) == 600
+    assert not {found for _, found in seen} - {"loaded", "refused"}, seen

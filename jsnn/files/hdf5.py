@@ -2,7 +2,9 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator
+import mmap
+import struct
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from jsnn.files.budget import Budget, reading
+from jsnn.files.budget import Budget, FileError, reading
 
 _NUMBERS = "biufc"  # kinds of dtypes
 _AT_ONCE = 2**26  # bytes of text of any length, if each text were as long as the file
+_HEAP = b"GCOL\1\0\0\0"  # how the heap starts that holds texts of any length
 _DEEPEST = 100  # groups in each other
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # whose output cannot outgrow the chunk by much
 
@@ -26,6 +29,8 @@ class Hdf5:
 
     def __init__(self, file: h5py.File, size: int, budget: Budget) -> None:
         self._size, self._budget, self._text_left = size, budget, size
+        if file.id.get_create_plist().get_sizes() != (8, 8):
+            raise FileError("it is not an HDF5 file with addresses of 8 bytes, as h5py writes them")
         self._items = {"": file, **_tree(file)}
 
     @property
@@ -86,7 +91,7 @@ class Hdf5:
             self._take_text([values[index]])
         return values[()]
 
-    def _take_text(self, texts: Iterable[bytes]) -> None:
+    def _take_text(self, texts: Iterable[Sized]) -> None:
         """Raise ValueError if all texts together are longer than the file, which does not compress them."""
         self._text_left -= sum(map(len, texts))
         if self._text_left < 0:
@@ -118,10 +123,36 @@ def open_hdf5(source: Path | io.BytesIO, budget: Budget) -> Iterator[Hdf5]:
         FileError: if it is no HDF5 file, is damaged, or has links other than those that make a tree.
     """
     with reading("it is not an HDF5 file that can be read"):
-        size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
+        if isinstance(source, Path):
+            size = source.stat().st_size
+            with source.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                _check_heaps(content)
+        else:
+            size = len(source.getbuffer())
+            _check_heaps(source.getvalue())
         file = h5py.File(source, "r")
     with file:
         yield Hdf5(file, size, budget)
+
+
+def _check_heaps(content: bytes | mmap.mmap) -> None:
+    """Raise ValueError if a heap of texts is damaged: HDF5 2.0 may then look for its end and never stop.
+
+    A heap has a header of 16 bytes, then objects. An object has an index and a size in a header of 16 bytes, then data,
+    aligned to 8 bytes. The object with the index 0 is the free space, whose size includes its header.
+    """
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + struct.unpack_from("<8xQ", content, start)[0]
+        if end > len(content):
+            raise ValueError("a heap of texts is damaged")
+        place = start + 16
+        while place + 16 <= end:
+            index, size = struct.unpack_from("<H6xQ", content, place)
+            place += 16 + -(-size // 8) * 8 if index else size
+            if place > end or (not index and size < 16):
+                raise ValueError("a heap of texts is damaged")
+        start = content.find(_HEAP, start + 1)
 
 
 def _tree(file: h5py.File) -> dict[str, Any]:
