@@ -150,20 +150,20 @@ def fuzz(cases, seed=0, keep=None):
         first = 0
         while first < cases:
             command = [sys.executable, __file__, "--work", str(folder), str(first), str(cases), str(seed)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             line, started = {}, True
-            while started:
-                timer = threading.Timer(SECONDS + 40 * (not line), process.kill)  # it also has to import
-                timer.start()
-                text = process.stdout.readline()
-                timer.cancel()
-                started = bool(text)
-                if started:
-                    line = json.loads(text)
-                    first = line["case"] + ("found" in line)
-                    if "found" in line:
-                        seen[Path(line["file"]).suffix, line["found"]] += 1
-            code = process.wait()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                while started:
+                    timer = threading.Timer(SECONDS + 40 * (not line), process.kill)  # it also has to import
+                    timer.start()
+                    text = process.stdout.readline()
+                    timer.cancel()
+                    started = bool(text)
+                    if started:
+                        line = json.loads(text)
+                        first = line["case"] + ("found" in line)
+                        if "found" in line:
+                            seen[Path(line["file"]).suffix, line["found"]] += 1
+            code = process.returncode
             if first < cases:
                 seen[Path(line["file"]).suffix, f"died of {code} at {line['file']}"] += 1
                 first += 1
