@@ -118,6 +118,22 @@ def test_a_damaged_cache_of_images_is_read_anew(data_dir, tmp_path, monkeypatch)
             np.testing.assert_array_equal(data.load("mnist", "test[:4]", data_dir).labels, expected)
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "mnist-test.array_record-00000-of-00001"])
+def test_a_damaged_prepared_set_is_refused(name, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("JSNN_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    for path in (Path(data_dir) / "mnist" / "3.0.1").iterdir():
+        if "train" not in path.name:
+            content = bytearray(path.read_bytes())
+            for place in range(100, len(content), 300) if path.name == name else ():
+                content[place] ^= 0x81
+            (folder / path.name).write_bytes(content)
+    with pytest.raises(ValueError, match="the prepared files of data set 'mnist' are damaged") as error:
+        data.load("mnist", "test[:4]", tmp_path)
+    assert "\n" not in str(error.value)
+
+
 # HDF5: weights and graphs
 
 

@@ -6,15 +6,15 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jsnn.data.dataset import Dataset
-from jsnn.files import FileError, Header, Npz
+from jsnn.files import FileError, Header, Npz, one_line
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
@@ -149,7 +149,8 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     image_key, label_key = info.supervised_keys
 
     def decode(key: str, start: int, stop: int) -> Split:
-        examples = builder.as_data_source(split=key).__getitems__(range(start, stop))
+        with _prepared(name):
+            examples = builder.as_data_source(split=key).__getitems__(range(start, stop))
         shapes = sorted({example[image_key].shape for example in examples})
         if len(shapes) > 1:
             raise ValueError(
@@ -172,11 +173,25 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     return Dataset(images, labels, name, classes.num_classes, class_names)
 
 
+@contextmanager
+def _prepared(name: str) -> Iterator[None]:
+    """Raise ValueError in one line for what TFDS raises at damaged files of a prepared set."""
+    try:
+        yield
+    except (AssertionError, MemoryError, OSError, ValueError):
+        raise
+    except Exception as error:
+        raise FileError(f"the prepared files of data set {name!r} are damaged: {one_line(error)}") from error
+
+
 def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+        with _prepared(name):
+            builder = tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+    except FileError:
+        raise
     except (AssertionError, ValueError) as error:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
         base = re.split("[/:]", name)[0]
