@@ -179,7 +179,7 @@ def accuracy(curves: Mapping[str, np.ndarray], reference: Mapping[str, float]) -
 def confusion(targets: np.ndarray, predictions: np.ndarray, names: Sequence[str]) -> Figure:
     """Which class is taken for which."""
     figure = Figure(figsize=(_WIDTH, 4.7), layout="constrained")
-    plot.confusion_matrix(targets, predictions, class_names=names, ax=figure.subplots())
+    plot.confusion_matrix(targets, predictions, class_names=_plain(names), ax=figure.subplots())
     return figure
 
 
@@ -196,8 +196,13 @@ def pictures(images: np.ndarray, captions: Sequence[str]) -> Figure:
     """Images of a data set, [K, H, W, C], side by side."""
     rows = -(-len(images) // 5)
     figure = Figure(figsize=(_WIDTH, 0.2 + 1.5 * rows))
-    plot.images(_colours(images), captions=captions, ax=figure.add_axes((0, 0, 1, 1)))
+    plot.images(_colours(images), captions=_plain(captions), ax=figure.add_axes((0, 0, 1, 1)))
     return figure
+
+
+def _plain(texts: Sequence[str]) -> list[str]:
+    """Return texts as matplotlib draws them unchanged: what stands between two dollar signs would be a formula."""
+    return [text.replace("$", r"\$") for text in texts]
 
 
 def _colours(images: np.ndarray) -> np.ndarray:
@@ -215,14 +220,14 @@ def raster(spikes: Mapping[str, np.ndarray], dt: float | None) -> Figure:
 def probabilities(outputs: np.ndarray, target: int, names: Sequence[str], dt: float | None) -> Figure:
     """Class probabilities over time, of outputs [T, classes]."""
     figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
-    plot.class_probabilities(outputs, target=target, class_names=names, dt=dt, ax=figure.subplots())
+    plot.class_probabilities(outputs, target=target, class_names=_plain(names), dt=dt, ax=figure.subplots())
     return figure
 
 
 def outputs(values: np.ndarray, target: int, names: Sequence[str], dt: float | None) -> Figure:
     """The output of each class over time, [T, classes]."""
     figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
-    plot.output_traces(values, target=target, class_names=names, dt=dt, ax=figure.subplots())
+    plot.output_traces(values, target=target, class_names=_plain(names), dt=dt, ax=figure.subplots())
     return figure
 
 

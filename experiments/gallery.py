@@ -36,7 +36,7 @@ class Gallery(NamedTuple):
             os.replace(here, self.folder)
         count = len(list((self.folder / "figures").iterdir()))
         console.print(f"{count} figures in {time.monotonic() - begin:.1f} s", highlight=False)
-        console.print(f"look at {self.folder / 'report.html'}", highlight=False)
+        console.print(f"look at {self.folder / 'report.html'}", highlight=False, markup=False)
         return 0
 
 

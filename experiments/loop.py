@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from experiments import build, processes, progress
 from experiments.config import Experiment
@@ -63,7 +64,7 @@ class Run:
         self.experiment, self.folder, self.console = experiment, folder, console
         mesh = experiment.mesh
         self.layout = Layout() if alone else Layout.over(experiment.train.batch_size, mesh.data, mesh.model)
-        with console.status(f"loading {experiment.data.name}"):
+        with console.status(f"loading {escape(experiment.data.name)}"):
             self.sets = sets or build.load_data(experiment.data)
         settings = experiment.train
         count = len(self.sets.train)

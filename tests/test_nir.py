@@ -627,7 +627,7 @@ FILES = {
         lambda path: nir.write(path, outer(ENDS, a=inner(lif()))) or change(path, set_type("node/nodes/a/nodes/node")),
         r"node 'a.node' \(Astrocyte\): a node of type Astrocyte",
     ),
-    "more than is there": (lambda path: change(path, claim_much), r"nodes/0/tau .* too large to be true"),
+    "more than is there": (lambda path: change(path, claim_much), r"nodes/0/tau: .* too large to be true"),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from experiments import figures
 from experiments.page import Page, link
 
 VOID = {"meta", "link", "img"}
@@ -58,6 +59,17 @@ def page():
     page.facts({"command": "python -m <x>", "missing": None})
     page.code('{"a": "</pre><script>alert(1)</script>"}', "config.json")
     return page
+
+
+def test_names_of_classes_are_no_formulas():
+    names = ["$\\broken{$", "<b>"]
+    page = Page("Classes")
+    targets = np.array([0, 1, 1])
+    page.figure(figures.confusion(targets, targets, names), "confusion", "confusion")
+    page.figure(figures.pictures(np.zeros((2, 4, 4, 1)), names), "pictures", "pictures")
+    page.figure(figures.probabilities(np.eye(2), 0, names, None), "probabilities", "probabilities")
+    page.figure(figures.outputs(np.eye(2), 0, names, None), "outputs", "outputs")
+    assert len(Reader(page.html()).all("img")) == 4
 
 
 def test_everything_is_escaped_but_links(page):

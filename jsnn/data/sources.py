@@ -1,32 +1,26 @@
 """Where data sets come from: scikit-learn, a file of the user's own, or TensorFlow Datasets, without TensorFlow."""
 
+import dataclasses
 import difflib
 import hashlib
 import os
 import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jsnn.data.dataset import Dataset
+from jsnn.files import FileError, Header, Npz, one_line
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-)  # what numpy raises at a bad .npz file
 
 
 def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Loads one split of a data set into memory.
+    """Return one split of a data set, in memory.
 
     Args:
         name: "digits": the 1,797 handwritten digits of 8x8 pixels in scikit-learn (UCI Optical Recognition of
@@ -45,7 +39,8 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
 
     Raises:
         FileNotFoundError: a file is missing or a set is not prepared.
-        ValueError: an unknown data set or split, or not a set of equally large images with one label each.
+        ValueError: an unknown data set or split, not a set of equally large images with one label each, or a file that
+            is damaged or too large, as `jsnn.files.Budget` says.
 
     >>> digits = load("digits", "train[:90%]")
     >>> digits.images.shape, digits.images.dtype, digits.num_classes
@@ -55,7 +50,7 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
     if name == "digits":
         return _select(name, split, _read_digits(), class_names=tuple("0123456789"))
     if name.endswith(".npz"):
-        return _select(name, split, _read_npz(Path(name)))
+        return _load_npz(name, split)
     return _load_tfds(name, split, data_dir)
 
 
@@ -69,30 +64,54 @@ def _read_digits() -> dict[str, Split]:
     return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
 
 
-def _read_npz(path: Path) -> dict[str, Split]:
+def _load_npz(name: str, split: str) -> Dataset:
+    path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}: give the path of an .npz file")
     try:
-        with path.open("rb") as stream, np.load(stream) as file:
-            arrays = {key: file[key] for key in file.files}
-    except _DAMAGED as error:
-        raise ValueError(f"{path} is not an .npz file of plain arrays: {error}") from error
-    pairs = {key[2:]: (key, f"y_{key[2:]}") for key in arrays if key.startswith("x_")}
-    pairs = {"train": ("images", "labels"), **pairs} if "images" in arrays else pairs
-    missing = sorted({key for pair in pairs.values() for key in pair} - set(arrays))
+        with Npz(path) as file:
+            pairs = _pairs(path, file.names)
+            splits = {key: (_stand_in(file.header(x)), _column(file.read(y))) for key, (x, y) in pairs.items()}
+            return _select(name, split, splits, read=lambda key: file.read(pairs[key][0]))
+    except FileError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _pairs(path: Path, names: list[str]) -> dict[str, tuple[str, str]]:
+    """Return the names of the arrays of images and of labels, for each split."""
+    pairs = {key[2:]: (key, f"y_{key[2:]}") for key in names if key.startswith("x_")}
+    pairs = {"train": ("images", "labels"), **pairs} if "images" in names else pairs
+    missing = sorted({key for pair in pairs.values() for key in pair} - set(names))
     if missing or not pairs:
         raise ValueError(
             f"{path} must hold arrays images and labels, or x_train, y_train, x_test, y_test; "
-            f"it holds {sorted(arrays)}" + (f" and lacks {missing}" if missing else "")
+            f"it holds {sorted(names)}" + (f" and lacks {missing}" if missing else "")
         )
-    splits = {split: (arrays[x], arrays[y]) for split, (x, y) in pairs.items()}
-    # Keras stores the labels of CIFAR-10 as a column.
-    return {split: (x, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y) for split, (x, y) in splits.items()}
+    return pairs
 
 
-def _select(name: str, split: str, splits: Mapping[str, Split], class_names: tuple[str, ...] = ()) -> Dataset:
+def _stand_in(header: Header) -> np.ndarray:
+    """Return an array of this shape and dtype that takes no memory, for the checks before the array is read."""
+    return np.broadcast_to(np.zeros((), header.dtype), header.shape)
+
+
+def _column(labels: np.ndarray) -> np.ndarray:
+    """Return labels without their second axis, if its size is 1: Keras stores those of CIFAR-10 as a column."""
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def _select(
+    name: str,
+    split: str,
+    splits: Mapping[str, Split],
+    class_names: tuple[str, ...] = (),
+    read: Callable[[str], np.ndarray] | None = None,
+) -> Dataset:
+    """Return the part that `split` names. `read` gives the images of a split where `splits` has stand-ins for them."""
     whole = {key: Dataset(images, labels, name) for key, (images, labels) in splits.items()}
     intervals = _intervals(name, split, {key: len(part) for key, part in whole.items()})
+    if read is not None:
+        whole |= {key: dataclasses.replace(whole[key], images=read(key)) for key in {key for key, *_ in intervals}}
     images = np.concatenate([whole[key].images[start:stop] for key, start, stop in intervals])
     labels = np.concatenate([whole[key].labels[start:stop] for key, start, stop in intervals])
     return Dataset(images, labels, name, max(part.num_classes for part in whole.values()), class_names)
@@ -130,7 +149,8 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     image_key, label_key = info.supervised_keys
 
     def decode(key: str, start: int, stop: int) -> Split:
-        examples = builder.as_data_source(split=key).__getitems__(range(start, stop))
+        with _prepared(name):
+            examples = builder.as_data_source(split=key).__getitems__(range(start, stop))
         shapes = sorted({example[image_key].shape for example in examples})
         if len(shapes) > 1:
             raise ValueError(
@@ -143,7 +163,7 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     def read(key: str, start: int, stop: int) -> Split:
         stats = [(os.fspath(path), os.stat(path)) for path in info.splits[key].filepaths]
         files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-        return _cached(f"{info.full_name}-{key}", (files, start, stop), lambda: decode(key, start, stop))
+        return _cached(f"{info.full_name}-{key}", (files, start, stop), stop - start, lambda: decode(key, start, stop))
 
     intervals = _intervals(name, split, {key: part.num_examples for key, part in info.splits.items()})
     parts = [read(*interval) for interval in intervals]
@@ -153,11 +173,25 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     return Dataset(images, labels, name, classes.num_classes, class_names)
 
 
+@contextmanager
+def _prepared(name: str) -> Iterator[None]:
+    """Raise ValueError in one line for what TFDS raises at damaged files of a prepared set."""
+    try:
+        yield
+    except (AssertionError, MemoryError, OSError, ValueError):
+        raise
+    except Exception as error:
+        raise FileError(f"the prepared files of data set {name!r} are damaged: {one_line(error)}") from error
+
+
 def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+        with _prepared(name):
+            builder = tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+    except FileError:
+        raise
     except (AssertionError, ValueError) as error:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
         base = re.split("[/:]", name)[0]
@@ -179,13 +213,18 @@ def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     return builder
 
 
-def _cached(title: str, identity: object, read: Callable[[], Split]) -> Split:
-    """`read()`, kept on disk: decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time."""
+def _cached(title: str, identity: object, count: int, read: Callable[[], Split]) -> Split:
+    """Return `read()`, `count` examples, and keep it on disk.
+
+    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
+    """
     folder = Path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")).expanduser()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     names = [f"{title.replace('/', '-')}-{digest}-{what}.npy" for what in ("images", "labels")]
-    with suppress(OSError, *_DAMAGED):
-        return np.load(folder / names[0], mmap_mode="r"), np.load(folder / names[1])
+    with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file
+        images, labels = (np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in names)
+        if len(images) == len(labels) == count:
+            return images, labels
     arrays = read()
     # A read-only home or a full disk costs time at the next run, and nothing else.
     with suppress(OSError):

@@ -1,5 +1,6 @@
 """Reads a NIR graph, from a file or in memory, and makes it flat: one dictionary of nodes, one list of edges."""
 
+import functools
 import math
 import os
 import re
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from jsnn.files import Budget, one_line
 from jsnn.nir.graph import INPUT, OUTPUT
 from jsnn.nir.library import NIRError, library
 from jsnn.nir.nodes import check_kind
@@ -16,7 +18,7 @@ from jsnn.types import Shape
 Edge: TypeAlias = tuple[str, str]
 
 _NEWEST = 1  # the major version of the format that is known
-_DENSEST = 2000  # how many times larger than what the file holds an array may be: more than gzip ever saves
+_DEEPEST = 50  # graphs in each other
 _LARGEST = 2**31 - 1  # values in one array
 
 
@@ -30,7 +32,7 @@ class Flat(NamedTuple):
 
 
 def read(graph: Any) -> Flat:
-    """A graph, checked, from a `nir.NIRGraph` or the path of a file.
+    """Return a graph, checked, from a `nir.NIRGraph` or the path of a file.
 
     Raises:
         NIRError: if it cannot be read; it says why.
@@ -69,52 +71,56 @@ def _load(path: Path) -> Any:
     except NIRError:
         raise
     except Exception as error:  # whatever a file of any content may raise
-        raise NIRError(f"{path} is no NIR graph that can be read: {type(error).__name__}: {error}") from error
+        raise NIRError(f"{path} is no NIR graph that can be read: {one_line(error)}") from error
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a file says, looked over before anything of it is read into memory."""
-    import h5py
+    """Return the groups and arrays of a file as nested dictionaries; text becomes str."""
+    from jsnn.files.hdf5 import open_hdf5  # needs h5py, which comes with the package nir
 
-    with h5py.File(path, "r") as file:
-        version = file["version"][()] if "version" in file else None
-        text = version.decode() if isinstance(version, bytes) else str(version)
-        major = re.match(r"(\d+)\.", text)
+    content: dict[str, Any] = {}
+    with open_hdf5(path, Budget(path)) as file:
+        version = _text(file.read("version")) if file.is_array("version") else None
+        major = re.match(r"(\d+)\.", str(version))
         if major is None or int(major[1]) > _NEWEST:
             raise NIRError(
-                f"{path} is of the unknown version {text!r} of NIR: known are those up to {_NEWEST}.x; "
+                f"{path} is of the unknown version {str(version)!r} of NIR: known are those up to {_NEWEST}.x; "
                 f"write it with the package nir, version {_NEWEST}"
             )
-
-        def check(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and item.size is not None:
-                stored = item.id.get_storage_size()
-                if item.size > _LARGEST or item.size * item.dtype.itemsize > _DENSEST * stored + 2**20:
-                    raise NIRError(
-                        f"{path}: {name} of shape {item.shape} is too large to be true: {stored} bytes are there"
-                    )
-
-        file.visititems(check)
-        return library().serialization.hdf2dict(file["node"])
+        for name in file.names:
+            *groups, key = name.split("/")
+            place = functools.reduce(dict.__getitem__, groups, content)
+            place[key] = {} if file.is_group(name) else _text(file.read(name))
+    return content["node"]
 
 
-def _built(path: Path, name: str, content: dict[str, Any]) -> Any:
-    """The node that a dictionary describes. `nir.read` says neither which one is wrong nor what is wrong with it.
+def _built(path: Path, name: str, content: Any) -> Any:
+    """Return the node that a dictionary describes. `nir.read` does not say which node is wrong, nor what is wrong.
 
-    Its check of types is left out, for it takes all windows to be square, and has groups' inputs wrong.
+    Its check of types is left out: it takes all windows to be square, and it gets the inputs of groups wrong.
     """
-    nir, kind = library(), content["type"]
+    nir = library()
+    kind = content.get("type") if isinstance(content, dict) else None
+    if not isinstance(kind, str):
+        raise NIRError(f"{path}: node {name!r} has no type")
     if kind == "NIRGraph":
+        inside, ends = content.get("nodes"), np.asarray(content.get("edges"))
+        if not isinstance(inside, dict) or (ends.size and ends.shape[1:] != (2,)):
+            raise NIRError(f"{path}: the graph {name!r} must have nodes, and edges of two names each")
         prefix = f"{name}." if name else ""
-        nodes = {key: _built(path, f"{prefix}{key}", node) for key, node in content["nodes"].items()}
-        edges = [(source.decode(), target.decode()) for source, target in content["edges"]]
+        nodes = {key: _built(path, f"{prefix}{key}", node) for key, node in inside.items()}
+        edges = [(str(_text(source)), str(_text(target))) for source, target in ends.tolist()]
         return nir.NIRGraph(nodes, edges, type_check=False)
     try:
         if kind not in ("Input", "Output"):
             check_kind(kind)
         return nir.dict2NIRNode(content)
     except Exception as error:
-        raise NIRError(f"{path}: node {name!r} ({kind}): {error}") from error
+        raise NIRError(f"{path}: node {name!r} ({kind}): {one_line(error)}") from error
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _shape(name: str, value: Any) -> Shape | None:
@@ -130,8 +136,10 @@ def _shape(name: str, value: Any) -> Shape | None:
     return tuple(int(size) for size in sizes)
 
 
-def _flat(prefix: str, graph: Any) -> tuple[dict[str, Any], list[Edge]]:
-    """All nodes of a graph and its subgraphs, these named behind their graph, and the edges between them."""
+def _flat(prefix: str, graph: Any, depth: int = 0) -> tuple[dict[str, Any], list[Edge]]:
+    """Return all nodes of a graph and its subgraphs, these named after their graph, and the edges between them."""
+    if depth > _DEEPEST:
+        raise NIRError(f"more than {_DEEPEST} graphs are in each other, or a graph is in itself: {prefix[:50]!r}...")
     nir = library()
     nodes: dict[str, Any] = {}
     edges: list[Edge] = []
@@ -139,7 +147,7 @@ def _flat(prefix: str, graph: Any) -> tuple[dict[str, Any], list[Edge]]:
     for name, node in graph.nodes.items():
         full, found = f"{prefix}{name}", {f"{prefix}{name}": node}
         if isinstance(node, nir.NIRGraph):
-            found, edges_inside = _flat(f"{full}.", node)
+            found, edges_inside = _flat(f"{full}.", node, depth + 1)
             ends = [[key for key, end in found.items() if isinstance(end, kind)] for kind in (nir.Input, nir.Output)]
             if [len(names) for names in ends] != [1, 1]:
                 raise NIRError(f"the subgraph {full!r} must have one Input and one Output node, got {ends}")

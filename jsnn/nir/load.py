@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jsnn.files import one_line
 from jsnn.layers import Layer, Recurrent, Sequential, flatten
 from jsnn.neurons.base import Discretization
 from jsnn.nir.file import Edge, Flat, read
@@ -91,8 +92,8 @@ def _layers_for(flat: Flat, shape: Shape, settings: Settings) -> dict[str, Layer
             (taken,) = arriving
             try:
                 layers[name], shapes[name] = layer_of(flat.nodes[name], taken, settings)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise NIRError(f"node {name!r} ({type(flat.nodes[name]).__name__}): {error}") from error
+            except Exception as error:  # a node may hold anything
+                raise NIRError(f"node {name!r} ({type(flat.nodes[name]).__name__}): {one_line(error)}") from error
             if layers[name] is flatten_channels_first:
                 flattened[name] = taken
     for source, target in late:

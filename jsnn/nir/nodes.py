@@ -204,13 +204,16 @@ def numbers(node: Any, name: str) -> np.ndarray:
 
 
 def _for_each(node: Any, name: str, shape: Shape) -> np.ndarray:
-    """A parameter with one value for each neuron, or one for all, as float64 and channels last."""
+    """Return a parameter as float64, channels last, in a shape that broadcasts to that of the neurons.
+
+    It is not broadcast here: the shape is what the file says, and may be larger than the memory.
+    """
     values = numbers(node, name).astype(np.float64)
     if values.size == 1:
         values = values.reshape((1,) * len(shape))
     if values.ndim != len(shape) or any(size not in (1, of_shape) for size, of_shape in zip(values.shape, shape)):
         raise NIRError(f"{name} of shape {values.shape} does not fit neurons of shape {shape}")
-    return channels_last(np.broadcast_to(values, shape) if values.size > 1 else values)
+    return channels_last(values)
 
 
 def _whole(node: Any, name: str, count: int, least: int) -> tuple[int, ...]:
