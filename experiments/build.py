@@ -229,7 +229,8 @@ def _spiking_loss(
     if reduced:
         state = initial_state(network, inputs.shape if num_steps else inputs.shape[1:])
         network = reduce_precision(network)
-    layers = record(network, inputs, state, num_steps=num_steps, keep=["outputs"])
+    method = experiment.train.method
+    layers = record(network, inputs, state, num_steps=num_steps, keep=["outputs"], method=method)
     *_hidden, outputs = [layer.outputs for layer in layers.values()]
     logits = getattr(decode, objective.decoder)(outputs)
     if objective.loss == "cross_entropy":

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments import config, conversion, processes, report, spread
 from experiments.files import write_whole
-from experiments.loop import Interrupted, NotFinite, Run
+from experiments.loop import Interrupted, NotCompiled, NotFinite, Run
 from experiments.measure import measure
 from experiments.seeds import open_run
 from experiments.summary import format_metric, git_revision, summarise, without_losses
@@ -58,6 +58,9 @@ def train(run: Run, console: Console, command: str) -> int:
         return 130
     except (NotFinite, MemoryError, CheckpointError) as error:
         console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
+        return 1
+    except NotCompiled as error:
+        console.print(f"[red]stopped:[/] {escape(str(error))}", highlight=False)
         return 1
     found = spread.spreads(rows)
     best = spread.best(found)

@@ -39,6 +39,10 @@ class NotFinite(Exception):
     """The loss became NaN or infinite; the message names the step."""
 
 
+class NotCompiled(Exception):
+    """The fused kernel could not be compiled; the message says why, and how to train without it."""
+
+
 class Run:
     """One experiment in its folder.
 
@@ -169,6 +173,7 @@ class Run:
             Interrupted: if a signal asked to stop; the state is saved.
             NotFinite: if the loss is; the last good checkpoint stays the last.
             MemoryError: if a step or an evaluation takes more memory than the device has.
+            NotCompiled: if the fused kernel cannot be compiled.
             CheckpointError: if a checkpoint cannot be read or written.
         """
         weights = self.experiment.train.weights
@@ -241,9 +246,22 @@ class Run:
             yield jax.device_get(metrics)
 
     def _check_memory(self, program: Any, *arguments: Any) -> None:
-        """Refuses, before its first call, what the device has no room for; compiling is not done twice."""
+        """Raise an error, before the first call of a program, if the device has no room for it or cannot compile it.
+
+        Compiling is not done twice.
+        """
         if program not in self._known_to_fit:
-            memory.check_fits(memory.of_function(program, *arguments))
+            try:
+                needed = memory.of_function(program, *arguments)
+            except Exception as error:  # each part of a compiler has its own
+                if self.experiment.train.method != "fused":
+                    raise
+                reason = next(iter(str(error).strip().splitlines()), "")
+                raise NotCompiled(
+                    f"the fused kernel does not compile here ({type(error).__name__}: {reason}): "
+                    "train with --train.method scan, in a new folder"
+                ) from error
+            memory.check_fits(needed)
             self._known_to_fit.add(program)
 
     def order(self, epoch: int) -> np.ndarray:

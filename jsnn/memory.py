@@ -16,7 +16,7 @@ import psutil
 from flax import nnx
 
 from jsnn.types import Array, Neuron, Shape, as_shape
-from jsnn.unroll import unroll
+from jsnn.unroll import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
@@ -29,6 +29,7 @@ def memory_estimate(
     dtype: Any = jnp.float32,
     remat: bool | int = False,
     backward: bool = True,
+    method: Method = "auto",
 ) -> int:
     """The bytes that unrolling a network takes at its peak, inputs, parameters and gradients included.
 
@@ -43,6 +44,7 @@ def memory_estimate(
         dtype: that of the inputs.
         remat: as in `jsnn.unroll`.
         backward: False for the forward pass alone, as in evaluation.
+        method: as in `jsnn.unroll`.
 
     Raises:
         TypeError: if `shape` is no tuple.
@@ -67,7 +69,7 @@ def memory_estimate(
     inputs = jax.ShapeDtypeStruct((num_steps, *shape), dtype)
 
     def forward(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Any:
-        return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat)
+        return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat, method=method)
 
     def loss(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Array:
         _, outputs = forward(parameters, rest, inputs)

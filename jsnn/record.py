@@ -10,7 +10,7 @@ from flax import nnx
 
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Watch, is_network, prepare, run
+from jsnn.unroll import Method, Watch, check_method, is_network, prepare, run
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -33,6 +33,7 @@ def record(
     keep: Keep = None,
     neurons: int | Sequence[int] | None = None,
     every: int = 1,
+    method: Method = "auto",
 ) -> dict[str, LayerRecord]:
     """Unrolls a network and returns every layer's states and outputs by the layer's name.
 
@@ -51,12 +52,14 @@ def record(
         neurons: how many neurons of each layer, evenly spread, or the indices of some. The axes behind the batch are
             then one, `[T, B, neurons]`, in the order of `reshape`.
         every: keep every k-th step, from the first on.
+        method: as in `jsnn.unroll`. A neuron of which states are kept is scanned.
 
     Returns:
         the layers' records by name, in the order in which they run; arrays are `[ceil(T / every), B, ...]`.
 
     Raises:
-        ValueError: if `keep` names what is not there, `neurons` is not in a layer, or `every` is below 1.
+        ValueError: if `keep` names what is not there, `neurons` is not in a layer, `every` is below 1, or there is no
+            such `method`.
 
     With `neurons` or `every`, no more than `every` steps are computed at once.
 
@@ -71,10 +74,11 @@ def record(
     """
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
+    check_method(method)
     inputs, state = prepare(network, inputs, state, num_steps)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
-        state, records = _run_watched(network, state, x, steps, keep)
+        state, records = _run_watched(network, state, x, steps, keep, method)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
     if neurons is not None or every > 1:
@@ -86,7 +90,7 @@ def record(
 
 
 def _run_watched(
-    network: Neuron, state: State, inputs: Array, num_steps: int | None, keep: Keep
+    network: Neuron, state: State, inputs: Array, num_steps: int | None, keep: Keep, method: Method
 ) -> tuple[State, dict[str, LayerRecord]]:
     """Runs a network with a look into each of its layers."""
     records: dict[str, LayerRecord] = {}
@@ -103,13 +107,13 @@ def _run_watched(
         def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
             name = prefix + name
             if is_network(layer):
-                return run(layer, state, x, num_steps, watch(f"{name}/"))
+                return run(layer, state, x, num_steps, watch(f"{name}/"), method)
             kept = _kept_of(name, keep)
             there[name] = {"outputs", *_names(state)}
             if kept == _OUTPUTS:
-                states, (state, outputs) = (), run(layer, state, x, num_steps)
+                states, (state, outputs) = (), run(layer, state, x, num_steps, None, method)
             else:
-                state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps)
+                state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps, None, method)
             add(name, states, outputs, kept)
             return state, outputs
 
@@ -121,7 +125,7 @@ def _run_watched(
         return Watch(run_part, keep_outputs)
 
     if is_network(network):
-        state, _ = run(network, state, inputs, num_steps, watch(""))
+        state, _ = run(network, state, inputs, num_steps, watch(""), method)
     else:
         state, _ = watch("").run(type(network).__name__, network, state, inputs, num_steps)
     _check_kept(keep, there)

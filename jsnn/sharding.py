@@ -24,7 +24,7 @@ from jsnn.neurons.base import is_key
 from jsnn.record import Keep, LayerRecord, record
 from jsnn.train import Loss
 from jsnn.types import Array, Neuron, State
-from jsnn.unroll import prepare
+from jsnn.unroll import Method, prepare
 
 _DATA, _MODEL = "data", "model"
 _WIDE = 512  # a narrower layer takes less time than what its parts would have to exchange
@@ -127,7 +127,14 @@ class Layout:
         return shared
 
     def record(
-        self, network: Neuron, inputs: Array, state: State = None, *, num_steps: int | None = None, keep: Keep = None
+        self,
+        network: Neuron,
+        inputs: Array,
+        state: State = None,
+        *,
+        num_steps: int | None = None,
+        keep: Keep = None,
+        method: Method = "auto",
     ) -> dict[str, LayerRecord]:
         """`jsnn.record`, each device running its part of the batch from the first step to the last by itself.
 
@@ -135,10 +142,10 @@ class Layout:
         with neurons that draw a number for every example at each step: to draw the right ones they need to see all.
         """
         if self.parts == 1:
-            return record(network, inputs, state, num_steps=num_steps, keep=keep)
+            return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         inputs, state = prepare(network, inputs, state, num_steps)
         if any(is_key(leaf) for leaf in jax.tree.leaves(state)):
-            return record(network, inputs, state, num_steps=num_steps, keep=keep)
+            return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         axis = 1 if num_steps is None else 0
         count = inputs.shape[axis]
         missing = -count % self.parts
@@ -147,7 +154,7 @@ class Layout:
             return jnp.pad(array, [(0, missing * (a == axis)) for a in range(array.ndim)], mode="edge")
 
         def part(network: Neuron, inputs: Array, state: State) -> dict[str, LayerRecord]:
-            return record(network, inputs, state, num_steps=num_steps, keep=keep)
+            return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
 
         layers = jax.shard_map(
             part,

@@ -60,18 +60,20 @@ def unroll(
             only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
             grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
             neuron is then computed once a chunk.
-        method: how a neuron is run: `"scan"` takes step after step; `"fused"` does so within one GPU kernel, if a step
-            is elementwise (`jsnn.fused`; elsewhere than on a GPU the kernel is interpreted, slowly); `"parallel"` takes
-            all steps at once, if the state is linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes
-            what is thought to be fastest. A neuron that does not admit a method is scanned. All give the same numbers,
-            to rounding, and the same gradients; other derivatives (`jax.jvp`, `jax.hessian`) take another method than
-            `"fused"`.
+        method: how a neuron is run. `"scan"` takes step after step. `"fused"` does so within one GPU kernel, if a step
+            is elementwise (`jsnn.fused`); no GPU has proven the kernel yet, so it runs only where it is asked for, and
+            on a CPU it is interpreted, slowly. `"parallel"` takes all steps at once, if the state is linear in the
+            state before (`jsnn.types.TimeParallel`). `"auto"` takes `"parallel"` where that is faster, and else scans.
+            A neuron that does not admit a method is scanned, and so is `"fused"` where JAX has no compiler for the
+            kernel. All give the same numbers, to rounding, and the same gradients; `jax.jvp`, `jax.jacfwd` and
+            `jax.hessian` take another method than `"fused"`.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
 
     Raises:
-        TypeError: if `neuron` is none, or `inputs` are not floating point.
+        TypeError: if `neuron` is none, or `inputs` are not floating point, or `"fused"` meets another derivative than
+            that of `jax.grad` or `jax.vjp`.
         ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
             such `method`, or `state` does not fit, or `remat` meets a layer that changes itself, as `nnx.BatchNorm`
             does in training.
@@ -86,8 +88,7 @@ def unroll(
     (5, 2, 3)
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    check_method(method)
     with _blaming_the_state(neuron, inputs, state, num_steps):
         if remat is False:
             return run(neuron, state, inputs, num_steps, method=method)
@@ -112,7 +113,7 @@ def run(
         steps = len(inputs) if num_steps is None else num_steps
         if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
             return neuron.all_steps(state, over_time(inputs, num_steps))
-    if method == "fused" or (method == "auto" and platform == "gpu"):
+    if method == "fused" and fused.is_available():
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
         if fused.fits(neuron, state, jax.ShapeDtypeStruct(shape, inputs.dtype)):
             return fused.unroll(neuron, state, inputs, num_steps)
@@ -182,6 +183,12 @@ def _chunk_length(total: int) -> int:
     return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
 
 
+def check_method(method: str) -> None:
+    """Raise ValueError if `unroll` has no such method."""
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+
+
 def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
     check_is_neuron("unroll", neuron)
@@ -205,6 +212,10 @@ def _blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: i
     try:
         yield
     except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "custom_vjp" in str(error):
+            raise TypeError(
+                'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
+            ) from error
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
         expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
         shapes, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))

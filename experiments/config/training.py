@@ -87,6 +87,8 @@ class Train:
     """Images at a time in evaluations."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products, currents and spikes in training; weights, membranes, readout and evaluations are float32."""
+    method: Literal["auto", "scan", "fused"] = "auto"
+    """How neurons run over time; auto scans. fused is one GPU kernel, for H100 and newer; on a CPU it is very slow."""
     weights: str | None = None
     """The folder of a finished run with the same network, whose weights are taken instead of training."""
     patience: PositiveInt | None = None

@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.fused.kernels import BLOCK, NUM_WARPS, differentiable
+from jsnn.fused.kernels import BLOCK, differentiable, is_available
 from jsnn.fused.program import trace
 from jsnn.types import Array, Neuron, State
 
-__all__ = ["BLOCK", "NUM_WARPS", "fits", "unroll"]
+__all__ = ["BLOCK", "fits", "is_available", "unroll"]
 
 
 def fits(neuron: Neuron, state: State, current: Any) -> bool:
@@ -45,11 +45,11 @@ def fits(neuron: Neuron, state: State, current: Any) -> bool:
 
 
 def unroll(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Array]:
-    """Runs a neuron that `fits` over time, in one kernel forward and one backward: what `jsnn.unroll` does by a scan.
+    """Run a neuron that `fits` over time, in one kernel forward and one backward: what `jsnn.unroll` does by a scan.
 
-    It is differentiable, in reverse mode, with respect to neuron, state and inputs. One thing differs on a GPU: where
-    an argument of `max`, `min` or `clip` is NaN, Triton takes the other. Elsewhere than on a GPU the kernels run in
-    Pallas' interpreter, slowly; which it is to be is settled when the program is lowered for a platform.
+    It is differentiable, in reverse mode, with respect to neuron, state and inputs. Where the program is lowered for
+    CUDA, Mosaic GPU compiles the kernels; it is made for Hopper GPUs (H100) and newer. Elsewhere the kernels run in
+    Pallas' interpreter, slowly, which is for tests.
 
     Args:
         neuron: anything with `init` and `step`.
@@ -62,6 +62,7 @@ def unroll(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -
 
     Raises:
         ValueError: if the neuron does not fit.
+        ImportError: if this JAX has no Mosaic GPU.
 
     >>> import jax.numpy as jnp, jsnn
     >>> neuron = jsnn.LIF(decay=0.5)

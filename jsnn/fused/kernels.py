@@ -6,17 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 from jax.extend.core import Jaxpr
 
-from jsnn.fused.program import FUNCTIONS, Program, abstract, gradient_of, is_smooth, read
+from jsnn.fused.program import Program, abstract, gradient_of, read
 from jsnn.types import Array
 
-# One neuron a thread: a small layer spreads over all processors, and a large one hides the latency of memory behind
-# its many programs. Neither number has met a GPU yet: tune them there. Triton demands powers of 2.
+# One neuron for each of the 128 threads of a warpgroup: a small layer spreads over all processors, and a large one
+# hides the latency of memory by its many programs. No GPU has run it yet: tune it there.
 BLOCK = 128
-NUM_WARPS = 4
 
 
 def _evaluate(jaxpr: Jaxpr, args: Sequence[Array]) -> list[Array]:
@@ -27,17 +24,21 @@ def _evaluate(jaxpr: Jaxpr, args: Sequence[Array]) -> list[Array]:
         if eqn.primitive.name == "broadcast_in_dim":
             output = jnp.asarray(inputs[0], result.dtype)
             output = jnp.broadcast_to(output, (BLOCK,)) if result.shape else output
-        elif eqn.primitive.name in FUNCTIONS:
-            output = eqn.primitive.bind(*map(_at_least_32_bits, inputs), **eqn.params)
-            output = jax.lax.convert_element_type(output, result.dtype)
         else:
+            if eqn.primitive.name in ("clamp", "select_n") and result.shape:
+                inputs = _whole(inputs)  # Mosaic broadcasts no number for these two
             output = eqn.primitive.bind(*inputs, **eqn.params)
         values[eqn.outvars[0]] = output
     return [read(values, atom) for atom in jaxpr.outvars]
 
 
-def _at_least_32_bits(x: Any) -> Any:
-    return jnp.asarray(x, _accumulator(x.dtype)) if is_smooth(x) else x
+def is_available() -> bool:
+    """Whether this JAX has Mosaic, the compiler of the kernels; Pallas' parts change from version to version."""
+    try:
+        from jax.experimental.pallas import mosaic_gpu
+    except ImportError:
+        return False
+    return hasattr(mosaic_gpu, "kernel")
 
 
 def _accumulator(dtype: Any) -> Any:
@@ -53,7 +54,7 @@ def differentiable(program: Program, length: int, is_static: bool) -> Callable[.
     launch = functools.partial(_launch, length=length)
 
     def run(constants: list[Array], states: list[Array], x: Array, keep: Sequence[bool]) -> Any:
-        def kernel(load: _Load, store: _Store) -> None:
+        def kernel(load: _Load, store: _Store, spread: _Spread) -> None:
             parameters = load("constants")
             static = load("x") if is_static else []
 
@@ -61,7 +62,7 @@ def differentiable(program: Program, length: int, is_static: bool) -> Callable[.
                 store("kept", [s for s, is_kept in zip(state, keep, strict=True) if is_kept], t)
                 *state, y = _evaluate(program.forward, [*parameters, *state, *(static if is_static else load("x", t))])
                 store("y", [y], t)
-                return state
+                return spread(state)
 
             store("states", jax.lax.fori_loop(0, length, step, load("states")))
 
@@ -93,10 +94,11 @@ def differentiable(program: Program, length: int, is_static: bool) -> Callable[.
         d_states = [d for d, is_one in zip(gradients[0], is_smooth[num_constants:-1], strict=True) if is_one]
         d_y = [gradients[1]] if jnp.issubdtype(output_type, jnp.inexact) else []
 
-        def kernel(load: _Load, store: _Store) -> None:
+        def kernel(load: _Load, store: _Store, spread: _Spread) -> None:
             parameters = load("constants")
             static = load("x") if is_static else []
-            sums = [jnp.zeros(BLOCK, _accumulator(dtype)) for dtype in [*smooth[:num_sums], *smooth[-1:] * is_static]]
+            sum_types = map(_accumulator, [*smooth[:num_sums], *smooth[-1:] * is_static])
+            sums = spread([jnp.zeros((), dtype) for dtype in sum_types])
 
             def step(i: Array, carry: tuple[list[Array], list[Array]]) -> tuple[list[Array], list[Array]]:
                 t = length - 1 - i
@@ -111,7 +113,7 @@ def differentiable(program: Program, length: int, is_static: bool) -> Callable[.
                 if not is_static:
                     store("d_x", d_x, t)
                 terms = [*d_constants, *d_x * is_static]
-                return [total + term for total, term in zip(sums, terms, strict=True)], d_states
+                return [total + term for total, term in zip(sums, terms, strict=True)], spread(d_states)
 
             sums, d_states = jax.lax.fori_loop(0, length, step, (sums, load("d_states")))
             store("d_constants", sums[:num_sums])
@@ -138,51 +140,110 @@ def differentiable(program: Program, length: int, is_static: bool) -> Callable[.
 
 _Load = Callable[..., list[Array]]  # (name, t=None) -> a block of each array of that name, at time t
 _Store = Callable[..., None]  # (name, blocks, t=None)
+_Spread = Callable[[list[Array]], list[Array]]  # one value a neuron, each in its own thread, as a loop carries them
 
 
 def _launch(
-    kernel: Callable[[_Load, _Store], None],
+    kernel: Callable[[_Load, _Store, _Spread], None],
     *,
     inputs: dict[str, list[Array]],
     outputs: dict[str, tuple[Sequence[Any], bool]],  # dtypes, and whether they have a time axis
     length: int,
 ) -> dict[str, list[Array]]:
-    """Runs a kernel for all blocks of neurons; it finds inputs and outputs, `[M]` or `[T, M]`, by their names."""
+    """Run a kernel for all blocks of neurons; it finds inputs and outputs, `[M]` or `[T, M]`, by their names."""
+    from jax.experimental import pallas as pl  # here, as `import jsnn` works without it
+    from jax.experimental.pallas import mosaic_gpu
+
     size = next(array.shape[-1] for arrays in inputs.values() for array in arrays)
-    is_whole = size % BLOCK == 0
-    shapes = {
-        name: [jax.ShapeDtypeStruct((length, size) if over_time else (size,), dtype) for dtype in dtypes]
-        for name, (dtypes, over_time) in outputs.items()
-    }
+    blocks = -(-size // BLOCK)
 
-    def block(array: Any) -> pl.BlockSpec:
-        if len(array.shape) == 1:
-            return pl.BlockSpec((BLOCK,), lambda index: (index,))
-        return pl.BlockSpec((length, BLOCK), lambda index: (0, index))
+    def stored(array: Array) -> Array:
+        """The array in whole blocks, and without booleans: a GPU's memory has no place for one bit."""
+        array = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, blocks * BLOCK - size)])
+        return array.astype(_memory_type(array.dtype))
 
-    def body(inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> None:
-        neurons = pl.program_id(0) * BLOCK + jax.lax.iota(jnp.int32, BLOCK)
-        mask = None if is_whole else neurons < size
+    structure: Any
+    output_structure: Any
+    given, structure = jax.tree.flatten(jax.tree.map(stored, inputs))
+    flat_shapes, output_structure = jax.tree.flatten(
+        {
+            name: [
+                jax.ShapeDtypeStruct((length,) * over_time + (blocks * BLOCK,), _memory_type(dtype)) for dtype in dtypes
+            ]
+            for name, (dtypes, over_time) in outputs.items()
+        }
+    )
+    shapes = tuple(flat_shapes)
+    input_types = jax.tree.map(lambda array: array.dtype, inputs)
+
+    def body(start: Any, spread: _Spread, *refs: Any) -> None:
+        input_refs = structure.unflatten(refs[: len(given)])
+        output_refs = output_structure.unflatten(refs[len(given) :])
+        block = pl.ds(start, BLOCK)
 
         def load(name: str, t: Array | None = None) -> list[Array]:
-            return [triton.load(ref if t is None else ref.at[t], mask=mask) for ref in inputs[name]]
+            here = block if t is None else (t, block)
+            return [
+                value != 0 if _is_bool(dtype) else value
+                for dtype, value in zip(input_types[name], [ref[here] for ref in input_refs[name]], strict=True)
+            ]
 
         def store(name: str, values: list[Array], t: Array | None = None) -> None:
-            for ref, value in zip(outputs[name], values, strict=True):
-                triton.store(ref if t is None else ref.at[t], value.astype(ref.dtype), mask=mask)
+            here = block if t is None else (t, block)
+            for ref, value in zip(output_refs[name], values, strict=True):
+                ref[here] = value.astype(ref.dtype)
 
-        kernel(load, store)
+        kernel(load, store, spread)
 
-    def call(interpret: bool) -> Callable[..., Any]:
+    def compiled(*arrays: Array) -> Any:
+        threads = mosaic_gpu.Layout.WG_STRIDED((BLOCK,), vec_size=1)
+
+        def spread(values: list[Array]) -> list[Array]:
+            return [mosaic_gpu.layout_cast(value, threads) for value in _whole(values)]
+
+        return mosaic_gpu.kernel(
+            lambda *refs: body(jax.lax.axis_index("block") * BLOCK, spread, *refs),
+            out_type=shapes,
+            grid=(blocks,),
+            grid_names=("block",),
+        )(*arrays)
+
+    def interpreted(*arrays: Array) -> Any:
+        def block(array: Any) -> pl.BlockSpec:
+            shape = (*array.shape[:-1], BLOCK)
+            return pl.BlockSpec(shape, lambda index: (*[0] * (len(shape) - 1), index))
+
         return pl.pallas_call(
-            body,
-            grid=(pl.cdiv(size, BLOCK),),
-            in_specs=[jax.tree.map(block, inputs)],
-            out_specs=jax.tree.map(block, shapes),
+            lambda *refs: body(0, _whole, *refs),
+            grid=(blocks,),
+            in_specs=[block(array) for array in arrays],
+            out_specs=[block(shape) for shape in shapes],
             out_shape=shapes,
-            compiler_params=triton.CompilerParams(num_warps=NUM_WARPS),
-            interpret=interpret,
-        )
+            interpret=True,
+        )(*arrays)
 
-    compiled = call(interpret=False)
-    return jax.lax.platform_dependent(inputs, cuda=compiled, rocm=compiled, default=call(interpret=True))
+    @jax.custom_jvp
+    def run(*arrays: Array) -> Any:
+        return jax.lax.platform_dependent(*arrays, cuda=compiled, default=interpreted)
+
+    @run.defjvp
+    def no_second_derivative(arrays: Any, tangents: Any) -> Any:
+        raise TypeError('method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"')
+
+    results = output_structure.unflatten(run(*given))
+    return {
+        name: [array[..., :size].astype(dtype) for array, dtype in zip(results[name], dtypes, strict=True)]
+        for name, (dtypes, _) in outputs.items()
+    }
+
+
+def _whole(values: list[Array]) -> list[Array]:
+    return [jnp.broadcast_to(value, (BLOCK,)) for value in values]
+
+
+def _is_bool(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.bool_)
+
+
+def _memory_type(dtype: Any) -> Any:
+    return jnp.int32 if _is_bool(dtype) else dtype

@@ -9,18 +9,9 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 from jax.interpreters import partial_eval
 
+from jsnn.fused.operations import ARITHMETIC, FUNCTIONS, REWRITTEN
 from jsnn.types import Array, Neuron, Shape, State
 
-# What Triton can do elementwise. The functions it has in 32 and 64 bits only.
-_ARITHMETIC = {
-    *("add", "add_any", "and", "clamp", "convert_element_type", "copy", "eq", "ge", "gt", "le", "lt", "max", "min"),
-    *("mul", "ne", "neg", "not", "or", "select_n", "square", "stop_gradient", "sub", "xor"),
-}
-FUNCTIONS = {
-    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "div", "exp"),
-    *("exp2", "expm1", "floor", "integer_pow", "is_finite", "log", "log1p", "logistic", "pow", "rem", "rsqrt", "sign"),
-    *("sin", "sinh", "sqrt", "tan", "tanh"),
-}
 # Calls are evaluated in place, so that a kernel sees what a function does, and not how it is differentiated.
 _CALLS = {
     "jit": "jaxpr",
@@ -152,7 +143,7 @@ def _is_elementwise(jaxpr: Jaxpr) -> bool:
         elif name == "reshape":  # to the same shape: so the gradient of a step says on which devices it lies
             if abstract(eqn.invars[0]).shape != abstract(eqn.outvars[0]).shape:
                 return False
-        elif name not in _ARITHMETIC | FUNCTIONS | {"name"}:
+        elif name not in ARITHMETIC | FUNCTIONS | REWRITTEN.keys():
             return False
     return True
 
@@ -172,7 +163,7 @@ def _called(eqn: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
 
 
 def _inline(jaxpr: Jaxpr) -> Jaxpr:
-    """The same elementwise operations, without calls and names."""
+    """The same elementwise operations in terms of those that a kernel has, without calls and names."""
 
     def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
@@ -180,14 +171,26 @@ def _inline(jaxpr: Jaxpr) -> Jaxpr:
             inputs = [read(values, atom) for atom in eqn.invars]
             if eqn.primitive.name in _CALLS:
                 outputs = evaluate(*_called(eqn), inputs)
-            elif eqn.primitive.name in ("name", "reshape"):
+            elif eqn.primitive.name == "reshape":
                 outputs = inputs
             else:
-                outputs = [eqn.primitive.bind(*inputs, **eqn.params)]
+                outputs = [_apply(eqn, inputs)]
             values.update(zip(eqn.outvars, outputs, strict=True))
         return [read(values, atom) for atom in jaxpr.outvars]
 
     return jax.make_jaxpr(lambda *inputs: evaluate(jaxpr, [], inputs))(*map(abstract, jaxpr.invars)).jaxpr
+
+
+def _apply(eqn: JaxprEqn, inputs: Sequence[Any]) -> Any:
+    """What an operation gives; functions are computed in 32 bits or more, as by XLA."""
+    name = eqn.primitive.name
+    if name not in FUNCTIONS | REWRITTEN.keys():
+        return eqn.primitive.bind(*inputs, **eqn.params)
+    inputs = [
+        jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32)) if is_smooth(x) else jnp.asarray(x) for x in inputs
+    ]
+    output = REWRITTEN[name](*inputs, **eqn.params) if name in REWRITTEN else eqn.primitive.bind(*inputs, **eqn.params)
+    return jax.lax.convert_element_type(output, abstract(eqn.outvars[0]).dtype)
 
 
 def read(values: dict[Any, Any], atom: Any) -> Any:

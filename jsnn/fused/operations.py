@@ -1,0 +1,81 @@
+"""The elementwise operations of JAX, and those of them that a kernel's compiler has.
+
+The compiler of a kernel, Mosaic, knows fewer operations than XLA. `REWRITTEN` gives the others in terms of those that
+it knows, to a few units in the last place. What stands in neither table is not elementwise, or not to be had in a
+kernel. A newer JAX may write an old function with a new operation: `tests/test_fused.py` holds the tables to every
+neuron, surrogate and common function.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.types import Array
+
+ARITHMETIC = {
+    *("add", "and", "clamp", "convert_element_type", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg"),
+    *("not", "or", "select_n", "square", "sub", "xor"),
+}
+FUNCTIONS = {"abs", "atan2", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "rsqrt", "sign", "sin", "tanh"}
+
+
+def _expm1(x: Array) -> Array:
+    y = jnp.exp(x)
+    change = y - 1  # which has the error of y, and so has log(y)
+    exact = jax.lax.select(change == -1, change, change * x / jnp.log(y))
+    return jax.lax.select(change == 0, x, jax.lax.select(y == jnp.inf, y, exact))
+
+
+def _log1p(x: Array) -> Array:
+    y = 1 + x
+    change = y - 1  # what of x is left in y
+    return jax.lax.select((change == 0) | (y == jnp.inf), x, jnp.log(y) * (x / change))
+
+
+def _floor(x: Array) -> Array:
+    nearest = jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+    return nearest - (nearest > x).astype(x.dtype)
+
+
+def _integer_pow(x: Array, *, y: int) -> Array:
+    power = jnp.ones_like(x) if y == 0 else x
+    for bit in bin(abs(y))[3:]:
+        power = power * power * x if bit == "1" else power * power
+    return 1 / power if y < 0 else power
+
+
+def _logistic(x: Array, **_: Any) -> Array:
+    return 1 / (1 + jnp.exp(-x))
+
+
+def _sqrt(x: Array, **_: Any) -> Array:
+    return jax.lax.select((x == 0) | (x == jnp.inf), x, x * jax.lax.rsqrt(x))
+
+
+def _same(x: Array, **_: Any) -> Array:
+    return x
+
+
+REWRITTEN: dict[str, Callable[..., Array]] = {
+    "add_any": lambda x, y: x + y,
+    "atan": lambda x, **_: jax.lax.atan2(x, jnp.ones_like(x)),
+    "ceil": lambda x: -_floor(-x),
+    "copy": _same,
+    "cosh": lambda x, **_: (jnp.exp(x) + jnp.exp(-x)) / 2,
+    "expm1": lambda x, **_: _expm1(x),
+    "floor": _floor,
+    "integer_pow": _integer_pow,
+    "is_finite": lambda x: jnp.abs(x) < jnp.inf,
+    "log1p": lambda x, **_: _log1p(x),
+    "log2": lambda x, **_: jnp.log(x) / math.log(2),
+    "logistic": _logistic,
+    "name": _same,
+    "one_minus_square": lambda x: (1 - x) * (1 + x),
+    "sinh": lambda x, **_: (_expm1(x) - _expm1(-x)) / 2,
+    "sqrt": _sqrt,
+    "stop_gradient": _same,
+    "tan": lambda x, **_: jnp.sin(x) / jnp.cos(x),
+}
