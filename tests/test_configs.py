@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import build, config
+from experiments.optimizer import make_optimizer
 from experiments.run import load_config
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
@@ -67,7 +68,7 @@ def test_every_encoder_works_with_every_network(kind, model):
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
     settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)
-    optimizer = build.make_optimizer(settings, 10)
+    optimizer = make_optimizer(settings, 10)
     state = optimizer.init(jnp.zeros(()))
     rates = []
     for _ in range(11):
@@ -80,10 +81,10 @@ def test_every_schedule_starts_and_ends_as_it_says(schedule):
 
 def test_optimizer_options_and_clipping():
     settings = config.Optimizer(name="adamw", options={"weight_decay": 0.5}, learning_rate=1.0, clip_norm=1.0)
-    optimizer = build.make_optimizer(settings, 10)
+    optimizer = make_optimizer(settings, 10)
     update, _ = optimizer.update(jnp.zeros(()), optimizer.init(jnp.ones(())), jnp.ones(()))
     assert float(update) == pytest.approx(-0.5)
-    clipped = build.make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
+    clipped = make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
     update, _ = clipped.update(jnp.full((4,), 10.0), clipped.init(jnp.zeros(4)))
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 

@@ -177,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(capsys, tmp_path):
 
 
 def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeypatch, tmp_path):
-    few = types.SimpleNamespace(available=2**10)
+    few = types.SimpleNamespace(available=2**18)  # enough for the weights
     monkeypatch.setattr("psutil.virtual_memory", lambda: few)
     status, printed = call(capsys, "configs/digits.py", *QUICK, "--workdir", tmp_path / "run")
     assert status == 1
@@ -186,7 +186,7 @@ def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeyp
 
 
 def test_an_evaluation_that_does_not_fit_is_refused(capsys, monkeypatch, finished):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**10))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**18))
     status, printed = call(capsys, "--evaluate", finished)
     assert status == 1
     assert re.search(r"this takes 0\.\d GiB of memory, and .* has 0\.0 GiB: take a smaller batch", printed)
