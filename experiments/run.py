@@ -24,7 +24,6 @@ import datetime
 import difflib
 import importlib.util
 import io
-import itertools
 import os
 import re
 import sys
@@ -240,32 +239,34 @@ def _override(experiment: Config, arguments: list[str], name: str) -> Config:
         if not stop.code:  # --help
             raise
         raise ValueError(_unboxed(boxes.getvalue())) from None
+    if unknown and not unknown[0].startswith("-"):
+        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
     if unknown:
-        raise ValueError(f"there is no field {unknown[0]}{nearest(unknown[0].replace('_', '-'), _flags(experiment))}")
+        flag = unknown[0].partition("=")[0]
+        raise ValueError(
+            f"there is no field {flag}{nearest(flag.replace('_', '-'), _flags(dataclasses.asdict(experiment)))}"
+        )
     config.to_json(changed)  # says what would not survive it
     return changed
 
 
-def _flags(settings: Any, prefix: str = "--") -> list[str]:
+def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
     """The options of the command line that set the fields of a config."""
     found = []
-    for field in dataclasses.fields(settings):
-        value, name = getattr(settings, field.name), f"{prefix}{field.name.replace('_', '-')}"
-        parts = {f"{name}.": value}
+    for name, value in settings.items():
+        flag = f"{prefix}{name.replace('_', '-')}"
         if isinstance(value, tuple):
-            parts = {f"{name}.{index}.": part for index, part in enumerate(value)}
-        inner = [
-            flag for start, part in parts.items() if dataclasses.is_dataclass(part) for flag in _flags(part, start)
-        ]
-        found += inner or [name]
+            value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
+        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
     return found
 
 
 def _unboxed(text: str) -> str:
     """What tyro says in a box, as one line without the help that it adds."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in text.splitlines()]
-    said = itertools.takewhile(lambda line: line, itertools.dropwhile(lambda line: not line, lines[1:]))
-    message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said))
+    lines = [line.strip("│| ") for line in text.splitlines()]
+    rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
+    said = lines[1 : next((index for index in rules if index > 1), None)]
+    message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
     return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...
 
 

@@ -9,6 +9,7 @@ in one line and leave no folder. Training is left out, except in a small share o
 import argparse
 import collections
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -38,14 +39,12 @@ TEXTS += ["train[:10]", "train[", "test+train", "train[90%:]", "digits", "digitz
 OPTIMISERS = ["adam", "adamm", "contrib", "chain", "masked", "lbfgs", "polyak_sgd", "sgd", "scale_by_adam", "_src"]
 VALUES: list[Any] = [*NUMBERS, *TEXTS, *OPTIMISERS, None, True, False, [], {}, [[]], [1, "a"], {"b1": 2}, {"x": {}}]
 SMALL = [0, 1, 2, 3, 5, 0.1, 0.5, 0.9, True, False]
-PARTS = {
-    "encoder": [vars(kind()) for kind in (config.Direct, config.ConstantCurrent, config.SpikeLatencyLIF)]
-    + [vars(kind()) for kind in (config.Poisson, config.Rate, config.Latency, config.Delta, config.Burst)]
-    + [vars(kind()) for kind in (config.Phase, config.Population)],
-    "model": [vars(config.Feedforward(hidden=(5,))), vars(config.NorseRecurrent(hidden=5)), vars(config.NorseConv())]
-    + [vars(config.RateConv(blocks=((2,),), dense=(5,))), vars(config.RateDense()), vars(config.SpikingDense())],
-    "conversion": [vars(config.Conversion()), vars(config.Conversion(calibration=config.Calibration(images=5)))],
-}
+ENCODERS = (config.Direct(), config.ConstantCurrent(), config.SpikeLatencyLIF(), config.Poisson(), config.Rate())
+ENCODERS += (config.Latency(), config.Delta(), config.Burst(), config.Phase(), config.Population())
+RATE_MODELS = (config.RateConv(blocks=((2,),), dense=(5,)), config.RateDense(hidden=(5,)))
+MODELS = (config.Feedforward(hidden=(5,)), config.NorseRecurrent(hidden=5), config.NorseConv(), config.SpikingDense())
+CONVERSIONS = (config.Conversion(), config.Conversion(calibration=config.Calibration(images=5)))
+PARTS = {"encoder": ENCODERS, "model": MODELS + RATE_MODELS, "conversion": CONVERSIONS}
 
 
 class Hang(BaseException):
@@ -113,7 +112,7 @@ class Commands:
 
     def _overrides(self, settings: config.Config) -> list[str]:
         some, found = self.random, []
-        flags = run._flags(settings)
+        flags = run._flags(dataclasses.asdict(settings))
         for _ in range(some.choice((1, 1, 2, 3))):
             flag = some.choice(flags)
             if some.random() < 0.15:
@@ -138,7 +137,7 @@ class Commands:
         some, settings = self.random, tiny()
         for name, choices in PARTS.items():
             if name != "conversion" or (settings["model"]["kind"].startswith("rate") and some.random() < 0.5):
-                settings[name] = json.loads(json.dumps(some.choice(choices), default=vars))
+                settings[name] = json.loads(json.dumps(dataclasses.asdict(some.choice(choices))))
         which = some.random()
         if which < 0.15:
             return {"name": "study", "stages": [settings, settings | {"name": "other"}]}
@@ -211,7 +210,15 @@ class Commands:
         """The runner's own options in any order, with and without values."""
         some = self.random
         words = ["configs/digits.py", "--list", "--help", "--resume", "--evaluate", "--report", "--checkpoint", "best"]
-        words += ["--workdir", str(self._write(b"")), "--distributed", "--seeds", "0", "--tyro-print-completion", *TEXTS]
+        words += [
+            "--workdir",
+            str(self._write(b"")),
+            "--distributed",
+            "--seeds",
+            "0",
+            "--tyro-print-completion",
+            *TEXTS,
+        ]
         return [as_argument(some.choice(words)) for _ in range(some.randrange(6))]
 
     def _write(self, text: bytes, suffix: str = ".json") -> Path:
@@ -264,7 +271,7 @@ def check(arguments: list[str], workdir: Path) -> Outcome:
     if not fault and status not in STATUSES:
         fault = f"status {status}"
     if status == 2 and "Runs an experiment" not in text:
-        if len(text.splitlines()) != 1 or not text.startswith("error: ") or text.strip() == "error:":
+        if len(text.splitlines()) != 1 or not text.startswith("error: ") or text.strip() == "error:" or "-----" in text:
             fault = f"its message is not one line: {text}"
         elif workdir.exists():
             fault = f"left {workdir} after: {text}"

@@ -53,20 +53,20 @@ def classes_in(hint: Any) -> list[type]:
 
 
 def _follow(detail: ErrorDetails, cls: type) -> tuple[str, list[type]]:
-    """Where the error is, such as "model.hidden.0", and the classes that could have the last field on the way."""
+    """Where the error is, such as "model.hidden.0", and the classes whose fields it could be in."""
     names: list[str] = []
     hint: Any = cls
-    parents = classes = [cls]
-    *_, last = detail["loc"] or ("",)
+    classes = [cls]
+    unknown = detail["loc"][-1] if detail["type"] in _UNKNOWN else None
     for part in detail["loc"]:
         known = fields(classes)
         if part in known:
-            hint, parents = known[str(part)], classes
+            hint = known[str(part)]
             classes = classes_in(hint)
-        elif not (isinstance(part, int) or typing.get_origin(hint) is dict or part == last) or part == "[key]":
+        elif part == "[key]" or not (isinstance(part, int) or part == unknown or typing.get_origin(hint) is dict):
             continue  # which of several types was tried
         names.append(str(part))
-    return ".".join(names), parents if last in fields(parents) else classes
+    return ".".join(names), classes
 
 
 def _message(path: str, detail: ErrorDetails, classes: list[type]) -> str:
@@ -74,6 +74,10 @@ def _message(path: str, detail: ErrorDetails, classes: list[type]) -> str:
         return f"there is no field {path!r}{nearest(str(detail['loc'][-1]), fields(classes))}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"{path} is missing"
+    if detail["type"] == "union_tag_invalid":
+        return f"{path}.kind must be one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
+    if detail["type"] == "union_tag_not_found":
+        return f"{path}.kind is missing"
     if detail["type"] == "value_error":
         text = str(detail["ctx"]["error"])
         return f"{path} {text}" if text.startswith("must ") else f"{path}: {text}" if path else text

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
 from experiments.config.base import LARGEST_SEED, Seed, settings, unique
 from experiments.config.conversion import Conversion, Sweep
-from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase
+from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase, Population
 from experiments.config.networks import Feedforward, Model, RateConv, RateDense
 from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
 
@@ -48,6 +48,8 @@ class Experiment:
         is_rate_network = isinstance(self.model, RateConv | RateDense)
         if self.conversion is not None and not is_rate_network:
             raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
+        if is_rate_network and isinstance(self.encoder, Population):
+            raise ValueError("a rate network sees the images themselves: leave encoder at 'direct', got 'population'")
         if self.conversion is None and self.sweep != Sweep():
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
         if self.objective.dt_end is not None and not hasattr(self.model, "dt"):
