@@ -67,6 +67,7 @@ def _factory(name: str) -> Any:
     return getattr(optax, name)
 
 
+@functools.cache  # an error looks at every name that optax has
 def _is_optimizer(name: str) -> bool:
     """Whether optax has a function of this name from a learning rate to what turns gradients alone into updates."""
     factory = getattr(optax, name, None)
