@@ -1,9 +1,7 @@
 """From a config to jsnn objects: the data, the network, the optimiser and the loss."""
 
 import dataclasses
-import difflib
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -101,52 +99,10 @@ def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: 
 def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[Network, Array], Network]:
     """What of the network follows a schedule during training: the step dt, if the objective says so."""
     start, end = getattr(experiment.model, "dt", None), experiment.objective.dt_end
-    if end is None:
+    if start is None or end is None:
         return unchanged
-    if start is None:
-        raise ValueError(f"objective.dt_end needs a model with a dt, got {experiment.model.kind!r}")
     schedule = optax.exponential_decay(start, total_steps, end / start)
     return lambda network, step: with_dt(network, schedule(step))
-
-
-def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:
-    """The optax optimiser, its schedule spread over `total_steps`; the learning rate is part of its state."""
-    factory = getattr(optax, settings.name, None)
-    if factory is None or settings.name.startswith("_"):
-        raise ValueError(
-            f"optimizer.name must be an optimiser of optax, got {settings.name!r}{_nearest(settings.name, dir(optax))}"
-        )
-    taken = list(inspect.signature(factory).parameters)[1:]
-    for name in settings.options:
-        if name not in taken:
-            raise ValueError(
-                f"optimizer.options must be arguments of optax.{settings.name} ({', '.join(taken)}), "
-                f"got {name!r}{_nearest(name, taken)}"
-            )
-    shares: dict[str, optax.Schedule] = {  # of the learning rate
-        "cosine": optax.cosine_decay_schedule(1.0, total_steps),
-        "warmup_cosine": optax.warmup_cosine_decay_schedule(
-            0.0, 1.0, max(1, int(settings.warmup * total_steps)), max(2, total_steps)
-        ),
-        "linear": optax.linear_schedule(1.0, 0.0, total_steps),
-        "exponential": optax.exponential_decay(1.0, total_steps, 0.01),
-    }
-    share = shares.get(settings.schedule)
-
-    def at(learning_rate: Array) -> optax.GradientTransformation:
-        rate = learning_rate if share is None else lambda step: learning_rate * share(step)
-        optimizer = factory(rate, **settings.options)
-        if settings.clip_norm is None:
-            return optimizer
-        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
-
-    return optax.inject_hyperparams(at, hyperparam_dtype=jnp.float32)(settings.learning_rate)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error about a name that nothing has."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f": did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def encoded_shape(settings: config.Encoder, image_shape: tuple[int, ...]) -> tuple[int, ...]:

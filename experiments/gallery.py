@@ -1,5 +1,6 @@
 """A gallery: an image and a signal in every code, as figures, animations and one page that shows them all."""
 
+import math
 import os
 import tempfile
 import time
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from experiments import config, exhibits
 from experiments.codes import Codes, encode_images
-from jsnn import augment, data
+from jsnn import augment, data, memory
 
 
 class Gallery(NamedTuple):
@@ -45,10 +46,16 @@ def prepare(settings: config.Gallery, folder: Path) -> Gallery:
 
     Raises:
         FileNotFoundError: if the data set is not there.
+        MemoryError: if the spikes of the batch do not fit.
         ValueError: if the image or the pixel is not in it, or an encoder refuses a setting; it says which.
     """
     whole = data.load(settings.data, settings.split)
     part = data.subset(whole, settings.subset)
+    count = min(settings.batch_size, len(part))
+    memory.check_fits(
+        2 * settings.num_steps * count * math.prod(whole.images.shape[1:3]) * 4,  # spikes, and what draws them
+        cure="take fewer num_steps or a smaller batch_size",
+    )
     images = jnp.mean(augment.to_float(jnp.asarray(part.images[: settings.batch_size])), axis=-1)  # colours become grey
     return Gallery(
         settings, folder, encode_images(settings, (len(whole), len(part)), images, part.labels[: len(images)])

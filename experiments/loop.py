@@ -18,9 +18,10 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import build, processes, progress
+from experiments import build, processes, progress, size
 from experiments.config import Experiment
 from experiments.journal import Journal
+from experiments.optimizer import make_optimizer
 from jsnn import memory, train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
@@ -28,6 +29,7 @@ from jsnn.sharding import Layout
 from jsnn.types import Neuron
 
 _PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
+_MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 _DEVICE_BYTES = 2 * 2**30  # a larger training set is streamed
 
 
@@ -68,18 +70,24 @@ class Run:
         self.experiment, self.folder, self.console = experiment, folder, console
         mesh = experiment.mesh
         self.layout = Layout() if alone else Layout.over(experiment.train.batch_size, mesh.data, mesh.model)
+        make_optimizer(experiment.optimizer, 1)  # its mistakes are found before data are loaded
         with console.status(f"loading {escape(experiment.data.name)}"):
             self.sets = sets or build.load_data(experiment.data)
         settings = experiment.train
         count = len(self.sets.train)
         if count < settings.batch_size:
             raise ValueError(f"train.batch_size must be <= the {count} training images, got {settings.batch_size}")
-        if settings.patience is not None and self.sets.validation is None:
-            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         self.steps_per_epoch = count // settings.batch_size
+        if settings.epochs * self.steps_per_epoch > _MOST_STEPS:
+            most = _MOST_STEPS // self.steps_per_epoch
+            raise ValueError(f"train.epochs must be <= {most}, of {self.steps_per_epoch} steps, got {settings.epochs}")
+        optimizer = make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
         shape = build.encoded_shape(experiment.encoder, self.sets.train.images.shape[1:])
-        network = build.make_network(experiment.model, shape, self.sets.train.num_classes, experiment.seed)
-        optimizer = build.make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
+        make = functools.partial(
+            build.make_network, experiment.model, shape, self.sets.train.num_classes, experiment.seed
+        )
+        size.check_weights(experiment, lambda: train.create(make(), optimizer)[1])
+        network = make()
         self.graph, state = train.create(network, optimizer)
         self.state = self.layout.place(state)
         schedule = build.make_schedule(experiment, settings.epochs * self.steps_per_epoch)
@@ -87,6 +95,8 @@ class Run:
             self.layout.share_out(build.make_loss(experiment, training=training, record=self.layout.record))
             for training in (True, False)
         )
+        if sets is None:
+            size.check_batch(experiment, network, self.sets, (loss, test_loss))
         self.advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
         self.sum_metrics = train.make_evaluate(self.graph, test_loss)
         self.key = jax.random.key(experiment.seed)
@@ -178,7 +188,7 @@ class Run:
         """
         weights = self.experiment.train.weights
         if weights is not None:
-            self.take_weights(Path(weights))
+            self.take_weights(Path(weights).expanduser())
             metrics = {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}
             return self.split(metrics), 0.0
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}

@@ -18,13 +18,18 @@ The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`,
 
 import argparse
 import ast
+import contextlib
+import dataclasses
 import datetime
 import difflib
 import importlib.util
+import io
 import os
+import re
 import sys
+import traceback
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn, get_args
 
 import tyro
 from rich.console import Console
@@ -33,6 +38,7 @@ from rich.table import Column, Table
 
 from experiments import compiled, config, execute, gallery, processes, spread
 from experiments.config import Config, Experiment, Study
+from experiments.config.errors import nearest
 from experiments.gallery import Gallery
 from experiments.loop import Run
 from experiments.seeds import open_run
@@ -43,32 +49,40 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
+    """Run one command; return the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
     console = Console(soft_wrap=True)
     arguments = sys.argv[1:] if arguments is None else arguments
-    options, rest = _parse(arguments)
-    name = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    if options.list:
-        return _list_configs(console)
-    if name is None and not (options.resume or options.evaluate or options.report):
-        console.print(__doc__, markup=False, highlight=False)
-        return 0 if {"--help", "-h"} & set(rest) else 2
     try:
+        options, rest = _parse(arguments)
+        if options.list:
+            return _list_configs(console)
+        name = rest.pop(0) if rest and not rest[0].startswith("-") else None
+        if name is None and options.existing is None:
+            console.print(__doc__, markup=False, highlight=False)
+            return 0 if {"--help", "-h"} & set(rest) else 2
         if options.distributed:
             processes.join()
             console.quiet = not processes.is_first()
         run = _prepare(options, name, rest, console)
         if isinstance(run, _Finished):
             return execute.report_again(run.experiment, run.folder, console)
+        if isinstance(run, _StudyRun):
+            return execute.run_study(run.study, run.folder, console, command(arguments))
     except (ValueError, OSError, CheckpointError) as error:
-        console.quiet = False
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        return 2
-    if isinstance(run, _StudyRun):
-        return execute.run_study(run.study, run.folder, console, command(arguments))
+        return _say(console, error, 2)
+    except MemoryError as error:
+        return _say(console, error, 1)
     if isinstance(run, Gallery):
         return run.draw(console)
-    return _evaluate(run, console) if options.evaluate else execute.train(run, console, command(arguments))
+    return _evaluate(run, console) if options.evaluate is not None else execute.train(run, console, command(arguments))
+
+
+def _say(console: Console, error: Exception, status: int) -> int:
+    """Print an error as one line that any terminal can show; return the exit status."""
+    console.quiet = False
+    text = " ".join(str(error).split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
+    console.print(f"[red]error:[/] {escape(text)}", highlight=False)
+    return status
 
 
 class _StudyRun(NamedTuple):
@@ -90,69 +104,95 @@ def load_config(path: str) -> Config:
 
     Raises:
         FileNotFoundError: if there is no such file; it names the nearest config.
-        ValueError: if the file defines no experiment, or one with wrong or unknown fields.
+        ValueError: if the file defines no experiment, fails, or has wrong or unknown fields.
     """
-    file = Path(path)
+    file = _path(path)
     if not file.is_file():
-        known = [os.path.relpath(p) for p in sorted(CONFIGS.glob("*.py"))]
-        nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
-        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        known = [os.path.relpath(p) for p in sorted(CONFIGS.glob("[!_]*.py"))]
+        known += [str(file / "config.json")] if (file / "config.json").is_file() else []
+        like = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
+        hint = f": did you mean {like[0]}?" if like else ""
         raise FileNotFoundError(f"there is no config {path}{hint} (python -m experiments.run --list shows all)")
     if file.suffix == ".json":
         try:
-            return config.from_json(file.read_text())
+            return config.from_json(file.read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not the config.json of a run: {error}") from error
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"a config must be a Python file or a config.json, got {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
+    try:
+        spec.loader.exec_module(module)
+        settings: Any = module.get_config() if hasattr(module, "get_config") else None
+    except (Exception, SystemExit) as error:  # the code is the user's, and can raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f"{path}, line {lines[-1]}" if lines else path
+        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+    if not hasattr(module, "get_config"):
         raise ValueError(f"{path} must define get_config() -> Experiment, and does not")
-    settings = get_config()
-    if not isinstance(settings, Config):
+    if type(settings) not in get_args(Config):
         raise ValueError(f"get_config() of {path} must return an Experiment, a Study or a Gallery, got {settings!r}")
     return settings
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print in two lines before it ends the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The runner's own options, and what is left: the config's name and overrides."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.run", add_help=False, allow_abbrev=False)
-    parser.add_argument("--list", action="store_true")
+    parser = _Parser(prog="python -m experiments.run", add_help=False, allow_abbrev=False)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true")
     for option in ("--workdir", "--resume", "--evaluate", "--report"):
-        parser.add_argument(option)
+        what.add_argument(option)
     parser.add_argument("--distributed", action="store_true")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
-    return parser.parse_known_args(arguments)
+    parser.add_argument("--checkpoint", choices=("last", "best"))
+    options, rest = parser.parse_known_args(arguments)
+    if options.checkpoint and options.evaluate is None:
+        raise ValueError(f"--checkpoint {options.checkpoint} needs --evaluate RUN")
+    given = (options.resume, options.evaluate, options.report)
+    options.existing = next((folder for folder in given if folder is not None), None)
+    return options, rest
+
+
+def _path(text: str) -> Path:
+    """The path that a user gave, in which ~ is the home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError(f"{text}: {error}") from None
 
 
 def _prepare(
     options: argparse.Namespace, name: str | None, overrides: list[str], console: Console
 ) -> Run | _StudyRun | _Finished | Gallery:
     """The run that the command asks for, its folder and state ready."""
-    if options.report and options.distributed:
+    if options.report is not None and options.distributed:
         raise ValueError("--report is for one process: leave out --distributed")
-    existing = options.resume or options.evaluate or options.report
-    if existing:
+    existing = options.existing
+    if existing is not None:
         if name is not None:
             raise ValueError(f"{existing} has a config of its own: leave out {name}, and override fields by name")
-        folder = Path(existing)
+        folder = _path(existing)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
         experiment = _override(load_config(str(folder / "config.json")), overrides, existing)
         if isinstance(experiment, config.Gallery):
             raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
-        if options.report:
+        if options.report is not None:
             return _Finished(experiment, folder)
         if isinstance(experiment, Study):
-            if options.evaluate:
+            if options.evaluate is not None:
                 stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
                 raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
             return _StudyRun(experiment, folder)
-        run = open_run(experiment, folder, console, read_only=bool(options.evaluate))
-        if options.evaluate:
+        run = open_run(experiment, folder, console, read_only=options.evaluate is not None)
+        if options.evaluate is not None:
             run.restore(run.checkpoints.best if options.checkpoint == "best" else run.checkpoints.last)
         return run
     assert name is not None
@@ -160,7 +200,7 @@ def _prepare(
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
-    folder = Path(options.workdir or f"runs/{experiment.name}-{stamp}")
+    folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else _path(options.workdir)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"the run folder {folder} exists: give another --workdir, or go on with --resume {folder}"
@@ -171,27 +211,70 @@ def _prepare(
         execute.start(experiment, folder)
         return _StudyRun(experiment, folder)
     run = open_run(experiment, folder, console)
+    if experiment.train.weights is not None:
+        run.take_weights(_path(experiment.train.weights))
     execute.start(experiment, folder)
     return run
 
 
 def _override(experiment: Config, arguments: list[str], name: str) -> Config:
-    return tyro.cli(
-        type(experiment),
-        default=experiment,
-        args=arguments,
-        prog=f"python -m experiments.run {name}",
-        description=__doc__,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    """The config with the fields that the command line names.
+
+    Raises:
+        ValueError: if there is no such field, or its value is wrong.
+    """
+    boxes = io.StringIO()  # tyro's errors, drawn over several lines
+    try:
+        with contextlib.redirect_stderr(boxes):
+            changed, unknown = tyro.cli(
+                type(experiment),
+                default=experiment,
+                args=arguments,
+                prog=f"python -m experiments.run {name}",
+                description=__doc__,
+                config=(tyro.conf.AvoidSubcommands,),
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise ValueError(_unboxed(boxes.getvalue())) from None
+    if unknown and not unknown[0].startswith("-"):
+        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        raise ValueError(
+            f"there is no field {flag}{nearest(flag.replace('_', '-'), _flags(dataclasses.asdict(experiment)))}"
+        )
+    config.to_json(changed)  # says what would not survive it
+    return changed
+
+
+def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
+    """The options of the command line that set the fields of a config."""
+    found = []
+    for name, value in settings.items():
+        flag = f"{prefix}{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
+        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
+    return found
+
+
+def _unboxed(text: str) -> str:
+    """What tyro says in a box, as one line without the help that it adds."""
+    lines = [line.strip("│| ") for line in text.splitlines()]
+    rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
+    said = lines[1 : next((index for index in rules if index > 1), None)]
+    message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
+    return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...
 
 
 def _evaluate(run: Run, console: Console) -> int:
     try:
         found = spread.spreads(run.split(run.evaluate(run.sets.test)))
     except MemoryError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        return 1
+        return _say(console, error, 1)
     spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
     return 0
 

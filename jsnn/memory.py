@@ -20,6 +20,8 @@ from jsnn.unroll import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
+_CURE = "take a smaller batch or fewer steps, unroll with remat=True, use bfloat16, or share the batch out over devices"
+
 
 def memory_estimate(
     network: Neuron,
@@ -104,13 +106,15 @@ def of_function(function: Callable[..., Any], *arguments: Any) -> int:
     return plan.argument_size_in_bytes + plan.output_size_in_bytes + between
 
 
-def check_fits(needed: int, device: jax.Device | None = None) -> None:
-    """Refuses what takes more memory than a device has.
+def check_fits(needed: int, device: jax.Device | None = None, *, what: str = "this", cure: str = _CURE) -> None:
+    """Raise MemoryError if something takes more memory than a device has.
 
     Args:
         needed: bytes, such as `memory_estimate` gives.
         device: where it is to run; None is where JAX runs things. A CPU has what the machine has free now, others what
             JAX may use of them.
+        what: names it in the message.
+        cure: what helps, for the message.
 
     Raises:
         MemoryError: if it does not fit; the message says by how much, and what helps.
@@ -124,8 +128,7 @@ def check_fits(needed: int, device: jax.Device | None = None) -> None:
     there = psutil.virtual_memory().available if device.platform == "cpu" else _limit(device)
     if needed > there:
         raise MemoryError(
-            f"this takes {needed / 2**30:,.1f} GiB of memory, and {device} has {there / 2**30:,.1f} GiB: take a "
-            f"smaller batch or fewer steps, unroll with remat=True, use bfloat16, or share the batch out over devices"
+            f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {device} has {there / 2**30:,.1f} GiB: {cure}"
         )
 
 

@@ -1,13 +1,18 @@
 """Every config: it says what it reaches, survives JSON, and its objects fit together."""
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pydantic
 import pytest
 
 from experiments import build, config
+from experiments.config import errors
+from experiments.optimizer import make_optimizer
 from experiments.run import load_config
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
@@ -67,7 +72,7 @@ def test_every_encoder_works_with_every_network(kind, model):
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
     settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)
-    optimizer = build.make_optimizer(settings, 10)
+    optimizer = make_optimizer(settings, 10)
     state = optimizer.init(jnp.zeros(()))
     rates = []
     for _ in range(11):
@@ -80,10 +85,10 @@ def test_every_schedule_starts_and_ends_as_it_says(schedule):
 
 def test_optimizer_options_and_clipping():
     settings = config.Optimizer(name="adamw", options={"weight_decay": 0.5}, learning_rate=1.0, clip_norm=1.0)
-    optimizer = build.make_optimizer(settings, 10)
+    optimizer = make_optimizer(settings, 10)
     update, _ = optimizer.update(jnp.zeros(()), optimizer.init(jnp.ones(())), jnp.ones(()))
     assert float(update) == pytest.approx(-0.5)
-    clipped = build.make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
+    clipped = make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
     update, _ = clipped.update(jnp.full((4,), 10.0), clipped.init(jnp.zeros(4)))
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 
@@ -123,3 +128,122 @@ def test_populations_are_channels():
 def test_unknown_encoder_is_refused():
     with pytest.raises(ValueError, match="encoder"):
         config.from_json(config.to_json(config.Experiment()).replace('"kind": "direct"', '"kind": "morse"'))
+
+
+def leaves(cls, prefix=""):
+    """The path and the type of every field of a class of settings and of the parts that it can have."""
+    for name, hint in errors.fields([cls]).items():
+        inner = errors.classes_in(hint)
+        for part in inner:
+            yield from leaves(part, f"{prefix}{name}.")
+        if not inner:
+            yield f"{prefix}{name}", cls, name, hint
+
+
+FIELDS = {
+    (cls.__name__, name): (cls, hint)
+    for kind in (config.Experiment, config.Gallery, config.Study)
+    for _, cls, name, hint in leaves(kind)
+}
+HOSTILE = [math.inf, -math.inf, math.nan, 1e39, 1e-45, 2**32, -(2**32), 2**63, 10**400, "a\0", "\ud800", "line\nbreak"]
+
+
+@pytest.mark.parametrize(("owner", "name"), FIELDS)
+def test_what_a_field_accepts_survives_json(owner, name):
+    cls, _ = FIELDS[owner, name]
+    adapter = pydantic.TypeAdapter(cls)
+    needed = {"name": "study", "stages": (config.Experiment(),)} if cls is config.Study else {}
+    for value in HOSTILE:
+        for candidate in (value, (value,), ((value,),), {"some": value}, {value: 1.0}):
+            refused = ""
+            try:
+                made = cls(**needed | {name: candidate})
+            except ValueError as error:
+                refused = str(error)
+            if refused:
+                assert name in refused
+                assert "\n" not in refused
+            else:
+                assert adapter.validate_json(adapter.dump_json(made)) == made
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        config.Experiment(seed=2**32 - 1, optimizer=config.Optimizer(options={"é☃": 2e-38}, clip_norm=3e38)),
+        config.Experiment(name="[bold] 'x' \\ \"", learning_rates=(0.1, 1e-30), reference={"a b/c": -0.1}),
+        config.Experiment(model=config.SpikingDense(v_init=0.1), data=config.Data(mean=(1 / 3, -0.0), std=(1e-7, 1))),
+        config.Gallery(signal=(0.1, 1e30, -1e-30)),
+        config.Study(name="two", stages=(config.Experiment(name="a"), config.Experiment(name="b", seed=1))),
+    ],
+)
+def test_what_is_accepted_survives_json(settings):
+    assert config.from_json(config.to_json(settings)) == settings
+
+
+def test_a_part_of_a_class_of_ones_own_does_not_survive_json():
+    @dataclasses.dataclass(frozen=True)
+    class Deep(config.Feedforward):
+        pass
+
+    with pytest.raises(ValueError, match="a config must be made of the classes of"):
+        config.to_json(config.Experiment(model=Deep()))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"train": {"epochz": 3}}', "there is no field 'train.epochz': did you mean 'epochs'?"),
+        ('{"model": {"kind": "feedforward", "hidden": [3, 0]}}', "model.hidden.1 must be greater than 0, got 0"),
+        ('{"model": {"kind": "feedforwrd"}}', "model.kind must be one of 'feedforward', 'norse_recurrent', "),
+        ('{"model": {}}', "model.kind is missing"),
+        ('{"train": 3}', "train must be a dictionary or an instance of Train, got 3"),
+        ('{"optimizer": {"options": {"b1": "x"}}}', "optimizer.options.b1 must be a valid number"),
+        ('{"train": {"epochs": 0, "batch_size": 0}}', "(and train.batch_size is wrong too)"),
+        ('{"seed": 4294967296}', "seed must be at most 4294967295, got 4294967296"),
+        ('{"seed": 4294967295, "seeds": 2}', "seed + seeds - 1 must be at most 4294967295, got 4294967295 + 2 - 1"),
+        ('{"learning_rates": [1, 1]}', "learning_rates must not hold a value twice"),
+        ('{"train": {"patience": 2}}', "train.patience needs data.validation_split"),
+        ('{"objective": {"dt_end": 0.1}}', "objective.dt_end needs a model with a dt, got 'feedforward'"),
+        ('{"model": {"kind": "rate_dense"}, "encoder": {"kind": "population"}}', "leave encoder at 'direct'"),
+        ('{"stages": [], "name": "none"}', "the stages of a study need names of their own, got []"),
+        ('{"optimizer": {"clip_norm": Infinity}}', "optimizer.clip_norm must be a finite number, got inf"),
+        ("[" * 10_000, "recursion limit exceeded"),
+    ],
+)
+def test_a_mistake_is_one_line(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        config.from_json(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "rmsprop", "rprop", "sgd", "yogi", "adafactor", "sm3"])
+def test_optimisers_of_optax(name):
+    assert make_optimizer(config.Optimizer(name=name), 10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "_src", "adamm", "chain", "contrib", "clip", "identity", "inject_hyperparams", "lbfgs", "masked"),
+        *("MultiSteps", "Schedule", "apply_updates", "lookahead", "polyak_sgd", "scale_by_adam", "scale_by_rprop"),
+    ],
+)
+def test_what_is_no_optimiser(name):
+    with pytest.raises(ValueError, match=rf"^optimizer.name must be an optimiser of optax, got '{name}': \w.*"):
+        make_optimizer(config.Optimizer(name=name), 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"b1": 2.0}, "optimizer.options: b1 must be in [0, 1), got 2.0"),
+        ({"b2": 1.0}, "optimizer.options: b2 must be in [0, 1), got 1.0"),
+        ({"eps": -1.0}, "optimizer.options: eps must be >= 0, got -1.0"),
+        ({"mu_dtype": 1.0}, "optax.adam cannot run with optimizer.options {'mu_dtype': 1.0}: TypeError"),
+        ({"b": 0.5}, "got 'b': did you mean 'b"),
+    ],
+)
+def test_options_of_an_optimiser_are_checked(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_optimizer(config.Optimizer(options=options), 10)

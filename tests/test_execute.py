@@ -142,9 +142,3 @@ def test_experiments_that_do_not_fit(changes, match):
 def test_stages_need_names_of_their_own():
     with pytest.raises(ValueError, match=r"need names of their own, got \['rate', 'rate'\]"):
         Study(name="twice", stages=(RATE, RATE))
-
-
-def test_the_model_must_have_a_dt_to_follow_a_schedule(tmp_path, capsys):
-    experiment = Experiment(data=Data(name="digits"), objective=Objective(dt_end=0.1))
-    assert run.main([write(tmp_path, experiment), "--workdir", str(tmp_path / "run")]) == 2
-    assert "objective.dt_end needs a model with a dt, got 'feedforward'" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import pytest
+from fuzz_commands import fuzz
 
 from experiments import report, run
 
@@ -124,6 +125,15 @@ def test_help_shows_every_field(capsys):
         (["--resume", "nowhere"], "nowhere is not the folder of a run"),
         (["--evaluate", "nowhere"], "nowhere is not the folder of a run"),
         (["--checkpoint", "worst"], "worst"),
+        (["configs/digits.py", "--checkpoint", "best"], "--checkpoint best needs --evaluate RUN"),
+        (["--resume", "nowhere", "--workdir", "x"], "argument --workdir: not allowed with argument --resume"),
+        (["configs/digits.py", "0.9"], "'0.9' is no field and belongs to none"),
+        (["configs/digits.py", "--train.epochz=3"], "no field --train.epochz: did you mean '--train.epochs'?"),
+        (["configs/digits.py", "--train.epochs", "1000000000"], "train.epochs must be <= 97612893, of 22 steps"),
+        (["configs/digits.py", "--num-steps", "1000000000000"], "num_steps must be at most 2147483647"),
+        (["configs/digits.py", "--optimizer.clip_norm", "inf"], "optimizer.clip_norm must be a finite number, got inf"),
+        (["configs/digits.py", "--train.weights", "nowhere"], "nowhere/checkpoints"),
+        (["configs/fashion_mnist_spiking.py", "--stages.0.trainz.epochs", "3"], "'--stages.0.train.epochs'?"),
     ],
 )
 def test_mistakes_are_named(capsys, tmp_path, arguments, message):
@@ -132,7 +142,22 @@ def test_mistakes_are_named(capsys, tmp_path, arguments, message):
     status, printed = call(capsys, *arguments)
     assert status == 2
     assert message in printed
+    assert printed.startswith("error: ")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("field", [("--seeds", "10000000"), ("--model.hidden", "1000000000")])
+def test_a_network_that_does_not_fit_is_refused_before_it_is_made(capsys, tmp_path, field):
+    status, printed = call(capsys, "configs/digits.py", *field, "--workdir", tmp_path / "run")
+    assert status == 1
+    assert "GiB: take fewer neurons or channels, or fewer seeds" in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_hostile_commands_end_with_one_line(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert [outcome for outcome in fuzz(60, seed=0) if outcome.fault] == []
 
 
 def test_a_config_json_with_an_unknown_field(capsys, finished, tmp_path):
@@ -149,6 +174,10 @@ def test_a_config_json_with_an_unknown_field(capsys, finished, tmp_path):
     [
         ("three.py", "def get_config(): return 3", "must return an Experiment, a Study or a Gallery, got 3"),
         ("empty.py", "", "must define get_config() -> Experiment, and does not"),
+        ("syntax.py", "def get_config(:", "syntax.py: SyntaxError: invalid syntax"),
+        ("raises.py", "def get_config():\n    return 1 / 0", "raises.py, line 2: ZeroDivisionError: division by zero"),
+        ("exits.py", "raise SystemExit(7)", "exits.py, line 1: SystemExit: 7"),
+        ("config.json", "\xff", "config.json is not the config.json of a run: expected value"),
         ("config.json", "epochs: 3", "config.json is not the config.json of a run: expected"),
     ],
 )
@@ -177,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(capsys, tmp_path):
 
 
 def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeypatch, tmp_path):
-    few = types.SimpleNamespace(available=2**10)
+    few = types.SimpleNamespace(available=2**18)  # enough for the weights
     monkeypatch.setattr("psutil.virtual_memory", lambda: few)
     status, printed = call(capsys, "configs/digits.py", *QUICK, "--workdir", tmp_path / "run")
     assert status == 1
@@ -186,7 +215,7 @@ def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeyp
 
 
 def test_an_evaluation_that_does_not_fit_is_refused(capsys, monkeypatch, finished):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**10))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**18))
     status, printed = call(capsys, "--evaluate", finished)
     assert status == 1
     assert re.search(r"this takes 0\.\d GiB of memory, and .* has 0\.0 GiB: take a smaller batch", printed)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = vars(_parser().parse_args(arguments))
     try:
         run(arguments, **{name: value for name, value in options.items() if value is not None})
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError, MemoryError, ArithmeticError) as error:
         raise SystemExit(f"error: {error}") from None
 
 
@@ -93,6 +93,14 @@ def _device(name: str) -> jax.Device:
         raise ValueError(f"--device {name}: JAX sees only {seen} here ({error})") from None
 
 
+def _positive(text: str) -> int:
+    """The whole number above 0 that an option needs."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, got {number}")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     def names(function: Any) -> str:
         return " ".join(function)
@@ -116,19 +124,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", metavar="NAME", help=f"{names(PEERS)}, or none; default: all installed")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: cpu; for one core, start with taskset -c 0")
     parser.add_argument("--precision", choices=PRECISIONS, help="of matrix products; default: float32")
-    parser.add_argument("--rounds", type=int, help="default: 5, after one that warms up")
+    parser.add_argument("--rounds", type=_positive, help="default: 5, after one that warms up")
     parser.add_argument(
         "--allocator",
         choices=["keep", "system"],
         help="what becomes of freed memory; default: it is kept",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/benchmark_DATE_TIME")
-    parser.add_argument("--neurons", type=int, nargs="+", metavar="N")
+    parser.add_argument("--neurons", type=_positive, nargs="+", metavar="N")
     parser.add_argument("--kinds", nargs="+", metavar="NEURON")
-    parser.add_argument("--lengths", type=int, nargs="+", metavar="T")
-    parser.add_argument("--steps", type=int, metavar="T")
-    parser.add_argument("--batch-size", type=int, metavar="B")
-    parser.add_argument("--examples", type=int, metavar="N")
+    parser.add_argument("--lengths", type=_positive, nargs="+", metavar="T")
+    parser.add_argument("--steps", type=_positive, metavar="T")
+    parser.add_argument("--batch-size", type=_positive, metavar="B")
+    parser.add_argument("--examples", type=_positive, metavar="N")
     return parser
 
 

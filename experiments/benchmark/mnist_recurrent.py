@@ -16,6 +16,7 @@ from configs import mnist_recurrent as config
 from experiments import build
 from experiments.benchmark.peers import compare, on_cpu, prepare_torch, torch_side
 from experiments.benchmark.side import Comparison, Setting, Side, check_batches, compiled
+from experiments.optimizer import make_optimizer
 from jsnn import train
 from jsnn.data import Dataset, epoch_permutation
 
@@ -41,7 +42,7 @@ def jsnn_side(dataset: Dataset, batch_size: int) -> Side:
     """The side that trains the config's network as the runner does; each run goes on from the one before."""
     experiment = config.get_config()
     network = build.make_network(experiment.model, dataset.images.shape[1:], 10, seed=0)
-    optimizer = build.make_optimizer(experiment.optimizer, len(dataset) // batch_size)
+    optimizer = make_optimizer(experiment.optimizer, len(dataset) // batch_size)
     graph, state = train.create(network, optimizer)
     advance = train.make_advance(graph, build.make_loss(experiment, training=True), optimizer)
     key = jax.random.key(0)

@@ -3,13 +3,12 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from experiments.config.base import STRICT
+from experiments.config.base import settings, unique
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Calibration:
     """What is fitted to training images before a converted network runs (jsnn.conversion.calibrate)."""
 
@@ -25,7 +24,7 @@ class Calibration:
     """Correct each activation's input by what its mean output falls short of."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Conversion:
     """How the trained rate network is made to spike (jsnn.convert), and how it then decides."""
 
@@ -49,15 +48,15 @@ class Conversion:
     """Images at a time."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Sweep:
     """Further settings of the conversion to try, every combination of them, with the weights trained once."""
 
-    scale: tuple[PositiveFloat, ...] = ()
+    scale: Annotated[tuple[PositiveFloat, ...], AfterValidator(unique)] = ()
     """Factors on the firing rates."""
-    synapse: tuple[NonNegativeFloat, ...] = ()
+    synapse: Annotated[tuple[NonNegativeFloat, ...], AfterValidator(unique)] = ()
     """Time constants, s."""
-    dt: tuple[PositiveFloat, ...] = ()
+    dt: Annotated[tuple[PositiveFloat, ...], AfterValidator(unique)] = ()
     """Steps, s."""
-    steps: tuple[PositiveInt, ...] = ()
+    steps: Annotated[tuple[PositiveInt, ...], AfterValidator(unique)] = ()
     """Time steps after which the network decides."""

@@ -4,19 +4,18 @@ from typing import Annotated, Literal, TypeAlias
 
 import pydantic
 from pydantic import PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from experiments.config.base import STRICT
+from experiments.config.base import settings
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Direct:
     """The image itself is the current at every step; nothing is tiled, the first layer runs once."""
 
     kind: Literal["direct"] = "direct"
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class PixelNeurons:
     """One LIF neuron a pixel: what the two encoders made of them share."""
 
@@ -28,21 +27,21 @@ class PixelNeurons:
     """Step, s."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class ConstantCurrent(PixelNeurons):
     """The image drives one LIF neuron a pixel; their spikes are the input (Norse's ConstantCurrentLIFEncoder)."""
 
     kind: Literal["constant_current"] = "constant_current"
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class SpikeLatencyLIF(PixelNeurons):
     """As constant_current, but only each pixel's first spike (Norse's SpikeLatencyLIFEncoder)."""
 
     kind: Literal["spike_latency_lif"] = "spike_latency_lif"
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Poisson:
     """Spikes at random, at a rate of the pixel's value times f_max (Norse's PoissonEncoder)."""
 
@@ -53,7 +52,7 @@ class Poisson:
     """Step, s."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Rate:
     """Spikes at random, with the pixel's value as the probability at each step (snnTorch's spikegen.rate)."""
 
@@ -64,7 +63,7 @@ class Rate:
     """Added to the pixel after the factor."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Latency:
     """One spike a pixel, the brighter the earlier (snnTorch's spikegen.latency)."""
 
@@ -81,7 +80,7 @@ class Latency:
     """Leave out the spikes of pixels below the threshold."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Delta:
     """Spikes where a pixel changes: of a still image, one at the first step for each bright pixel (spikegen.delta)."""
 
@@ -90,7 +89,7 @@ class Delta:
     """Change from step to step that makes a spike; the image comes up from 0."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Burst:
     """A burst of spikes a pixel: the brighter, the more and the closer (Guo et al., 2021)."""
 
@@ -101,7 +100,7 @@ class Burst:
     """Steps from spike to spike of a pixel of value 1."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Phase:
     """The binary digits of each pixel, the most significant first, over and over (Kim et al., 2018)."""
 
@@ -110,7 +109,7 @@ class Phase:
     """Digits, and the steps of a period; a spike has the weight of its digit."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Population:
     """Gaussian receptive fields for each pixel, whose activities are spike probabilities (Bohte et al., 2002)."""
 

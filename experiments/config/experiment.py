@@ -1,27 +1,28 @@
 """A training run, and a study of several."""
 
-import pydantic
-from pydantic import PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
+from typing import Annotated
 
-from experiments.config.base import STRICT
+import pydantic
+from pydantic import AfterValidator, PositiveFloat, PositiveInt
+
+from experiments.config.base import LARGEST_SEED, Seed, settings, unique
 from experiments.config.conversion import Conversion, Sweep
-from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase
+from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase, Population
 from experiments.config.networks import Feedforward, Model, RateConv, RateDense
 from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Experiment:
     """One training run, from data set to numbers."""
 
     name: str = "experiment"
     """Names the run's folder."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the weights, the order of the data, and every random encoder."""
     seeds: PositiveInt = 1
     """How many networks are trained at once, with the seeds from `seed` on; what is reported is their mean."""
-    learning_rates: tuple[PositiveFloat, ...] = ()
+    learning_rates: Annotated[tuple[PositiveFloat, ...], AfterValidator(unique)] = ()
     """Train the networks with each of these, all at once, and report that of the best; () for optimizer's alone."""
     num_steps: PositiveInt = 32
     """Time steps T of the simulation."""
@@ -47,8 +48,16 @@ class Experiment:
         is_rate_network = isinstance(self.model, RateConv | RateDense)
         if self.conversion is not None and not is_rate_network:
             raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
+        if is_rate_network and isinstance(self.encoder, Population):
+            raise ValueError("a rate network sees the images themselves: leave encoder at 'direct', got 'population'")
         if self.conversion is None and self.sweep != Sweep():
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
+        if self.objective.dt_end is not None and not hasattr(self.model, "dt"):
+            raise ValueError(f"objective.dt_end needs a model with a dt, got {self.model.kind!r}")
+        if self.train.patience is not None and self.data.validation_split is None:
+            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
+            raise ValueError(f"seed + seeds - 1 must be at most {LARGEST_SEED}, got {self.seed} + {self.seeds} - 1")
         if self.seeds > 1 or self.learning_rates:
             if self.sweep != Sweep():
                 raise ValueError(f"sweep needs seeds 1 and no learning_rates, got {self.seeds}, {self.learning_rates}")
@@ -56,7 +65,7 @@ class Experiment:
                 raise ValueError(f"several seeds or learning rates share the devices: leave mesh out, got {self.mesh}")
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Study:
     """Several experiments, one after the other, with one table at the end."""
 

@@ -4,18 +4,17 @@ from typing import Annotated
 
 import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from experiments.config.base import STRICT, Share
+from experiments.config.base import Seed, Share, settings
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Gallery:
     """Pictures of spikes: an image, and a signal, in every code; nothing is trained."""
 
     name: str = "gallery"
     """Names the run's folder."""
-    seed: int = 0
+    seed: Seed = 0
     """Of every random encoder."""
     data: str = "digits"
     """A data set that TFDS knows ("mnist", "cifar10", ...), "digits", or the path of an .npz file."""

@@ -4,12 +4,11 @@ from typing import Annotated, Literal, TypeAlias
 
 import pydantic
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from experiments.config.base import STRICT, Share
+from experiments.config.base import Share, settings
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Feedforward:
     """Dense layers of LIF neurons and a leaky-integrator readout."""
 
@@ -24,7 +23,7 @@ class Feedforward:
     """Slope of the fast-sigmoid surrogate."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class NorseRecurrent:
     """The recurrent network of Norse's MNIST tutorial."""
 
@@ -49,7 +48,7 @@ class NorseRecurrent:
     """Factor on Norse's initial recurrent weights."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class NorseConv:
     """The convolutional network of Norse's MNIST tutorial."""
 
@@ -64,7 +63,7 @@ class NorseConv:
     """Step, s."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class RateConv:
     """A convolutional rate network without time, to be converted: 3x3 convolutions, ReLU, average pooling."""
 
@@ -77,7 +76,7 @@ class RateConv:
     """Batch normalisation behind every convolution."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class RateDense:
     """A dense rate network without time, to be converted."""
 
@@ -86,7 +85,7 @@ class RateDense:
     """Neurons in each hidden layer, rectified linear."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class SpikingDense:
     """The rate network of rate_dense with SpikingActivation in place of its ReLUs (KerasSpiking's tutorial)."""
 

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import pydantic
 import pydantic_core
 
+from experiments.config.errors import in_one_line
 from experiments.config.experiment import Experiment, Study
 from experiments.config.gallery import Gallery
 
@@ -16,8 +17,15 @@ _ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {
 
 
 def to_json(settings: Config) -> str:
-    """What a config says as JSON, which `from_json` reads."""
-    return _ADAPTERS[type(settings)].dump_json(settings, indent=2).decode() + "\n"
+    """What a config says as JSON, which `from_json` reads.
+
+    Raises:
+        ValueError: if `from_json` would not give the same config, which a subclass of one of its parts can cause.
+    """
+    text = _ADAPTERS[type(settings)].dump_json(settings, indent=2, warnings="error").decode() + "\n"
+    if from_json(text) != settings:
+        raise ValueError(f"a config must be made of the classes of experiments.config alone, got {settings}")
+    return text
 
 
 def from_json(text: str) -> Config:
@@ -29,4 +37,7 @@ def from_json(text: str) -> Config:
     values = pydantic_core.from_json(text)
     fields = values if isinstance(values, dict) else {}
     kind = Study if "stages" in fields else Gallery if "signal" in fields else Experiment
-    return _ADAPTERS[kind].validate_python(values)
+    try:
+        return _ADAPTERS[kind].validate_python(values)
+    except pydantic.ValidationError as error:
+        raise ValueError(in_one_line(error, kind)) from None

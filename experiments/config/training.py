@@ -4,12 +4,11 @@ from typing import Literal
 
 import pydantic
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
-from experiments.config.base import STRICT, Share
+from experiments.config.base import Share, settings
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Data:
     """The data set, and what is done to its images before they are encoded."""
 
@@ -23,7 +22,7 @@ class Data:
     """What early stopping and the choice of the best checkpoint look at; None takes the test split for the latter."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted from the pixels (0 to 1), per channel."""
-    std: tuple[float, ...] = (1.0,)
+    std: tuple[PositiveFloat, ...] = (1.0,)
     """What the pixels are divided by, per channel."""
     flip: bool = False
     """Augmentation: mirror half of the training images."""
@@ -37,7 +36,7 @@ class Data:
     """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Objective:
     """What is minimised: a loss on the readout over time, and penalties on firing rates."""
 
@@ -57,7 +56,7 @@ class Objective:
     """Let the step of all parts that have one fall from model.dt to this, geometrically over the training, s."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Optimizer:
     """Any optimiser and schedule that optax has."""
 
@@ -75,7 +74,7 @@ class Optimizer:
     """Largest global norm of the gradients; None for no clipping."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Train:
     """How long, in what portions, and when to stop."""
 
@@ -95,7 +94,7 @@ class Train:
     """Stop after so many epochs without a better validation accuracy; needs data.validation_split."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@settings
 class Mesh:
     """The devices that share the work; the numbers depend on them by rounding alone."""
 

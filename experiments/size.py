@@ -1,0 +1,34 @@
+"""Whether a run has room, and its parts fit together, before anything of it is made."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.build import Sets
+from experiments.config import Experiment
+from jsnn import memory
+from jsnn.train import Loss, Network
+
+
+def check_weights(experiment: Experiment, make: Callable[[], Any]) -> None:
+    """Raise MemoryError if the networks of an experiment take more memory than the device has.
+
+    Args:
+        experiment: it says how many networks there are.
+        make: makes the state of one, its weights and the optimiser's memory; it is traced only.
+    """
+    networks = experiment.seeds * max(1, len(experiment.learning_rates))
+    one = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(make)))
+    what = "the network with its optimiser" if networks == 1 else f"the whole of {networks} networks"
+    memory.check_fits(networks * one, what=what, cure="take fewer neurons or channels, or fewer seeds")
+
+
+def check_batch(experiment: Experiment, network: Network, sets: Sets, losses: Sequence[Loss]) -> None:
+    """Raise ValueError if the encoder, the network and the loss do not fit together; they are traced only."""
+    counts = (experiment.train.batch_size, min(experiment.train.eval_batch_size, len(sets.test)))
+    for loss, count in zip(losses, counts):
+        images = jax.ShapeDtypeStruct((count, *sets.train.images.shape[1:]), sets.train.images.dtype)
+        jax.eval_shape(loss, network, images, jax.ShapeDtypeStruct((count,), jnp.int32), jax.random.key(0))
