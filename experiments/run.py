@@ -6,7 +6,8 @@ CONFIG is a config file (`configs/digits.py`) or the `config.json` of an earlier
     --workdir DIR         the run's folder, new or empty (default: runs/NAME-DATE-TIME)
     --resume RUN          goes on with a run that was stopped, to the same numbers
     --evaluate RUN        the metrics of a run's last checkpoint; nothing is changed
-    --checkpoint best     with --evaluate: the best checkpoint instead
+    --checkpoint best     with --evaluate or --resume: the best checkpoint instead, or that of a step, such as 440;
+                          a run that goes on from it drops those after it
     --report RUN          makes report.html of a finished run again
     --distributed         this process is one of several, each started with the same command (docs/devices.md)
     CONFIG --seeds 8      trains eight networks at once: their mean and its confidence interval (docs/seeds.md)
@@ -18,6 +19,7 @@ The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`,
 
 import argparse
 import ast
+import contextlib
 import datetime
 import difflib
 import importlib.util
@@ -31,7 +33,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import compiled, config, execute, gallery, processes, spread
+from experiments import compiled, config, execute, files, gallery, lock, overrides, processes, spread
 from experiments.config import Config, Experiment, Study
 from experiments.gallery import Gallery
 from experiments.loop import Run
@@ -43,7 +45,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
+    """Run one command; returns the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
     console = Console(soft_wrap=True)
     arguments = sys.argv[1:] if arguments is None else arguments
     options, rest = _parse(arguments)
@@ -53,22 +55,31 @@ def main(arguments: list[str] | None = None) -> int:
     if name is None and not (options.resume or options.evaluate or options.report):
         console.print(__doc__, markup=False, highlight=False)
         return 0 if {"--help", "-h"} & set(rest) else 2
-    try:
-        if options.distributed:
-            processes.join()
-            console.quiet = not processes.is_first()
-        run = _prepare(options, name, rest, console)
-        if isinstance(run, _Finished):
-            return execute.report_again(run.experiment, run.folder, console)
-    except (ValueError, OSError, CheckpointError) as error:
-        console.quiet = False
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        return 2
-    if isinstance(run, _StudyRun):
-        return execute.run_study(run.study, run.folder, console, command(arguments))
-    if isinstance(run, Gallery):
-        return run.draw(console)
-    return _evaluate(run, console) if options.evaluate else execute.train(run, console, command(arguments))
+    existing = options.resume or options.evaluate or options.report
+    with contextlib.ExitStack() as held:
+        try:
+            if options.distributed:
+                processes.join()
+                console.quiet = not processes.is_first()
+            run = _prepare(options, name, rest, console, held)
+            if isinstance(run, _Finished):
+                return execute.report_again(run.experiment, run.folder, console)
+            if isinstance(run, _StudyRun):
+                return execute.run_study(run.study, run.folder, console, command(arguments))
+            if isinstance(run, Gallery):
+                return run.draw(console)
+            return _evaluate(run, console) if options.evaluate else execute.train(run, console, command(arguments))
+        except (ValueError, OSError, MemoryError, CheckpointError) as error:
+            console.quiet = False
+            cure = ""
+            if isinstance(error, CheckpointError) and error.whole is not None and existing is not None:
+                option = "--evaluate" if options.evaluate else "--resume"
+                cure = f". Instead: {execute.cure(error, option, Path(existing))}"
+            console.print(f"[red]error:[/] {escape(str(error) + cure)}", highlight=False)
+            return 2
+        except KeyboardInterrupt:
+            console.print("stopped", highlight=False)
+            return 130
 
 
 class _StudyRun(NamedTuple):
@@ -124,14 +135,22 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for option in ("--workdir", "--resume", "--evaluate", "--report"):
         parser.add_argument(option)
     parser.add_argument("--distributed", action="store_true")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument("--checkpoint", type=_which_checkpoint, default="last")
     return parser.parse_known_args(arguments)
 
 
+def _which_checkpoint(text: str) -> str | int:
+    if text in ("last", "best"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be last, best or a step, got {text}")
+
+
 def _prepare(
-    options: argparse.Namespace, name: str | None, overrides: list[str], console: Console
+    options: argparse.Namespace, name: str | None, arguments: list[str], console: Console, held: contextlib.ExitStack
 ) -> Run | _StudyRun | _Finished | Gallery:
-    """The run that the command asks for, its folder and state ready."""
+    """The run that the command asks for, its folder and state ready, and locked where it will be written to."""
     if options.report and options.distributed:
         raise ValueError("--report is for one process: leave out --distributed")
     existing = options.resume or options.evaluate or options.report
@@ -140,39 +159,67 @@ def _prepare(
             raise ValueError(f"{existing} has a config of its own: leave out {name}, and override fields by name")
         folder = Path(existing)
         if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
-        experiment = _override(load_config(str(folder / "config.json")), overrides, existing)
+            raise FileNotFoundError(
+                f"{folder} is not the folder of a run: it has no config.json. A run that was stopped before it "
+                f"had one is begun anew, with its config and --workdir {folder}"
+            )
+        if not options.evaluate:  # which only reads, also beside a training
+            held.enter_context(lock.hold(folder))
+        files.read_sealed(folder / "config.json")
+        before = load_config(str(folder / "config.json"))
+        experiment = _override(before, arguments, existing)
         if isinstance(experiment, config.Gallery):
             raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
         if options.report:
+            overrides.check_report(before, experiment)
             return _Finished(experiment, folder)
         if isinstance(experiment, Study):
             if options.evaluate:
                 stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
                 raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
+            assert isinstance(before, Study)
+            overrides.check_study(before, experiment)
             return _StudyRun(experiment, folder)
+        assert isinstance(before, Experiment) and isinstance(experiment, Experiment)
+        if options.evaluate:
+            overrides.check_evaluate(before, experiment)
         run = open_run(experiment, folder, console, read_only=bool(options.evaluate))
         if options.evaluate:
-            run.restore(run.checkpoints.best if options.checkpoint == "best" else run.checkpoints.last)
+            run.restore(_step(run, options.checkpoint))
+        else:
+            _go_on(run, before, options.checkpoint)
+        for change in overrides.changes(before, experiment):
+            console.print(f"with {change}", highlight=False, markup=False)
         return run
     assert name is not None
-    experiment = _override(load_config(name), overrides, name)
+    experiment = _override(load_config(name), arguments, name)
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(options.workdir or f"runs/{experiment.name}-{stamp}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"the run folder {folder} exists: give another --workdir, or go on with --resume {folder}"
-        )
+    execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         return gallery.prepare(experiment, folder)
-    if isinstance(experiment, Study):
-        execute.start(experiment, folder)
-        return _StudyRun(experiment, folder)
-    run = open_run(experiment, folder, console)
+    run = _StudyRun(experiment, folder) if isinstance(experiment, Study) else open_run(experiment, folder, console)
+    held.enter_context(lock.hold(folder))
     execute.start(experiment, folder)
     return run
+
+
+def _step(run: Run, checkpoint: str | int) -> int | None:
+    """The step of a checkpoint that is chosen by the option --checkpoint."""
+    return checkpoint if isinstance(checkpoint, int) else getattr(run.checkpoints, checkpoint)
+
+
+def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
+    """Make a run ready to go on from a checkpoint, as its config says now."""
+    step = None if before.train.weights is not None else _step(run, checkpoint)
+    if step is not None:
+        overrides.check_resume(before, run.experiment, step // run.steps_per_epoch)
+    if checkpoint != "last":
+        run.go_back(step)
+    if overrides.changes(before, run.experiment):
+        execute.begin_again(run.experiment, run.folder)
 
 
 def _override(experiment: Config, arguments: list[str], name: str) -> Config:

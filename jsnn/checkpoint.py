@@ -30,12 +30,12 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be read or written. The message says which, and that nothing was overwritten.
 
     Attributes:
-        whole: the steps of the checkpoints in the same folder that can be restored instead.
+        whole: the steps of the other checkpoints in the folder, if one is damaged and these are not; otherwise None.
     """
 
-    def __init__(self, message: str, whole: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, whole: Sequence[int] | None = None) -> None:
         super().__init__(message)
-        self.whole = tuple(whole)
+        self.whole = whole
 
 
 class _Leaf(NamedTuple):
@@ -176,7 +176,7 @@ class Checkpoints:
         """
         return self._restore(step, like, exactly=False)
 
-    def go_back(self, step: int, like: State) -> None:
+    def go_back(self, step: int | None, like: State) -> None:
         """Make the checkpoint of a step the last: those after it are deleted, and others that are damaged.
 
         Raises:
@@ -184,6 +184,7 @@ class Checkpoints:
         """
         if self._manager is None or self.read_only:
             raise CheckpointError(f"{self.folder} was opened for reading only: nothing is deleted there")
+        step = self._known(step)
         self._restore(step, like, exactly=True)
         whole = self._whole()
         for other in self.steps:

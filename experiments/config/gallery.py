@@ -6,14 +6,14 @@ import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from experiments.config.base import STRICT, Share
+from experiments.config.base import STRICT, Name, Share
 
 
 @dataclass(frozen=True, config=STRICT)
 class Gallery:
     """Pictures of spikes: an image, and a signal, in every code; nothing is trained."""
 
-    name: str = "gallery"
+    name: Name = "gallery"
     """Names the run's folder."""
     seed: int = 0
     """Of every random encoder."""
