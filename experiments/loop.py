@@ -241,10 +241,8 @@ class Run:
                 bar.console.print(progress.summarise(record, epochs))
                 if processes.any_of(stop_asked.is_set()):
                     raise Interrupted
-        records = diary.records
-        final = {
-            name: value for name, value in self.chosen(records).items() if name not in ("epoch", "step", "seconds")
-        }
+        chosen = self.chosen(diary.records)
+        final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
         return final.get("networks") or self.split(final), time.monotonic() - start
 
     def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:

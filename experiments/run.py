@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(__doc__, markup=False, highlight=False)
         return 0 if {"--help", "-h"} & set(rest) else 2
     existing = options.resume or options.evaluate or options.report
+    status = 2
     with contextlib.ExitStack() as held:
         try:
             if options.distributed:
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             run = _prepare(options, name, rest, console, held)
             if isinstance(run, _Finished):
                 return execute.report_again(run.experiment, run.folder, console)
+            status = 1
             if isinstance(run, _StudyRun):
                 return execute.run_study(run.study, run.folder, console, command(arguments))
             if isinstance(run, Gallery):
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
                 option = "--evaluate" if options.evaluate else "--resume"
                 cure = f". Instead: {execute.cure(error, option, Path(existing))}"
             console.print(f"[red]error:[/] {escape(str(error) + cure)}", highlight=False)
-            return 2
+            return status
         except KeyboardInterrupt:
             console.print("stopped", highlight=False)
             return 130
@@ -180,7 +182,8 @@ def _prepare(
             assert isinstance(before, Study)
             overrides.check_study(before, experiment)
             return _StudyRun(experiment, folder)
-        assert isinstance(before, Experiment) and isinstance(experiment, Experiment)
+        assert isinstance(before, Experiment)
+        assert isinstance(experiment, Experiment)
         if options.evaluate:
             overrides.check_evaluate(before, experiment)
         run = open_run(experiment, folder, console, read_only=bool(options.evaluate))
@@ -200,10 +203,11 @@ def _prepare(
     execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         return gallery.prepare(experiment, folder)
-    run = _StudyRun(experiment, folder) if isinstance(experiment, Study) else open_run(experiment, folder, console)
+    ready: Run | _StudyRun
+    ready = _StudyRun(experiment, folder) if isinstance(experiment, Study) else open_run(experiment, folder, console)
     held.enter_context(lock.hold(folder))
     execute.start(experiment, folder)
-    return run
+    return ready
 
 
 def _step(run: Run, checkpoint: str | int) -> int | None:

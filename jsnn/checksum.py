@@ -28,7 +28,7 @@ def seal(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def unseal(values: Any) -> dict[str, Any]:
-    """Return what `seal` was given; a dictionary without a checksum, as earlier versions wrote it, is returned as it is.
+    """Return what `seal` was given. A dictionary without a checksum, from an earlier version, is returned as it is.
 
     Raises:
         ValueError: if the values are not those that were sealed, or not a dictionary.
