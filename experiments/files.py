@@ -1,20 +1,69 @@
-"""Files that are there whole, or not at all."""
+"""Files that are there whole, or not at all, and that tell when somebody or something has changed them."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+from jsnn import checksum
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it: one that is killed leaves what was there before.
+    """Write a file under a temporary name and rename it: one that is killed leaves what was there before.
 
     Raises:
         OSError: if the folder is missing or cannot be written to; nothing is left of the file then.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_of(path)
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         if temporary.is_file():
             temporary.unlink()
-        raise
+        raise _named(error, path) from error
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the name that a file has while `write_whole` writes it."""
+    return path.with_name(path.name + ".tmp")
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a file.
+
+    Raises:
+        OSError: if it cannot be written; it names the file.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def write_sealed(path: Path, values: dict[str, Any]) -> None:
+    """Write a dictionary as JSON with its checksum, whole or not at all.
+
+    Raises:
+        OSError: as `write_whole`.
+    """
+    write_whole(path, json.dumps(checksum.seal(values), indent=2) + "\n")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the dictionary that `write_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not what was written.
+    """
+    try:
+        return checksum.unseal(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # of JSON and of UTF-8 too
+        raise ValueError(f"{path} is damaged: {error}. Mend it from a copy, or begin a new run") from error
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The same error with the name of the file, which writing and closing leave out."""
+    return type(error)(error.errno, error.strerror or str(error), str(path))

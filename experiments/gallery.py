@@ -23,7 +23,11 @@ class Gallery(NamedTuple):
     codes: Codes
 
     def draw(self, console: Console) -> int:
-        """Draws everything, and only then makes the folder; returns the exit status, 0 done or 130 interrupted."""
+        """Draw everything, and only then make the folder; returns the exit status, 0 done or 130 interrupted.
+
+        Raises:
+            OSError: if the folder cannot be written, or another command has made it meanwhile.
+        """
         begin = time.monotonic()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.folder.name}-", dir=self.folder.parent) as temporary:
@@ -34,7 +38,12 @@ class Gallery(NamedTuple):
             except KeyboardInterrupt:
                 console.print("stopped; nothing was written", highlight=False)
                 return 130
-            os.replace(here, self.folder)
+            try:
+                os.replace(here, self.folder)
+            except OSError as error:
+                raise FileExistsError(
+                    f"{self.folder} was made by another command meanwhile: give another --workdir"
+                ) from error
         count = len(list((self.folder / "figures").iterdir()))
         console.print(f"{count} figures in {time.monotonic() - begin:.1f} s", highlight=False)
         console.print(f"look at {self.folder / 'report.html'}", highlight=False, markup=False)

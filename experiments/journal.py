@@ -1,13 +1,23 @@
-"""What a run writes down of its epochs: a line each in `metrics.jsonl`, and the curves for TensorBoard."""
+"""What a run writes down of its epochs: a line each in `metrics.jsonl`, and the curves for TensorBoard.
+
+Both are for people. What a run goes on from, the records of its epochs among them, is in its checkpoints, which have
+checksums: `metrics.jsonl` is written anew from there when a run goes on, so that a damaged one changes no number.
+"""
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 
 from experiments import processes
-from experiments.files import write_whole
+from experiments.files import append, write_whole
+
+NAME = "metrics.jsonl"
 
 
 class Journal:
@@ -15,43 +25,70 @@ class Journal:
 
     Args:
         folder: the run's.
-        step: what the run goes on from; epochs that ended later, of which no checkpoint is left, are taken out.
+        records: the epochs that the run goes on from; others are taken out of `metrics.jsonl`.
+
+    Raises:
+        OSError: if it cannot be written (a full disk), also when an epoch is added.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self._path = folder / "metrics.jsonl"
-        self.records = _read(self._path, step)
-        if processes.is_first() and self._path.exists():
-            write_whole(self._path, "".join(json.dumps(record) + "\n" for record in self.records))
-        self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard")) if processes.is_first() else None
+    def __init__(self, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        self._path = folder / NAME
+        self.records = list(records)
+        self._board: EventsWriter | None = None
+        if processes.is_first():
+            if records or self._path.exists():
+                write_whole(self._path, "".join(json.dumps(record) + "\n" for record in records))
+            board = folder.resolve() / "tensorboard"
+            board.mkdir(exist_ok=True)
+            self._board = EventsWriter(str(board / "events"))  # in this thread: an error in another would be lost
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._board is not None:
-            self._board.close()
+            try:
+                self._board.close()
+            except OSError:
+                if error is None:  # otherwise it is the same full disk again
+                    raise
 
     def add(self, record: dict[str, Any]) -> None:
-        """Writes down the metrics of an epoch, "step" among them."""
+        """Write down the metrics of an epoch, "step" among them."""
         self.records.append(record)
         if self._board is None:
             return
-        with open(self._path, "a") as file:
-            file.write(json.dumps(record) + "\n")
+        append(self._path, json.dumps(record))
         for name, value in record.items():
             if name != "networks":
-                self._board.add_scalar(name, value, global_step=record["step"])
+                scalar = summary.scalar(name, value)
+                self._board.write_event(Event(wall_time=time.time(), step=record["step"], summary=scalar))
+        self._board.flush()
 
 
-def _read(path: Path, step: int) -> list[dict[str, Any]]:
-    """The lines of the epochs up to a step."""
+def read(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Return the epochs up to a step as `metrics.jsonl` has them, for checkpoints of earlier versions, without records.
+
+    A last line that is cut off is left out: there the run was killed.
+
+    Raises:
+        ValueError: if another line is damaged, or an epoch is missing; it says which.
+    """
+    path = folder / NAME
+    lines = path.read_bytes().splitlines() if path.exists() else []
     kept: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
-            break  # the line at which the run was killed
-        if record["step"] <= step:
-            kept.append(record)
-    return kept
+            fits = record["epoch"] == number and record["step"] > (kept[-1]["step"] if kept else 0)
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"line {number} of {path} is damaged ({error}): {_CURE}") from error
+        if not fits:
+            raise ValueError(f"line {number} of {path} must be epoch {number}, and is {line.decode()[:40]}: {_CURE}")
+        kept.append(record)
+    return [record for record in kept if record["step"] <= step]
+
+
+_CURE = "mend it from a copy of the file, or begin the run anew with its config.json"

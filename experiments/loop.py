@@ -8,6 +8,7 @@ epoch and the step alone.
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,8 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import build, processes, progress, size
+from experiments import build, journal, processes, progress, size
 from experiments.config import Experiment
-from experiments.journal import Journal
 from experiments.optimizer import make_optimizer
 from jsnn import memory, train
 from jsnn.checkpoint import Checkpoints
@@ -114,9 +114,36 @@ class Run:
         return Checkpoints(self.folder / "checkpoints", read_only=self._read_only)
 
     def restore(self, step: int | None) -> dict[str, Any]:
-        """Takes the state of a checkpoint; returns what was saved beside it."""
+        """Take the state of a checkpoint; returns what was saved beside it."""
         self.state, info = self.checkpoints.restore(step, self.state)
         return info
+
+    def go_back(self, step: int | None) -> None:
+        """Make the checkpoint of a step the last one, from which the training goes on.
+
+        Raises:
+            CheckpointError: if it cannot be restored; nothing is lost then.
+        """
+        self.checkpoints.go_back(step, self.state)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what was written down of the epochs up to the last checkpoint.
+
+        Raises:
+            CheckpointError: if it is damaged.
+            ValueError: if it is of an earlier version, which left them in `metrics.jsonl`, and that is damaged.
+        """
+        if self.experiment.train.weights is not None or self.checkpoints.last is None:
+            return []
+        step = self.checkpoints.last
+        info = self.checkpoints.info(step)
+        records = info["records"] if "records" in info else journal.read(self.folder, step)
+        if len(records) != step // self.steps_per_epoch:
+            raise ValueError(
+                f"{self.folder / journal.NAME} has {len(records)} epochs, and {step // self.steps_per_epoch} are "
+                f"trained: mend it from a copy of the file, or begin the run anew with its config.json"
+            )
+        return records
 
     def network(self) -> train.Network:
         """The network with its present weights, a rate network in inference mode."""
@@ -148,13 +175,14 @@ class Run:
         return run
 
     def take_weights(self, folder: Path) -> None:
-        """Takes the weights of the last checkpoint of another run, with the same network and optimiser.
+        """Take the weights of the last checkpoint of another run with the same network, whatever its optimiser.
 
         Raises:
             CheckpointError: if there is none, or it does not fit.
         """
         checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-        self.state, _ = checkpoints.restore(checkpoints.last, self.state)
+        weights = checkpoints.restore_part(checkpoints.last, self.state._replace(optimizer=None))
+        self.state = weights._replace(optimizer=self.state.optimizer)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """The mean of each metric over a data set.
@@ -185,6 +213,7 @@ class Run:
             MemoryError: if a step or an evaluation takes more memory than the device has.
             NotCompiled: if the fused kernel cannot be compiled.
             CheckpointError: if a checkpoint cannot be read or written.
+            OSError: if the metrics cannot be written.
         """
         weights = self.experiment.train.weights
         if weights is not None:
@@ -192,7 +221,7 @@ class Run:
             metrics = {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}
             return self.split(metrics), 0.0
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
-        if self.checkpoints.last is not None:
+        if self.checkpoints.best is not None:  # a damaged best one is found here, not when all is done
             info = self.restore(self.checkpoints.last)
         step = self.step
         epochs = self.experiment.train.epochs
@@ -200,12 +229,12 @@ class Run:
         with (
             progress.stop_signals() as stop_asked,
             progress.bar(self.console) as bar,
-            Journal(self.folder, step) as journal,
+            journal.Journal(self.folder, self.records()) as diary,
         ):
             task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
             sums: dict[str, Any] = info["sums"]
             for epoch in range(step // self.steps_per_epoch, epochs):
-                if self._should_stop_early(journal.records):
+                if self._should_stop_early(diary.records):
                     break
                 epoch_start, first_step = time.monotonic(), self.step
                 for metrics in self._portions(epoch):
@@ -219,19 +248,22 @@ class Run:
                     speed = images / (time.monotonic() - epoch_start)
                     bar.update(task, advance=steps, description=progress.describe(epoch, epochs, metrics, speed))
                     if self.step % self.steps_per_epoch and processes.any_of(stop_asked.is_set()):
-                        self._save(sums, time.monotonic() - start, score=None)
+                        self._save(sums, time.monotonic() - start, diary.records, score=None)
                         raise Interrupted
                 record = self._finish_epoch(epoch, sums, time.monotonic() - epoch_start)
                 sums = {}
-                journal.add(record)
-                self._save(sums, time.monotonic() - start, score=record[self._score_name])
+                diary.add(record)
+                self._save(sums, time.monotonic() - start, diary.records, score=record[self._score_name])
                 bar.console.print(progress.summarise(record, epochs))
                 if processes.any_of(stop_asked.is_set()):
                     raise Interrupted
-        records = journal.records
-        chosen = max(records, key=lambda r: r[self._score_name]) if self.sets.validation else records[-1]
+        chosen = self.chosen(diary.records)
         final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
         return final.get("networks") or self.split(final), time.monotonic() - start
+
+    def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the record of the epoch whose weights are the result."""
+        return max(records, key=self._score_of) if self.sets.validation else records[-1]
 
     def _key_of(self, number: int) -> jax.Array:
         """The key of one of the run's purposes."""
@@ -240,6 +272,11 @@ class Run:
     @property
     def _score_name(self) -> str:
         return "validation_accuracy" if self.sets.validation else "test_accuracy"
+
+    def _score_of(self, record: dict[str, Any]) -> float:
+        """By which epochs are compared: one that is not finite is worse than any other."""
+        score = record[self._score_name]
+        return score if math.isfinite(score) else -math.inf
 
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
@@ -308,7 +345,7 @@ class Run:
         patience = self.experiment.train.patience
         if patience is None or len(history) <= patience:
             return False
-        scores = [record[self._score_name] for record in history]
+        scores = [self._score_of(record) for record in history]
         return max(scores[-patience:]) <= max(scores[:-patience])
 
     def _check_finite(self, losses: np.ndarray) -> None:
@@ -321,8 +358,8 @@ class Run:
                 f"step {self.checkpoints.last} in {self.checkpoints.folder}"
             )
 
-    def _save(self, sums: dict[str, Any], seconds: float, score: float | None) -> None:
-        info = {"sums": sums, "seconds": seconds}
+    def _save(self, sums: dict[str, Any], seconds: float, records: list[dict[str, Any]], score: float | None) -> None:
+        info = {"sums": sums, "seconds": seconds, "records": records}
         self.checkpoints.save(self.step, self.state, info, score)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -112,13 +113,15 @@ class Page:
             blocks.append({"kind": kind} | block)
 
 
-def link(text: str, href: str) -> Markup:
-    """A link for a table's cell or a paragraph.
+def link(text: str, path: str) -> Markup:
+    """Return a link for a table's cell or a paragraph, to a file in the page's folder, whatever its name says.
 
     >>> str(link("a & b", "rate/report.html"))
     '<a href="rate/report.html">a &amp; b</a>'
+    >>> str(link("x", "javascript:alert(1)"))
+    '<a href="javascript%3Aalert%281%29">x</a>'
     """
-    return Markup('<a href="{}">{}</a>').format(href, text)
+    return Markup('<a href="{}">{}</a>').format(urllib.parse.quote(path.lstrip("/")), text)
 
 
 class _Section(NamedTuple):

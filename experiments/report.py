@@ -94,7 +94,7 @@ def _take_final_weights(run: Run) -> None:
     if weights is not None:
         run.take_weights(Path(weights))
     else:
-        run.restore(run.checkpoints.best if run.sets.validation is not None else run.checkpoints.last)
+        run.restore(run.chosen(run.records())["step"])
 
 
 def _best(summary: Mapping[str, Any]) -> int:

@@ -6,7 +6,8 @@ CONFIG is a config file (`configs/digits.py`) or the `config.json` of an earlier
     --workdir DIR         the run's folder, new or empty (default: runs/NAME-DATE-TIME)
     --resume RUN          goes on with a run that was stopped, to the same numbers
     --evaluate RUN        the metrics of a run's last checkpoint; nothing is changed
-    --checkpoint best     with --evaluate: the best checkpoint instead
+    --checkpoint best     with --evaluate or --resume: the best checkpoint instead, or that of a step, such as 440;
+                          a run that goes on from it drops those after it
     --report RUN          makes report.html of a finished run again
     --distributed         this process is one of several, each started with the same command (docs/devices.md)
     CONFIG --seeds 8      trains eight networks at once: their mean and its confidence interval (docs/seeds.md)
@@ -36,7 +37,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import compiled, config, execute, gallery, processes, spread
+from experiments import compiled, config, execute, files, gallery, lock, overrides, processes, spread
 from experiments.config import Config, Experiment, Study
 from experiments.config.errors import nearest
 from experiments.gallery import Gallery
@@ -52,35 +53,47 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
     console = Console(soft_wrap=True)
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        options, rest = _parse(arguments)
-        if options.list:
-            return _list_configs(console)
-        name = rest.pop(0) if rest and not rest[0].startswith("-") else None
-        if name is None and options.existing is None:
-            console.print(__doc__, markup=False, highlight=False)
-            return 0 if {"--help", "-h"} & set(rest) else 2
-        if options.distributed:
-            processes.join()
-            console.quiet = not processes.is_first()
-        run = _prepare(options, name, rest, console)
-        if isinstance(run, _Finished):
-            return execute.report_again(run.experiment, run.folder, console)
-        if isinstance(run, _StudyRun):
-            return execute.run_study(run.study, run.folder, console, command(arguments))
-    except (ValueError, OSError, CheckpointError) as error:
-        return _say(console, error, 2)
-    except MemoryError as error:
-        return _say(console, error, 1)
-    if isinstance(run, Gallery):
-        return run.draw(console)
-    return _evaluate(run, console) if options.evaluate is not None else execute.train(run, console, command(arguments))
+    status, existing, option = 2, None, "--resume"
+    with contextlib.ExitStack() as held:
+        try:
+            options, rest = _parse(arguments)
+            if options.list:
+                return _list_configs(console)
+            name = rest.pop(0) if rest and not rest[0].startswith("-") else None
+            if name is None and options.existing is None:
+                console.print(__doc__, markup=False, highlight=False)
+                return 0 if {"--help", "-h"} & set(rest) else 2
+            existing, option = options.existing, "--evaluate" if options.evaluate is not None else "--resume"
+            if options.distributed:
+                processes.join()
+                console.quiet = not processes.is_first()
+            run = _prepare(options, name, rest, console, held)
+            if isinstance(run, _Finished):
+                return execute.report_again(run.experiment, run.folder, console)
+            status = 1
+            if isinstance(run, _StudyRun):
+                return execute.run_study(run.study, run.folder, console, command(arguments))
+            if isinstance(run, Gallery):
+                return run.draw(console)
+            if option == "--evaluate":
+                return _evaluate(run, console)
+            return execute.train(run, console, command(arguments))
+        except CheckpointError as error:
+            again = execute.cure(error, option, Path(existing)) if error.whole is not None and existing else ""
+            return _say(console, f"{error}. Instead: {again}" if again else str(error), status)
+        except (ValueError, OSError) as error:
+            return _say(console, str(error), status)
+        except MemoryError as error:
+            return _say(console, str(error), 1)
+        except KeyboardInterrupt:
+            console.print("stopped", highlight=False)
+            return 130
 
 
-def _say(console: Console, error: Exception, status: int) -> int:
+def _say(console: Console, message: str, status: int) -> int:
     """Print an error as one line that any terminal can show; return the exit status."""
     console.quiet = False
-    text = " ".join(str(error).split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
+    text = " ".join(message.split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
     console.print(f"[red]error:[/] {escape(text)}", highlight=False)
     return status
 
@@ -151,10 +164,11 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for option in ("--workdir", "--resume", "--evaluate", "--report"):
         what.add_argument(option)
     parser.add_argument("--distributed", action="store_true")
-    parser.add_argument("--checkpoint", choices=("last", "best"))
+    parser.add_argument("--checkpoint", type=_which_checkpoint)
     options, rest = parser.parse_known_args(arguments)
-    if options.checkpoint and options.evaluate is None:
-        raise ValueError(f"--checkpoint {options.checkpoint} needs --evaluate RUN")
+    if options.checkpoint is not None and options.evaluate is None and options.resume is None:
+        raise ValueError(f"--checkpoint {options.checkpoint} needs --evaluate RUN or --resume RUN")
+    options.checkpoint = "last" if options.checkpoint is None else options.checkpoint
     given = (options.resume, options.evaluate, options.report)
     options.existing = next((folder for folder in given if folder is not None), None)
     return options, rest
@@ -168,10 +182,18 @@ def _path(text: str) -> Path:
         raise ValueError(f"{text}: {error}") from None
 
 
+def _which_checkpoint(text: str) -> str | int:
+    if text in ("last", "best"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be last, best or a step, got {text}")
+
+
 def _prepare(
-    options: argparse.Namespace, name: str | None, overrides: list[str], console: Console
+    options: argparse.Namespace, name: str | None, arguments: list[str], console: Console, held: contextlib.ExitStack
 ) -> Run | _StudyRun | _Finished | Gallery:
-    """The run that the command asks for, its folder and state ready."""
+    """The run that the command asks for, its folder and state ready, and locked where it will be written to."""
     if options.report is not None and options.distributed:
         raise ValueError("--report is for one process: leave out --distributed")
     existing = options.existing
@@ -180,41 +202,71 @@ def _prepare(
             raise ValueError(f"{existing} has a config of its own: leave out {name}, and override fields by name")
         folder = _path(existing)
         if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
-        experiment = _override(load_config(str(folder / "config.json")), overrides, existing)
+            raise FileNotFoundError(
+                f"{folder} is not the folder of a run: it has no config.json. A run that was stopped before it "
+                f"had one is begun anew, with its config and --workdir {folder}"
+            )
+        if options.evaluate is None:  # which only reads, also beside a training
+            held.enter_context(lock.hold(folder))
+        files.read_sealed(folder / "config.json")
+        before = load_config(str(folder / "config.json"))
+        experiment = _override(before, arguments, existing)
         if isinstance(experiment, config.Gallery):
             raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
         if options.report is not None:
+            overrides.check_report(before, experiment)
             return _Finished(experiment, folder)
         if isinstance(experiment, Study):
             if options.evaluate is not None:
                 stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
                 raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
+            assert isinstance(before, Study)
+            overrides.check_study(before, experiment)
             return _StudyRun(experiment, folder)
+        assert isinstance(before, Experiment)
+        assert isinstance(experiment, Experiment)
+        if options.evaluate is not None:
+            overrides.check_evaluate(before, experiment)
         run = open_run(experiment, folder, console, read_only=options.evaluate is not None)
         if options.evaluate is not None:
-            run.restore(run.checkpoints.best if options.checkpoint == "best" else run.checkpoints.last)
+            run.restore(_step(run, options.checkpoint))
+        else:
+            _go_on(run, before, options.checkpoint)
+        for change in overrides.changes(before, experiment):
+            console.print(f"with {change}", highlight=False, markup=False)
         return run
     assert name is not None
-    experiment = _override(load_config(name), overrides, name)
+    experiment = _override(load_config(name), arguments, name)
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else _path(options.workdir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"the run folder {folder} exists: give another --workdir, or go on with --resume {folder}"
-        )
+    execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         return gallery.prepare(experiment, folder)
-    if isinstance(experiment, Study):
-        execute.start(experiment, folder)
-        return _StudyRun(experiment, folder)
-    run = open_run(experiment, folder, console)
-    if experiment.train.weights is not None:
-        run.take_weights(_path(experiment.train.weights))
+    ready: Run | _StudyRun
+    ready = _StudyRun(experiment, folder) if isinstance(experiment, Study) else open_run(experiment, folder, console)
+    if isinstance(ready, Run) and ready.experiment.train.weights is not None:
+        ready.take_weights(_path(ready.experiment.train.weights))
+    held.enter_context(lock.hold(folder))
     execute.start(experiment, folder)
-    return run
+    return ready
+
+
+def _step(run: Run, checkpoint: str | int) -> int | None:
+    """The step of a checkpoint that is chosen by the option --checkpoint."""
+    return checkpoint if isinstance(checkpoint, int) else getattr(run.checkpoints, checkpoint)
+
+
+def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
+    """Make a run ready to go on from a checkpoint, as its config says now."""
+    step = None if before.train.weights is not None else _step(run, checkpoint)
+    if step is not None:
+        overrides.check_resume(before, run.experiment, step // run.steps_per_epoch)
+    if checkpoint != "last":
+        run.go_back(step)
+    if overrides.changes(before, run.experiment):
+        execute.begin_again(run.experiment, run.folder)
 
 
 def _override(experiment: Config, arguments: list[str], name: str) -> Config:
@@ -274,7 +326,7 @@ def _evaluate(run: Run, console: Console) -> int:
     try:
         found = spread.spreads(run.split(run.evaluate(run.sets.test)))
     except MemoryError as error:
-        return _say(console, error, 1)
+        return _say(console, str(error), 1)
     spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
     return 0
 

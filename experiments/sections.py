@@ -1,6 +1,5 @@
 """The sections of a run's page that show what the network learnt and what it does with test images."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,8 +61,7 @@ def add_seeds(page: Page, run: Run, summary: Mapping[str, Any]) -> None:
 
 def add_training(page: Page, run: Run) -> None:
     """Loss, accuracy and firing rates after every epoch; nothing for weights that another run has trained."""
-    file = run.folder / "metrics.jsonl"
-    history = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    history = run.records()
     if not history:
         return
     page.section("Training")

@@ -55,8 +55,13 @@ def margin(values: Sequence[float]) -> float:
 
 
 def best(found: Sequence[Spread]) -> Spread:
-    """The one with the highest accuracy on the validation set, or on the test set where there is no other."""
-    return max(found, key=lambda one: one.means.get("validation_accuracy", one.means["test_accuracy"]))
+    """Return the one with the highest accuracy on the validation set, or on the test set where there is no other."""
+
+    def accuracy(one: Spread) -> float:
+        value = one.means.get("validation_accuracy", one.means["test_accuracy"])
+        return value if math.isfinite(value) else -math.inf
+
+    return max(found, key=accuracy)
 
 
 def print_spreads(console: Console, title: str, found: Sequence[Spread]) -> None:

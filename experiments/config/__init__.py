@@ -30,7 +30,7 @@ from experiments.config.networks import (
     RateDense,
     SpikingDense,
 )
-from experiments.config.serialize import Config, from_json, to_json
+from experiments.config.serialize import Config, from_json, to_json, to_values
 from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
 
 __all__ = [
@@ -67,4 +67,5 @@ __all__ = [
     "Train",
     "from_json",
     "to_json",
+    "to_values",
 ]

@@ -1,6 +1,7 @@
 """What all settings share: fields that JSON and the arrays of a run can hold, and errors of one line."""
 
 import functools
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias, TypeVar, dataclass_transform
 
@@ -11,6 +12,19 @@ from pydantic.dataclasses import dataclass
 from experiments.config.errors import in_one_line
 
 T = TypeVar("T")
+_NAME_BYTES = 200  # most file systems take 255, with the date and time
+
+
+def _check_name(name: str) -> str:
+    """Return a name that can be a folder's, as the folder of a run or a stage is named after it."""
+    if not name or name.startswith(".") or not name.isprintable() or re.search(r"[/\\]", name):
+        raise ValueError(f"must be the name of a folder, without / and \\ and no dot in front, got {name!r}")
+    if len(name.encode()) > _NAME_BYTES:
+        raise ValueError(f"must have at most {_NAME_BYTES} bytes, got {len(name.encode())}: {name[:20]!r}...")
+    return name
+
+
+Name: TypeAlias = Annotated[str, pydantic.AfterValidator(_check_name)]
 Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
 LARGEST_SEED = 2**32 - 1  # JAX would leave out further bits, so that seeds 0 and 2**32 were the same
 Seed: TypeAlias = Annotated[int, pydantic.Field(ge=0)]

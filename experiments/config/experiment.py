@@ -5,7 +5,7 @@ from typing import Annotated
 import pydantic
 from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
-from experiments.config.base import LARGEST_SEED, Seed, settings, unique
+from experiments.config.base import LARGEST_SEED, Name, Seed, settings, unique
 from experiments.config.conversion import Conversion, Sweep
 from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase, Population
 from experiments.config.networks import Feedforward, Model, RateConv, RateDense
@@ -16,7 +16,7 @@ from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
 class Experiment:
     """One training run, from data set to numbers."""
 
-    name: str = "experiment"
+    name: Name = "experiment"
     """Names the run's folder."""
     seed: Seed = 0
     """Of the weights, the order of the data, and every random encoder."""
@@ -69,12 +69,13 @@ class Experiment:
 class Study:
     """Several experiments, one after the other, with one table at the end."""
 
-    name: str
+    name: Name
     """Names the run's folder."""
     stages: tuple[Experiment, ...]
     """What is run, each in a folder of its own name."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
-        if not names or len(set(names)) < len(names):
+        taken = {name.lower() for name in names} - {"config.json", "summary.json", "report.html"}  # the study's files
+        if not names or len(taken) < len(names):
             raise ValueError(f"the stages of a study need names of their own, got {names}")

@@ -5,14 +5,14 @@ from typing import Annotated
 import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from experiments.config.base import Seed, Share, settings
+from experiments.config.base import Name, Seed, Share, settings
 
 
 @settings
 class Gallery:
     """Pictures of spikes: an image, and a signal, in every code; nothing is trained."""
 
-    name: str = "gallery"
+    name: Name = "gallery"
     """Names the run's folder."""
     seed: Seed = 0
     """Of every random encoder."""

@@ -28,14 +28,20 @@ def to_json(settings: Config) -> str:
     return text
 
 
+def to_values(settings: Config) -> dict[str, Any]:
+    """Return a config as the dictionary that `to_json` writes."""
+    return _ADAPTERS[type(settings)].dump_python(settings, mode="json")
+
+
 def from_json(text: str) -> Config:
-    """The experiment, study or gallery that `to_json` wrote.
+    """Return the experiment, study or gallery that `to_json` wrote, or that a run has in its `config.json`.
 
     Raises:
         ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.
     """
     values = pydantic_core.from_json(text)
     fields = values if isinstance(values, dict) else {}
+    fields.pop("checksum", None)  # a run's own; who runs the file again may have changed it
     kind = Study if "stages" in fields else Gallery if "signal" in fields else Experiment
     try:
         return _ADAPTERS[kind].validate_python(values)

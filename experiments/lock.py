@@ -1,0 +1,67 @@
+"""One command at a time writes into the folder of a run."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from experiments import processes
+
+if sys.platform != "win32":
+    import fcntl
+
+NAME = ".lock"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make the folder if it is missing, and keep other commands out of it until the context is left.
+
+    The lock is the kernel's (`flock` on the file `.lock`): it goes with the process, however that ends. It holds on
+    local disks, and between the machines that share an NFS; on file systems without locks (some of Lustre, FUSE), and
+    on Windows, it holds nobody out. Several processes of one command (`--distributed`) count as one.
+
+    Raises:
+        BlockingIOError: if another command holds it; the message says which.
+        OSError: if the folder cannot be made or written to.
+    """
+    file: int | None = None
+    failure: OSError | None = None
+    if processes.is_first():
+        try:
+            file = _lock(folder)
+        except OSError as error:
+            failure = error
+    try:
+        if processes.any_of(failure is not None):
+            raise failure or BlockingIOError(f"the first process cannot use {folder}")
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _lock(folder: Path) -> int:
+    """The open file that holds the lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        who = os.pread(file, 200, 0).decode(errors="replace").strip()
+        os.close(file)
+        raise BlockingIOError(
+            f"{folder} is in use by another command ({who or 'which has just begun'}): wait until it has ended, "
+            f"or give another --workdir"
+        ) from error
+    except OSError:  # a file system that knows no locks
+        return file
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    except OSError:
+        pass  # a full disk: who holds the lock is nice to know, and no more
+    return file

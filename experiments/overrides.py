@@ -1,0 +1,82 @@
+"""What may be set anew of a run that exists: nothing that would change the numbers of what it has trained."""
+
+import math
+from typing import Any
+
+from experiments import config
+from experiments.config import Experiment
+
+_WHERE = ("mesh", "data.residence")  # where a run lies changes its numbers by rounding alone
+_AFTERWARDS = ("name", "reference", "conversion", "sweep")  # what is made of the trained weights, anew at every end
+_SHOWN = ("data", "encoder", "num_steps", "train.eval_batch_size")  # what an evaluation shows the network
+
+
+def changes(before: config.Config, after: config.Config) -> list[str]:
+    """Return what differs between two configs, such as "train.epochs 20 in place of 10"."""
+    return [f"{name} {after} in place of {before}" for name, (before, after) in _differences(before, after).items()]
+
+
+def check_resume(before: Experiment, after: Experiment, trained: int) -> None:
+    """Raise ValueError if a run cannot go on with another config, as the result would be that of neither.
+
+    Args:
+        before: what was trained.
+        after: what is to be trained.
+        trained: the epochs that are done.
+    """
+    free = [*_WHERE, *_AFTERWARDS]
+    steady = after.optimizer.schedule == "constant" and after.objective.dt_end is None
+    if steady and after.train.epochs >= trained:  # the steps that are done do not depend on those to come
+        free.append("train.epochs")
+    if (after.train.patience or math.inf) >= (before.train.patience or math.inf):
+        free.append("train.patience")
+    refused = _refused(before, after, free)
+    if refused and not steady and any(name.startswith("train.epochs") for name in refused):
+        refused.append("the schedule of the training depends on its epochs")
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: {trained} epochs were trained otherwise, and a run is of one piece. Leave it out, "
+            f"or begin a new run: the run's config.json is a config too"
+        )
+
+
+def check_evaluate(before: Experiment, after: Experiment) -> None:
+    """Raise ValueError if an override says how the network was trained, or has no part in an evaluation."""
+    refused = _refused(before, after, [*_WHERE, *_SHOWN])
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: an evaluation takes the trained network as it is. Only {', '.join(_SHOWN)} and "
+            f"{' and '.join(_WHERE)} can be others"
+        )
+
+
+def check_report(before: config.Config, after: config.Config) -> None:
+    """Raise ValueError if an override says anything else than where the page of a finished run is made."""
+    refused = _refused(before, after, [*_WHERE, "train.eval_batch_size"])
+    if refused:
+        raise ValueError(f"{', '.join(refused)}: the page is about the run as it was. Leave it out, or begin a new run")
+
+
+def check_study(before: config.Study, after: config.Study) -> None:
+    """Raise ValueError if a study is to go on as another."""
+    refused = _refused(before, after, [])
+    if refused:
+        raise ValueError(f"{', '.join(refused)}: a study goes on as it was begun. Leave it out, or begin a new one")
+
+
+def _refused(before: config.Config, after: config.Config, free: list[str]) -> list[str]:
+    within = tuple(f"{name}." for name in free)
+    return [text for text in changes(before, after) if not f"{text.split(' ', 1)[0]}.".startswith(within)]
+
+
+def _differences(before: config.Config, after: config.Config) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ by their dotted names, with both values."""
+    old, new = _flat("", config.to_values(before)), _flat("", config.to_values(after))
+    names = dict.fromkeys([*old, *new])
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, one in value.items() for k, v in _flat(f"{name}.{key}".lstrip("."), one).items()}
+    return {name: value}
