@@ -20,26 +20,22 @@ The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`,
 import argparse
 import ast
 import contextlib
-import dataclasses
 import datetime
 import difflib
 import importlib.util
-import io
 import os
-import re
 import sys
 import traceback
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_args
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from experiments import compiled, config, execute, files, gallery, lock, overrides, processes, spread
 from experiments.config import Config, Experiment, Study
-from experiments.config.errors import nearest
+from experiments.fields import override
 from experiments.gallery import Gallery
 from experiments.loop import Run
 from experiments.seeds import open_run
@@ -210,7 +206,7 @@ def _prepare(
             held.enter_context(lock.hold(folder))
         files.read_sealed(folder / "config.json")
         before = load_config(str(folder / "config.json"))
-        experiment = _override(before, arguments, existing)
+        experiment = override(before, arguments, existing, __doc__)
         if isinstance(experiment, config.Gallery):
             raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
         if options.report is not None:
@@ -236,7 +232,7 @@ def _prepare(
             console.print(f"with {change}", highlight=False, markup=False)
         return run
     assert name is not None
-    experiment = _override(load_config(name), arguments, name)
+    experiment = override(load_config(name), arguments, name, __doc__)
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
@@ -267,59 +263,6 @@ def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
         run.go_back(step)
     if overrides.changes(before, run.experiment):
         execute.begin_again(run.experiment, run.folder)
-
-
-def _override(experiment: Config, arguments: list[str], name: str) -> Config:
-    """The config with the fields that the command line names.
-
-    Raises:
-        ValueError: if there is no such field, or its value is wrong.
-    """
-    boxes = io.StringIO()  # tyro's errors, drawn over several lines
-    try:
-        with contextlib.redirect_stderr(boxes):
-            changed, unknown = tyro.cli(
-                type(experiment),
-                default=experiment,
-                args=arguments,
-                prog=f"python -m experiments.run {name}",
-                description=__doc__,
-                config=(tyro.conf.AvoidSubcommands,),
-                return_unknown_args=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        raise ValueError(_unboxed(boxes.getvalue())) from None
-    if unknown and not unknown[0].startswith("-"):
-        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
-    if unknown:
-        flag = unknown[0].partition("=")[0]
-        raise ValueError(
-            f"there is no field {flag}{nearest(flag.replace('_', '-'), _flags(dataclasses.asdict(experiment)))}"
-        )
-    config.to_json(changed)  # says what would not survive it
-    return changed
-
-
-def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
-    """The options of the command line that set the fields of a config."""
-    found = []
-    for name, value in settings.items():
-        flag = f"{prefix}{name.replace('_', '-')}"
-        if isinstance(value, tuple):
-            value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
-        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
-    return found
-
-
-def _unboxed(text: str) -> str:
-    """What tyro says in a box, as one line without the help that it adds."""
-    lines = [line.strip("│| ") for line in text.splitlines()]
-    rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
-    said = lines[1 : next((index for index in rules if index > 1), None)]
-    message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
-    return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...
 
 
 def _evaluate(run: Run, console: Console) -> int:

@@ -171,7 +171,7 @@ def test_what_a_field_accepts_survives_json(owner, name):
     "settings",
     [
         config.Experiment(seed=2**32 - 1, optimizer=config.Optimizer(options={"é☃": 2e-38}, clip_norm=3e38)),
-        config.Experiment(name="[bold] 'x' \\ \"", learning_rates=(0.1, 1e-30), reference={"a b/c": -0.1}),
+        config.Experiment(name="[bold] 'x' \"", learning_rates=(0.1, 1e-30), reference={"a b/c": -0.1}),
         config.Experiment(model=config.SpikingDense(v_init=0.1), data=config.Data(mean=(1 / 3, -0.0), std=(1e-7, 1))),
         config.Gallery(signal=(0.1, 1e30, -1e-30)),
         config.Study(name="two", stages=(config.Experiment(name="a"), config.Experiment(name="b", seed=1))),

@@ -1,0 +1,72 @@
+"""Fields of a config that are set on the command line, and mistakes in them as errors of one line."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from typing import Any
+
+import tyro
+
+from experiments import config
+from experiments.config import Config
+from experiments.config.errors import nearest
+
+
+def override(experiment: Config, arguments: list[str], name: str, description: str) -> Config:
+    """Return the config with the fields that the command line sets.
+
+    Args:
+        experiment: the config.
+        arguments: such as `["--train.epochs", "3"]`.
+        name: of the config, as the command line gives it.
+        description: what --help says before the fields.
+
+    Raises:
+        ValueError: if there is no such field, or its value is wrong.
+    """
+    boxes = io.StringIO()  # tyro's errors, drawn over several lines
+    try:
+        with contextlib.redirect_stderr(boxes):
+            changed, unknown = tyro.cli(
+                type(experiment),
+                default=experiment,
+                args=arguments,
+                prog=f"python -m experiments.run {name}",
+                description=description,
+                config=(tyro.conf.AvoidSubcommands,),
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise ValueError(_unboxed(boxes.getvalue())) from None
+    if unknown and not unknown[0].startswith("-"):
+        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        raise ValueError(
+            f"there is no field {flag}{nearest(flag.replace('_', '-'), _flags(dataclasses.asdict(experiment)))}"
+        )
+    config.to_json(changed)  # says what would not survive it
+    return changed
+
+
+def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
+    """The options of the command line that set the fields of a config."""
+    found = []
+    for name, value in settings.items():
+        flag = f"{prefix}{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
+        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
+    return found
+
+
+def _unboxed(text: str) -> str:
+    """What tyro says in a box, as one line without the help that it adds."""
+    lines = [line.strip("│| ") for line in text.splitlines()]
+    rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
+    said = lines[1 : next((index for index in rules if index > 1), None)]
+    message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
+    return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...
