@@ -23,9 +23,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,7 +35,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from experiments import config, energy_section, processes, report, run, sections
+from experiments import config, energy_section, progress, report, run, sections
 from experiments.config import (
     Conversion,
     Data,
@@ -47,6 +48,7 @@ from experiments.config import (
     Train,
 )
 from experiments.loop import Run
+from experiments.progress import stop_signals
 from jsnn.checkpoint import CheckpointError, Checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,13 +259,14 @@ def _quick_pages() -> Iterator[None]:
 def _call(*arguments: str, stop: bool = False) -> tuple[int, str]:
     """The exit status of a command in this process and what it printed; `stop` as if it were interrupted at once."""
     text = io.StringIO()
-    any_of: Callable[[bool], bool] = lambda flag: stop or flag  # noqa: E731
+    asked = threading.Event()
+    asked.set()
     pages: Any = _quick_pages() if "--report" in arguments else mock.patch.object(report, "write")
     with (
         contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(text),
         pages,
-        mock.patch.object(processes, "any_of", any_of) if stop else contextlib.nullcontext(),
+        mock.patch.object(progress, "stop_signals", lambda: contextlib.nullcontext(asked) if stop else stop_signals()),
         mock.patch.dict(os.environ, COLUMNS="300"),
     ):
         status = run.main(list(arguments))
