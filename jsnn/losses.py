@@ -8,9 +8,9 @@ says so.
                     ce_max_membrane_loss, ce_temporal_loss
     mean square     mse_count_loss, mse_membrane_loss, mse_temporal_loss
 
-All raise ValueError where outputs are not [T, B, N] or targets have another shape than stated, and TypeError
-where targets are not integers or outputs not floating point. Labels are traced, so their values are not
-checked: a label of N or more makes a cross-entropy NaN. A loss has the dtype of the outputs.
+All raise ValueError if outputs are not [T, B, N] or hold no samples, if targets have another shape than stated, or if
+a label lies outside 0..N-1; and TypeError if targets are not integers or outputs not floating point. Inside `jit`
+labels have no values to check: one outside 0..N-1 makes a cross-entropy NaN. A loss has the dtype of the outputs.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from jsnn import decode
+from jsnn.arguments import check_labels, check_not_empty, checked
 from jsnn.types import Array, Shape
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@checked
 def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """L = mean(-weight[target] * log softmax(logits)[target]).
 
@@ -50,8 +52,11 @@ def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None)
     >>> cross_entropy(logits, jnp.array([0, 3]))
     Array(1.3862944, dtype=float32)
     """
-    check_targets(targets, logits.shape[:-1])
+    check_logits(logits, targets)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"logits must be floating point, got {logits.dtype}: use .astype(jnp.float32)")
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    losses = jnp.where(targets < 0, jnp.nan, losses)  # an index below 0 would count from the end
     if weight is not None:
         weight = jnp.asarray(weight, logits.dtype)
         if weight.shape != logits.shape[-1:]:
@@ -60,6 +65,7 @@ def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None)
     return jnp.mean(losses)
 
 
+@checked
 def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """The cross-entropy of every step, averaged: the right neuron shall fire always, the others never.
 
@@ -74,10 +80,11 @@ def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None)
     Array(1.3862944, dtype=float32)
     """
     decode.check_time_major(outputs)
-    check_targets(targets, outputs.shape[1:2])
+    check_targets(targets, outputs.shape[1:2], outputs.shape[-1])
     return cross_entropy(outputs, jnp.broadcast_to(targets, outputs.shape[:2]), weight=weight)
 
 
+@checked
 def ce_count_loss(
     spikes: Array,
     targets: Array,
@@ -102,6 +109,7 @@ def ce_count_loss(
     return cross_entropy(counts, targets, weight=weight)
 
 
+@checked
 def ce_max_membrane_loss(membranes: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """The cross-entropy of the largest membrane potentials: L = cross_entropy(max_t v_t, targets).
 
@@ -116,6 +124,7 @@ def ce_max_membrane_loss(membranes: Array, targets: Array, *, weight: Array | No
     return cross_entropy(decode.max_over_time(membranes), targets, weight=weight)
 
 
+@checked
 def ce_temporal_loss(
     spikes: Array,
     targets: Array,
@@ -146,6 +155,7 @@ def ce_temporal_loss(
     return cross_entropy(-times if inverse == "negate" else 1 / (times + 1), targets, weight=weight)
 
 
+@checked
 def mse_count_loss(
     spikes: Array,
     targets: Array,
@@ -179,7 +189,7 @@ def mse_count_loss(
         if not 0 <= rate <= 1:
             raise ValueError(f"{name} must lie in [0, 1] spikes per step, got {rate}")
     counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
-    check_targets(targets, counts.shape[:1])
+    check_targets(targets, counts.shape[:1], counts.shape[-1])
     num_steps, _, neurons = spikes.shape
     neurons_per_class = neurons / counts.shape[-1]
     wanted = _per_class(
@@ -191,6 +201,7 @@ def mse_count_loss(
     return jnp.mean((counts - wanted) ** 2) / num_steps
 
 
+@checked
 def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.0, off_target: float = 0.0) -> Array:
     """The mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
 
@@ -206,10 +217,11 @@ def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.
     Array(0.5, dtype=float32)
     """
     decode.check_time_major(membranes)
-    check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2])
+    check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2], membranes.shape[-1])
     return jnp.mean((membranes - _per_class(targets, membranes, on_target, off_target)) ** 2)
 
 
+@checked
 def mse_temporal_loss(
     spikes: Array,
     targets: Array,
@@ -254,7 +266,7 @@ def mse_temporal_loss(
     if target_is_time:
         wanted = jnp.asarray(targets, spikes.dtype)
     else:
-        check_targets(targets, spikes.shape[1:2])
+        check_targets(targets, spikes.shape[1:2], spikes.shape[-1])
         on, off = _check_times(on_target, off_target, num_steps)
         wanted = _per_class(targets, spikes, on[..., None, None], off[..., None, None])
     if wanted.ndim != 2 + multi_spike or wanted.shape[-2:] != spikes.shape[1:]:
@@ -269,8 +281,15 @@ def mse_temporal_loss(
     return jnp.mean((error / num_steps) ** 2)
 
 
-def check_targets(targets: Array, shape: Shape) -> None:
-    """Raises unless `targets` are integer labels of `shape`."""
+def check_logits(logits: Array, targets: Array) -> None:
+    """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N]."""
+    if logits.ndim == 0:
+        raise ValueError("logits must be [..., N], one number a class, got a scalar")
+    check_targets(targets, logits.shape[:-1], logits.shape[-1])
+
+
+def check_targets(targets: Array, shape: Shape, num_classes: int) -> None:
+    """Raise ValueError or TypeError unless `targets` are integer labels of `shape`, in 0..num_classes-1 if known."""
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(
             f"targets must be integer labels, got {targets.dtype}: take jnp.argmax(rows, -1) of one-hot rows"
@@ -280,6 +299,8 @@ def check_targets(targets: Array, shape: Shape) -> None:
             f"targets must have shape {shape}, one label a sample, got {targets.shape}: "
             "check that outputs are time-major, [T, B, N]"
         )
+    check_not_empty("targets", targets)
+    check_labels("targets", targets, num_classes)
 
 
 def _per_class(targets: Array, outputs: Array, on: float | np.ndarray, off: float | np.ndarray) -> Array:

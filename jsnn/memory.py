@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
 
+@checked
 def memory_estimate(
     network: Neuron,
     shape: Shape,
