@@ -112,14 +112,11 @@ def check_not_empty(name: str, array: Array) -> None:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
 
 
-def check_labels(name: str, labels: Array, num_classes: int) -> None:
-    """Raise ValueError if the values of labels are known and not all in 0..num_classes-1."""
-    if isinstance(labels, jax.core.Tracer) or labels.size == 0:
-        return
-    with jax.ensure_compile_time_eval():
-        smallest, largest = int(jnp.min(labels)), int(jnp.max(labels))
-    if smallest < 0 or largest >= num_classes:
-        raise ValueError(f"{name} must lie in 0..{num_classes - 1}, got {smallest} to {largest}")
+def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
+    """Raise ValueError unless `axis` names axes of an array, each once."""
+    axes = () if axis is None else (axis,) if isinstance(axis, int) else axis
+    if not all(-array.ndim <= one < array.ndim for one in axes) or len({one % array.ndim for one in axes}) < len(axes):
+        raise ValueError(f"axis must name axes of an array of shape {array.shape}, each once, got {axis}")
 
 
 def check_memory(what: str, shape: Shape, copies: int = 1) -> None:
@@ -242,6 +239,8 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
 
 def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     kind, inside = typing.get_origin(member), typing.get_args(member)
+    if isinstance(value, str) and str in inside:
+        return True, value  # the function says whether one name will do
     allowed = (tuple,) if kind is tuple else (list, tuple, range, np.ndarray, jax.Array)
     if not isinstance(value, allowed):
         return False, value
@@ -254,15 +253,15 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
 
 
 _NUMBERS = (float, int, bool, Array, nnx.Param, type(None))
-_NAMES = {type(None): "None", bool: "True or False", int: "an integer", float: "a number", Array: "an array of numbers"}
+_NAMES = {bool: "True or False", int: "an integer", float: "a number", Array: "an array of numbers"}
 
 
 def _describe(members: tuple[Any, ...]) -> str:
-    """The types in words, as in "an integer or None"."""
+    """The types in words, as in "an integer or a number"; that None may be left out goes without saying."""
     if nnx.Param in members:
-        words = ["a number", "an array", "an nnx.Param"] + ["None"] * (type(None) in members)
+        words = ["a number", "an array", "an nnx.Param"]
     else:
-        words = list(dict.fromkeys(map(_word, members)))
+        words = list(dict.fromkeys(_word(member) for member in members if member is not type(None)))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

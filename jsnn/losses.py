@@ -8,9 +8,9 @@ says so.
                     ce_max_membrane_loss, ce_temporal_loss
     mean square     mse_count_loss, mse_membrane_loss, mse_temporal_loss
 
-All raise ValueError if outputs are not [T, B, N] or hold no samples, if targets have another shape than stated, or if
-a label lies outside 0..N-1; and TypeError if targets are not integers or outputs not floating point. Inside `jit`
-labels have no values to check: one outside 0..N-1 makes a cross-entropy NaN. A loss has the dtype of the outputs.
+All raise ValueError if outputs are not [T, B, N] or hold no samples, or if targets have another shape than stated, and
+TypeError if targets are not integers or outputs not floating point. Labels are traced, so their values are not
+checked: a label outside 0..N-1 makes a loss NaN. A loss has the dtype of the outputs.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from jsnn import decode
-from jsnn.arguments import check_labels, check_not_empty, checked
+from jsnn.arguments import check_not_empty, checked
 from jsnn.types import Array, Shape
 
 __all__ = [
@@ -80,7 +80,7 @@ def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None)
     Array(1.3862944, dtype=float32)
     """
     decode.check_time_major(outputs)
-    check_targets(targets, outputs.shape[1:2], outputs.shape[-1])
+    check_targets(targets, outputs.shape[1:2])
     return cross_entropy(outputs, jnp.broadcast_to(targets, outputs.shape[:2]), weight=weight)
 
 
@@ -189,7 +189,7 @@ def mse_count_loss(
         if not 0 <= rate <= 1:
             raise ValueError(f"{name} must lie in [0, 1] spikes per step, got {rate}")
     counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
-    check_targets(targets, counts.shape[:1], counts.shape[-1])
+    check_targets(targets, counts.shape[:1])
     num_steps, _, neurons = spikes.shape
     neurons_per_class = neurons / counts.shape[-1]
     wanted = _per_class(
@@ -217,7 +217,7 @@ def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.
     Array(0.5, dtype=float32)
     """
     decode.check_time_major(membranes)
-    check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2], membranes.shape[-1])
+    check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2])
     return jnp.mean((membranes - _per_class(targets, membranes, on_target, off_target)) ** 2)
 
 
@@ -266,7 +266,7 @@ def mse_temporal_loss(
     if target_is_time:
         wanted = jnp.asarray(targets, spikes.dtype)
     else:
-        check_targets(targets, spikes.shape[1:2], spikes.shape[-1])
+        check_targets(targets, spikes.shape[1:2])
         on, off = _check_times(on_target, off_target, num_steps)
         wanted = _per_class(targets, spikes, on[..., None, None], off[..., None, None])
     if wanted.ndim != 2 + multi_spike or wanted.shape[-2:] != spikes.shape[1:]:
@@ -285,11 +285,11 @@ def check_logits(logits: Array, targets: Array) -> None:
     """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N]."""
     if logits.ndim == 0:
         raise ValueError("logits must be [..., N], one number a class, got a scalar")
-    check_targets(targets, logits.shape[:-1], logits.shape[-1])
+    check_targets(targets, logits.shape[:-1])
 
 
-def check_targets(targets: Array, shape: Shape, num_classes: int) -> None:
-    """Raise ValueError or TypeError unless `targets` are integer labels of `shape`, in 0..num_classes-1 if known."""
+def check_targets(targets: Array, shape: Shape) -> None:
+    """Raise ValueError or TypeError unless `targets` are integer labels of `shape`, and not empty."""
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(
             f"targets must be integer labels, got {targets.dtype}: take jnp.argmax(rows, -1) of one-hot rows"
@@ -300,13 +300,16 @@ def check_targets(targets: Array, shape: Shape, num_classes: int) -> None:
             "check that outputs are time-major, [T, B, N]"
         )
     check_not_empty("targets", targets)
-    check_labels("targets", targets, num_classes)
 
 
 def _per_class(targets: Array, outputs: Array, on: float | np.ndarray, off: float | np.ndarray) -> Array:
-    """[..., N]: `on` for the class in `targets` [...], `off` for the others; N and dtype as in `outputs`."""
+    """[..., N]: `on` for the class in `targets` [...], `off` for the others; NaN if there is no such class.
+
+    N and dtype are those of `outputs`.
+    """
     labelled = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
-    return jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
+    wanted = jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
+    return jnp.where(jnp.any(labelled, axis=-1, keepdims=True), wanted, jnp.nan)
 
 
 def _check_times(

@@ -9,7 +9,7 @@ time have snnTorch's names and values. Firing rates and fractions of spikes that
 import jax.numpy as jnp
 
 from jsnn import decode
-from jsnn.arguments import check_dt, check_not_empty, checked
+from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
 from jsnn.losses import check_logits
 from jsnn.types import Array
 
@@ -121,11 +121,7 @@ def firing_rate(spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt:
     Array([1., 2.], dtype=float32)
     """
     check_dt(dt)
-    axes = range(spikes.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    if any(not -spikes.ndim <= one < spikes.ndim for one in axes) or len({one % spikes.ndim for one in axes}) < len(
-        axes
-    ):
-        raise ValueError(f"axis must name axes of spikes {spikes.shape}, each once, got {axis}")
+    check_axes(axis, spikes)
     check_not_empty("spikes", spikes)
     rate = jnp.mean(spikes, axis=axis)
     return rate if dt is None else rate / dt

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jsnn.arguments import check_dt, check_not_empty, checked
+from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
 from jsnn.types import Array
 
 __all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "percentile"]
@@ -80,6 +80,8 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
     """
     if not 0 <= q <= 100:
         raise ValueError(f"q must lie in [0, 100], got {q}")
+    check_not_empty("rates", rates)
+    check_axes(axis, rates)
     return jnp.percentile(rates, q, axis=axis)
 
 

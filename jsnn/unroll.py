@@ -89,7 +89,7 @@ def unroll(
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
     if remat is not False and remat < 1:
-        raise ValueError(f"remat must be True, False or a chunk length of at least 1, got {remat}")
+        raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     with _blaming_the_state(neuron, inputs, state, num_steps):

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import check_labels, check_memory, check_not_empty, checked
-from jsnn.encode.checks import check_at_least, check_first_spike_time, check_num_steps, check_probability
+from jsnn.arguments import check_memory, check_not_empty, checked
+from jsnn.encode.checks import check_at_least, check_first_spike_time, check_num_steps, check_probability, extremes
 from jsnn.encode.latency import latency
 from jsnn.encode.times import interpolate_spikes
 from jsnn.types import Array
@@ -190,5 +190,7 @@ def _one_hot(targets: Array, num_classes: int) -> Array:
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(f"targets must be integer labels, got {targets.dtype}: of one-hot labels take the argmax")
     check_not_empty("targets", targets)
-    check_labels("targets", targets, num_classes)
+    found = extremes(targets)
+    if found is not None and not (found[0] >= 0 and found[1] < num_classes):
+        raise ValueError(f"targets must lie in 0..{num_classes - 1}, got {found[0]:.0f} to {found[1]:.0f}")
     return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)
