@@ -39,8 +39,8 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
     whether all gradients are finite, also where an input is 0. A random neuron, with a key in its state, need not be
     the same under `vmap`. What shape and dtype come out of a network is up to its layers.
 
-    A neuron, unlike a network, is also run for 200 steps under currents of up to 100 and of 1e20, of both signs. If a
-    state or a gradient is not finite then, a warning says so: it may be how the model is meant to be.
+    A neuron, unlike a network, is also run for 200 steps under strong currents. A warning says so if a state is not
+    finite under currents of up to 1e20 or a gradient under currents of up to 100: the model may be meant so.
 
     Args:
         neuron: what is to be checked.
@@ -256,8 +256,8 @@ def _faults_of_gradients(neuron: Neuron, state: State, currents: Array) -> Itera
 
 def _what_runs_away(neuron: Neuron, shape: Shape) -> Iterator[str]:
     """Say under which strong currents a state or a gradient is not finite; each current is one example of a batch."""
-    levels = jnp.asarray(_LEVELS, jnp.float32).reshape(1, -1, *[1] * len(shape))
-    currents = jnp.broadcast_to(levels, (_LONG, len(_LEVELS), *shape))
+    strong = jnp.asarray(_LEVELS, jnp.float32).reshape(1, -1, *[1] * len(shape))
+    currents = jnp.broadcast_to(strong, (_LONG, len(_LEVELS), *shape))
 
     def total(currents: Array) -> tuple[Array, State]:
         state, outputs = unroll(neuron, currents)
@@ -269,9 +269,9 @@ def _what_runs_away(neuron: Neuron, shape: Shape) -> Iterator[str]:
         "state": "bound what grows, such as a square or an exponential, with jnp.clip",
         "gradient": "take a lower surrogate or detach_reset=True, if spikes multiply it, or say so in the docstring",
     }
-    for name, leaves in (("state", states), ("gradient", [jnp.moveaxis(gradient, 1, 0)])):
+    for name, leaves, levels in (("state", states, _LEVELS), ("gradient", [jnp.moveaxis(gradient, 1, 0)], _LEVELS[:3])):
         found = [
-            f"{level:g}" for index, level in enumerate(_LEVELS) if not all(np.isfinite(x[index]).all() for x in leaves)
+            f"{level:g}" for index, level in enumerate(levels) if not all(np.isfinite(x[index]).all() for x in leaves)
         ]
         if found:
             yield f"a {name} is not finite after {_LONG} steps under a current of {', '.join(found)}: {cures[name]}"

@@ -112,8 +112,8 @@ class QIF(NonlinearIF):
 
     This is Euler's step of tau dv/dt = f, with 1 - decay = dt / tau: below `v_critical` the membrane falls back to
     `v_rest`, above it rises by itself until it spikes. In the drift v is cut at +-1e9, so that the state stays finite
-    under currents of +-1e20, and without a reset; there the drift has no gradient. The gradient of H is the surrogate's;
-    it also flows through the reset unless `detach_reset`. Potentials have the unit of the threshold.
+    under currents of +-1e20, and without a reset. The gradient of H is the surrogate's; it also flows through the reset
+    unless `detach_reset`. Potentials have the unit of the threshold.
 
     Source: Ermentrout and Kopell, "Parabolic bursting in an excitable system coupled with a slow oscillation" (1986);
     Gerstner et al., "Neuronal dynamics" (2014), section 5.3. The defaults are SpikingJelly's, but for `decay`, `gain`
