@@ -13,6 +13,7 @@ import jsnn
 from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
 from jsnn.filters import Filter
+from jsnn.metrics import is_correct
 from jsnn.neurons.base import with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.precision import initial_state, reduce_precision
@@ -162,7 +163,7 @@ def make_loss(experiment: config.Experiment, *, training: bool, record: Record =
             value = losses.cross_entropy(logits, labels)
         if objective.kernel_penalty and training:
             value = value + objective.kernel_penalty * sum(jnp.sum(kernel**2) for kernel in _kernels(network))
-        correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+        correct = is_correct(logits, labels).astype(jnp.float32)
         return value, {"loss": value, "accuracy": correct, **rates}
 
     return loss

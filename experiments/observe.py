@@ -15,6 +15,7 @@ from jsnn.conversion import Converted, respond
 from jsnn.conversion.place import Scaled
 from jsnn.data import pad_to_batches
 from jsnn.energy import Comparison
+from jsnn.metrics import is_correct
 from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
 from jsnn.types import Array, Neuron, Parameter
@@ -61,8 +62,8 @@ class Observation(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The share of right predictions."""
-        return float(np.mean(self.predictions == self.labels))
+        """The share of right predictions; where the outputs are NaN, and so the loss, none is right."""
+        return float(np.mean((self.predictions == self.labels) & ~np.isnan(self.losses)))
 
 
 class LayerTrace(NamedTuple):
@@ -130,7 +131,7 @@ def observe(run: Run, subject: Subject) -> Observation:
     def see(network: Neuron, images: Array, labels: Array, mask: Array, key: Array) -> tuple[Any, ...]:
         outputs, spikes = _count(*_fresh(subject, network, images, key))
         steps = jnp.arange(1, len(outputs) + 1).reshape(-1, 1, 1)
-        correct = [jnp.argmax(x, -1) == labels for x in (outputs, jnp.cumsum(outputs, 0) / steps)]
+        correct = [is_correct(x, labels) for x in (outputs, jnp.cumsum(outputs, 0) / steps)]
         weights = mask.astype(jnp.float32)
         total = {name: jnp.tensordot(weights, n, 1) for name, n in spikes.items()}
         least = {name: jnp.min(n, 0, initial=jnp.inf, where=_column(mask, n)) for name, n in spikes.items()}

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.types import Array
 
 
+@checked
 def to_float(images: Array) -> Array:
     """uint8 images 0..255 as float32 in [0, 1], any shape; floating-point images pass unchanged.
 
@@ -31,6 +33,7 @@ def to_float(images: Array) -> Array:
     return images.astype(jnp.float32) / 255
 
 
+@checked
 def normalize(images: Array, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
     """(images - mean) / std for floating-point images [..., C], with one number each or one per channel.
 
@@ -51,6 +54,7 @@ def normalize(images: Array, mean: float | Sequence[float], std: float | Sequenc
     return (images - jnp.asarray(shift, images.dtype)) / jnp.asarray(scale, images.dtype)
 
 
+@checked
 def random_flip(key: Array, images: Array) -> Array:
     """Mirrors each image left to right with probability 1/2, images [B, H, W, C].
 
@@ -65,6 +69,7 @@ def random_flip(key: Array, images: Array) -> Array:
     return jnp.where(flipped, images[:, :, ::-1], images)
 
 
+@checked
 def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["constant", "reflect"] = "constant") -> Array:
     """Shifts each image [H, W, C] of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
 
@@ -91,6 +96,7 @@ def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["const
     return jax.vmap(crop)(padded, corners)
 
 
+@checked
 def cutout(key: Array, images: Array, size: int) -> Array:
     """Sets a square of `size` x `size` pixels to 0 in each image, images [B, H, W, C].
 

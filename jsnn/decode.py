@@ -3,13 +3,14 @@
 A decoder is a plain differentiable function. With `log_softmax=True` its result becomes the log-probabilities
 of the classes; `losses.cross_entropy` takes either form.
 
-Each raises ValueError where the outputs have another rank than 3, and TypeError where they are not floating
-point. Results keep the dtype of the outputs: in bfloat16, counts and times above 256 are rounded.
+Each raises ValueError if the outputs have another rank than 3 or no time steps, and TypeError if they are not
+floating point. Results keep the dtype of the outputs: in bfloat16, counts and times above 256 are rounded.
 """
 
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import check_memory, checked
 from jsnn.types import Array
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@checked
 def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
     """The largest value of each neuron: y = max_t x_t; [T, B, N] -> [B, N].
 
@@ -37,6 +39,7 @@ def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
     return _finish(_take_steps(outputs, step[None])[0], log_softmax)
 
 
+@checked
 def last(outputs: Array, *, log_softmax: bool = False) -> Array:
     """The value of each neuron at the last step: y = x_{T-1}; [T, B, N] -> [B, N].
 
@@ -47,6 +50,7 @@ def last(outputs: Array, *, log_softmax: bool = False) -> Array:
     return _finish(outputs[-1], log_softmax)
 
 
+@checked
 def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
     """The mean over time: y = (1/T) sum_t x_t; [T, B, N] -> [B, N]. Of spikes: the rate, in spikes per step.
 
@@ -57,6 +61,7 @@ def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
     return _finish(jnp.mean(outputs, axis=0), log_softmax)
 
 
+@checked
 def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
     """The sum over time: y = sum_t x_t; [T, B, N] -> [B, N].
 
@@ -67,6 +72,7 @@ def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
     return _finish(jnp.sum(outputs, axis=0), log_softmax)
 
 
+@checked
 def spike_count(
     spikes: Array,
     *,
@@ -113,6 +119,7 @@ def spike_count(
     return _finish(counts, log_softmax)
 
 
+@checked
 def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
     """The step of each neuron's first spike: y = min {t : s_t != 0}, T-1 if silent; [T, B, N] -> [B, N].
 
@@ -126,6 +133,7 @@ def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
     return _finish(-times, log_softmax) if log_softmax else times
 
 
+@checked
 def spike_times(spikes: Array, num_spikes: int) -> Array:
     """The steps of each neuron's first `num_spikes` spikes, in order: [T, B, N] -> [num_spikes, B, N].
 
@@ -144,6 +152,7 @@ def spike_times(spikes: Array, num_spikes: int) -> Array:
     check_time_major(spikes)
     if num_spikes < 1:
         raise ValueError(f"num_spikes must be >= 1, got {num_spikes}")
+    check_memory("the comparison of steps and spikes", (num_spikes, *spikes.shape))
     num_steps = spikes.shape[0]
     count = jnp.cumsum(spikes != 0, axis=0, dtype=jnp.int32)  # [T, B, N]
     order = jnp.arange(1, num_spikes + 1)[:, None, None, None]
@@ -155,11 +164,13 @@ def spike_times(spikes: Array, num_spikes: int) -> Array:
 
 
 def check_time_major(outputs: Array) -> None:
-    """Raises unless `outputs` is a floating-point array [T, B, N]."""
+    """Raise ValueError or TypeError unless `outputs` is a floating-point array [T, B, N] with T at least 1."""
     if outputs.ndim != 3:
         raise ValueError(
             f"outputs must be [T, B, N], got shape {outputs.shape}: put time first, then batch, then neurons"
         )
+    if len(outputs) == 0:
+        raise ValueError(f"outputs must have at least one time step, got shape {outputs.shape}")
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be floating point, got {outputs.dtype}: use .astype(jnp.float32)")
 

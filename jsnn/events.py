@@ -1,10 +1,15 @@
 """Recordings of event cameras, binned into frames that a network can be unrolled over."""
 
+import math
+import numbers
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from jsnn.arguments import check_memory
+from jsnn.types import as_shape
 
 # A structured array or a mapping with fields t, x, y, p, or those four arrays in that order.
 Events: TypeAlias = np.ndarray | Mapping[str, ArrayLike] | Sequence[ArrayLike]
@@ -40,13 +45,16 @@ def bin_events(
         float32 counts [T, H, W, P].
 
     Raises:
-        ValueError: no events, fields missing or of unequal length, coordinates outside `shape`, times that
-            are not finite, not exactly one option, or an option that is not positive.
+        TypeError: if times are no numbers, or the option is none.
+        ValueError: if there are no events, fields are missing or of unequal length, coordinates lie outside `shape`,
+            times are not finite, not exactly one option is given, an option is not positive, or the frames would not
+            fit into memory.
 
     >>> t, x, y, p = [0, 5, 9, 20], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1]
     >>> bin_events((t, x, y, p), (2, 2, 2), window=10).sum(axis=(1, 2, 3))
     array([3., 0., 1.], dtype=float32)
     """
+    shape = as_shape(shape)
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape must be (H, W, P), each at least 1, got {shape}")
     t, x, y, p = _fields(events)
@@ -62,36 +70,55 @@ def bin_events(
     if len(given) != 1:
         raise ValueError(f"give exactly one of num_bins, window and events_per_bin, got {list(given) or 'none'}")
     [(name, value)] = given.items()
-    if not (value > 0 and np.isfinite(value)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive, got {value}")
     if name != "window" and int(value) != value:
         raise ValueError(f"{name} must be a whole number, got {value}")
 
-    elapsed, duration = t - t.min(), t.max() - t.min()
-    if name == "num_bins":
-        bins = np.minimum(elapsed * value // (duration or 1), value - 1)
-    elif name == "window":
-        bins = elapsed // value
-    else:
-        bins = np.empty(len(t))
-        bins[np.argsort(t, kind="stable")] = np.arange(len(t)) // value
-    bins = bins.astype(np.int64)
-    frames = (int(value) if name == "num_bins" else int(bins.max()) + 1, *shape)
+    bins, num_frames = _bins(name, value, t)
+    frames = (num_frames, *shape)
+    check_memory("frames", frames, copies=3)
     cells = np.ravel_multi_index((bins, y, x, p), frames)
-    return np.bincount(cells, minlength=int(np.prod(frames))).astype(np.float32).reshape(frames)
+    return np.bincount(cells, minlength=math.prod(frames)).astype(np.float32).reshape(frames)
+
+
+def _bins(option: str, value: Any, t: np.ndarray) -> tuple[Any, int]:
+    """The bin of each event, and how many bins there are. Integers are cut exactly, however large they are."""
+    if option == "events_per_bin":
+        bins = np.empty(len(t), np.int64)
+        bins[np.argsort(t, kind="stable")] = np.arange(len(t)) // min(int(value), len(t))
+        return bins, int(bins.max()) + 1
+    with np.errstate(over="ignore"):  # differences of 64-bit integers are right modulo 2^64
+        elapsed = t - t.min() if t.dtype.kind == "f" else t.astype(np.uint64) - t.min().astype(np.uint64)
+        duration = elapsed.max().item()
+        if not math.isfinite(duration * float(value)):
+            raise ValueError(f"t must span a time that a float64 can hold {value} times, got {t.min()} to {t.max()}")
+    if option == "window":
+        if duration < value:
+            return np.zeros(len(t), np.int64), 1
+        count = int(duration // value) + 1
+        check_memory("frames", (count,))
+        return (elapsed // value).astype(np.int64), count
+    count = int(value)
+    check_memory("frames", (count,))
+    if t.dtype.kind != "f" and duration * count >= 2**64:
+        elapsed = elapsed.astype(object)  # Python's integers have no bound
+    return np.minimum(elapsed * count // (duration or 1), count - 1).astype(np.int64), count
 
 
 def _fields(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The columns t (int64 or float64) and x, y, p (int64), checked to be as long as each other."""
+    """The columns t (integers or float64), x, y and p (integers), checked to be as long as each other."""
     names = ("t", "x", "y", "p")
     if isinstance(events, Mapping) or (isinstance(events, np.ndarray) and events.dtype.names):
         present = events if isinstance(events, Mapping) else events.dtype.names or ()
         missing = [name for name in names if name not in present]
         if missing:
             raise ValueError(f"events must have fields t, x, y, p; missing {missing}, got {list(present)}")
-        columns = [np.asarray(events[name]) for name in names]
+        columns = [_column(name, events[name]) for name in names]
     elif isinstance(events, tuple | list) and len(events) == 4:
-        columns = [np.asarray(column) for column in events]
+        columns = [_column(name, column) for name, column in zip(names, events)]
     else:
         raise ValueError(f"events must be a structured array, a mapping, or (t, x, y, p), got {type(events)}")
     shapes = {name: column.shape for name, column in zip(names, columns)}
@@ -102,8 +129,18 @@ def _fields(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     for name, column in zip(names[1:], columns[1:]):
         if column.dtype.kind not in "biu":
             raise ValueError(f"{name} must be integers, got {column.dtype}")
-    t = columns[0].astype(np.int64 if columns[0].dtype.kind in "biu" else np.float64)
+    t, x, y, p = columns
+    t = t.astype(np.float64) if t.dtype.kind == "f" else t
     if not np.isfinite(t).all():
         raise ValueError(f"t must be finite, got {t[~np.isfinite(t)][0]}")
-    x, y, p = (column.astype(np.int64) for column in columns[1:])
     return t, x, y, p
+
+
+def _column(name: str, values: ArrayLike) -> np.ndarray:
+    try:
+        column = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array [N], got {type(values).__name__}: {error}") from error
+    if column.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold numbers, got {type(values).__name__} of dtype {column.dtype}")
+    return column

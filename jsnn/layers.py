@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
@@ -144,6 +145,7 @@ class Recurrent(FrozenPytree):
         return RecurrentState(inner, outputs.astype(state.outputs.dtype)), outputs
 
 
+@checked
 def max_pool(x: Array, window: int = 2) -> Array:
     """Maximum over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
 
@@ -160,6 +162,7 @@ def max_pool(x: Array, window: int = 2) -> Array:
     return largest
 
 
+@checked
 def avg_pool(x: Array, window: int = 2) -> Array:
     """Mean over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
 
@@ -170,6 +173,7 @@ def avg_pool(x: Array, window: int = 2) -> Array:
     return sum(_window_slices(x, window)) / window**2  # type: ignore[return-value]
 
 
+@checked
 def flatten(x: Array) -> Array:
     """All axes but the batch in one, `[B, ...] -> [B, N]`."""
     return x.reshape(x.shape[0], -1)

@@ -8,9 +8,9 @@ says so.
                     ce_max_membrane_loss, ce_temporal_loss
     mean square     mse_count_loss, mse_membrane_loss, mse_temporal_loss
 
-All raise ValueError where outputs are not [T, B, N] or targets have another shape than stated, and TypeError
-where targets are not integers or outputs not floating point. Labels are traced, so their values are not
-checked: a label of N or more makes a cross-entropy NaN. A loss has the dtype of the outputs.
+All raise ValueError if outputs are not [T, B, N] or hold no samples, or if targets have another shape than stated, and
+TypeError if targets are not integers or outputs not floating point. Labels are traced, so their values are not
+checked: a label outside 0..N-1 makes a loss NaN. A loss has the dtype of the outputs.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from jsnn import decode
+from jsnn.arguments import check_not_empty, checked
 from jsnn.types import Array, Shape
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@checked
 def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """L = mean(-weight[target] * log softmax(logits)[target]).
 
@@ -50,8 +52,11 @@ def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None)
     >>> cross_entropy(logits, jnp.array([0, 3]))
     Array(1.3862944, dtype=float32)
     """
-    check_targets(targets, logits.shape[:-1])
+    check_logits(logits, targets)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"logits must be floating point, got {logits.dtype}: use .astype(jnp.float32)")
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    losses = jnp.where(targets < 0, jnp.nan, losses)  # an index below 0 would count from the end
     if weight is not None:
         weight = jnp.asarray(weight, logits.dtype)
         if weight.shape != logits.shape[-1:]:
@@ -60,6 +65,7 @@ def cross_entropy(logits: Array, targets: Array, *, weight: Array | None = None)
     return jnp.mean(losses)
 
 
+@checked
 def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """The cross-entropy of every step, averaged: the right neuron shall fire always, the others never.
 
@@ -78,6 +84,7 @@ def ce_rate_loss(outputs: Array, targets: Array, *, weight: Array | None = None)
     return cross_entropy(outputs, jnp.broadcast_to(targets, outputs.shape[:2]), weight=weight)
 
 
+@checked
 def ce_count_loss(
     spikes: Array,
     targets: Array,
@@ -102,6 +109,7 @@ def ce_count_loss(
     return cross_entropy(counts, targets, weight=weight)
 
 
+@checked
 def ce_max_membrane_loss(membranes: Array, targets: Array, *, weight: Array | None = None) -> Array:
     """The cross-entropy of the largest membrane potentials: L = cross_entropy(max_t v_t, targets).
 
@@ -116,6 +124,7 @@ def ce_max_membrane_loss(membranes: Array, targets: Array, *, weight: Array | No
     return cross_entropy(decode.max_over_time(membranes), targets, weight=weight)
 
 
+@checked
 def ce_temporal_loss(
     spikes: Array,
     targets: Array,
@@ -146,6 +155,7 @@ def ce_temporal_loss(
     return cross_entropy(-times if inverse == "negate" else 1 / (times + 1), targets, weight=weight)
 
 
+@checked
 def mse_count_loss(
     spikes: Array,
     targets: Array,
@@ -191,6 +201,7 @@ def mse_count_loss(
     return jnp.mean((counts - wanted) ** 2) / num_steps
 
 
+@checked
 def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.0, off_target: float = 0.0) -> Array:
     """The mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
 
@@ -210,6 +221,7 @@ def mse_membrane_loss(membranes: Array, targets: Array, *, on_target: float = 1.
     return jnp.mean((membranes - _per_class(targets, membranes, on_target, off_target)) ** 2)
 
 
+@checked
 def mse_temporal_loss(
     spikes: Array,
     targets: Array,
@@ -269,8 +281,15 @@ def mse_temporal_loss(
     return jnp.mean((error / num_steps) ** 2)
 
 
+def check_logits(logits: Array, targets: Array) -> None:
+    """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N]."""
+    if logits.ndim == 0:
+        raise ValueError("logits must be [..., N], one number a class, got a scalar")
+    check_targets(targets, logits.shape[:-1])
+
+
 def check_targets(targets: Array, shape: Shape) -> None:
-    """Raises unless `targets` are integer labels of `shape`."""
+    """Raise ValueError or TypeError unless `targets` are integer labels of `shape`, and not empty."""
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(
             f"targets must be integer labels, got {targets.dtype}: take jnp.argmax(rows, -1) of one-hot rows"
@@ -280,12 +299,17 @@ def check_targets(targets: Array, shape: Shape) -> None:
             f"targets must have shape {shape}, one label a sample, got {targets.shape}: "
             "check that outputs are time-major, [T, B, N]"
         )
+    check_not_empty("targets", targets)
 
 
 def _per_class(targets: Array, outputs: Array, on: float | np.ndarray, off: float | np.ndarray) -> Array:
-    """[..., N]: `on` for the class in `targets` [...], `off` for the others; N and dtype as in `outputs`."""
+    """[..., N]: `on` for the class in `targets` [...], `off` for the others; NaN if there is no such class.
+
+    N and dtype are those of `outputs`.
+    """
     labelled = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
-    return jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
+    wanted = jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
+    return jnp.where(jnp.any(labelled, axis=-1, keepdims=True), wanted, jnp.nan)
 
 
 def _check_times(

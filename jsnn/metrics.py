@@ -1,14 +1,16 @@
 """Metrics: how often a network is right, and how much its neurons fire.
 
 Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among
-equals the lowest index wins. They raise ValueError and TypeError for wrong shapes and dtypes, as the losses
-do. The accuracies over time have snnTorch's names and values.
+equals the lowest index wins, and a sample with NaN among its values counts as wrong. They raise ValueError and
+TypeError for wrong shapes and dtypes, as the losses do, and ValueError if there are no samples. The accuracies over
+time have snnTorch's names and values. Firing rates and fractions of spikes that hold NaN are NaN.
 """
 
 import jax.numpy as jnp
 
 from jsnn import decode
-from jsnn.losses import check_targets
+from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
+from jsnn.losses import check_logits
 from jsnn.types import Array
 
 __all__ = [
@@ -17,11 +19,13 @@ __all__ = [
     "accuracy_rate",
     "accuracy_temporal",
     "firing_rate",
+    "is_correct",
     "saturated_fraction",
     "silent_fraction",
 ]
 
 
+@checked
 def accuracy(logits: Array, targets: Array) -> Array:
     """How often the largest logit is the label's: mean(argmax(logits) = target).
 
@@ -32,10 +36,25 @@ def accuracy(logits: Array, targets: Array) -> Array:
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
-    check_targets(targets, logits.shape[:-1])
-    return jnp.mean(jnp.argmax(logits, axis=-1) == targets)
+    check_logits(logits, targets)
+    return jnp.mean(is_correct(logits, targets))
 
 
+@checked
+def is_correct(logits: Array, targets: Array) -> Array:
+    """Return for each sample whether the largest logit is the label's; where a logit is NaN none is.
+
+    Args:
+        logits: [..., N], what a decoder returned.
+        targets: [...], integer labels.
+
+    >>> is_correct(jnp.array([[0.1, 0.9], [jnp.nan, 0.2]]), jnp.array([1, 0])).tolist()
+    [True, False]
+    """
+    return (jnp.argmax(logits, axis=-1) == targets) & ~jnp.any(jnp.isnan(logits), axis=-1)
+
+
+@checked
 def accuracy_rate(
     spikes: Array, targets: Array, *, population_code: bool = False, num_classes: int | None = None
 ) -> Array:
@@ -54,6 +73,7 @@ def accuracy_rate(
     return accuracy(counts, targets)
 
 
+@checked
 def accuracy_max_membrane(membranes: Array, targets: Array) -> Array:
     """How often the labelled neuron has the largest membrane of all steps.
 
@@ -67,6 +87,7 @@ def accuracy_max_membrane(membranes: Array, targets: Array) -> Array:
     return accuracy(decode.max_over_time(membranes), targets)
 
 
+@checked
 def accuracy_temporal(spikes: Array, targets: Array) -> Array:
     """How often the labelled neuron fires first. A silent neuron has time T-1 (`decode.first_spike_time`).
 
@@ -80,6 +101,7 @@ def accuracy_temporal(spikes: Array, targets: Array) -> Array:
     return accuracy(-decode.first_spike_time(spikes), targets)
 
 
+@checked
 def firing_rate(spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt: float | None = None) -> Array:
     """The mean firing rate, in spikes per step, or in Hz where `dt` is given: mean(s) / dt.
 
@@ -98,25 +120,36 @@ def firing_rate(spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt:
     >>> firing_rate(spikes, axis=(0, 1), dt=0.5)
     Array([1., 2.], dtype=float32)
     """
-    if dt is not None and dt <= 0:
-        raise ValueError(f"dt must be > 0 s, got {dt}")
+    check_dt(dt)
+    check_axes(axis, spikes)
+    check_not_empty("spikes", spikes)
     rate = jnp.mean(spikes, axis=axis)
     return rate if dt is None else rate / dt
 
 
+@checked
 def silent_fraction(spikes: Array) -> Array:
     """The fraction of neurons that never fire, at no step for no sample; `spikes` [T, B, ...].
 
     >>> silent_fraction(jnp.array([[[0.0, 1.0]], [[0.0, 0.0]]]))
     Array(0.5, dtype=float32)
     """
-    return jnp.mean(jnp.all(spikes == 0, axis=(0, 1)))
+    return _fraction(spikes, spikes == 0)
 
 
+@checked
 def saturated_fraction(spikes: Array) -> Array:
     """The fraction of neurons that always fire, at every step for every sample; `spikes` [T, B, ...].
 
     >>> saturated_fraction(jnp.array([[[0.0, 1.0]], [[0.0, 1.0]]]))
     Array(0.5, dtype=float32)
     """
-    return jnp.mean(jnp.all(spikes != 0, axis=(0, 1)))
+    return _fraction(spikes, spikes != 0)
+
+
+def _fraction(spikes: Array, holds: Array) -> Array:
+    """The fraction of neurons for which something holds at every step of every sample."""
+    if spikes.ndim < 2:
+        raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
+    check_not_empty("spikes", spikes)
+    return jnp.where(jnp.any(jnp.isnan(spikes)), jnp.nan, jnp.mean(jnp.all(holds, axis=(0, 1))))

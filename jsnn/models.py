@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
+from jsnn.arguments import checked
 from jsnn.compat import norse
 from jsnn.convolution import Conv
 from jsnn.filters import Lowpass
@@ -26,6 +27,7 @@ from jsnn.types import Array, Neuron
 _TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan_in)
 
 
+@checked
 def feedforward(
     sizes: Sequence[int],
     *,
@@ -59,6 +61,7 @@ def feedforward(
     return Sequential(*layers)
 
 
+@checked
 def norse_recurrent(
     inputs: int = 784,
     hidden: int = 100,
@@ -83,6 +86,7 @@ def norse_recurrent(
     return Sequential(flatten, *cell.layers, linear, norse.li(dt=dt))
 
 
+@checked
 def norse_conv(
     *,
     rngs: nnx.Rngs,
@@ -126,11 +130,13 @@ def norse_conv(
     )
 
 
+@checked
 def times_ten(x: Array) -> Array:
     """The tutorial's factor on its second convolution."""
     return 10 * x
 
 
+@checked
 def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
     """A dense rate network: flatten, then `nnx.Linear` and ReLU for each of the sizes but the first and last.
 
@@ -150,6 +156,7 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
     return nnx.Sequential(*layers[:-1])
 
 
+@checked
 def spiking_dense(
     sizes: Sequence[int], *, rngs: nnx.Rngs, dt: float = 0.1, v_init: Any = 0.0, tau: float | None = None
 ) -> Sequential:
@@ -189,6 +196,7 @@ def _own(v_init: Any, index: int) -> Any:
     return jax.random.fold_in(v_init, index) if is_key(v_init) else v_init
 
 
+@checked
 def rate_conv(
     blocks: Sequence[Sequence[int]] = ((32,), (64,), (128,)),
     dense: Sequence[int] = (512,),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, check_method, is_network, prepare, run
@@ -24,6 +25,7 @@ class LayerRecord(NamedTuple):
     outputs: Array  # [T, B, ...]
 
 
+@checked
 def record(
     network: Neuron,
     inputs: Array,

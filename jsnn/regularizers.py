@@ -17,6 +17,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
 from jsnn.types import Array
 
 __all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "percentile"]
@@ -24,6 +25,7 @@ __all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "perc
 Target: TypeAlias = float | tuple[float, float]  # a rate, or a range (low, high) of rates
 
 
+@checked
 def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
     """The penalty strength * sum(e), e the distance of each rate to the target (KerasSpiking's `L1`).
 
@@ -41,6 +43,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
     return strength * jnp.sum(_distance(rates, target))
 
 
+@checked
 def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
     """The penalty strength * sum(e^2), e the distance of each rate to the target (KerasSpiking's `L2`).
 
@@ -58,6 +61,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
     return strength * jnp.sum(_distance(rates, target) ** 2)
 
 
+@checked
 def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 0) -> Array:
     """The q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
 
@@ -76,9 +80,12 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
     """
     if not 0 <= q <= 100:
         raise ValueError(f"q must lie in [0, 100], got {q}")
+    check_not_empty("rates", rates)
+    check_axes(axis, rates)
     return jnp.percentile(rates, q, axis=axis)
 
 
+@checked
 def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
     """`l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
@@ -98,6 +105,7 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     return l1(rates, strength=strength, target=target) / len(rates)
 
 
+@checked
 def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
     """`l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
@@ -117,6 +125,7 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     return l2(rates, strength=strength, target=target) / len(rates)
 
 
+@checked
 def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5) -> Array:
     """The penalty strength * sum(s) on all spikes, of any shape (snnTorch's `l1_rate_sparsity`).
 
@@ -138,8 +147,8 @@ def _rates(spikes: Array, dt: float | None) -> Array:
     """[T, B, ...] -> [B, ...]."""
     if spikes.ndim < 3:
         raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
-    if dt is not None and dt <= 0:
-        raise ValueError(f"dt must be > 0 s, got {dt}")
+    check_dt(dt)
+    check_not_empty("spikes", spikes)
     rates = jnp.mean(spikes, axis=0)
     return rates if dt is None else rates / dt
 

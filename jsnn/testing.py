@@ -1,5 +1,6 @@
 """Checks for neurons of one's own."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsnn.unroll import is_network, unroll
 __all__ = ["NeuronError", "check_neuron"]
 
 _T, _B = 6, 2
+_LONG, _LEVELS = 200, (10.0, 100.0, -100.0, 1e20, -1e20)  # steps and currents under which numbers may run away
 _NEEDS_VALUES = (
     jax.errors.ConcretizationTypeError,  # TracerBoolConversionError among them
     jax.errors.NonConcreteBooleanIndexError,
@@ -36,6 +38,9 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
     `jit`, `vmap` and in an unroll (also in that of all steps at once) as by themselves, dense or convolutional; and
     whether all gradients are finite, also where an input is 0. A random neuron, with a key in its state, need not be
     the same under `vmap`. What shape and dtype come out of a network is up to its layers.
+
+    A neuron, unlike a network, is also run for 200 steps under strong currents. A warning says so if a state is not
+    finite under currents of up to 1e20 or a gradient under currents of up to 100: the model may be meant so.
 
     Args:
         neuron: what is to be checked.
@@ -61,6 +66,8 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
     faults = dict.fromkeys(_faults(neuron, shape))  # each once
     if faults:
         raise NeuronError("\n".join(f"{type(neuron).__name__}: {fault}" for fault in faults))
+    for fault in [] if is_network(neuron) else _what_runs_away(neuron, shape):
+        warnings.warn(f"{type(neuron).__name__}: {fault}", stacklevel=2)
 
 
 def _faults(neuron: Any, shape: Shape) -> Iterator[str]:
@@ -245,6 +252,29 @@ def _faults_of_gradients(neuron: Neuron, state: State, currents: Array) -> Itera
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf, np.float32)).all():
                 where = f" ({jax.tree_util.keystr(path)})" if path else ""
                 yield f"a gradient for {name} is not finite{where}: mind sqrt, log and / at 0, behind jnp.where as well"
+
+
+def _what_runs_away(neuron: Neuron, shape: Shape) -> Iterator[str]:
+    """Say under which strong currents a state or a gradient is not finite; each current is one example of a batch."""
+    strong = jnp.asarray(_LEVELS, jnp.float32).reshape(1, -1, *[1] * len(shape))
+    currents = jnp.broadcast_to(strong, (_LONG, len(_LEVELS), *shape))
+
+    def total(currents: Array) -> tuple[Array, State]:
+        state, outputs = unroll(neuron, currents)
+        return sum(jnp.sum(y.astype(jnp.float32)) for y in jax.tree.leaves(outputs)), state  # type: ignore[return-value]
+
+    gradient, state = jax.grad(total, has_aux=True)(currents)
+    states = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    cures = {
+        "state": "bound what grows, such as a square or an exponential, with jnp.clip",
+        "gradient": "take a lower surrogate or detach_reset=True, if spikes multiply it, or say so in the docstring",
+    }
+    for name, leaves, levels in (("state", states, _LEVELS), ("gradient", [jnp.moveaxis(gradient, 1, 0)], _LEVELS[:3])):
+        found = [
+            f"{level:g}" for index, level in enumerate(levels) if not all(np.isfinite(x[index]).all() for x in leaves)
+        ]
+        if found:
+            yield f"a {name} is not finite after {_LONG} steps under a current of {', '.join(found)}: {cures[name]}"
 
 
 def _own(neuron: Neuron) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.types import Array, Neuron
 
 Metrics: TypeAlias = dict[str, Array]
@@ -34,6 +35,7 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
 
 
+@checked
 def create(network: Network, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a network into its structure and the state before the first step.
 
@@ -58,6 +60,7 @@ def unchanged(network: Network, step: Array) -> Network:
     return network
 
 
+@checked
 def make_step(
     graph: nnx.GraphDef,
     loss: Loss,
@@ -87,6 +90,7 @@ def make_step(
     return step
 
 
+@checked
 def make_advance(
     graph: nnx.GraphDef,
     loss: Loss,
@@ -112,6 +116,7 @@ def make_advance(
     return jax.jit(advance, donate_argnums=0)
 
 
+@checked
 def make_evaluate(
     graph: nnx.GraphDef, loss: Loss
 ) -> Callable[[TrainState, Array, Array, Array, Array, Array], Metrics]:

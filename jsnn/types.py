@@ -16,10 +16,10 @@ SpikeFunction: TypeAlias = Callable[[Array], Array]  # v - threshold [...] -> sp
 
 
 def as_shape(shape: Any) -> Shape:
-    """A shape given by a user, as a tuple of whole numbers.
+    """Return a shape given by a user as a tuple of whole numbers.
 
     Raises:
-        TypeError: if it is none; 784, for one, is not (784,).
+        TypeError: if it is not one; 784, for one, is not (784,).
     """
     try:
         return tuple(map(operator.index, shape))

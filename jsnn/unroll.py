@@ -8,13 +8,14 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from flax.errors import TraceContextError
 
 from jsnn import fused
+from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import MEMBRANE, check_is_neuron
 from jsnn.types import Array, Neuron, State, TimeParallel
 
@@ -38,6 +39,7 @@ class Watch(NamedTuple):
     keep: Callable[[str, Array], None]  # (name, outputs [T, B, ...])
 
 
+@checked
 def unroll(
     neuron: Neuron,
     inputs: Array,
@@ -89,8 +91,10 @@ def unroll(
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
     check_method(method)
+    if remat is not False and remat < 1:
+        raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
     with _blaming_the_state(neuron, inputs, state, num_steps):
-        if remat is False:
+        if remat is False or not (len(inputs) if num_steps is None else num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
 
@@ -149,9 +153,7 @@ def _run_in_chunks(
     neuron: Neuron, state: State, inputs: Array, num_steps: int | None, remat: bool | int, method: Method
 ) -> tuple[State, Any]:
     total = inputs.shape[0] if num_steps is None else num_steps
-    length = _chunk_length(total) if remat is True else min(int(remat), max(total, 1))
-    if length < 1:
-        raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
+    length = _chunk_length(total) if remat is True else min(remat, total)
     whole = total // length * length
 
     def run_chunk(state: State, chunk: Array | None) -> tuple[State, Any]:
@@ -179,7 +181,7 @@ def _run_in_chunks(
 
 def _chunk_length(total: int) -> int:
     """About sqrt(total), and a divisor if one is near: inputs and outputs are copied where steps are left over."""
-    root = max(1, math.isqrt(total))
+    root = math.isqrt(total)
     return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
 
 
@@ -189,18 +191,18 @@ def check_method(method: str) -> None:
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
 
 
+@checked
 def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
     check_is_neuron("unroll", neuron)
-    inputs = jnp.asarray(inputs)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise TypeError(f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)")
     if num_steps is None and inputs.ndim == 0:
         raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
-    if num_steps is not None and not isinstance(num_steps, SupportsIndex):
-        raise TypeError(f"num_steps must be an integer, got {num_steps!r}")
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
+    if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
+        check_memory("the outputs", (num_steps, *inputs.shape))
     if state is None:
         state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     return inputs, state

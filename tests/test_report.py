@@ -160,7 +160,11 @@ def test_a_study_links_to_its_stages(converted):
 
 def test_report_makes_the_page_again_and_changes_nothing_else(dead, capsys):
     def others():
-        return {path: path.stat().st_mtime_ns for path in dead.rglob("*") if path.is_file() and path.name not in ("report.html", ".lock")}
+        return {
+            path: path.stat().st_mtime_ns
+            for path in dead.rglob("*")
+            if path.is_file() and path.name not in ("report.html", ".lock")
+        }
 
     before, page = others(), page_of(dead)
     (dead / "report.html").unlink()

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import regularizers
+from jsnn.arguments import checked
 from jsnn.energy import Operations, count
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons import Rate, SpikingActivation
@@ -59,6 +60,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }  # by Keras's names
 
 
+@checked
 def spiking_activation(
     activation: str | Activation = "relu",
     *,
@@ -96,6 +98,7 @@ def spiking_activation(
     return SpikingActivation(function, dt, spiking_aware_training, v_init=initial_voltage)
 
 
+@checked
 def lowpass(
     tau_initializer: float | Array,
     size: int | Shape | None = None,
@@ -126,6 +129,7 @@ def lowpass(
     return _filter(Lowpass, tau_initializer, size, dt, apply_during_training, level_initializer, training)
 
 
+@checked
 def alpha(
     tau_initializer: float | Array,
     size: int | Shape | None = None,
@@ -143,6 +147,7 @@ def alpha(
     return _filter(Alpha, tau_initializer, size, dt, apply_during_training, level_initializer, training)
 
 
+@checked
 def l1(l1: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
     """`regularizers.L1` of KerasSpiking, as an activity regulariser: `l1 * sum(|outputs - target|) / B`.
 
@@ -156,6 +161,7 @@ def l1(l1: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
     return l1l2(l1=l1, target=target)
 
 
+@checked
 def l2(l2: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
     """`regularizers.L2` of KerasSpiking, as an activity regulariser: `l2 * sum((outputs - target)^2) / B`; see `l1`.
 
@@ -165,6 +171,7 @@ def l2(l2: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
     return l1l2(l2=l2, target=target)
 
 
+@checked
 def l1l2(l1: float | Array = 0.0, l2: float | Array = 0.0, target: Target = 0.0) -> Regularizer:
     """`regularizers.L1L2` of KerasSpiking, as an activity regulariser: the sum of `l1` and `l2`, see there.
 
@@ -174,6 +181,7 @@ def l1l2(l1: float | Array = 0.0, l2: float | Array = 0.0, target: Target = 0.0)
     return functools.partial(_penalty, lambda outputs: outputs, l1, l2, target)
 
 
+@checked
 def percentile(
     percentile: float = 100.0,
     axis: int | tuple[int, ...] = 1,
@@ -232,6 +240,7 @@ def _activation(name: str | Activation) -> Activation:
     return ACTIVATIONS[name]
 
 
+@checked
 def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt: float) -> Operations:
     """The operations that `ModelEnergy` of KerasSpiking has in mind, for `jsnn.energy.joules`.
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import neurons
+from jsnn.arguments import checked
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons import (
     AdaptiveLIF,
@@ -53,21 +54,25 @@ __all__ = [
 ]
 
 
+@checked
 def rectified_linear(J: Array, amplitude: float = 1.0) -> Array:
     """`RectifiedLinear` of nengo: `amplitude * max(J, 0)`."""
     return amplitude * jax.nn.relu(J)
 
 
+@checked
 def sigmoid(J: Array, tau_ref: float = 0.0025) -> Array:
     """`Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
     return jax.nn.sigmoid(J) / tau_ref
 
 
+@checked
 def tanh(J: Array, tau_ref: float = 0.0025) -> Array:
     """`Tanh` of nengo: `tanh(J) / tau_ref`, between -1 / tau_ref and 1 / tau_ref Hz."""
     return jnp.tanh(J) / tau_ref
 
 
+@checked
 def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: float = 1.0) -> Array:
     """`LIFRate` of nengo: `jsnn.neurons.lif_rate`, with gradients that stay finite.
 
@@ -77,6 +82,7 @@ def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: 
     return neurons.lif_rate(J, tau_rc, tau_ref, amplitude)
 
 
+@checked
 def spiking_rectified_linear(
     *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
 ) -> SpikingActivation:
@@ -90,6 +96,7 @@ def spiking_rectified_linear(
     return SpikingActivation(jax.nn.relu, dt, amplitude=amplitude, v_init=initial_voltage)
 
 
+@checked
 def regular_spiking(
     base_type: Activation, *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
 ) -> SpikingActivation:
@@ -100,6 +107,7 @@ def regular_spiking(
     return SpikingActivation(base_type, dt, amplitude=amplitude, v_init=initial_voltage)
 
 
+@checked
 def stochastic_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
 ) -> StochasticSpiking:
@@ -107,6 +115,7 @@ def stochastic_spiking(
     return StochasticSpiking(key, base_type, dt, amplitude=amplitude)
 
 
+@checked
 def poisson_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
 ) -> PoissonSpiking:
@@ -114,6 +123,7 @@ def poisson_spiking(
     return PoissonSpiking(key, base_type, dt, amplitude=amplitude)
 
 
+@checked
 def lif(
     *,
     tau_rc: Parameter = 0.02,
@@ -133,6 +143,7 @@ def lif(
     )
 
 
+@checked
 def adaptive_lif(
     *,
     tau_n: Parameter = 1.0,
@@ -155,6 +166,7 @@ def adaptive_lif(
     )  # fmt: skip
 
 
+@checked
 def izhikevich(
     *,
     tau_recovery: Parameter = 0.02,
@@ -194,6 +206,7 @@ class Izhikevich(neurons.Izhikevich):
         return state, spikes / cast(self.dt, spikes.dtype)
 
 
+@checked
 def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Lowpass:
     """`Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
 
@@ -206,6 +219,7 @@ def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, del
     return Lowpass(_tau(tau, dt), dt, initial_level, delay)
 
 
+@checked
 def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Alpha:
     """`Alpha` of nengo; see `lowpass` for the arguments.
 
@@ -215,6 +229,7 @@ def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay
     return Alpha(_tau(tau, dt), dt, initial_level, delay)
 
 
+@checked
 def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> "Triangle":
     """`Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
+from jsnn.arguments import checked
 from jsnn.layers import Recurrent, Sequential
 from jsnn.neurons import LIF, CuBaLI, CuBaLIF
 from jsnn.types import Array, SpikeFunction
@@ -22,6 +23,7 @@ from jsnn.types import Array, SpikeFunction
 METHODS = ("super", "super_released", "tanh", "circ", "heavi_erfc", "triangle", "logistic")
 
 
+@checked
 def threshold(method: str = "super", alpha: float = 100.0) -> SpikeFunction:
     """The surrogate that Norse calls `method`.
 
@@ -45,6 +47,7 @@ def threshold(method: str = "super", alpha: float = 100.0) -> SpikeFunction:
     return makers[method]()
 
 
+@checked
 def lif(
     *,
     tau_syn_inv: float = 200.0,
@@ -81,6 +84,7 @@ def lif(
 lif_feed_forward = lif  # `LIFCell` is Norse's `lif_feed_forward_step` with a state
 
 
+@checked
 def lif_current_encoder(
     *,
     tau_mem_inv: float = 100.0,
@@ -106,6 +110,7 @@ def lif_current_encoder(
     )
 
 
+@checked
 def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3) -> CuBaLI:
     """Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
     return CuBaLI(
@@ -117,11 +122,13 @@ def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float 
     )
 
 
+@checked
 def li_linear(input_size: int, hidden_size: int, *, rngs: nnx.Rngs, **parameters: Any) -> Sequential:
     """Norse's `LILinearCell`: weights drawn as randn / sqrt(input_size), no bias, then `li`."""
     return Sequential(_linear(input_size, hidden_size, input_size**-0.5, rngs), li(**parameters))
 
 
+@checked
 def lif_recurrent(
     input_size: int,
     hidden_size: int,

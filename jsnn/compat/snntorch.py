@@ -29,6 +29,7 @@ import jax
 from flax import nnx
 
 from jsnn import surrogate
+from jsnn.arguments import checked
 from jsnn.compat.snntorch_neurons import Alpha, Lapicque, Leaky, OneToOne, RLeaky, Synaptic, trainable
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
@@ -39,6 +40,7 @@ ResetMechanism: TypeAlias = Literal["subtract", "zero", "none"]
 RESET_MECHANISMS = ("subtract", "zero", "none")
 
 
+@checked
 def leaky(
     beta: float | Array,
     threshold: float | Array = 1.0,
@@ -64,6 +66,7 @@ def leaky(
     )
 
 
+@checked
 def lapicque(
     beta: float | None = None,
     R: float | None = None,
@@ -96,6 +99,7 @@ def lapicque(
     )
 
 
+@checked
 def synaptic(
     alpha: float | Array,
     beta: float | Array,
@@ -122,6 +126,7 @@ def synaptic(
     )
 
 
+@checked
 def rleaky(
     beta: float | Array,
     V: float | Array = 1.0,
@@ -167,6 +172,7 @@ def rleaky(
     return Recurrent(neuron, synapse if learn_recurrent else _freeze(synapse))
 
 
+@checked
 def alpha(
     alpha: float | Array,
     beta: float | Array,

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
+from jsnn.arguments import checked
 from jsnn.neurons import EIF, LIF, QIF, AdQIF, ParametricLIF
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
@@ -33,6 +34,7 @@ from jsnn.types import Array, Parameter, Shape, SpikeFunction
 __all__ = ["eif_node", "if_node", "izhikevich_node", "lif_node", "parametric_lif_node", "qif_node"]
 
 
+@checked
 def if_node(
     v_threshold: Parameter = 1.0,
     v_reset: float | None = 0.0,
@@ -49,6 +51,7 @@ def if_node(
     return LIF(decay=1.0, v_rest=spiking["v_reset"], **spiking)
 
 
+@checked
 def lif_node(
     tau: float = 2.0,
     decay_input: bool = True,
@@ -70,6 +73,7 @@ def lif_node(
     return LIF(decay=_decay("tau", tau), gain=gain, v_rest=spiking["v_reset"], **spiking)
 
 
+@checked
 def parametric_lif_node(
     init_tau: float = 2.0,
     decay_input: bool = True,
@@ -91,6 +95,7 @@ def parametric_lif_node(
     )
 
 
+@checked
 def qif_node(
     tau: float = 2.0,
     v_c: Parameter = 0.8,
@@ -112,6 +117,7 @@ def qif_node(
     )  # fmt: skip
 
 
+@checked
 def eif_node(
     tau: float = 2.0,
     delta_T: Parameter = 1.0,
@@ -133,6 +139,7 @@ def eif_node(
     )  # fmt: skip
 
 
+@checked
 def izhikevich_node(
     tau: float = 2.0,
     v_c: Parameter = 0.8,

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.conversion.network import Converted, replace
 from jsnn.conversion.place import Scaled
+from jsnn.metrics import is_correct
 from jsnn.neurons import Rate
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Shape, State
@@ -25,6 +27,7 @@ class Response(NamedTuple):
     spikes: dict[str, Array]  # how often each neuron spiked, [B, ...]
 
 
+@checked
 def respond(network: Converted, inputs: Array, num_steps: int, state: State = None) -> Response:
     """Runs a converted network on a static input `[B, ...]`, and counts spikes on the way; nothing else is kept.
 
@@ -97,6 +100,7 @@ class Diagnosis(NamedTuple):
         return "\n".join(table)
 
 
+@checked
 def diagnose(
     network: Converted,
     data: Array | np.ndarray,
@@ -140,9 +144,9 @@ def diagnose(
         if targets is not None:
             outputs = np.asarray(response.outputs)
             running = np.cumsum(outputs, axis=0)
-            correct += (outputs.argmax(-1) == targets).sum(1)
-            mean_correct += (running.argmax(-1) == targets).sum(1)
-            rate_correct += float((np.asarray(rate_output).argmax(-1) == targets).sum())
+            correct += np.asarray(is_correct(outputs, targets)).sum(1)
+            mean_correct += np.asarray(is_correct(running, targets)).sum(1)
+            rate_correct += float(is_correct(rate_output, targets).sum())
     count = len(data)
     rows = [total.row(name, count, num_steps, dt) for total, name in zip(totals, network.names)]
     if labels is None:

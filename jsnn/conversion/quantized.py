@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.spiking_activation import differentiated_as
 from jsnn.types import Array
 
 
+@checked
 def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
     """What an IF neuron can say in `levels` steps.
 
@@ -26,6 +28,7 @@ def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
     return threshold * jnp.clip(steps, 0, 1)
 
 
+@checked
 def clip_relu(x: Array, threshold: Array) -> Array:
     """Clipped at a threshold: threshold * clip(x / threshold, 0, 1)."""
     return threshold * jnp.clip(x / threshold, 0, 1)

@@ -5,6 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.arguments import checked
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -55,6 +57,7 @@ class Dataset:
         return len(self.labels)
 
 
+@checked
 def subset(dataset: Dataset, factor: int) -> Dataset:
     """Every `factor`-th example, 1/factor of the data set; the number of classes stays.
 

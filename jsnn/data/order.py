@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
 from jsnn.types import Array
 
 
+@checked
 def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
     """The batches of one training epoch: every example at most once, in random order, the remainder dropped.
 
@@ -29,6 +31,7 @@ def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
     return order.reshape(steps, batch_size).astype(jnp.int32)
 
 
+@checked
 def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Batches of equal size for evaluation, with a mask that counts each of the `n` examples exactly once.
 
@@ -50,6 +53,7 @@ def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     return positions * mask, mask
 
 
+@checked
 def batches(
     key: Array, dataset: Dataset, batch_size: int, *, drop_remainder: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -17,10 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.encode.checks import check_key, check_num_steps
+from jsnn.arguments import checked
+from jsnn.encode.checks import check_num_steps
 from jsnn.types import Array, Shape
 
 
+@checked
 def bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any) -> Array:
     """Independent spikes; probabilities [...] -> [T, ...], or [T, ...] -> [T, ...] where `num_steps` is None.
 
@@ -43,12 +45,11 @@ def bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any)
     >>> jnp.mean(spikes, axis=0).round(1)
     Array([0. , 0.2, 1. ], dtype=float32)
     """
-    check_key(key)
     if num_steps is None:
         if probability.ndim == 0:
             raise ValueError("x must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
         return _draw(key, probability, probability.shape, jnp.dtype(dtype))
-    check_num_steps(num_steps)
+    check_num_steps(num_steps, probability.shape)
     return _draw(key, probability, (num_steps, *probability.shape), jnp.dtype(dtype))
 
 

@@ -3,13 +3,13 @@
 Values can be looked at only outside `jit`; inside, dtypes, shapes and Python numbers are checked all the same.
 """
 
-from typing import Any, SupportsIndex
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jsnn.neurons.base import is_key
-from jsnn.types import Array
+from jsnn.arguments import check_memory
+from jsnn.types import Array, Shape
 
 
 def floating(x: Array, name: str = "x") -> Array:
@@ -56,12 +56,6 @@ def extremes(x: Array) -> tuple[float, float] | None:
         return float(jnp.min(x)), float(jnp.max(x))
 
 
-def check_key(key: Any) -> None:
-    """Refuses what is no random key."""
-    if not (is_key(key) or getattr(key, "dtype", None) == jnp.uint32):  # jax.random.PRNGKey makes the latter
-        raise TypeError(f"key, the first argument, must be made by jax.random.key(seed), got {key!r}")
-
-
 def check_unit_interval(x: Array) -> None:
     """Refuses values outside [0, 1], where they are known."""
     found = extremes(x)
@@ -73,16 +67,15 @@ def check_unit_interval(x: Array) -> None:
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuses what is no integer, or one below `least`."""
-    if not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+    """Raise ValueError if a number is below `least`."""
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value}")
 
 
-def check_num_steps(num_steps: int) -> None:
-    """Refuses less than one step."""
+def check_num_steps(num_steps: int, shape: Shape = ()) -> None:
+    """Raise ValueError if there is less than one step, or if so many steps of `shape` would not fit into memory."""
     check_at_least("num_steps", num_steps, 1)
+    check_memory("the spikes", (num_steps, *shape))
 
 
 def check_first_spike_time(first_spike_time: int, num_steps: int | None) -> None:

@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.encode.checks import time_varying
 from jsnn.neurons.base import FrozenPytree, cast, check_positive
 from jsnn.types import Array, Parameter, Shape
 from jsnn.unroll import unroll
 
 
+@checked
 def delta(x: Array, *, threshold: Parameter = 0.1, padding: bool = False, off_spike: bool = False) -> Array:
     """Delta modulation: a spike where a value exceeds the one a step before by the threshold; [T, ...] -> [T, ...].
 
@@ -43,6 +45,7 @@ def delta(x: Array, *, threshold: Parameter = 0.1, padding: bool = False, off_sp
     return on - (change <= -threshold).astype(x.dtype) if off_spike else on
 
 
+@checked
 def delta_inverse(spikes: Array, *, threshold: Parameter = 0.1, initial: float | Array = 0.0) -> Array:
     """The signal that spikes of change stand for: x_t = initial + threshold * sum_{r <= t} s_r; [T, ...] -> [T, ...].
 
@@ -147,6 +150,7 @@ class StepForward(SendOnDelta):
         return reference + cast(self.threshold, x.dtype) * spikes
 
 
+@checked
 def send_on_delta(x: Array, *, threshold: Parameter = 0.1) -> Array:
     """The spikes of `SendOnDelta` for a whole signal, from its first value on; [T, ...] -> [T, ...] in {-1, 0, 1}.
 
@@ -160,6 +164,7 @@ def send_on_delta(x: Array, *, threshold: Parameter = 0.1) -> Array:
     return unroll(SendOnDelta(threshold), x, ReferenceState(x[0]))[1]
 
 
+@checked
 def step_forward(x: Array, *, threshold: Parameter = 0.1) -> Array:
     """The spikes of `StepForward` for a whole signal, from its first value on; [T, ...] -> [T, ...] in {-1, 0, 1}.
 
@@ -175,6 +180,7 @@ def step_forward(x: Array, *, threshold: Parameter = 0.1) -> Array:
     return unroll(StepForward(threshold), x, ReferenceState(x[0]))[1]
 
 
+@checked
 def contrast_threshold(x: Array, *, factor: float = 1.0) -> Array:
     """The threshold of `time_contrast`, one for each signal: mean |d| + factor * std |d|; [T, ...] -> [...].
 
@@ -193,6 +199,7 @@ def contrast_threshold(x: Array, *, factor: float = 1.0) -> Array:
     return jnp.mean(size, axis=0) + factor * jnp.std(size, axis=0)
 
 
+@checked
 def time_contrast(x: Array, *, factor: float = 1.0) -> Array:
     """Spikes at the changes that are large for their signal; [T, ...] -> [T, ...] in {-1, 0, 1}.
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.encode.checks import (
     at_least_float32,
     check_first_spike_time,
@@ -17,6 +18,7 @@ from jsnn.neurons.base import check_positive
 from jsnn.types import Array
 
 
+@checked
 def latency_times(
     x: Array,
     num_steps: int | None = None,
@@ -75,6 +77,7 @@ def latency_times(
     return jnp.where(x < threshold, jnp.inf, times) if clip else times
 
 
+@checked
 def latency(
     x: Array,
     num_steps: int | None,
@@ -135,6 +138,7 @@ def latency(
     return times_to_spikes(times, num_steps, dtype=dtype)
 
 
+@checked
 def spike_latency(spikes: Array) -> Array:
     """Each neuron's first spike alone: y_t = s_t if s_r = 0 for all r < t, else 0; [T, ...] -> [T, ...].
 

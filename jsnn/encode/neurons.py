@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.encode.checks import check_num_steps, floating
 from jsnn.encode.latency import spike_latency
 from jsnn.neurons import LIF
@@ -13,6 +14,7 @@ from jsnn.unroll import unroll
 SUPERSPIKE = superspike(100.0)  # Norse's default
 
 
+@checked
 def constant_current(
     x: Array,
     num_steps: int,
@@ -67,6 +69,7 @@ def constant_current(
     return spikes
 
 
+@checked
 def spike_latency_lif(
     x: Array,
     num_steps: int,
@@ -88,6 +91,7 @@ def spike_latency_lif(
     return spike_latency(spikes)
 
 
+@checked
 def repeat(x: Array, num_steps: int) -> Array:
     """The same values at every step, of any dtype; [B, ...] -> [T, B, ...].
 
@@ -97,6 +101,6 @@ def repeat(x: Array, num_steps: int) -> Array:
     >>> repeat(jnp.array([1.0, 2.0]), 2).tolist()
     [[1.0, 2.0], [1.0, 2.0]]
     """
-    check_num_steps(num_steps)
+    check_num_steps(num_steps, x.shape)
     x = jnp.asarray(x)
     return jnp.broadcast_to(x, (num_steps, *x.shape))

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.encode.checks import at_least_float32, check_at_least, check_num_steps, check_unit_interval, floating
 from jsnn.types import Array
 
 
+@checked
 def burst(
     x: Array,
     num_steps: int,
@@ -43,7 +45,7 @@ def burst(
            [1., 0., 1., 0., 1., 0., 1., 0., 0., 0.]], dtype=float32)
     """
     x = floating(x)
-    check_num_steps(num_steps)
+    check_num_steps(num_steps, x.shape)
     check_at_least("max_spikes", max_spikes, 1)
     check_at_least("min_interval", min_interval, 1)
     if max_interval is None:
@@ -58,6 +60,7 @@ def burst(
     return ((step % interval == 0) & (step // interval < count)).astype(x.dtype)
 
 
+@checked
 def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
     """The binary digits of each value, the most significant first, over and over; [B, ...] -> [T, B, ...].
 
@@ -87,7 +90,7 @@ def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
     [0.625, 0.875]
     """
     x = floating(x)
-    check_num_steps(num_steps)
+    check_num_steps(num_steps, x.shape)
     _check_num_phases(num_phases)
     check_unit_interval(x)
     levels = 2**num_phases
@@ -96,6 +99,7 @@ def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
     return ((digits >> (num_phases - 1 - step % num_phases)) & 1).astype(x.dtype)
 
 
+@checked
 def phase_weights(num_steps: int, *, num_phases: int = 8) -> Array:
     """What a spike at each step of `phase` stands for, 2^-(1 + t mod K); [T], float32.
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
+from jsnn.arguments import check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
 from jsnn.neurons.base import _check, cast, check_positive
 from jsnn.types import Array
 
 
+@checked
 def population(
     x: Array,
     num_neurons: int,
@@ -43,6 +45,7 @@ def population(
     """
     x = floating(x)
     check_at_least("num_neurons", num_neurons, 1)
+    check_memory("the population", (*x.shape, num_neurons), copies=4)
     if scale is None:
         scale = jnp.max(x)
     else:
@@ -52,6 +55,7 @@ def population(
     return kernel(scale * (x[..., None] - centres) ** 2)
 
 
+@checked
 def receptive_fields(
     x: Array,
     num_neurons: int,
@@ -89,6 +93,7 @@ def receptive_fields(
     """
     x = floating(x)
     check_at_least("num_neurons", num_neurons, 3)
+    check_memory("the population", (*x.shape, num_neurons), copies=4)
     check_positive("beta", beta)
     _check("high - low", cast(high, x.dtype) - cast(low, x.dtype), lambda span: span > 0, "must be > 0")
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
@@ -97,6 +102,7 @@ def receptive_fields(
     return jnp.exp(-((beta * (position[..., None] - jnp.arange(num_neurons, dtype=x.dtype))) ** 2) / 2)
 
 
+@checked
 def receptive_field_grid(
     x: Array,
     num_neurons: Sequence[int],
@@ -135,6 +141,7 @@ def receptive_field_grid(
         )
     dimensions = len(num_neurons)
     low, high = (jnp.broadcast_to(jnp.asarray(end, x.dtype), (dimensions,)) for end in (low, high))
+    check_memory("the grid", (*x.shape[:-1], *num_neurons), copies=3)
     grid = jnp.ones((*x.shape[:-1], *[1] * dimensions), x.dtype)
     for d, neurons in enumerate(num_neurons):
         activity = receptive_fields(x[..., d], neurons, low=low[d], high=high[d], beta=beta)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.encode.bernoulli import bernoulli
 from jsnn.encode.checks import (
     at_least_float32,
@@ -19,6 +20,7 @@ from jsnn.neurons.base import check_positive
 from jsnn.types import Array
 
 
+@checked
 def rate(
     key: Array,
     x: Array,
@@ -69,6 +71,7 @@ def rate(
     return jnp.pad(spikes, [(first_spike_time, 0)] + [(0, 0)] * (spikes.ndim - 1))
 
 
+@checked
 def poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3) -> Array:
     """Independent spikes at the rate `f_max * x`; [B, ...] -> [T, B, ...], or [T, B, ...] -> [T, B, ...].
 
@@ -97,6 +100,7 @@ def poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0
     return bernoulli(key, dt * f_max * at_least_float32(x), num_steps, x.dtype)
 
 
+@checked
 def signed_poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float = 100.0, dt: float = 1e-3) -> Array:
     """Poisson spikes in {-1, 0, 1}, at the rate `f_max * |x|` and with the sign of `x`; shapes as `poisson`.
 
@@ -110,6 +114,7 @@ def signed_poisson(key: Array, x: Array, num_steps: int | None, *, f_max: float 
     return jnp.sign(x) * poisson(key, jnp.abs(x), num_steps, f_max=f_max, dt=dt)
 
 
+@checked
 def interpolated_rate(
     key: Array, x: Array, num_steps: int, *, gain: float | Array = 1.0, offset: float | Array = 0.0
 ) -> Array:
@@ -136,7 +141,7 @@ def interpolated_rate(
     Array([0. , 0.2, 0.4, 0.6, 0.8, 1. ], dtype=float32)
     """
     x = time_varying(x)
-    check_num_steps(num_steps)
+    check_num_steps(num_steps, x.shape[1:])
     instants = jnp.arange(num_steps) * ((len(x) - 1) / max(num_steps - 1, 1))
     flat = at_least_float32(x).reshape(len(x), -1)
     values = jax.vmap(jnp.interp, (None, None, 1), 1)(instants, jnp.arange(len(x)), flat)
@@ -146,6 +151,7 @@ def interpolated_rate(
     return bernoulli(key, probability, None, x.dtype)
 
 
+@checked
 def random_spikes(key: Array, rates: Array, num_steps: int, *, dt: float = 1e-3) -> Array:
     """Spike trains that encode nothing, of given rates; [B, ...] -> [T, B, ...].
 
@@ -189,7 +195,7 @@ def _warn_of_clipping(x: Array, probability: Array) -> None:
         warnings.warn(
             "x holds values outside [0, 1], and their probabilities are clipped: rescale it with "
             "(x - x.min()) / (x.max() - x.min()), or clip it with jnp.clip(x, 0, 1)",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

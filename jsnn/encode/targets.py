@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.encode.checks import check_at_least, check_first_spike_time, check_num_steps, check_probability, is_known
+from jsnn.arguments import check_memory, check_not_empty, checked
+from jsnn.encode.checks import check_at_least, check_first_spike_time, check_num_steps, check_probability, extremes
 from jsnn.encode.latency import latency
 from jsnn.encode.times import interpolate_spikes
 from jsnn.types import Array
 
 
+@checked
 def regular_spikes(rate: float, num_steps: int, *, first_spike_time: int = 0) -> Array:
     """A train that fires regularly; -> [T], float32.
 
@@ -44,6 +46,7 @@ def regular_spikes(rate: float, num_steps: int, *, first_spike_time: int = 0) ->
     return jnp.asarray(spikes)
 
 
+@checked
 def targets_rate(
     targets: Array,
     num_classes: int,
@@ -95,6 +98,7 @@ def targets_rate(
     if incorrect_rate > correct_rate:
         raise ValueError(f"incorrect_rate must be <= correct_rate = {correct_rate}, got {incorrect_rate}")
     check_first_spike_time(first_spike_time, num_steps)
+    check_memory("the targets", (num_steps or 1, *is_right.shape))
     if num_steps is None:
         if (correct_rate, incorrect_rate, first_spike_time) != (1, 0, 0):
             raise ValueError("num_steps must be given for these rates and first_spike_time, got None")
@@ -111,6 +115,7 @@ def targets_rate(
     return jnp.where(is_right, train(correct_rate), train(incorrect_rate))
 
 
+@checked
 def targets_latency(
     targets: Array,
     num_classes: int,
@@ -150,6 +155,7 @@ def targets_latency(
     return _levels(spikes, on_target, off_target)
 
 
+@checked
 def targets_convert(
     targets: Array,
     num_classes: int,
@@ -179,15 +185,12 @@ def _levels(spikes: Array, on_target: float, off_target: float) -> Array:
 
 
 def _one_hot(targets: Array, num_classes: int) -> Array:
-    targets = jnp.asarray(targets)
     check_at_least("num_classes", num_classes, 1)
+    check_memory("the one-hot labels", (*targets.shape, num_classes))
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(f"targets must be integer labels, got {targets.dtype}: of one-hot labels take the argmax")
-    if targets.size == 0:
-        raise ValueError(f"targets must not be empty, got shape {targets.shape}")
-    if is_known(targets):
-        with jax.ensure_compile_time_eval():
-            smallest, largest = int(jnp.min(targets)), int(jnp.max(targets))
-        if smallest < 0 or largest >= num_classes:
-            raise ValueError(f"targets must lie in 0..{num_classes - 1}, got {smallest} to {largest}")
+    check_not_empty("targets", targets)
+    found = extremes(targets)
+    if found is not None and not (found[0] >= 0 and found[1] < num_classes):
+        raise ValueError(f"targets must lie in 0..{num_classes - 1}, got {found[0]:.0f} to {found[1]:.0f}")
     return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)

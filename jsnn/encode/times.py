@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.encode.checks import at_least_float32, check_num_steps, floating
 from jsnn.types import Array
 
 
+@checked
 def times_to_spikes(times: Array, num_steps: int, *, dtype: Any = None) -> Array:
     """One spike a neuron at its time, which is rounded to a step; [B, ...] -> [T, B, ...].
 
@@ -36,11 +38,12 @@ def times_to_spikes(times: Array, num_steps: int, *, dtype: Any = None) -> Array
            [0., 0., 0.],
            [0., 1., 0.]], dtype=float32)
     """
-    check_num_steps(num_steps)
     times = floating(times, "times")
+    check_num_steps(num_steps, times.shape)
     return _train_of(times, num_steps, jnp.dtype(times.dtype if dtype is None else dtype))
 
 
+@checked
 def spikes_to_times(spikes: Array) -> Array:
     """The step of each neuron's first spike, infinity where there is none; [T, B, ...] -> [B, ...].
 
@@ -59,6 +62,7 @@ def spikes_to_times(spikes: Array) -> Array:
     return jnp.where(jnp.any(fired, axis=0), jnp.argmax(fired, axis=0), jnp.inf).astype(_float_for(spikes))
 
 
+@checked
 def interpolate_spikes(spikes: Array, *, on_target: float = 1.0, off_target: float = 0.0) -> Array:
     """Ramps that rise to each spike from the step after the one before; [T, B, ...] -> [T, B, ...].
 

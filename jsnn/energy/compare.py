@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.conversion import Converted
 from jsnn.energy.devices import DEVICES, Device, find, joules
 from jsnn.energy.operations import Operations, count, watch_neurons
@@ -130,6 +131,7 @@ class Comparison(NamedTuple):
         return self.table()
 
 
+@checked
 def compare(
     network: Neuron | Callable[[Array], Array],
     inputs: Array,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
 from jsnn.conversion.program import Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.conversion.source import CURE, TRAINING
@@ -95,6 +96,7 @@ class Operations(NamedTuple):
         return "\n".join(table)
 
 
+@checked
 def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_steps: int | None = None) -> Operations:
     """Counts what a network does for an inference, as a mean over a batch.
 

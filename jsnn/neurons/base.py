@@ -230,6 +230,15 @@ def decay_from_time_constant(
     return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
 
 
+def bounded(v: Array, bound: float = 1e9) -> Array:
+    """Return a potential cut at +-bound, or where its square would overflow, for use in a square: it stays finite.
+
+    No potential in use is as large. Beyond it the square has no gradient.
+    """
+    bound = min(bound, float(jnp.finfo(v.dtype).max) ** 0.5 / 2)
+    return jnp.clip(v, -bound, bound)
+
+
 def has_field(part: Any, name: str) -> bool:
     """Whether a part is a dataclass with a field of that name."""
     return dataclasses.is_dataclass(part) and name in {field.name for field in dataclasses.fields(part)}

@@ -102,6 +102,7 @@ class ConductanceLIF(SpikingNeuron):
         g_e = state.g_excitatory + leakage(state.g_excitatory, self.decay_excitatory) + jnp.maximum(x, 0)
         g_i = state.g_inhibitory + leakage(state.g_inhibitory, self.decay_inhibitory) + jnp.maximum(-x, 0)
         leaked = state.v + leakage(state.v, self.decay, self.v_rest)
+        g_e, g_i = (jnp.minimum(g, float(jnp.finfo(dtype).max) ** 0.75) for g in (g_e, g_i))
         pull = g_e * cast(self.e_excitatory, dtype) + g_i * cast(self.e_inhibitory, dtype)
         v, spikes = self.fire_and_reset((leaked + pull) / (1 + g_e + g_i), last_spikes, threshold)
         return ConductanceLIFState(v, g_e, g_i), spikes.astype(current.dtype)

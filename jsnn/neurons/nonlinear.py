@@ -1,6 +1,7 @@
 """Integrate-and-fire neurons that make the upstroke of their spikes themselves: the exponential and the quadratic."""
 
 import dataclasses
+import math
 from typing import Any, Self
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jsnn.neurons.base import (
     LeakyMembrane,
     Reset,
     SpikingNeuron,
+    bounded,
     cast,
     check_positive,
     decay_from_time_constant,
@@ -92,7 +94,8 @@ class EIF(NonlinearIF):
     def integrate(self, v: Array, current: Array) -> Array:
         """The membrane after leak, upstroke and input."""
         sharpness = cast(self.sharpness, v.dtype)
-        exponent = jnp.minimum((v - cast(self.rheobase, v.dtype)) / sharpness, MAX_EXPONENT)
+        most = min(MAX_EXPONENT, math.log(float(jnp.finfo(v.dtype).max)) - 1)  # float16 holds no exp(20)
+        exponent = jnp.minimum((v - cast(self.rheobase, v.dtype)) / sharpness, most)
         return super().integrate(v, current) + leak(self.decay, v.dtype) * sharpness * jnp.exp(exponent)
 
 
@@ -108,8 +111,9 @@ class QIF(NonlinearIF):
         v = (1 - s) * v + s * v_reset                       reset ("zero"; see `SpikingNeuron` for the others)
 
     This is Euler's step of tau dv/dt = f, with 1 - decay = dt / tau: below `v_critical` the membrane falls back to
-    `v_rest`, above it rises by itself until it spikes. Without a reset it grows beyond all bounds. The gradient of H is
-    the surrogate's; it also flows through the reset unless `detach_reset`. Potentials have the unit of the threshold.
+    `v_rest`, above it rises by itself until it spikes. In the drift v is cut at +-1e9, so that the state stays finite
+    under currents of +-1e20, and without a reset. The gradient of H is the surrogate's; it also flows through the reset
+    unless `detach_reset`. Potentials have the unit of the threshold.
 
     Source: Ermentrout and Kopell, "Parabolic bursting in an excitable system coupled with a slow oscillation" (1986);
     Gerstner et al., "Neuronal dynamics" (2014), section 5.3. The defaults are SpikingJelly's, but for `decay`, `gain`
@@ -143,5 +147,6 @@ class QIF(NonlinearIF):
     def integrate(self, v: Array, current: Array) -> Array:
         """The membrane after drift and input."""
         rest, critical = cast(self.v_rest, v.dtype), cast(self.v_critical, v.dtype)
-        drift = cast(self.curvature, v.dtype) * (v - rest) * (v - critical)
+        within = bounded(v)
+        drift = cast(self.curvature, v.dtype) * (within - rest) * (within - critical)
         return v + (leak(self.decay, v.dtype) * drift + cast(self.gain, v.dtype) * current.astype(v.dtype))

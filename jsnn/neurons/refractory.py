@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import cast, check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded, differentiated_as
 from jsnn.types import Array, Parameter, Shape
@@ -14,6 +15,7 @@ from jsnn.types import Array, Parameter, Shape
 SMOOTHING = 0.01  # as far above threshold, at least, the slope of `lif_rate` is taken
 
 
+@checked
 def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, amplitude: Parameter = 1.0) -> Array:
     """The rate in Hz at which a leaky integrate-and-fire neuron spikes under a constant current.
 

@@ -25,6 +25,8 @@ from flax import nnx
 from jsnn.neurons.base import FrozenPytree, cast, check_positive, is_key
 from jsnn.types import Array, Parameter, Shape
 
+_MANY = 2.0**30  # spikes in a step, from which on none are drawn
+
 Activation: TypeAlias = Callable[[Array], Array]  # elementwise: current [...] -> rate [...], in Hz
 
 
@@ -250,7 +252,7 @@ class PoissonSpiking(RandomSpikes):
 
         n ~ Poisson(r),  r = max(activation(x) * dt, 0),  y = amplitude * n / dt
 
-    Mean and variance are r. A negative rate counts as 0: it spikes never. Backwards, y has the derivative
+    Mean and variance are r; from 2^30 spikes a step on n is r, as it is drawn as an int32. A negative rate counts as 0: it spikes never. Backwards, y has the derivative
     amplitude * activation'(x), below 0 as well. How its key is used, and what to mind, says `RandomSpikes`.
 
     Source: nengo's `PoissonSpiking`.
@@ -269,7 +271,8 @@ class PoissonSpiking(RandomSpikes):
     """
 
     def draw(self, key: Array, expected: Array) -> Array:
-        return jax.random.poisson(key, jnp.maximum(expected, 0)).astype(expected.dtype)
+        spikes = jax.random.poisson(key, jnp.clip(expected, 0, _MANY)).astype(expected.dtype)
+        return jnp.where(expected <= _MANY, spikes, expected)
 
 
 @jax.custom_jvp

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import finite
 from jsnn.plot.canvas import DIVERGING, axes_or_new
 from jsnn.plot.images import in_unit_range
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@checked
 def animate(
     frames: ArrayLike,
     path: str | Path | None = None,
@@ -88,6 +90,7 @@ def animate(
     return animation
 
 
+@checked
 def to_html5(animation: "FuncAnimation") -> str:
     """An animation as HTML with buttons to play it, complete in itself, for a page or a notebook.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import labels, one_sample
 from jsnn.plot.canvas import FAINT, PALETTE, axes_or_new, colors, legend_beside, note, open_frame, percent, time_axis
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _NUMBERED = 20  # up to so many classes a confusion matrix has room for numbers and names
 
 
+@checked
 def class_probabilities(
     outputs: ArrayLike,
     *,
@@ -58,6 +60,7 @@ def class_probabilities(
     return ax
 
 
+@checked
 def output_traces(
     outputs: ArrayLike,
     *,
@@ -93,6 +96,7 @@ def output_traces(
     return ax
 
 
+@checked
 def confusion_matrix(
     targets: ArrayLike,
     predictions: ArrayLike,

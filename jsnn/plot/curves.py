@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import by_name, finite, numbers
 from jsnn.plot.canvas import FAINT, INK, axes_or_new, colors, legend_beside, open_frame, percent, whole_numbers
 from jsnn.surrogate import Surrogate
@@ -25,6 +26,7 @@ _LABELS = {
 }
 
 
+@checked
 def training_curves(
     curves: ArrayLike | Mapping[str, ArrayLike],
     *,
@@ -71,6 +73,7 @@ def training_curves(
     return ax
 
 
+@checked
 def accuracy_against_steps(
     curves: ArrayLike | Mapping[str, ArrayLike],
     *,
@@ -113,6 +116,7 @@ def accuracy_against_steps(
     return ax
 
 
+@checked
 def surrogate_derivatives(
     surrogates: Surrogate | Iterable[Surrogate], *, limit: float = 1.5, ax: "Axes | None" = None
 ) -> "Axes":
@@ -153,6 +157,7 @@ def surrogate_derivatives(
     return ax
 
 
+@checked
 def trade_off(
     rows: Sequence[Mapping[str, Any]],
     *,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.plot.canvas import FAINT, INK, axes_or_new, colors, open_frame
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _MARKERS = "osD^v"
 
 
+@checked
 def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None" = None) -> "Axes":
     """The energy of one inference, a row for each device and a point for each network, on a logarithmic axis.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import by_name, finite
 from jsnn.plot.canvas import DIVERGING, SEQUENTIAL, axes_or_new, note, whole_numbers
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
+@checked
 def images(
     values: ArrayLike, *, captions: Sequence[str] | None = None, limit: int = 64, ax: "Axes | None" = None
 ) -> "Axes":
@@ -49,6 +51,7 @@ def images(
     return ax
 
 
+@checked
 def input_reconstruction(
     spikes: ArrayLike | Mapping[str, ArrayLike], *, original: ArrayLike | None = None, ax: "Axes | None" = None
 ) -> "Axes":
@@ -91,6 +94,7 @@ def input_reconstruction(
     return ax
 
 
+@checked
 def feature_maps(values: ArrayLike, *, limit: int = 64, ax: "Axes | None" = None) -> "Axes":
     """The maps of a convolutional layer for one sample, each with the number of its channel.
 
@@ -122,6 +126,7 @@ def feature_maps(values: ArrayLike, *, limit: int = 64, ax: "Axes | None" = None
     return ax
 
 
+@checked
 def weights(
     values: ArrayLike, *, image_shape: tuple[int, int] | None = None, limit: int = 64, ax: "Axes | None" = None
 ) -> "Axes":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import check_spikes, finite, one_sample
 from jsnn.plot.canvas import (
     ACCENT,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _LANES = 12  # more neurons than this are drawn as a heat map
 
 
+@checked
 def traces(
     values: ArrayLike,
     *,

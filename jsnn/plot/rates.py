@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import all_samples, by_name, check_spikes, spike_numbers
 from jsnn.plot.canvas import (
     INK,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@checked
 def spike_histogram(
     spikes: ArrayLike | Mapping[str, ArrayLike], *, height: ArrayLike = 1.0, ax: "Axes | None" = None
 ) -> "Axes":
@@ -62,6 +64,7 @@ def spike_histogram(
     return ax
 
 
+@checked
 def firing_rate_histogram(
     spikes: ArrayLike | Mapping[str, ArrayLike],
     *,
@@ -118,6 +121,7 @@ def firing_rate_histogram(
     return ax
 
 
+@checked
 def isi_histogram(
     spikes: ArrayLike | Mapping[str, ArrayLike], *, dt: float | None = None, bins: int = 40, ax: "Axes | None" = None
 ) -> "Axes":

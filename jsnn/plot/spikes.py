@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import checked
 from jsnn.plot.arrays import all_samples, by_name, check_spikes, labels, one_sample, spike_numbers
 from jsnn.plot.canvas import (
     ACCENT,
@@ -35,6 +36,7 @@ class Shade(NamedTuple):
     name: str  # in the legend
 
 
+@checked
 def raster(
     spikes: ArrayLike | Mapping[str, ArrayLike],
     *,
@@ -106,6 +108,7 @@ def raster(
     return ax
 
 
+@checked
 def spike_counts(
     spikes: ArrayLike | Mapping[str, ArrayLike],
     *,
