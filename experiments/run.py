@@ -36,11 +36,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import compiled, config, execute, gallery, processes, spread
+from experiments import build, compiled, config, execute, gallery, processes, spread
 from experiments.config import Config, Experiment, Study
 from experiments.config.errors import nearest
 from experiments.gallery import Gallery
 from experiments.loop import Run
+from experiments.optimizer import make_optimizer
 from experiments.seeds import open_run
 from experiments.summary import command
 from jsnn.checkpoint import CheckpointError
@@ -208,6 +209,9 @@ def _prepare(
     if isinstance(experiment, config.Gallery):
         return gallery.prepare(experiment, folder)
     if isinstance(experiment, Study):
+        for stage in experiment.stages:  # what the last of them lacks is said before the first is trained
+            make_optimizer(stage.optimizer, 1)
+            build.load_data(stage.data)
         execute.start(experiment, folder)
         return _StudyRun(experiment, folder)
     run = open_run(experiment, folder, console)
