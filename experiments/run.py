@@ -33,11 +33,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import compiled, config, execute, files, gallery, lock, overrides, processes, quiet, spread
+from experiments import build, compiled, config, execute, files, gallery, lock, overrides, processes, quiet, spread
 from experiments.config import Config, Experiment, Study
 from experiments.fields import override
 from experiments.gallery import Gallery
 from experiments.loop import Run
+from experiments.optimizer import make_optimizer
 from experiments.seeds import open_run
 from experiments.summary import command
 from jsnn.checkpoint import CheckpointError
@@ -240,13 +241,23 @@ def _prepare(
     execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         return gallery.prepare(experiment, folder)
-    ready: Run | _StudyRun
-    ready = _StudyRun(experiment, folder) if isinstance(experiment, Study) else open_run(experiment, folder, console)
-    if isinstance(ready, Run) and ready.experiment.train.weights is not None:
-        ready.take_weights(_path(ready.experiment.train.weights))
+    ready = _open(experiment, folder, console)
     held.enter_context(lock.hold(folder))
     execute.start(experiment, folder)
     return ready
+
+
+def _open(experiment: Experiment | Study, folder: Path, console: Console) -> Run | _StudyRun:
+    """What a new folder is for; what it lacks is said before the folder is made, and before the first stage is trained."""
+    if isinstance(experiment, Study):
+        for stage in experiment.stages:
+            make_optimizer(stage.optimizer, 1)
+            build.load_data(stage.data)
+        return _StudyRun(experiment, folder)
+    run = open_run(experiment, folder, console)
+    if experiment.train.weights is not None:
+        run.take_weights(_path(experiment.train.weights))
+    return run
 
 
 def _step(run: Run, checkpoint: str | int) -> int | None:

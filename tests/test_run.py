@@ -134,6 +134,8 @@ def test_help_shows_every_field(capsys):
         (["configs/digits.py", "--optimizer.clip_norm", "inf"], "optimizer.clip_norm must be a finite number, got inf"),
         (["configs/digits.py", "--train.weights", "nowhere"], "nowhere/checkpoints"),
         (["configs/fashion_mnist_spiking.py", "--stages.0.trainz.epochs", "3"], "'--stages.0.train.epochs'?"),
+        (["configs/fashion_mnist_spiking.py", "--stages.0.data.name", "digits.npz"], "digits.npz: give the path of"),
+        (["configs/fashion_mnist_spiking.py", "--stages.0.optimizer.name", "chain"], "optimizer.name must be"),
     ],
 )
 def test_mistakes_are_named(capsys, tmp_path, arguments, message):
