@@ -1,5 +1,6 @@
 """What keeps the folder of a run whole: sealed files, the journal, the lock, and names that stay inside."""
 
+import contextlib
 import errno
 import json
 import re
@@ -19,12 +20,8 @@ def test_a_sealed_file_is_read_back_and_any_change_is_noticed(tmp_path):
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        try:
-            found = files.read_sealed(path)
-        except ValueError as error:
-            assert str(path) in str(error)
-        else:  # a space or a letter of "checksum"
-            assert found | values == found
+        with contextlib.suppress(ValueError):
+            assert files.read_sealed(path).items() >= values.items()  # a space or a letter of "checksum" was changed
     path.write_text(json.dumps(values))  # as earlier versions wrote it
     assert files.read_sealed(path) == values
 
@@ -75,9 +72,9 @@ def test_a_journal_is_written_anew_from_the_records(tmp_path):
 def test_a_folder_is_held_by_one(tmp_path):
     folder = tmp_path / "run"
     with lock.hold(folder):
+        second = lock.hold(folder)
         with pytest.raises(BlockingIOError, match=rf"{folder} is in use by another command \(process \d+ on "):
-            with lock.hold(folder):
-                pass
+            second.__enter__()
     with lock.hold(folder):  # it is free again
         pass
 

@@ -338,7 +338,7 @@ def test_ctrl_c_ends_in_a_line(capsys, copied, tmp_path, monkeypatch, place, arg
 
 @pytest.mark.parametrize(
     "place",
-    ["experiments.files.append", "experiments.journal.EventsWriter.flush", "experiments.files.write_sealed"],
+    ["experiments.files.append", "experiments.journal.RecordWriter.flush", "experiments.files.write_sealed"],
 )
 def test_a_full_disk_ends_in_a_line_that_says_how_to_go_on(capsys, copied, finished, monkeypatch, place):
     def full(*_, **__):
