@@ -5,14 +5,15 @@ checksums: `metrics.jsonl` is written anew from there when a run goes on, so tha
 """
 
 import json
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import RecordWriter
 
 from experiments import processes
 from experiments.files import append, write_whole
@@ -34,13 +35,15 @@ class Journal:
     def __init__(self, folder: Path, records: Sequence[dict[str, Any]]) -> None:
         self._path = folder / NAME
         self.records = list(records)
-        self._board: EventsWriter | None = None
+        self._board: RecordWriter | None = None  # not SummaryWriter: an error in its thread would be lost
         if processes.is_first():
             if records or self._path.exists():
                 write_whole(self._path, "".join(json.dumps(record) + "\n" for record in records))
             board = folder.resolve() / "tensorboard"
             board.mkdir(exist_ok=True)
-            self._board = EventsWriter(str(board / "events"))  # in this thread: an error in another would be lost
+            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+            self._board = RecordWriter(str(board / name))
+            self._board.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +65,8 @@ class Journal:
         for name, value in record.items():
             if name != "networks":
                 scalar = summary.scalar(name, value)
-                self._board.write_event(Event(wall_time=time.time(), step=record["step"], summary=scalar))
+                event = Event(wall_time=time.time(), step=record["step"], summary=scalar)
+                self._board.write(event.SerializeToString())
         self._board.flush()
 
 

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import build, compiled, config, execute, files, gallery, lock, overrides, processes, quiet, spread
+from experiments import build, compiled, config, execute, files, gallery, lock, overrides, processes, spread
 from experiments.config import Config, Experiment, Study
 from experiments.fields import override
 from experiments.gallery import Gallery
@@ -269,10 +269,12 @@ def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
     """Make a run ready to go on from a checkpoint, as its config says now."""
     step = None if before.train.weights is not None else _step(run, checkpoint)
     if step is not None:
-        overrides.check_resume(before, run.experiment, step // run.steps_per_epoch)
+        overrides.check_resume(before, run.experiment, len(run.checkpoints.info(step).get("records", ())))
     if checkpoint != "last":
         run.go_back(step)
     if overrides.changes(before, run.experiment):
+        if step is not None:
+            run.restore(step)  # so that nothing is changed where nothing can go on
         execute.begin_again(run.experiment, run.folder)
 
 
@@ -297,5 +299,4 @@ def _list_configs(console: Console) -> int:
 
 if __name__ == "__main__":
     compiled.keep()
-    quiet.about_dropped_reads()
     sys.exit(main())

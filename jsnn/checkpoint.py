@@ -254,17 +254,23 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def _read_arrays(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Arrays of a checkpoint by name, compared with their checksums."""
+        """Arrays of a checkpoint by name, compared with their checksums.
+
+        They are read one after the other: when one of several readers fails, orbax leaves the others behind, and each
+        of them prints a traceback.
+        """
         assert self._manager is not None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract)
-        items = ocp.args.PyTreeRestore(abstract, restore_args=restore_args, partial_restore=True)
-        arrays = self._manager.restore(step, args=ocp.args.Composite(state=items))["state"]
+        arrays: dict[str, Any] = {}
         leaves = self._record(step).leaves
+        for name, array in like.items():
+            abstract = {name: ocp.utils.to_shape_dtype_struct(array)}
+            restore_args = ocp.checkpoint_utils.construct_restore_args(abstract)
+            items = ocp.args.PyTreeRestore(abstract, restore_args=restore_args, partial_restore=True)
+            arrays |= self._manager.restore(step, args=ocp.args.Composite(state=items))["state"]
         changed = {name for name in like if leaves[name].checksum not in (None, _leaf(arrays[name]).checksum)}
         if changed:
             raise ValueError(f"other values than were saved: {_some(leaves, changed)}")
-        return dict(arrays)
+        return arrays
 
     def _whole(self) -> list[int]:
         """The steps of all checkpoints that are not damaged."""
@@ -284,8 +290,8 @@ class Checkpoints:
         whole = [other for other in self._whole() if other != step]
         others = f"whole: step {', '.join(map(str, whole))}" if whole else "no other is whole"
         return CheckpointError(
-            f"the checkpoint of step {step} in {self.folder} is damaged, or was written by another network or "
-            f"optimiser ({_brief(reason)}). It was left as it is; {others}",
+            f"the checkpoint of step {step} in {self.folder} is damaged ({_brief(reason)}). It was left as it is; "
+            f"{others}",
             whole,
         )
 
@@ -333,5 +339,5 @@ def _some(leaves: dict[str, _Leaf], names: set[str]) -> str:
 
 def _brief(error: Exception) -> str:
     """What an error of a library says, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).partition(". See full")[0] or type(error).__name__
     return text if len(text) <= 200 else text[:200] + "..."

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
@@ -135,3 +136,93 @@ def test_a_save_cut_short_is_not_a_checkpoint(tmp_path):
     checkpoints.save(1, {"x": jnp.ones(4)}, {})
     shutil.copytree(tmp_path / "1", tmp_path / "2.orbax-checkpoint-tmp-0")  # what a killed save leaves behind
     assert Checkpoints(tmp_path).last == 1
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), None])
+def test_a_score_that_is_not_finite_wins_nothing(tmp_path, score):
+    checkpoints = Checkpoints(tmp_path)
+    for step, value in ((1, 0.5), (2, score), (3, 0.5), (4, score)):
+        checkpoints.save(step, {"x": jnp.asarray(step)}, {}, value)
+    again = Checkpoints(tmp_path, read_only=True)
+    assert (again.best, again.last, again.steps) == (1, 4, [1, 4])  # of equals the first, as the runner chooses it
+
+
+def test_any_change_beside_the_arrays_is_noticed(tmp_path):
+    for step, score in ((1, 0.9), (2, 0.1)):
+        Checkpoints(tmp_path).save(step, {"x": jnp.ones(3)}, {"seconds": 1.25}, score)
+    file = tmp_path / "1" / "info" / "metadata"
+    for before, after in (("1.25", "1.35"), ("0.9", "0.0"), ('"checksum": "', '"checksum": "0'), ("}", "")):
+        whole = file.read_text()
+        file.write_text(whole.replace(before, after))
+        damaged = Checkpoints(tmp_path)
+        with pytest.raises(CheckpointError, match=r"the checkpoint of step 1 .* is damaged .*; whole: step 2") as found:
+            print(damaged.best)
+        assert found.value.whole == [2]
+        with pytest.raises(CheckpointError, match=r"step 1 .* damaged"):  # nobody knows whether it is the best
+            damaged.save(3, {"x": jnp.ones(3)}, {}, 0.5)
+        file.write_text(whole)
+    assert Checkpoints(tmp_path, read_only=True).best == 1
+
+
+def test_other_values_than_were_saved_are_refused(tmp_path, monkeypatch):
+    """The checksum finds what no compression does: here the array that is read is exchanged."""
+    Checkpoints(tmp_path).save(1, {"x": jnp.ones(3), "n": jnp.zeros(2)}, {})
+    checkpoints, read = Checkpoints(tmp_path, read_only=True), ocp.CheckpointManager.restore
+
+    def other(self, step, args):
+        found = read(self, step, args=args)
+        return {"state": {"['x']": jnp.asarray([1.0, 1.0, 1.5])}} if "['x']" in (found.get("state") or ()) else found
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", other)
+    with pytest.raises(CheckpointError, match=r"damaged \(other values than were saved: \['x'\] \(3,\)\)"):
+        checkpoints.restore(1, {"x": jnp.ones(3), "n": jnp.zeros(2)})
+
+
+def test_another_dtype_is_not_converted_silently(tmp_path):
+    Checkpoints(tmp_path).save(1, {"x": jnp.ones(3, jnp.bfloat16)}, {})
+    with pytest.raises(CheckpointError, match=re.escape("it holds ['x'] (3,) bfloat16, wanted is ['x'] (3,)")):
+        Checkpoints(tmp_path, read_only=True).restore(1, {"x": jnp.ones(3)})
+
+
+def test_an_error_names_three_leaves_and_counts_the_others(tmp_path):
+    Checkpoints(tmp_path).save(1, {name: jnp.ones(3) for name in "abcdefg"}, {})
+    with pytest.raises(CheckpointError, match=re.escape("['a'] (3,), ['b'] (3,), ['c'] (3,) and 4 more, wanted is")):
+        Checkpoints(tmp_path, read_only=True).restore(1, {name: jnp.ones(4) for name in "abcdefg"})
+
+
+def test_parameters_alone_serve_another_optimiser(tmp_path):
+    saved, other = state_of(), state_of(optimizer=optax.sgd(1e-2, momentum=0.9), seed=1)
+    Checkpoints(tmp_path).save(1, saved, {})
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    part = checkpoints.restore_part(1, other._replace(optimizer=None))
+    assert_equal(part.params, saved.params)
+    assert part.optimizer is None
+    with pytest.raises(CheckpointError, match="another network"):
+        checkpoints.restore_part(1, state_of(hidden=5)._replace(optimizer=None))
+
+
+def test_going_back_drops_what_is_later_or_damaged(tmp_path):
+    like = {"x": jnp.ones(3)}
+    for step, score in ((1, 0.9), (2, 0.1)):
+        Checkpoints(tmp_path).save(step, like, {"step": step}, score)
+    (tmp_path / "2" / "info" / "metadata").write_text("")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.last == 2  # it is there, so nobody goes on from another one unasked
+    for step in (2, 7):
+        with pytest.raises(CheckpointError, match=r"is damaged|there are 1, 2"):
+            checkpoints.go_back(step, like)
+    checkpoints.go_back(1, like)
+    assert (checkpoints.steps, checkpoints.best, checkpoints.info(1)) == ([1], 1, {"step": 1})
+    checkpoints.save(2, like, {}, 0.2)
+    assert Checkpoints(tmp_path, read_only=True).steps == [1, 2]
+
+
+def test_checkpoints_of_earlier_versions_are_read_with_a_warning(tmp_path):
+    Checkpoints(tmp_path).save(1, {"x": jnp.ones(3)}, {})
+    (tmp_path / "1" / "info" / "metadata").write_text('{"seconds": 2.5}')
+    (tmp_path / "1" / "metrics").mkdir()
+    (tmp_path / "1" / "metrics" / "metrics").write_text('{"score": 0.5}')
+    with pytest.warns(UserWarning, match="of an earlier version, without checksums"):
+        state, info = Checkpoints(tmp_path, read_only=True).restore(1, {"x": jnp.zeros(3)})
+    np.testing.assert_array_equal(state["x"], 1)
+    assert info == {"seconds": 2.5}

@@ -1,8 +1,10 @@
 """The runner from the outside: what a command prints, writes, refuses, and how a run stops and goes on."""
 
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from fuzz_commands import fuzz
 
-from experiments import report, run
+from experiments import lock, report, run
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (
@@ -271,3 +273,129 @@ def test_a_stopped_run_resumes_to_the_same_numbers(uninterrupted, tmp_path, numb
     assert json.loads((folder / "summary.json").read_text())["final"] == uninterrupted
     lines = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def final_of(folder):
+    return json.loads((folder / "summary.json").read_text())["final"]
+
+
+def test_what_would_be_a_mixture_is_refused_and_nothing_is_changed(capsys, copied):
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file() and path.name != ".lock"}
+    for option, field, value in (
+        ("--resume", "--seed", "5"),
+        ("--evaluate", "--seed", "5"),
+        ("--report", "--num-steps", "5"),
+    ):
+        status, printed = call(capsys, option, copied, field, value)
+        assert status == 2
+        assert f"{field[2:].replace('-', '_')} 5 in place of" in printed
+    assert all(path.read_bytes() == text for path, text in before.items())
+
+
+def test_what_changes_no_trained_number_is_written_down(capsys, copied, finished):
+    status, printed = call(capsys, "--resume", copied, "--data.residence", "host")
+    assert status == 0
+    assert "with data.residence host in place of auto" in printed
+    assert json.loads((copied / "config.json").read_text())["data"]["residence"] == "host"
+    assert final_of(copied) == final_of(finished)
+    status, printed = call(capsys, "--evaluate", copied, "--data.test-split", "train[:50]")
+    assert status == 0
+    assert "with data.test_split train[:50] in place of test[:100]" in printed
+
+
+def test_a_damaged_journal_changes_no_number(copied, finished):
+    text = (copied / "metrics.jsonl").read_text()
+    (copied / "metrics.jsonl").write_text(text.replace("0.", "0.9", 1)[:-40])
+    assert run.main(["--resume", str(copied)]) == 0
+    assert final_of(copied) == final_of(finished)
+    assert (copied / "metrics.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_a_damaged_file_is_refused(capsys, copied, name):
+    text = (copied / name).read_text()
+    (copied / name).write_text(text.replace('"seed": 0', '"seed": 4'))
+    status, printed = call(capsys, "--report", copied)
+    assert status == 2
+    assert f"{name} is damaged: it was changed after it was written" in printed
+
+
+def test_a_damaged_checkpoint_names_the_whole_one_that_can_be_taken(capsys, copied, finished):
+    last, best = (max, min)
+    steps = [int(path.name) for path in (copied / "checkpoints").iterdir() if path.name.isdigit()]
+    if len(steps) == 1:  # the last is the best
+        shutil.copytree(copied / "checkpoints" / str(steps[0]), copied / "checkpoints" / "9999")
+        steps.append(9999)
+    (copied / "checkpoints" / str(last(steps)) / "info" / "metadata").write_text("{")
+    status, printed = call(capsys, "--resume", copied)
+    assert status == 2
+    assert f"--resume {copied} --checkpoint {best(steps)}" in printed
+    status, printed = call(capsys, "--resume", copied, "--checkpoint", best(steps))
+    assert status == 0
+    assert final_of(copied) == final_of(finished)
+
+
+def test_a_folder_in_use_is_refused_and_can_be_evaluated(capsys, copied):
+    with lock.hold(copied):
+        for option in ("--resume", "--report"):
+            status, printed = call(capsys, option, copied)
+            assert status == 2
+            assert "is in use by another command" in printed
+        assert call(capsys, "--evaluate", copied)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("experiments.build.load_data", ["configs/digits.py"]),
+        ("experiments.loop.Run.fit", ["configs/digits.py"]),
+        ("experiments.report.write", ["--report"]),
+        ("experiments.loop.Run.evaluate", ["--evaluate"]),
+    ],
+)
+def test_ctrl_c_ends_in_a_line(capsys, copied, tmp_path, monkeypatch, place, arguments):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupt)
+    new = [*QUICK, "--workdir", tmp_path / "new"]
+    status, printed = call(capsys, *arguments, *([copied] if len(arguments[0]) < 12 else new))
+    assert status == 130
+    assert printed.strip().splitlines()[-1].count("stopped") == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["experiments.files.append", "experiments.journal.RecordWriter.flush", "experiments.files.write_sealed"],
+)
+def test_a_full_disk_ends_in_a_line_that_says_how_to_go_on(capsys, copied, finished, monkeypatch, place):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    with monkeypatch.context() as patch:
+        for name in (place, "experiments.journal.append" if place.endswith("append") else place):
+            patch.setattr(name, full)
+        for path in (copied / "checkpoints").iterdir():
+            if not place.endswith("sealed"):
+                shutil.rmtree(path)
+        status, printed = call(capsys, "--resume", copied)
+    assert status == 1
+    assert re.search(r"stopped: .*No space left on device.*: 'somewhere'. resume with: .*--resume", printed)
+    assert run.main(["--resume", str(copied)]) == 0
+    assert final_of(copied) == final_of(finished)
+
+
+def test_a_page_on_a_full_disk_is_a_fault(capsys, copied, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
+
+    monkeypatch.setattr(report, "write", full)
+    status, printed = call(capsys, "--resume", copied)
+    assert status == 1
+    assert "no report.html, OSError: [Errno 28] No space left on device" in printed
+    assert "--report" in printed

@@ -13,6 +13,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -261,12 +262,13 @@ def _call(*arguments: str, stop: bool = False) -> tuple[int, str]:
     text = io.StringIO()
     asked = threading.Event()
     asked.set()
+    stopping = functools.partial(contextlib.nullcontext, asked)
     pages: Any = _quick_pages() if "--report" in arguments else mock.patch.object(report, "write")
     with (
         contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(text),
         pages,
-        mock.patch.object(progress, "stop_signals", lambda: contextlib.nullcontext(asked) if stop else stop_signals()),
+        mock.patch.object(progress, "stop_signals", side_effect=stopping if stop else stop_signals),
         mock.patch.dict(os.environ, COLUMNS="300"),
     ):
         status = run.main(list(arguments))

@@ -1,0 +1,119 @@
+"""What keeps the folder of a run whole: sealed files, the journal, the lock, and names that stay inside."""
+
+import contextlib
+import errno
+import json
+import re
+
+import pytest
+
+from experiments import config, execute, files, journal, lock
+from experiments.config import Experiment, Gallery, Study
+from experiments.page import link
+
+
+def test_a_sealed_file_is_read_back_and_any_change_is_noticed(tmp_path):
+    path = tmp_path / "summary.json"
+    values = {"final": {"test_accuracy": 0.6417}, "seconds": 1e-7, "name": "säen"}
+    files.write_sealed(path, values)
+    assert files.read_sealed(path) == values
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with contextlib.suppress(ValueError):
+            assert files.read_sealed(path).items() >= values.items()  # a space or a letter of "checksum" was changed
+    path.write_text(json.dumps(values))  # as earlier versions wrote it
+    assert files.read_sealed(path) == values
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/metrics.jsonl'"):
+        files.append(tmp_path / "metrics.jsonl", "{}")
+
+
+LINES = ['{"epoch": 1, "step": 10}', '{"epoch": 2, "step": 20}', '{"epoch": 3, "step": 30}']
+
+
+@pytest.mark.parametrize(
+    ("lines", "step", "epochs"),
+    [
+        (LINES, 30, 3),
+        (LINES, 25, 2),
+        ([*LINES, '{"epoch": 4, "st'], 30, 3),
+        ([LINES[0], '{"epoch: 2', LINES[2]], 30, "line 2 .* is damaged"),
+        ([LINES[0], "3", LINES[2]], 30, "line 2 .* is damaged"),
+        ([LINES[0], LINES[2]], 30, "line 2 .* must be epoch 2, and is .*3"),
+        ([LINES[0], LINES[0]], 30, "line 2 .* must be epoch 2"),
+        ([LINES[0], LINES[1].replace("20", "2")], 30, "line 2 .* must be epoch 2"),
+    ],
+)
+def test_a_journal_of_an_earlier_version(tmp_path, lines, step, epochs):
+    (tmp_path / journal.NAME).write_text("\n".join(lines))
+    if isinstance(epochs, int):
+        assert len(journal.read(tmp_path, step)) == epochs
+    else:
+        with pytest.raises(ValueError, match=epochs + ".*mend it from a copy"):
+            journal.read(tmp_path, step)
+
+
+def test_a_journal_is_written_anew_from_the_records(tmp_path):
+    records = [json.loads(line) for line in LINES]
+    (tmp_path / journal.NAME).write_text("damaged")
+    with journal.Journal(tmp_path, records[:2]) as diary:
+        diary.add(records[2])
+    assert [json.loads(line) for line in (tmp_path / journal.NAME).read_text().splitlines()] == records
+    assert [path.stat().st_size > 0 for path in (tmp_path / "tensorboard").iterdir()] == [True]
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    folder = tmp_path / "run"
+    with lock.hold(folder):
+        second = lock.hold(folder)
+        with pytest.raises(BlockingIOError, match=rf"{folder} is in use by another command \(process \d+ on "):
+            second.__enter__()
+    with lock.hold(folder):  # it is free again
+        pass
+
+
+def test_a_start_that_was_killed_at_once_can_be_begun_anew(tmp_path):
+    folder = tmp_path / "run"
+    with lock.hold(folder):
+        (folder / "config.json.tmp").write_text("{")
+    execute.check_new(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"run exists: give another --workdir$"):
+        execute.check_new(folder)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../x", "/tmp/x", "a/b", "a\\b", ".hidden", "a\nb", "a\0b", "x" * 201])
+def test_a_name_stays_inside_its_folder(name):
+    for make in (
+        lambda: Experiment(name=name),
+        lambda: Gallery(name=name),
+        lambda: Study(name=name, stages=(Experiment(),)),
+    ):
+        with pytest.raises(ValueError, match=re.escape("a name must ")):
+            make()
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("report.html",), ("Summary.json", "b")])
+def test_stages_do_not_share_a_folder_or_the_study_s_files(names):
+    with pytest.raises(ValueError, match="need names of their own"):
+        Study(name="study", stages=tuple(Experiment(name=name) for name in names))
+
+
+@pytest.mark.parametrize("path", ["javascript:alert(1)", "//evil.example/x", "a?b#c/report.html", 'a"><script>'])
+def test_a_link_leads_nowhere_else(path):
+    href = re.search('href="([^"]*)"', str(link("text", path))).group(1)
+    assert re.fullmatch(r"[\w%.-][\w%./-]*", href)
+
+
+def test_a_config_that_a_run_has_written_can_be_changed_and_run_again(tmp_path):
+    files.write_sealed(tmp_path / "config.json", config.to_values(Experiment(seed=3)))
+    text = (tmp_path / "config.json").read_text()
+    assert config.from_json(text) == Experiment(seed=3)
+    assert config.from_json(text.replace('"seed": 3', '"seed": 4')) == Experiment(seed=4)

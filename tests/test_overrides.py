@@ -1,0 +1,79 @@
+"""What of a run may be set anew: nothing that changes the numbers of what it has trained."""
+
+import dataclasses
+
+import pytest
+
+from experiments import overrides
+from experiments.config import Conversion, Data, Experiment, Mesh, Objective, Optimizer, RateDense, Study, Train
+
+BEFORE = Experiment(model=RateDense(), data=Data(validation_split="train[90%:]"), train=Train(epochs=4, patience=2))
+
+
+def changed(**fields):
+    return dataclasses.replace(BEFORE, **fields)
+
+
+@pytest.mark.parametrize(
+    ("after", "trained", "refused"),
+    [
+        (BEFORE, 2, ""),
+        (changed(name="other", mesh=Mesh(data=1), reference={"test_accuracy": 0.9}, conversion=Conversion()), 2, ""),
+        (changed(data=dataclasses.replace(BEFORE.data, residence="host")), 2, ""),
+        (changed(train=Train(epochs=9, patience=None)), 2, ""),
+        (changed(train=Train(epochs=2, patience=3)), 2, ""),
+        (changed(train=Train(epochs=1, patience=2)), 2, "train.epochs 1 in place of 4"),
+        (changed(train=Train(epochs=4, patience=1)), 2, "train.patience 1 in place of 2"),
+        (changed(seed=5, train=Train(epochs=4, patience=2, batch_size=9)), 0, "seed 5 in place of 0, train.batch_size"),
+        (changed(optimizer=Optimizer(learning_rate=1.0)), 2, "optimizer.learning_rate 1.0 in place of 0.001: 2 epochs"),
+        (changed(objective=Objective(rate_penalty=1.0)), 2, "objective.rate_penalty"),
+        (changed(model=RateDense(hidden=(3,))), 2, r"model.hidden \[3\] in place of \[128\]"),
+        (changed(data=dataclasses.replace(BEFORE.data, test_split="train")), 2, "data.test_split"),
+        (changed(train=Train(epochs=4, patience=2, weights="other")), 2, "train.weights"),
+    ],
+)
+def test_going_on(after, trained, refused):
+    if not refused:
+        overrides.check_resume(BEFORE, after, trained)
+    else:
+        with pytest.raises(ValueError, match=refused):
+            overrides.check_resume(BEFORE, after, trained)
+
+
+@pytest.mark.parametrize(
+    "part", [{"optimizer": Optimizer(schedule="cosine")}, {"objective": Objective(dt_end=0.1)}], ids=str
+)
+def test_more_epochs_change_what_a_schedule_has_done(part):
+    before = changed(**part)
+    after = dataclasses.replace(before, train=dataclasses.replace(before.train, epochs=9))
+    with pytest.raises(ValueError, match=r"train\.epochs 9 in place of 4, the schedule of the training depends on"):
+        overrides.check_resume(before, after, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "evaluated", "reported"),
+    [
+        ({"mesh": Mesh(data=1)}, True, True),
+        ({"train": dataclasses.replace(BEFORE.train, eval_batch_size=9)}, True, True),
+        ({"num_steps": 9}, True, False),
+        ({"data": dataclasses.replace(BEFORE.data, test_split="train")}, True, False),
+        ({"seed": 9}, False, False),
+        ({"model": RateDense(hidden=(9,))}, False, False),
+        ({"conversion": Conversion()}, False, False),
+        ({"reference": {"test_accuracy": 0.9}}, False, False),
+    ],
+)
+def test_reading(fields, evaluated, reported):
+    for check, allowed in ((overrides.check_evaluate, evaluated), (overrides.check_report, reported)):
+        if allowed:
+            check(BEFORE, changed(**fields))
+        else:
+            with pytest.raises(ValueError, match="in place of"):
+                check(BEFORE, changed(**fields))
+
+
+def test_a_study_goes_on_as_it_is():
+    study = Study(name="study", stages=(BEFORE,))
+    overrides.check_study(study, study)
+    with pytest.raises(ValueError, match="stages"):
+        overrides.check_study(study, Study(name="study", stages=(changed(seed=3),)))
