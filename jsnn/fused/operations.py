@@ -23,16 +23,24 @@ FUNCTIONS = {"abs", "atan2", "cos", "div", "erf", "exp", "exp2", "log", "rem", "
 
 
 def _expm1(x: Array) -> Array:
-    y = jnp.exp(x)
-    change = y - 1  # which has the error of y, and so has log(y)
-    exact = jax.lax.select(change == -1, change, change * x / jnp.log(y))
-    return jax.lax.select(change == 0, x, jax.lax.select(y == jnp.inf, y, exact))
+    """By Taylor's series near 0, where `exp(x) - 1` would lose digits."""
+    series = jnp.ones_like(x)
+    for n in range(_terms(x, 9, 16), 1, -1):
+        series = 1 + series * x / n
+    return jax.lax.select(jnp.abs(x) < 0.5, series * x, jnp.exp(x) - 1)
 
 
 def _log1p(x: Array) -> Array:
-    y = 1 + x
-    change = y - 1  # what of x is left in y
-    return jax.lax.select((change == 0) | (y == jnp.inf), x, jnp.log(y) * (x / change))
+    """By the series of `2 arctanh(x / (2 + x))` near 0, where `log(1 + x)` would lose digits."""
+    s = x / (2 + x)
+    series = jnp.zeros_like(x)
+    for n in range(_terms(x, 5, 11), -1, -1):
+        series = 1 / (2 * n + 1) + series * s * s
+    return jax.lax.select(jnp.abs(x) < 0.3, 2 * s * series, jnp.log(1 + x))
+
+
+def _terms(x: Array, single: int, double: int) -> int:
+    return single if jnp.finfo(x.dtype).bits <= 32 else double
 
 
 def _floor(x: Array) -> Array:
