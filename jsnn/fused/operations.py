@@ -19,7 +19,7 @@ ARITHMETIC = {
     *("add", "and", "clamp", "convert_element_type", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg"),
     *("not", "or", "select_n", "square", "sub", "xor"),
 }
-FUNCTIONS = {"abs", "atan2", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "rsqrt", "sign", "sin", "tanh"}
+FUNCTIONS = {"abs", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "rsqrt", "sign", "sin", "tanh"}
 
 
 def _expm1(x: Array) -> Array:
@@ -55,6 +55,15 @@ def _integer_pow(x: Array, *, y: int) -> Array:
     return 1 / power if y < 0 else power
 
 
+def _pow(x: Array, y: Array) -> Array:
+    """`x ** y`, to about `|y log(x)|` units in the last place."""
+    x, y = jnp.broadcast_arrays(x, jnp.asarray(y, x.dtype))
+    size = jax.lax.select(y == 0, jnp.ones_like(x), jnp.exp(y * jnp.log(jnp.abs(x))))
+    signed = jax.lax.select(2 * _floor(y / 2) == y, size, -size)
+    undefined = jax.lax.select(_floor(y) == y, signed, jnp.full_like(x, jnp.nan))
+    return jax.lax.select(x < 0, undefined, size)
+
+
 def _logistic(x: Array, **_: Any) -> Array:
     return 1 / (1 + jnp.exp(-x))
 
@@ -69,7 +78,6 @@ def _same(x: Array, **_: Any) -> Array:
 
 REWRITTEN: dict[str, Callable[..., Array]] = {
     "add_any": lambda x, y: x + y,
-    "atan": lambda x, **_: jax.lax.atan2(x, jnp.ones_like(x)),
     "ceil": lambda x: -_floor(-x),
     "copy": _same,
     "cosh": lambda x, **_: (jnp.exp(x) + jnp.exp(-x)) / 2,
@@ -82,6 +90,7 @@ REWRITTEN: dict[str, Callable[..., Array]] = {
     "logistic": _logistic,
     "name": _same,
     "one_minus_square": lambda x: (1 - x) * (1 + x),
+    "pow": _pow,
     "sinh": lambda x, **_: (_expm1(x) - _expm1(-x)) / 2,
     "sqrt": _sqrt,
     "stop_gradient": _same,
