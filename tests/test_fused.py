@@ -1,6 +1,8 @@
 """The fused kernels against a scan of `step`, in Pallas' interpreter; and that a GPU's compiler takes them."""
 
 import dataclasses
+import functools
+import sys
 from typing import NamedTuple
 
 import jax
@@ -10,9 +12,11 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 from test_neurons import NEURONS
+from test_surrogate import FORMULAS
 
 import jsnn
 from jsnn import fused
+from jsnn.fused import operations
 
 T, B, N = 6, 2, 4
 DO_NOT_FIT = {  # products with weights, and states of another shape
@@ -52,6 +56,19 @@ class Mixed:
 
 
 MIXED = Mixed(0.25, jnp.array([2, 3, 4, 5]), jax.random.key(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """A neuron whose step applies a function to its state and its current."""
+
+    function: object
+
+    def init(self, shape, dtype=jnp.float32):
+        return (jnp.zeros(shape, dtype),)
+
+    def step(self, state, current):
+        return (state[0] + self.function(current),), self.function(state[0]) * 1.0
 
 
 def by_scan(neuron, state, inputs, num_steps):
@@ -116,14 +133,13 @@ def test_what_fits():
         assert fused.fits(neuron, state, current) == (name not in DO_NOT_FIT), name
 
 
-# one of each kind of step; the others' compilers take a minute
-QUICK = {"ALIF_delayed", "CuBaLIF_jump", "Izhikevich", "LIF_trained", "RefractoryLIF", "SpikingActivation_arrays"}
+FIRST = {"ALIF", "Delay", "LIF_trained", "RefractoryLIF", "SigmaDelta_tanh"}  # the others take a minute or two
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow)
         for name in sorted(NEURONS.keys() - DO_NOT_FIT)
     ],
 )
@@ -131,6 +147,85 @@ def test_kernels_are_the_scan_and_lower_for_cuda(name):
     neuron = NEURONS[name]
     compare(neuron, initial(neuron), CURRENTS)
     assert lower_for_cuda(neuron, initial(neuron), CURRENTS).count("@mosaic_gpu") == 2
+
+
+NAMES = [
+    *("abs", "ceil", "cos", "cosh", "exp", "exp2", "expm1", "floor", "isfinite", "log", "log1p", "log2"),
+    *("negative", "reciprocal", "rint", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh"),
+    *("celu", "elu", "gelu", "hard_swish", "hard_tanh", "leaky_relu", "log_sigmoid", "mish", "relu", "relu6", "selu"),
+    *("sigmoid", "silu", "soft_sign", "softplus", "squareplus"),
+]
+
+
+def function(name):
+    return getattr(jnp, name, None) or getattr(jax.nn, name)
+
+
+APPLIED = {name: Applied(function(name)) for name in NAMES}
+APPLIED |= {f"surrogate {index}": Applied(spike) for index, (spike, _) in enumerate(FORMULAS)}
+
+
+def test_common_functions_fit():
+    """On every JAX, and so do their gradients: a newer JAX may write them with operations of another name."""
+    current = jax.ShapeDtypeStruct((B, N), jnp.float32)
+    assert [name for name, neuron in APPLIED.items() if not fused.fits(neuron, (current,), current)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APPLIED)
+def test_common_functions_lower_for_cuda(name):
+    def total(state, inputs):
+        return fused.unroll(APPLIED[name], state, inputs, None)[1].sum()
+
+    traced = jax.jit(jax.grad(total, (0, 1))).trace((CURRENTS[0],), CURRENTS)
+    assert "@mosaic_gpu" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+POINTS = np.array([-80, -3, -1, -0.5, -1e-3, -1e-8, 0, 1e-30, 1e-8, 1e-3, 0.5, 1, 2.5, 3, 80, np.inf], np.float32)
+
+
+EXACT = {
+    **{name: getattr(np, name) for name in ("ceil", "cosh", "expm1", "floor", "log1p", "log2", "sinh", "sqrt", "tan")},
+    "is_finite": np.isfinite,
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "one_minus_square": lambda x: 1 - x**2,
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_rewritten_operations_are_exact_to_a_few_units_in_the_last_place(name):
+    with np.errstate(all="ignore"):
+        expected = EXACT[name](POINTS.astype(np.float64)).astype(np.float32)
+    actual = jax.jit(operations.REWRITTEN[name])(POINTS).astype(jnp.float32)
+    np.testing.assert_array_max_ulp(*map(finite, (actual, expected)), maxulp=8)
+
+
+def test_powers():
+    x, y = np.meshgrid(np.array([-2.5, -1, 0, 1e-3, 0.7, 1, 3], np.float32), np.array([-2, -1.5, 0, 1, 1.5, 3]))
+    with np.errstate(all="ignore"):
+        expected = x.astype(np.float64) ** y
+    actual = jax.jit(operations.REWRITTEN["pow"])(x, jnp.asarray(y, jnp.float32))
+    np.testing.assert_allclose(finite(actual), finite(expected), rtol=2e-6)  # 16 units in the last place
+
+
+def finite(x):
+    return np.nan_to_num(np.asarray(x, np.float32), nan=-7, posinf=1e30, neginf=-1e30)
+
+
+def test_without_a_compiler_unroll_scans(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas", None)
+    assert not fused.is_available()
+    run = functools.partial(jsnn.unroll, jsnn.LIF(), method="fused")
+    assert "pallas" not in str(jax.make_jaxpr(run)(CURRENTS))
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.hessian])
+def test_other_derivatives_name_the_cure(derivative):
+    def total(inputs):
+        return jsnn.unroll(jsnn.LIF(), inputs, method="fused")[1].sum()
+
+    with pytest.raises(TypeError, match=r'method="fused" has first derivatives alone.*use method="scan"'):
+        derivative(total)(CURRENTS)
 
 
 def test_unroll_runs_the_kernels_of_the_platform_that_it_is_lowered_for():

@@ -1,5 +1,7 @@
 """record: every layer's states and outputs, or what is asked for of them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,3 +177,12 @@ def test_what_is_not_there_is_refused(options, message):
 def test_keep_takes_names_and_not_one_string():
     with pytest.raises(TypeError, match="got the one string 'v'"):
         jsnn.record(network(), INPUTS, keep="v")
+
+
+def test_a_method_is_passed_on():
+    network = jsnn.Sequential(jsnn.LIF(), jsnn.Sequential(jsnn.LI()))
+    for method, kernels in {"auto": 0, "scan": 0, "fused": 2}.items():
+        record = functools.partial(jsnn.record, network, keep=["outputs"], method=method)
+        assert str(jax.make_jaxpr(record)(jnp.ones((3, 2, 4)))).count("mpmd_map[") == kernels
+    with pytest.raises(ValueError, match="method must be one of auto, scan"):
+        jsnn.record(network, jnp.ones((3, 2, 4)), method="fast")

@@ -218,6 +218,22 @@ def test_a_step_that_does_not_fit_stops_the_run_before_it_begins(capsys, monkeyp
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_a_kernel_that_does_not_compile_is_one_line(capsys, monkeypatch, tmp_path):
+    def launch(*_, **__):
+        raise NotImplementedError("Unimplemented primitive in Pallas Mosaic GPU lowering: tan\nand much more")
+
+    monkeypatch.setattr("jsnn.fused.kernels._launch", launch)
+    status = run.main(["configs/digits.py", "--train.method", "fused", "--workdir", str(tmp_path / "run")])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "stopped: the fused kernel does not compile here (NotImplementedError: Unimplemented primitive" in " ".join(
+        printed.split()
+    )
+    assert "--train.method scan" in " ".join(printed.split())
+    assert "Traceback" not in printed
+    assert "and much more" not in printed
+
+
 def test_an_evaluation_that_does_not_fit_is_refused(capsys, monkeypatch, finished):
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=2**18))
     status, printed = call(capsys, "--evaluate", finished)

@@ -186,7 +186,8 @@ def test_planted_gap_in_docstrings_is_found(source, names):
 
 AFTER_IMPORT = """
 import sys, jax, jsnn
-print(sorted({"matplotlib", "nir", "sklearn", "tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)))
+heavy = {"jax.experimental.pallas", "matplotlib", "nir", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
+print(sorted(heavy & set(sys.modules)))
 jax.config.update("jax_num_cpu_devices", 2)  # JAX refuses it once an array has been made
 """
 

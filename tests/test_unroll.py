@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import re
 
 import jax
@@ -113,8 +114,19 @@ def test_every_method_gives_the_same_numbers(method):
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, VECTORS, method=method), expected, tolerance=1e-5)
     program = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, method=method, remat=5)[1])(VECTORS))
     loops = {"scan": 1 + 3, "fused": 1 + 2 * 3, "parallel": 1 + 1}  # one over the chunks, then one for each neuron
-    kernels = 2 * 3 if method == "fused" else 0  # each for a GPU, and for what is none
-    assert (program.count("scan["), program.count("pallas_call[")) == (loops[method], kernels)
+    kernels = 3 if method == "fused" else 0  # each compiled on a GPU, and interpreted elsewhere
+    counts = [program.count(word) for word in ("scan[", "mpmd_map[", "pallas_call[")]
+    assert counts == [loops[method], kernels, kernels]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_auto_takes_no_kernel_anywhere(platform, monkeypatch):
+    module = importlib.import_module("jsnn.unroll")  # the function has the same name
+    monkeypatch.setattr(module, "_default_platform", lambda: platform)
+    run = functools.partial(jsnn.unroll, jsnn.LIF())
+    assert "pallas" not in str(jax.make_jaxpr(run)(VECTORS))
+    jax.eval_shape(lambda x: jax.jvp(run, (x,), (x,)), VECTORS)
+    jax.eval_shape(jax.hessian(lambda x: run(x)[1].sum()), VECTORS)
 
 
 def test_a_method_that_is_none_is_refused():

@@ -19,20 +19,28 @@ ARITHMETIC = {
     *("add", "and", "clamp", "convert_element_type", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg"),
     *("not", "or", "select_n", "square", "sub", "xor"),
 }
-FUNCTIONS = {"abs", "atan2", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "rsqrt", "sign", "sin", "tanh"}
+FUNCTIONS = {"abs", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "rsqrt", "sign", "sin", "tanh"}
 
 
 def _expm1(x: Array) -> Array:
-    y = jnp.exp(x)
-    change = y - 1  # which has the error of y, and so has log(y)
-    exact = jax.lax.select(change == -1, change, change * x / jnp.log(y))
-    return jax.lax.select(change == 0, x, jax.lax.select(y == jnp.inf, y, exact))
+    """By Taylor's series near 0, where `exp(x) - 1` would lose digits."""
+    series = jnp.ones_like(x)
+    for n in range(_terms(x, 9, 16), 1, -1):
+        series = 1 + series * x / n
+    return jax.lax.select(jnp.abs(x) < 0.5, series * x, jnp.exp(x) - 1)
 
 
 def _log1p(x: Array) -> Array:
-    y = 1 + x
-    change = y - 1  # what of x is left in y
-    return jax.lax.select((change == 0) | (y == jnp.inf), x, jnp.log(y) * (x / change))
+    """By the series of `2 arctanh(x / (2 + x))` near 0, where `log(1 + x)` would lose digits."""
+    s = x / (2 + x)
+    series = jnp.zeros_like(x)
+    for n in range(_terms(x, 5, 11), -1, -1):
+        series = 1 / (2 * n + 1) + series * s * s
+    return jax.lax.select(jnp.abs(x) < 0.3, 2 * s * series, jnp.log(1 + x))
+
+
+def _terms(x: Array, single: int, double: int) -> int:
+    return single if jnp.finfo(x.dtype).bits <= 32 else double
 
 
 def _floor(x: Array) -> Array:
@@ -45,6 +53,15 @@ def _integer_pow(x: Array, *, y: int) -> Array:
     for bit in bin(abs(y))[3:]:
         power = power * power * x if bit == "1" else power * power
     return 1 / power if y < 0 else power
+
+
+def _pow(x: Array, y: Array) -> Array:
+    """`x ** y`, to about `|y log(x)|` units in the last place."""
+    x, y = jnp.broadcast_arrays(x, jnp.asarray(y, x.dtype))
+    size = jax.lax.select(y == 0, jnp.ones_like(x), jnp.exp(y * jnp.log(jnp.abs(x))))
+    signed = jax.lax.select(2 * _floor(y / 2) == y, size, -size)
+    undefined = jax.lax.select(_floor(y) == y, signed, jnp.full_like(x, jnp.nan))
+    return jax.lax.select(x < 0, undefined, size)
 
 
 def _logistic(x: Array, **_: Any) -> Array:
@@ -61,7 +78,6 @@ def _same(x: Array, **_: Any) -> Array:
 
 REWRITTEN: dict[str, Callable[..., Array]] = {
     "add_any": lambda x, y: x + y,
-    "atan": lambda x, **_: jax.lax.atan2(x, jnp.ones_like(x)),
     "ceil": lambda x: -_floor(-x),
     "copy": _same,
     "cosh": lambda x, **_: (jnp.exp(x) + jnp.exp(-x)) / 2,
@@ -74,6 +90,7 @@ REWRITTEN: dict[str, Callable[..., Array]] = {
     "logistic": _logistic,
     "name": _same,
     "one_minus_square": lambda x: (1 - x) * (1 + x),
+    "pow": _pow,
     "sinh": lambda x, **_: (_expm1(x) - _expm1(-x)) / 2,
     "sqrt": _sqrt,
     "stop_gradient": _same,
