@@ -63,10 +63,10 @@ def checked(function: F) -> F:
     return typing.cast(F, call)
 
 
-def check_numbers(part: Any, fields: Sequence[str]) -> None:
-    """Raise TypeError or ValueError if a field of a dataclass that holds numbers holds something else."""
+def check_parameters(part: Any) -> None:
+    """Raise TypeError or ValueError if a field of a dataclass that is for numbers holds something else."""
     for name, members in _members_of(type(part)).items():
-        if name in fields and all(member in _NUMBERS for member in members):
+        if members != (Array,) and all(member in _NUMBERS for member in members):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
