@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
@@ -25,6 +26,7 @@ _DAMAGED = (
 )  # what numpy raises at a bad .npz file
 
 
+@checked
 def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Loads one split of a data set into memory.
 

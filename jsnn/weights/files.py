@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from jsnn.arguments import checked
+
 
 class WeightsError(ValueError):
     """A file that cannot be read, or weights that do not fit a network; it names every one that does not."""
 
 
+@checked
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a weights file, by name.
 
