@@ -63,10 +63,10 @@ def checked(function: F) -> F:
     return typing.cast(F, call)
 
 
-def check_numbers(part: Any, fields: Sequence[str]) -> None:
-    """Raise TypeError or ValueError if a field of a dataclass that holds numbers holds something else."""
+def check_parameters(part: Any) -> None:
+    """Raise TypeError or ValueError if a field of a dataclass that is for numbers holds something else."""
     for name, members in _members_of(type(part)).items():
-        if name in fields and all(member in _NUMBERS for member in members):
+        if members != (Array,) and all(member in _NUMBERS for member in members):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
@@ -112,6 +112,13 @@ def check_not_empty(name: str, array: Array) -> None:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
 
 
+def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
+    """Raise ValueError unless an array broadcasts against another, which keeps its shape."""
+    own = np.shape(value[...] if isinstance(value, nnx.Variable) else value)
+    if len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1])):
+        raise ValueError(f"{name} must be a number, or broadcast against {of} {shape}, got shape {own}")
+
+
 def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
     """Raise ValueError unless `axis` names axes of an array, each once."""
     axes = () if axis is None else (axis,) if isinstance(axis, int) else axis
@@ -150,7 +157,8 @@ def _members_of(owner: Any) -> dict[str, tuple[Any, ...]]:
         parameters = inspect.signature(owner).parameters.values()
         several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         hints = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind not in several}
-    members = {name: _members(hint) for name, hint in hints.items() if not isinstance(hint, str)}
+    unsaid = inspect.Parameter.empty
+    members = {name: _members(hint) for name, hint in hints.items() if hint is not unsaid and not isinstance(hint, str)}
     return {name: found for name, found in members.items() if Any not in found}
 
 

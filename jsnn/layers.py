@@ -6,6 +6,7 @@ layers, for streaming. Both give the same spikes.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -176,7 +177,9 @@ def avg_pool(x: Array, window: int = 2) -> Array:
 @checked
 def flatten(x: Array) -> Array:
     """All axes but the batch in one, `[B, ...] -> [B, N]`."""
-    return x.reshape(x.shape[0], -1)
+    if x.ndim == 0:
+        raise ValueError("x must be [B, ...], got a scalar")
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 @run.register
@@ -198,7 +201,7 @@ def _run_sequential(
                 layer_state, x = watch.run(name, layer, layer_state, x, num_steps)
             num_steps = None  # from the first neuron on, everything varies in time
         elif num_steps is None and x.ndim > 2:
-            folded = _apply(name, layer, x.reshape(-1, *x.shape[2:]))  # [T*B, ...]
+            folded = _apply(name, layer, x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))  # [T*B, ...]
             x = folded.reshape(*x.shape[:2], *folded.shape[1:])
         else:
             x = _apply(name, layer, x)

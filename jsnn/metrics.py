@@ -36,7 +36,6 @@ def accuracy(logits: Array, targets: Array) -> Array:
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
-    check_logits(logits, targets)
     return jnp.mean(is_correct(logits, targets))
 
 
@@ -51,6 +50,7 @@ def is_correct(logits: Array, targets: Array) -> Array:
     >>> is_correct(jnp.array([[0.1, 0.9], [jnp.nan, 0.2]]), jnp.array([1, 0])).tolist()
     [True, False]
     """
+    check_logits(logits, targets)
     return (jnp.argmax(logits, axis=-1) == targets) & ~jnp.any(jnp.isnan(logits), axis=-1)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_broadcasts, checked
 from jsnn.neurons.spiking_activation import differentiated_as
 from jsnn.types import Array
 
@@ -23,6 +23,8 @@ def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
     Source: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks"
     (2022).
     """
+    check_broadcasts("threshold", threshold, x.shape, "x")
+    check_broadcasts("levels", levels, x.shape, "x")
     share = x / threshold
     steps = differentiated_as(jnp.floor(share * levels + 0.5) / levels, share)
     return threshold * jnp.clip(steps, 0, 1)
@@ -31,6 +33,7 @@ def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
 @checked
 def clip_relu(x: Array, threshold: Array) -> Array:
     """Clipped at a threshold: threshold * clip(x / threshold, 0, 1)."""
+    check_broadcasts("threshold", threshold, x.shape, "x")
     return threshold * jnp.clip(x / threshold, 0, 1)
 
 

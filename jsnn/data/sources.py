@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
 from jsnn.files import FileError, Header, Npz, one_line
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
 
+@checked
 def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Return one split of a data set, in memory.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
-from jsnn.arguments import check_memory, checked
+from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
 from jsnn.neurons.base import _check, cast, check_positive
 from jsnn.types import Array
@@ -50,6 +50,7 @@ def population(
         scale = jnp.max(x)
     else:
         check_positive("scale", scale)
+        check_broadcasts("scale", scale, (), "one number")
         scale = jnp.asarray(scale, x.dtype)
     centres = jnp.linspace(0, scale, num_neurons, dtype=x.dtype)
     return kernel(scale * (x[..., None] - centres) ** 2)
@@ -95,6 +96,8 @@ def receptive_fields(
     check_at_least("num_neurons", num_neurons, 3)
     check_memory("the population", (*x.shape, num_neurons), copies=4)
     check_positive("beta", beta)
+    for name, value in (("low", low), ("high", high)):
+        check_broadcasts(name, value, x.shape, "x")
     _check("high - low", cast(high, x.dtype) - cast(low, x.dtype), lambda span: span > 0, "must be > 0")
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
     # in units of the distance between centres

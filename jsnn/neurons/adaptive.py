@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import cast, check_decay, decay_from_time_constant, leak, leakage
 from jsnn.neurons.nonlinear import EIF, QIF, NonlinearIF
 from jsnn.types import Array, Parameter, Shape
@@ -32,6 +33,7 @@ class AdaptationCurrent(NonlinearIF):
         check_decay("decay_adaptation", self.decay_adaptation)
 
     @classmethod
+    @checked
     def from_time_constants(  # type: ignore[override]
         cls, tau_mem: Parameter, tau_adaptation: Parameter, dt: float, **parameters: Any
     ) -> Self:

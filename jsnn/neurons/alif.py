@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Discretization,
     LeakyMembrane,
@@ -65,6 +66,7 @@ class ALIF(LeakyMembrane, SpikingNeuron):
         check_decay("decay_adaptation", self.decay_adaptation)
 
     @classmethod
+    @checked
     def from_time_constants(
         cls,
         tau_mem: Parameter,

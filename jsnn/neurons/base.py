@@ -21,6 +21,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
+from jsnn.arguments import check_parameters
 from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Neuron, Parameter, Shape, SpikeFunction
 
@@ -50,7 +51,8 @@ class FrozenPytree(nnx.Pytree):
         super().__setattr__(name, as_data(value))
 
     def __post_init__(self) -> None:
-        """Where the chain of the parts' checks ends."""
+        """Check the numbers of all parts; their own checks call this one first."""
+        check_parameters(self)
 
 
 def as_data(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Discretization,
     Reset,
@@ -77,6 +78,7 @@ class ConductanceLIF(SpikingNeuron):
             check_decay(name, getattr(self, name))
 
     @classmethod
+    @checked
     def from_time_constants(
         cls,
         tau_mem: Parameter,

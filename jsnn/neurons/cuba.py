@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Discretization,
     LeakyMembrane,
@@ -49,6 +50,7 @@ class CurrentSynapse(LeakyMembrane):
             )
 
     @classmethod
+    @checked
     def from_time_constants(
         cls,
         tau_mem: Parameter,

@@ -5,6 +5,7 @@ from typing import Any, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import Discretization, LeakyMembrane, decay_from_time_constant
 from jsnn.neurons.lif import LIFState
 from jsnn.types import Array, Parameter, Shape
@@ -33,6 +34,7 @@ class LI(LeakyMembrane):
     """
 
     @classmethod
+    @checked
     def from_time_constants(
         cls, tau_mem: Parameter, dt: float, *, discretization: Discretization = "exact", **parameters: Any
     ) -> Self:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Discretization,
     LeakyMembrane,
@@ -55,6 +56,7 @@ class LIF(LeakyMembrane, SpikingNeuron):
     """
 
     @classmethod
+    @checked
     def from_time_constants(
         cls, tau_mem: Parameter, dt: float, *, discretization: Discretization = "exact", **parameters: Any
     ) -> Self:

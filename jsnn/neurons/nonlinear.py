@@ -7,6 +7,7 @@ from typing import Any, Self
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     LeakyMembrane,
     Reset,
@@ -31,6 +32,7 @@ class NonlinearIF(LeakyMembrane, SpikingNeuron):
     reset: Reset = nnx.static(default="zero", kw_only=True)
 
     @classmethod
+    @checked
     def from_time_constants(cls, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
         """The neuron with a membrane of `tau_mem` seconds in Euler's steps of `dt` seconds: decay = 1 - dt/tau_mem.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
+from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree, cast, check_positive, check_surrogate
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -63,6 +64,7 @@ class SlidingPSN(FrozenPytree):
         check_surrogate(self.surrogate)
 
     @classmethod
+    @checked
     def of_order(cls, k: int, **parameters: Any) -> Self:
         """The neuron that sees the last `k` currents, with trained weights that halve from each to the one before.
 

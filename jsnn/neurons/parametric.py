@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import SpikingNeuron, cast, check_positive
 from jsnn.neurons.lif import LIFState
 from jsnn.types import Array, Parameter, Shape
@@ -55,6 +56,7 @@ class ParametricLIF(SpikingNeuron):
     v_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
 
     @classmethod
+    @checked
     def from_time_constants(cls, tau_mem: float | Array, dt: float, **parameters: Any) -> Self:
         """The neuron that starts with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_broadcasts, checked
 from jsnn.neurons.base import cast, check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded, differentiated_as
 from jsnn.types import Array, Parameter, Shape
@@ -39,6 +39,10 @@ def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, am
     >>> jax.vmap(jax.grad(lif_rate))(jnp.array([0.5, 1.0, 1.005, 1.5])).round(1).tolist()
     [0.0, 0.0, 222.6..., 46.4...]
     """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x must be floating point, got {x.dtype}: convert it with x.astype(jnp.float32)")
+    for name, value in (("tau_mem", tau_mem), ("tau_ref", tau_ref), ("amplitude", amplitude)):
+        check_broadcasts(name, value, x.shape, "x")
     tau_mem, tau_ref, amplitude = (cast(parameter, x.dtype) for parameter in (tau_mem, tau_ref, amplitude))
     drive = x - 1
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Reset,
     SpikingNeuron,
@@ -73,6 +74,7 @@ class ResonateAndFire(SpikingNeuron):
         check_decay("decay", self.decay)
 
     @classmethod
+    @checked
     def from_frequency(cls, frequency: Parameter, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
         """The neuron that rings with `frequency` Hz for about `tau_mem` seconds, in steps of `dt` seconds.
 

@@ -252,8 +252,9 @@ class PoissonSpiking(RandomSpikes):
 
         n ~ Poisson(r),  r = max(activation(x) * dt, 0),  y = amplitude * n / dt
 
-    Mean and variance are r; from 2^30 spikes a step on n is r, as it is drawn as an int32. A negative rate counts as 0: it spikes never. Backwards, y has the derivative
-    amplitude * activation'(x), below 0 as well. How its key is used, and what to mind, says `RandomSpikes`.
+    Mean and variance are r; from 2^30 spikes a step on n is r, as int32 holds no more. A negative rate counts as 0: it
+    spikes never. Backwards, y has the derivative amplitude * activation'(x), below 0 as well. How its key is used, and
+    what to mind, says `RandomSpikes`.
 
     Source: nengo's `PoissonSpiking`.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike
 
 def numbers(name: str, values: ArrayLike) -> np.ndarray:
     """A NumPy or JAX array, or a list, as a NumPy array of booleans, integers or floats that is not empty."""
+    if isinstance(values, jax.core.Tracer):
+        raise TypeError(f"{name} must be known to be drawn, got a traced array: draw outside of jit")
     try:
         array = np.asarray(values)
     except ValueError as error:

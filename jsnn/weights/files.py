@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jsnn.arguments import checked
 from jsnn.files import Budget, Npz, one_line
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class WeightsError(ValueError):
     """A file that cannot be read, or weights that do not fit a network; it names every one that does not."""
 
 
+@checked
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a weights file, by name.
 
