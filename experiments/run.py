@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from experiments import build, compiled, config, execute, files, gallery, lock, overrides, processes, spread
+from experiments import build, compiled, config, execute, files, gallery, lock, overrides, processes, quiet, spread
 from experiments.config import Config, Experiment, Study
 from experiments.fields import override
 from experiments.gallery import Gallery
@@ -299,4 +299,5 @@ def _list_configs(console: Console) -> int:
 
 if __name__ == "__main__":
     compiled.keep()
+    quiet.about_orbax()
     sys.exit(main())
