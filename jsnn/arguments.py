@@ -53,7 +53,7 @@ def checked(function: F) -> F:
             return function(*args, **kwargs)  # Python says what is missing, or one too many
         for name, members in _members_of(function).items():
             if name in bound.arguments:
-                where = f"{function.__name__}(): {name}"
+                where = f"{function.__qualname__.removesuffix('.__init__')}(): {name}"
                 if name == "key":
                     check_key(f"{where}, the first argument,", bound.arguments[name])
                 else:
@@ -113,10 +113,14 @@ def check_not_empty(name: str, array: Array) -> None:
 
 
 def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
-    """Raise ValueError unless an array broadcasts against another, which keeps its shape."""
+    """Raise ValueError unless an array broadcasts against another."""
     own = np.shape(value[...] if isinstance(value, nnx.Variable) else value)
-    if len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1])):
-        raise ValueError(f"{name} must be a number, or broadcast against {of} {shape}, got shape {own}")
+    try:
+        np.broadcast_shapes(own, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a number, or broadcast against {of} {tuple(shape)}, got shape {own}"
+        ) from error
 
 
 def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
@@ -225,7 +229,8 @@ def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
         raise ValueError(f"{where} must be a number below 1e308, got {reprlib.repr(value)}") from error
     if math.isnan(number):
         raise ValueError(f"{where} must be a number, got NaN")
-    return True, value if isinstance(value, int | float | np.number | np.ndarray | jax.Array) else number
+    is_plain = isinstance(value, float | np.number | np.ndarray | jax.Array)
+    return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
 
 
 def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
@@ -250,7 +255,7 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     if isinstance(value, str) and str in inside:
         return True, value  # the function says whether one name will do
     allowed = (tuple,) if kind is tuple else (list, tuple, range, np.ndarray, jax.Array)
-    if not isinstance(value, allowed):
+    if not isinstance(value, allowed) or np.ndim(value) == 0:
         return False, value
     if kind is tuple and Ellipsis not in inside and len(inside) != len(value):
         return False, value

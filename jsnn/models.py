@@ -227,6 +227,8 @@ def rate_conv(
     >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
     (4, 10)
     """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
     height, width, channels = image_shape
     if min(height, width) < 2 ** len(blocks):
         raise ValueError(f"{len(blocks)} blocks halve an image too often for shape {tuple(image_shape)}")

@@ -163,6 +163,7 @@ def lif_recurrent(
 class NoAutapses(nnx.Module):
     """Recurrent weights without a connection from a neuron to itself, `[B, N] -> [B, N]`."""
 
+    @checked
     def __init__(self, size: int, scale: float, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (size, size)) * (1 - jnp.eye(size)))
 

@@ -7,6 +7,7 @@ Activities lie in [0, 1], and any other encoder makes spikes of them: `rate(key,
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
@@ -50,7 +51,8 @@ def population(
         scale = jnp.max(x)
     else:
         check_positive("scale", scale)
-        check_broadcasts("scale", scale, (), "one number")
+        if np.size(scale) != 1:
+            raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
         scale = jnp.asarray(scale, x.dtype)
     centres = jnp.linspace(0, scale, num_neurons, dtype=x.dtype)
     return kernel(scale * (x[..., None] - centres) ** 2)

@@ -299,7 +299,7 @@ def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], 
     value = _value(parameter)
     if value is None:
         return
-    if isinstance(parameter, (list, tuple)) or not jnp.issubdtype(value.dtype, jnp.number):
+    if isinstance(parameter, (list, tuple)) or is_key(parameter) or not jnp.issubdtype(value.dtype, jnp.number):
         raise TypeError(f"{name} must be a number, an array or an nnx.Param, got {parameter!r}")
     if not np.all(holds(value)):
         raise ValueError(f"{name} {rule}, got {value}")
@@ -308,4 +308,8 @@ def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], 
 def _value(parameter: Parameter) -> np.ndarray | None:
     """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
     value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return (
+        None
+        if isinstance(value, jax.core.Tracer)
+        else np.asarray(jax.random.key_data(value) if is_key(value) else value)
+    )

@@ -14,7 +14,7 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
         raise TypeError(f"{name} must be known to be drawn, got a traced array: draw outside of jit")
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {type(values).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
         if not jnp.issubdtype(array.dtype, jnp.floating):
