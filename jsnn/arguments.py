@@ -58,6 +58,8 @@ def checked(function: F) -> F:
                     check_key(f"{where}, the first argument,", bound.arguments[name])
                 else:
                     bound.arguments[name] = check(where, bound.arguments[name], members)
+        if bound.arguments.get("dtype") is not None:
+            _check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
         return function(*bound.args, **bound.kwargs)
 
     return typing.cast(F, call)
@@ -100,6 +102,13 @@ def check_key(where: str, key: Any) -> None:
         raise TypeError(f"{where} must be made by jax.random.key(seed), got {reprlib.repr(key)}")
 
 
+def _check_dtype(where: str, dtype: Any) -> None:
+    try:
+        jnp.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}") from error
+
+
 def check_dt(dt: Any) -> None:
     """Raise ValueError if the length of a step, in s, is known and not positive and finite; None is no length."""
     if dt is not None and not isinstance(dt, jax.core.Tracer) and not 0 < dt < math.inf:
@@ -118,9 +127,8 @@ def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
     try:
         np.broadcast_shapes(own, shape)
     except ValueError as error:
-        raise ValueError(
-            f"{name} must be a number, or broadcast against {of} {tuple(shape)}, got shape {own}"
-        ) from error
+        of = f"{of} of shape {tuple(shape)}"
+        raise ValueError(f"{name} must be a number, or broadcast against {of}, got shape {own}") from error
 
 
 def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
@@ -130,7 +138,7 @@ def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
         raise ValueError(f"axis must name axes of an array of shape {array.shape}, each once, got {axis}")
 
 
-def check_memory(what: str, shape: Shape, copies: int = 1) -> None:
+def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
     """Raise ValueError if an array of float32 would not fit into the memory that the machine has free.
 
     Args:
@@ -187,7 +195,9 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return _fit_float(where, value)
     if member is Array:
         if nnx.Param in members:
-            return isinstance(value, jax.Array | np.ndarray), value
+            is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            # a key can draw where something starts, and nothing else
+            return isinstance(value, jax.Array | np.ndarray) and (not is_key or "init" in where), value
         return _fit_array(where, value)
     if member in (nnx.Param, nnx.Variable):
         return isinstance(value, nnx.Variable), value
@@ -254,7 +264,8 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     kind, inside = typing.get_origin(member), typing.get_args(member)
     if isinstance(value, str) and str in inside:
         return True, value  # the function says whether one name will do
-    allowed = (tuple,) if kind is tuple else (list, tuple, range, np.ndarray, jax.Array)
+    arrays = () if str in inside else (range, np.ndarray, jax.Array)
+    allowed = (tuple,) if kind is tuple else (list, tuple, *arrays)
     if not isinstance(value, allowed) or np.ndim(value) == 0:
         return False, value
     if kind is tuple and Ellipsis not in inside and len(inside) != len(value):

@@ -246,7 +246,10 @@ def fuzz(count: int, seed: int, only: str = "", log: str = os.devnull) -> tuple[
                 ours = [frame for frame in where if frame.filename.startswith(SOURCE)][-1:]
                 at = f"{Path(ours[0].filename).name}:{ours[0].lineno}" if ours else "before jsnn"
                 text = str(error).partition("\n")[0][:150]
-                faults.setdefault(f"{title} {type(error).__name__} at {at}", f"call {number}: {told}\n      {text}")
+                fault = f"{title} {type(error).__name__} at {at}"
+                if fault not in faults:
+                    faults[fault] = f"call {number}: {told}\n      {text}"
+                    print(f"{fault}\n      {faults[fault]}", flush=True)
         finally:
             signal.alarm(0)
             plt.close("all")
@@ -271,8 +274,6 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with tempfile.TemporaryDirectory():
         ends, faults = fuzz(options.count, options.seed, options.only, options.log)
-    for title, text in sorted(faults.items()):
-        print(f"{title}\n      {text}")
     print(f"{options.count} calls, seed {options.seed}: " + ", ".join(f"{n} {end}" for end, n in ends.items()))
     sys.exit(ends["faults"] > 0)
 

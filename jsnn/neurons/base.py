@@ -170,7 +170,7 @@ class LeakyMembrane(FrozenPytree):
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
         """The membrane before the first step, of neurons that the parameters fit."""
-        check_fits(shape, decay=self.decay, gain=self.gain, v_rest=self.v_rest)
+        check_fits(shape, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
 
     def integrate(self, v: Array, current: Array) -> Array:
@@ -229,7 +229,7 @@ def decay_from_time_constant(
                 f"take a smaller dt or discretization='exact'"
             )
         return 1 - dt / tau
-    return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
+    return float(np.exp(-dt / tau)) if isinstance(dt / tau, float) else jnp.exp(-dt / tau)
 
 
 def bounded(v: Array, bound: float = 1e9) -> Array:
