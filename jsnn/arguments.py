@@ -9,6 +9,7 @@ What is annotated as `Array` becomes one, so lists, numbers and NumPy arrays may
 must be one random key. Other arguments keep their type. The values of arrays are not looked at.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -18,7 +19,7 @@ import operator
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 import jax
@@ -66,9 +67,10 @@ def checked(function: F) -> F:
 
 
 def check_parameters(part: Any) -> None:
-    """Raise TypeError or ValueError if a field of a dataclass that is for numbers holds something else."""
+    """Raise TypeError or ValueError if a field of a dataclass that is for numbers or a name holds something else."""
     for name, members in _members_of(type(part)).items():
-        if members != (Array,) and all(member in _NUMBERS for member in members):
+        is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
+        if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
@@ -103,10 +105,10 @@ def check_key(where: str, key: Any) -> None:
 
 
 def _check_dtype(where: str, dtype: Any) -> None:
-    try:
-        jnp.dtype(dtype)
-    except TypeError as error:
-        raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}") from error
+    with contextlib.suppress(TypeError):
+        if jnp.issubdtype(jnp.dtype(dtype), jnp.number) or jnp.issubdtype(jnp.dtype(dtype), jnp.bool_):
+            return
+    raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}")
 
 
 def check_dt(dt: Any) -> None:
@@ -207,7 +209,9 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
     if origin in (tuple, list, Sequence):
         return _fit_sequence(where, value, member)
     if origin is Callable:
-        return callable(value), value
+        return callable(value) and not isinstance(value, nnx.Variable), value
+    if origin is Iterable and getattr(value, "ndim", 1) == 0:
+        return False, value
     kind = origin or member
     return not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or isinstance(value, kind), value
 
@@ -266,7 +270,7 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
         return True, value  # the function says whether one name will do
     arrays = () if str in inside else (range, np.ndarray, jax.Array)
     allowed = (tuple,) if kind is tuple else (list, tuple, *arrays)
-    if not isinstance(value, allowed) or np.ndim(value) == 0:
+    if not isinstance(value, allowed) or getattr(value, "ndim", 1) == 0:
         return False, value
     if kind is tuple and Ellipsis not in inside and len(inside) != len(value):
         return False, value

@@ -227,7 +227,9 @@ def _filter(
         return Rate(_linear)
     if size is None or not apply_during_training:
         return make(tau, dt, level)
-    shape = (size,) if isinstance(size, int) else size
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    if min(shape, default=1) < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
     check_memory("the filter's parameters", shape, copies=4)
     for name, value in (("tau_initializer", tau), ("level_initializer", level)):
         check_fits(shape, **{name: value})

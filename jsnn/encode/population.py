@@ -11,7 +11,7 @@ import numpy as np
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
-from jsnn.neurons.base import _check, cast, check_positive
+from jsnn.neurons.base import _check, cast, check_fits, check_positive
 from jsnn.types import Array
 
 
@@ -145,6 +145,7 @@ def receptive_field_grid(
             f"got shape {x.shape}"
         )
     dimensions = len(num_neurons)
+    check_fits((dimensions,), low=low, high=high)
     low, high = (jnp.broadcast_to(jnp.asarray(end, x.dtype), (dimensions,)) for end in (low, high))
     check_memory("the grid", (*x.shape[:-1], *num_neurons), copies=3)
     grid = jnp.ones((*x.shape[:-1], *[1] * dimensions), x.dtype)

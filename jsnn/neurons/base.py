@@ -108,7 +108,8 @@ class SpikingNeuron(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("threshold", self.threshold)
-        if not callable(self.reset) and self.reset not in ("subtract", "zero", "none"):
+        known = isinstance(self.reset, str) and self.reset in ("subtract", "zero", "none")
+        if not known and (not callable(self.reset) or isinstance(self.reset, nnx.Variable)):
             raise ValueError(
                 f"reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, "
                 f"got {self.reset!r}"
@@ -265,7 +266,7 @@ def check_is_neuron(taker: str, value: Any) -> None:
 def check_surrogate(surrogate: Any) -> None:
     """Refuses what is no function, and what would make one if it were called."""
     name = getattr(surrogate, "__name__", "")
-    if not callable(surrogate) or vars(surrogates).get(name) is surrogate:
+    if not callable(surrogate) or isinstance(surrogate, nnx.Variable) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
 
 
