@@ -9,6 +9,7 @@ What is annotated as `Array` becomes one, so lists, numbers and NumPy arrays may
 must be one random key. Other arguments keep their type. The values of arrays are not looked at.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -18,7 +19,7 @@ import operator
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 import jax
@@ -53,20 +54,23 @@ def checked(function: F) -> F:
             return function(*args, **kwargs)  # Python says what is missing, or one too many
         for name, members in _members_of(function).items():
             if name in bound.arguments:
-                where = f"{function.__name__}(): {name}"
+                where = f"{function.__qualname__.removesuffix('.__init__')}(): {name}"
                 if name == "key":
                     check_key(f"{where}, the first argument,", bound.arguments[name])
                 else:
                     bound.arguments[name] = check(where, bound.arguments[name], members)
+        if bound.arguments.get("dtype") is not None:
+            _check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
         return function(*bound.args, **bound.kwargs)
 
     return typing.cast(F, call)
 
 
 def check_parameters(part: Any) -> None:
-    """Raise TypeError or ValueError if a field of a dataclass that is for numbers holds something else."""
+    """Raise TypeError or ValueError if a field of a dataclass that is for numbers or a name holds something else."""
     for name, members in _members_of(type(part)).items():
-        if members != (Array,) and all(member in _NUMBERS for member in members):
+        is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
+        if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
@@ -100,6 +104,13 @@ def check_key(where: str, key: Any) -> None:
         raise TypeError(f"{where} must be made by jax.random.key(seed), got {reprlib.repr(key)}")
 
 
+def _check_dtype(where: str, dtype: Any) -> None:
+    with contextlib.suppress(TypeError):
+        if jnp.issubdtype(jnp.dtype(dtype), jnp.number) or jnp.issubdtype(jnp.dtype(dtype), jnp.bool_):
+            return
+    raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}")
+
+
 def check_dt(dt: Any) -> None:
     """Raise ValueError if the length of a step, in s, is known and not positive and finite; None is no length."""
     if dt is not None and not isinstance(dt, jax.core.Tracer) and not 0 < dt < math.inf:
@@ -113,10 +124,13 @@ def check_not_empty(name: str, array: Array) -> None:
 
 
 def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
-    """Raise ValueError unless an array broadcasts against another, which keeps its shape."""
+    """Raise ValueError unless an array broadcasts against another."""
     own = np.shape(value[...] if isinstance(value, nnx.Variable) else value)
-    if len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1])):
-        raise ValueError(f"{name} must be a number, or broadcast against {of} {shape}, got shape {own}")
+    try:
+        np.broadcast_shapes(own, shape)
+    except ValueError as error:
+        of = f"{of} of shape {tuple(shape)}"
+        raise ValueError(f"{name} must be a number, or broadcast against {of}, got shape {own}") from error
 
 
 def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
@@ -126,7 +140,7 @@ def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
         raise ValueError(f"axis must name axes of an array of shape {array.shape}, each once, got {axis}")
 
 
-def check_memory(what: str, shape: Shape, copies: int = 1) -> None:
+def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
     """Raise ValueError if an array of float32 would not fit into the memory that the machine has free.
 
     Args:
@@ -183,7 +197,9 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return _fit_float(where, value)
     if member is Array:
         if nnx.Param in members:
-            return isinstance(value, jax.Array | np.ndarray), value
+            is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            # a key can draw where something starts, and nothing else
+            return isinstance(value, jax.Array | np.ndarray) and (not is_key or "init" in where), value
         return _fit_array(where, value)
     if member in (nnx.Param, nnx.Variable):
         return isinstance(value, nnx.Variable), value
@@ -193,7 +209,9 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
     if origin in (tuple, list, Sequence):
         return _fit_sequence(where, value, member)
     if origin is Callable:
-        return callable(value), value
+        return callable(value) and not isinstance(value, nnx.Variable), value
+    if origin is Iterable and getattr(value, "ndim", 1) == 0:
+        return False, value
     kind = origin or member
     return not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or isinstance(value, kind), value
 
@@ -225,7 +243,8 @@ def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
         raise ValueError(f"{where} must be a number below 1e308, got {reprlib.repr(value)}") from error
     if math.isnan(number):
         raise ValueError(f"{where} must be a number, got NaN")
-    return True, value if isinstance(value, int | float | np.number | np.ndarray | jax.Array) else number
+    is_plain = isinstance(value, float | np.number | np.ndarray | jax.Array)
+    return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
 
 
 def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
@@ -249,8 +268,9 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     kind, inside = typing.get_origin(member), typing.get_args(member)
     if isinstance(value, str) and str in inside:
         return True, value  # the function says whether one name will do
-    allowed = (tuple,) if kind is tuple else (list, tuple, range, np.ndarray, jax.Array)
-    if not isinstance(value, allowed):
+    arrays = () if str in inside else (range, np.ndarray, jax.Array)
+    allowed = (tuple,) if kind is tuple else (list, tuple, *arrays)
+    if not isinstance(value, allowed) or getattr(value, "ndim", 1) == 0:
         return False, value
     if kind is tuple and Ellipsis not in inside and len(inside) != len(value):
         return False, value

@@ -72,7 +72,7 @@ def bin_events(
     [(name, value)] = given.items()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < math.inf:
+    if not 0 < value < 1e300:
         raise ValueError(f"{name} must be positive, got {value}")
     if name != "window" and int(value) != value:
         raise ValueError(f"{name} must be a whole number, got {value}")

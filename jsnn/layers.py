@@ -218,8 +218,9 @@ def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
             f"layer {name} takes [B, *space, C] at each time step, {len(layer.kernel_size) + 2} axes, got shape "
             f"{x.shape}: inputs that vary in time are [T, B, *space, C]; a static input [B, *space, C] needs num_steps"
         )
-    if isinstance(layer, nnx.Conv | nnx.Linear) and x.shape[-1] != layer.in_features:
-        raise ValueError(f"layer {name} takes {layer.in_features} channels, got {x.shape[-1]} (shape {x.shape})")
+    if isinstance(layer, nnx.Conv | nnx.Linear) and x.shape[-1:] != (layer.in_features,):
+        channels = x.shape[-1] if x.shape else "a number"
+        raise ValueError(f"layer {name} takes {layer.in_features} channels, got {channels} (shape {x.shape})")
     y = _call(name, layer, x)
     if len(x.shape) > 1 and y.shape[:1] != x.shape[:1]:
         raise ValueError(f"layer {name} must keep the batch axis, it made {y.shape} of {x.shape}")

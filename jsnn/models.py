@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.compat import norse
 from jsnn.convolution import Conv
 from jsnn.filters import Lowpass
@@ -56,6 +56,7 @@ def feedforward(
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Layer] = [flatten]
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        check_memory("the weights", (inputs, outputs), copies=4)
         is_last = index == len(sizes) - 2
         layers += [Linear(inputs, outputs, rngs=rngs), readout() if is_last else neuron()]
     return Sequential(*layers)
@@ -152,6 +153,7 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Callable[[Array], Array]] = [flatten]
     for inputs, outputs in itertools.pairwise(sizes):
+        check_memory("the weights", (inputs, outputs), copies=4)
         layers += [Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
 
@@ -227,6 +229,8 @@ def rate_conv(
     >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
     (4, 10)
     """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
     height, width, channels = image_shape
     if min(height, width) < 2 ** len(blocks):
         raise ValueError(f"{len(blocks)} blocks halve an image too often for shape {tuple(image_shape)}")
@@ -244,5 +248,6 @@ def rate_conv(
     layers.append(flatten)
     sizes = (height * width * channels, *dense, outputs)
     for inputs, neurons in itertools.pairwise(sizes):
+        check_memory("the weights", (inputs, neurons), copies=4)
         layers += [Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])

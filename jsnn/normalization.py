@@ -4,6 +4,7 @@ from typing import Any
 
 from flax import nnx
 
+from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import check_positive
 
 __all__ = ["ThresholdBatchNorm"]
@@ -36,9 +37,11 @@ class ThresholdBatchNorm(nnx.BatchNorm):
     [[-0.5, -0.5], [0.5, 0.5]]
     """
 
+    @checked
     def __init__(
         self, num_features: int, *, threshold: float = 1.0, alpha: float = 1.0, rngs: nnx.Rngs, **parameters: Any
     ) -> None:
+        check_memory("the statistics", (num_features,), copies=8)
         check_positive("threshold", threshold)
         check_positive("alpha", alpha)
         scale = nnx.initializers.constant(alpha * threshold)

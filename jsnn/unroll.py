@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.errors import TraceContextError
 
 from jsnn import fused
@@ -93,7 +94,7 @@ def unroll(
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
-    with _blaming_the_state(neuron, inputs, state, num_steps):
+    with blaming_the_state(neuron, inputs, state, num_steps):
         if remat is False or not (len(inputs) if num_steps is None else num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
@@ -209,19 +210,19 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
 
 
 @contextmanager
-def _blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> Iterator[None]:
+def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> Iterator[None]:
     """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
     try:
         yield
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
             ) from error
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
         expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
-        shapes, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
-        if shapes == wanted:
+        shapes, wanted = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
+        if shapes == wanted and jax.tree.structure(state) == jax.tree.structure(expected):
             raise
         hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
         raise ValueError(

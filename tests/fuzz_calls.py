@@ -12,6 +12,7 @@ import argparse
 import collections
 import inspect
 import linecache
+import os
 import random
 import resource
 import signal
@@ -86,7 +87,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "labels": lambda: np.array([0, 1]), "predictions": lambda: [0, 1], "layers": lambda: jsnn.LIF(0.9), "q": lambda: 50.0,
     "operations": lambda: jsnn.energy.count(network(), array(5, 2, 3)), "values": lambda: array(4, 6), "potentials": lambda: array(4, 6),
     "max_spikes": lambda: 3.0, "synaptic": lambda: 1e-9, "neuronal": lambda: 1e-9, "spiking": lambda: True,
-    "scale": lambda: 1.0, "training": lambda: [1.0, 0.5], "validation": lambda: [1.0, 0.5], "bias": lambda: 0.0, "args": lambda: 3,
+    "scale": lambda: 1.0, "training": lambda: [1.0, 0.5], "validation": lambda: [1.0, 0.5], "bias": lambda: 0.0, "rows": lambda: [{"spikes": 1.0, "accuracy": 0.5}], "curves": lambda: [0.1, 0.5],
     "kernel": lambda: array(3, 3, 1, 4), "accuracies": lambda: [0.1, 0.5], "arrays": lambda: {}, "path": lambda: "/nowhere.npz",
     "preset": lambda: "chattering", "model": network, "joules": lambda: {"a": {"cpu": 1.0}}, "surrogates": lambda: [jsnn.surrogate.arctan()],
 }  # fmt: skip
@@ -142,9 +143,9 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """What can be passed by name, and the positional rest; a class of Flax tells it in its `__init__` alone."""
-    found = dict(inspect.signature(function.__init__ if inspect.isclass(function) else function).parameters)
-    if inspect.isclass(function):
-        found.pop("self", None)
+    made = inspect.isclass(function) and issubclass(function, nnx.Pytree)
+    found = dict(inspect.signature(function.__init__ if made else function).parameters)
+    found.pop("self", None)
     return {name: one for name, one in found.items() if one.kind is not one.VAR_KEYWORD}
 
 
@@ -203,7 +204,7 @@ def _stop(*_: Any) -> None:
     raise Hang(f"took longer than {SECONDS} s")
 
 
-def fuzz(count: int, seed: int, only: str = "") -> tuple[collections.Counter, dict[str, str]]:
+def fuzz(count: int, seed: int, only: str = "", log: str = os.devnull) -> tuple[collections.Counter, dict[str, str]]:
     """Return how many calls ended how, and the faults by function and exception."""
     import matplotlib
 
@@ -231,6 +232,7 @@ def fuzz(count: int, seed: int, only: str = "") -> tuple[collections.Counter, di
         arrays = [name for name, value in arguments.items() if isinstance(value, jax.Array) and name != "key"]
         traced = arrays if draw.random() < 0.15 else []
         told = f"{title}({', '.join(f'{name}={_short(value)}' for name, value in arguments.items())}){' traced' * bool(traced)}"
+        Path(log).write_text(f"call {number}: {told}\n")
         signal.alarm(SECONDS)
         try:
             call(function, arguments, traced)
@@ -244,7 +246,10 @@ def fuzz(count: int, seed: int, only: str = "") -> tuple[collections.Counter, di
                 ours = [frame for frame in where if frame.filename.startswith(SOURCE)][-1:]
                 at = f"{Path(ours[0].filename).name}:{ours[0].lineno}" if ours else "before jsnn"
                 text = str(error).partition("\n")[0][:150]
-                faults.setdefault(f"{title} {type(error).__name__} at {at}", f"call {number}: {told}\n      {text}")
+                fault = f"{title} {type(error).__name__} at {at}"
+                if fault not in faults:
+                    faults[fault] = f"call {number}: {told}\n      {text}"
+                    print(f"{fault}\n      {faults[fault]}", flush=True)
         finally:
             signal.alarm(0)
             plt.close("all")
@@ -263,13 +268,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of a function's name")
+    parser.add_argument(
+        "--log", default=os.devnull, help="a file for the call that is running, should the process be killed"
+    )
     options = parser.parse_args()
-    memory = 24 * 2**30
+    memory = 16 * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     with tempfile.TemporaryDirectory():
-        ends, faults = fuzz(options.count, options.seed, options.only)
-    for title, text in sorted(faults.items()):
-        print(f"{title}\n      {text}")
+        ends, faults = fuzz(options.count, options.seed, options.only, options.log)
     print(f"{options.count} calls, seed {options.seed}: " + ", ".join(f"{n} {end}" for end, n in ends.items()))
     sys.exit(ends["faults"] > 0)
 

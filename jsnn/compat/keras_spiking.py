@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import regularizers
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.energy import Operations, count
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons import Rate, SpikingActivation
+from jsnn.neurons.base import check_fits
 from jsnn.neurons.spiking_activation import Activation
 from jsnn.regularizers import Target
 from jsnn.types import Array, Neuron, Parameter, Shape
@@ -226,7 +227,12 @@ def _filter(
         return Rate(_linear)
     if size is None or not apply_during_training:
         return make(tau, dt, level)
-    shape = (size,) if isinstance(size, int) else size
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    if min(shape, default=1) < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    check_memory("the filter's parameters", shape, copies=4)
+    for name, value in (("tau_initializer", tau), ("level_initializer", level)):
+        check_fits(shape, **{name: value})
     trained_tau, trained_level = (nnx.Param(jnp.broadcast_to(jnp.asarray(x, float), shape)) for x in (tau, level))
     return make(trained_tau, dt, trained_level)
 

@@ -63,7 +63,7 @@ def rectified_linear(J: Array, amplitude: float = 1.0) -> Array:
 @checked
 def sigmoid(J: Array, tau_ref: float = 0.0025) -> Array:
     """`Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
-    return jax.nn.sigmoid(J) / tau_ref
+    return jax.nn.sigmoid(jnp.asarray(J, jnp.result_type(J, float))) / tau_ref
 
 
 @checked

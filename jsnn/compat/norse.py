@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.layers import Recurrent, Sequential
 from jsnn.neurons import LIF, CuBaLI, CuBaLIF
 from jsnn.types import Array, SpikeFunction
@@ -163,7 +163,9 @@ def lif_recurrent(
 class NoAutapses(nnx.Module):
     """Recurrent weights without a connection from a neuron to itself, `[B, N] -> [B, N]`."""
 
+    @checked
     def __init__(self, size: int, scale: float, rngs: nnx.Rngs) -> None:
+        check_memory("the recurrent weights", (size, size), copies=4)
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (size, size)) * (1 - jnp.eye(size)))
 
     def __call__(self, spikes: Array) -> Array:
@@ -173,5 +175,6 @@ class NoAutapses(nnx.Module):
 
 
 def _linear(input_size: int, output_size: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
+    check_memory("the weights", (input_size, output_size), copies=4)
     initializer = nnx.initializers.normal(scale)
     return nnx.Linear(input_size, output_size, use_bias=False, kernel_init=initializer, rngs=rngs)

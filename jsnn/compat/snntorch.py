@@ -29,7 +29,7 @@ import jax
 from flax import nnx
 
 from jsnn import surrogate
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.compat.snntorch_neurons import Alpha, Lapicque, Leaky, OneToOne, RLeaky, Synaptic, trainable
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
@@ -208,6 +208,7 @@ def _all_to_all(
     if rngs is None:
         raise ValueError("rleaky with all_to_all=True draws its weights: pass rngs, such as rngs=nnx.Rngs(0)")
     if features is not None and channels is None and kernel_size is None:
+        check_memory("the recurrent weights", (features, features), copies=4)
         return nnx.Linear(features, features, **_uniform(features), rngs=rngs)
     if features is None and channels is not None and kernel_size is not None:
         window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size

@@ -260,6 +260,8 @@ def _synapses(synapse: float | Neuron | None, dt: float, count: int) -> list[Neu
         )
     if isinstance(synapse, Neuron):
         return [with_dt(_copy(synapse), dt) for _ in range(count)]
+    if not isinstance(synapse, int | float | np.number):
+        raise TypeError(f"synapse must be a time constant in s, a filter or None, got {type(synapse).__name__}")
     if not (math.isfinite(synapse) and synapse >= 0):
         raise ValueError(f"synapse must be a time constant >= 0 in s, a filter or None, got {synapse}")
     return [Lowpass(synapse, dt, delay=True)] * count

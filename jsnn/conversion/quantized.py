@@ -60,6 +60,7 @@ class ClipFloorReLU(nnx.Module):
     [[0.0, 0.5, 1.5, 2.0]]
     """
 
+    @checked
     def __init__(self, levels: int = 8, threshold: float = 1.0) -> None:
         _check(levels, threshold)
         self.levels = levels
@@ -89,6 +90,7 @@ class NoisyReLU(nnx.Module):
         ValueError: if `levels` is below 1 or `threshold` not positive.
     """
 
+    @checked
     def __init__(self, levels: int = 8, threshold: float = 1.0, *, rngs: nnx.Rngs) -> None:
         _check(levels, threshold)
         self.levels = levels

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_parameters, checked
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()  # empty where unknown
 
     def __post_init__(self) -> None:
+        check_parameters(self)
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4:

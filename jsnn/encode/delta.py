@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.checks import time_varying
 from jsnn.neurons.base import FrozenPytree, cast, check_positive
 from jsnn.types import Array, Parameter, Shape
@@ -38,6 +38,7 @@ def delta(x: Array, *, threshold: Parameter = 0.1, padding: bool = False, off_sp
     """
     x = time_varying(x)
     check_positive("threshold", threshold)
+    check_broadcasts("threshold", threshold, x.shape, "x")
     threshold = jnp.asarray(threshold, x.dtype)
     before = x[:1] if padding else jnp.zeros_like(x[:1])
     change = jnp.diff(x, axis=0, prepend=before)
@@ -66,6 +67,8 @@ def delta_inverse(spikes: Array, *, threshold: Parameter = 0.1, initial: float |
     """
     spikes = time_varying(spikes)
     check_positive("threshold", threshold)
+    for name, value in (("threshold", threshold), ("initial", initial)):
+        check_broadcasts(name, value, spikes.shape, "spikes")
     return cast(initial, spikes.dtype) + cast(threshold, spikes.dtype) * jnp.cumsum(spikes, axis=0)
 
 
@@ -161,6 +164,7 @@ def send_on_delta(x: Array, *, threshold: Parameter = 0.1) -> Array:
     [0.0, 0.0, 1.0, -1.0]
     """
     x = time_varying(x)
+    check_broadcasts("threshold", threshold, x.shape[1:], "x")
     return unroll(SendOnDelta(threshold), x, ReferenceState(x[0]))[1]
 
 
@@ -177,6 +181,7 @@ def step_forward(x: Array, *, threshold: Parameter = 0.1) -> Array:
     [0.0, 1.0, 1.0, 1.0]
     """
     x = time_varying(x)
+    check_broadcasts("threshold", threshold, x.shape[1:], "x")
     return unroll(StepForward(threshold), x, ReferenceState(x[0]))[1]
 
 

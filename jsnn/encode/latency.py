@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_not_empty, checked
 from jsnn.encode.checks import (
     at_least_float32,
     check_first_spike_time,
@@ -154,6 +154,7 @@ def spike_latency(spikes: Array) -> Array:
     spikes = jnp.asarray(spikes)
     if spikes.ndim == 0:
         raise ValueError("spikes must have a time axis, [T, ...], got a scalar")
+    check_not_empty("spikes", spikes)
     fired = spikes != 0
     first = jnp.where(jnp.any(fired, axis=0), jnp.argmax(fired, axis=0), len(spikes))
     step = jax.lax.broadcasted_iota(first.dtype, spikes.shape, 0)

@@ -7,10 +7,11 @@ Activities lie in [0, 1], and any other encoder makes spikes of them: `rate(key,
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
-from jsnn.neurons.base import _check, cast, check_positive
+from jsnn.neurons.base import _check, cast, check_fits, check_positive
 from jsnn.types import Array
 
 
@@ -50,7 +51,8 @@ def population(
         scale = jnp.max(x)
     else:
         check_positive("scale", scale)
-        check_broadcasts("scale", scale, (), "one number")
+        if np.size(scale) != 1:
+            raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
         scale = jnp.asarray(scale, x.dtype)
     centres = jnp.linspace(0, scale, num_neurons, dtype=x.dtype)
     return kernel(scale * (x[..., None] - centres) ** 2)
@@ -143,6 +145,7 @@ def receptive_field_grid(
             f"got shape {x.shape}"
         )
     dimensions = len(num_neurons)
+    check_fits((dimensions,), low=low, high=high)
     low, high = (jnp.broadcast_to(jnp.asarray(end, x.dtype), (dimensions,)) for end in (low, high))
     check_memory("the grid", (*x.shape[:-1], *num_neurons), copies=3)
     grid = jnp.ones((*x.shape[:-1], *[1] * dimensions), x.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.bernoulli import bernoulli
 from jsnn.encode.checks import (
     at_least_float32,
@@ -63,6 +63,8 @@ def rate(
     check_first_spike_time(first_spike_time, num_steps)
     if num_steps is not None:
         num_steps -= first_spike_time
+    for name, value in (("gain", gain), ("offset", offset)):
+        check_broadcasts(name, value, x.shape, "x")
     probability = gain * at_least_float32(x) + offset
     _warn_of_clipping(x, probability)
     spikes = bernoulli(key, probability, num_steps, x.dtype if dtype is None else dtype)
@@ -142,6 +144,8 @@ def interpolated_rate(
     """
     x = time_varying(x)
     check_num_steps(num_steps, x.shape[1:])
+    for name, value in (("gain", gain), ("offset", offset)):
+        check_broadcasts(name, value, (num_steps, *x.shape[1:]), "the values")
     instants = jnp.arange(num_steps) * ((len(x) - 1) / max(num_steps - 1, 1))
     flat = at_least_float32(x).reshape(len(x), -1)
     values = jax.vmap(jnp.interp, (None, None, 1), 1)(instants, jnp.arange(len(x)), flat)

@@ -126,8 +126,10 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
             f"inputs must have a batch axis, [T, B, ...], or [B, ...] of a static input, got shape {inputs.shape}: "
             f"insert one, inputs[:, None] or inputs[None]"
         )
+    if isinstance(inputs, jax.core.Tracer):
+        raise TypeError("inputs must be known for operations to be counted, got a traced array: count outside of jit")
     if not isinstance(network, Neuron):
-        if not callable(network):
+        if not callable(network) or isinstance(network, type):
             raise TypeError(f"count takes a Neuron or a function, got {type(network).__name__}")
         program = _program(network, inputs)
         found = find(program, tuple(KNOWN.values()), program.inputs)

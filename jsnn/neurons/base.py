@@ -108,7 +108,8 @@ class SpikingNeuron(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("threshold", self.threshold)
-        if not callable(self.reset) and self.reset not in ("subtract", "zero", "none"):
+        known = isinstance(self.reset, str) and self.reset in ("subtract", "zero", "none")
+        if not known and (not callable(self.reset) or isinstance(self.reset, nnx.Variable)):
             raise ValueError(
                 f"reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, "
                 f"got {self.reset!r}"
@@ -170,7 +171,7 @@ class LeakyMembrane(FrozenPytree):
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
         """The membrane before the first step, of neurons that the parameters fit."""
-        check_fits(shape, decay=self.decay, gain=self.gain, v_rest=self.v_rest)
+        check_fits(shape, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
 
     def integrate(self, v: Array, current: Array) -> Array:
@@ -229,7 +230,7 @@ def decay_from_time_constant(
                 f"take a smaller dt or discretization='exact'"
             )
         return 1 - dt / tau
-    return float(np.exp(-dt / tau)) if isinstance(tau, (int, float)) else jnp.exp(-dt / tau)
+    return float(np.exp(-dt / tau)) if isinstance(dt / tau, float) else jnp.exp(-dt / tau)
 
 
 def bounded(v: Array, bound: float = 1e9) -> Array:
@@ -265,7 +266,7 @@ def check_is_neuron(taker: str, value: Any) -> None:
 def check_surrogate(surrogate: Any) -> None:
     """Refuses what is no function, and what would make one if it were called."""
     name = getattr(surrogate, "__name__", "")
-    if not callable(surrogate) or vars(surrogates).get(name) is surrogate:
+    if not callable(surrogate) or isinstance(surrogate, nnx.Variable) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
 
 
@@ -299,7 +300,7 @@ def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], 
     value = _value(parameter)
     if value is None:
         return
-    if isinstance(parameter, (list, tuple)) or not jnp.issubdtype(value.dtype, jnp.number):
+    if isinstance(parameter, (list, tuple)) or is_key(parameter) or not jnp.issubdtype(value.dtype, jnp.number):
         raise TypeError(f"{name} must be a number, an array or an nnx.Param, got {parameter!r}")
     if not np.all(holds(value)):
         raise ValueError(f"{name} {rule}, got {value}")
@@ -308,4 +309,8 @@ def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], 
 def _value(parameter: Parameter) -> np.ndarray | None:
     """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
     value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return (
+        None
+        if isinstance(value, jax.core.Tracer)
+        else np.asarray(jax.random.key_data(value) if is_key(value) else value)
+    )

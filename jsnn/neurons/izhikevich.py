@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
+from jsnn.arguments import checked
 from jsnn.neurons.base import Reset, SpikingNeuron, bounded, cast, check_positive
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -90,6 +91,7 @@ class Izhikevich(SpikingNeuron):
         check_positive("dt", self.dt)
 
     @classmethod
+    @checked
     def preset(cls, name: str, **parameters: Any) -> Self:
         """The neuron with a firing pattern of the cortex; `parameters` are those beside a, b, v_reset and d.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import FrozenPytree, cast, check_positive, check_surrogate
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -73,6 +73,7 @@ class SlidingPSN(FrozenPytree):
         """
         if k < 1:
             raise ValueError(f"k must be >= 1, got {k}")
+        check_memory("the weights", (k,), copies=4)
         return cls(_halving(k), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SlidingPSNState:

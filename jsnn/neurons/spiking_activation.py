@@ -68,7 +68,7 @@ class Activated(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.activation):
+        if not callable(self.activation) or isinstance(self.activation, nnx.Variable):
             raise TypeError(f"activation must be a function such as jax.nn.relu, got {self.activation!r}")
 
 

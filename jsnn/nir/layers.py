@@ -3,7 +3,7 @@
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import FrozenPytree, cast
+from jsnn.neurons.base import FrozenPytree, cast, check_surrogate
 from jsnn.types import Array, Parameter, SpikeFunction
 
 
@@ -37,6 +37,10 @@ class Threshold(FrozenPytree):
 
     threshold: Parameter
     surrogate: SpikeFunction = nnx.static(default=surrogates.arctan())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_surrogate(self.surrogate)
 
     def __call__(self, x: Array) -> Array:
         return self.surrogate(x - cast(self.threshold, x.dtype))

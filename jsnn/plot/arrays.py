@@ -14,7 +14,7 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
         raise TypeError(f"{name} must be known to be drawn, got a traced array: draw outside of jit")
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {type(values).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -98,6 +98,8 @@ def spike_numbers(name: str, values: np.ndarray, height: ArrayLike) -> np.ndarra
         counts = np.abs(values.astype(np.float64)) / height
     except ValueError as error:
         raise ValueError(f"height must fit the neurons of {name} {values.shape}, got shape {height.shape}") from error
+    if counts.max() >= 2**31:
+        raise ValueError(f"{name} must be below 2^31 spikes a step, got {counts.max():.4g}: set height")
     whole = np.round(counts)
     wrong = np.abs(counts - whole) > 0.05
     if wrong.any():

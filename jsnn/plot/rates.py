@@ -50,6 +50,8 @@ def spike_histogram(
     shares = {}
     for name, (title, values) in by_name("spikes", spikes).items():
         counts = spike_numbers(title, all_samples(title, values), height).astype(np.int64).ravel()
+        if counts.max() > 100_000:
+            raise ValueError(f"{title} must hold up to 100,000 spikes a step for a histogram, got {counts.max():,}")
         shares[name] = np.bincount(counts) / counts.size
     most = max(map(len, shares.values()))
     edges = np.arange(most + 1) - 0.5
