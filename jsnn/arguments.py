@@ -105,7 +105,7 @@ def check_key(where: str, key: Any) -> None:
 
 
 def _check_dtype(where: str, dtype: Any) -> None:
-    with contextlib.suppress(TypeError):
+    with contextlib.suppress(TypeError, ValueError):
         if jnp.issubdtype(jnp.dtype(dtype), jnp.number) or jnp.issubdtype(jnp.dtype(dtype), jnp.bool_):
             return
     raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}")
@@ -141,13 +141,15 @@ def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
 
 
 def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
-    """Raise ValueError if an array of float32 would not fit into the memory that the machine has free.
+    """Raise ValueError if a size is negative, or float32 of this shape would not fit into the memory that is free.
 
     Args:
         what: the array, as the error calls it.
         shape: its shape.
         copies: how many arrays of this size are held at once.
     """
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{what} must have sizes of 0 or more, got shape {tuple(shape)}")
     needed = 4 * copies * math.prod(map(int, shape))
     if needed <= _SMALL:
         return
@@ -197,9 +199,11 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return _fit_float(where, value)
     if member is Array:
         if nnx.Param in members:
-            is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            if not isinstance(value, jax.Array | np.ndarray):
+                return False, value
             # a key can draw where something starts, and nothing else
-            return isinstance(value, jax.Array | np.ndarray) and (not is_key or "init" in where), value
+            is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            return (is_key and "init" in where) or jnp.issubdtype(value.dtype, jnp.number), value
         return _fit_array(where, value)
     if member in (nnx.Param, nnx.Variable):
         return isinstance(value, nnx.Variable), value
@@ -248,20 +252,22 @@ def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
 
 
 def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
-    if value is None or isinstance(value, str | bytes | dict | set | type):
-        return False, value
+    parts = jax.tree.leaves(value) if isinstance(value, list | tuple) else [value]
+    if value is None or any(isinstance(part, str | bytes | dict | set | type) for part in parts):
+        return False, value  # JAX takes some names for dtypes
     try:
         array = value[...] if isinstance(value, nnx.Variable) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         return False, value
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    is_real = jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
+    if not is_real and not jnp.issubdtype(array.dtype, jnp.bool_):
         return False, value
     # what does not fit into 32 bits would become another number
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != array.dtype and value.size:
         limits = jnp.iinfo(array.dtype)
         if value.min() < limits.min or value.max() > limits.max:
             raise ValueError(f"{where} must fit into {array.dtype}, got values from {value.min()} to {value.max()}")
-    return not jnp.issubdtype(array.dtype, jnp.complexfloating), array
+    return True, array
 
 
 def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:

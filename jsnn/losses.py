@@ -283,8 +283,8 @@ def mse_temporal_loss(
 
 def check_logits(logits: Array, targets: Array) -> None:
     """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N]."""
-    if logits.ndim == 0:
-        raise ValueError("logits must be [..., N], one number a class, got a scalar")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be [..., N], one number a class, got shape {logits.shape}")
     check_targets(targets, logits.shape[:-1])
 
 

@@ -16,6 +16,7 @@ import psutil
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.neurons.base import check_is_neuron
 from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import Method, unroll
 
@@ -66,6 +67,7 @@ def memory_estimate(
     0.3... GiB
     3... GiB
     """
+    check_is_neuron("memory_estimate", network)
     shape = as_shape(shape)
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")

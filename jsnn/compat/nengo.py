@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import neurons
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons import (
     AdaptiveLIF,
@@ -240,7 +240,10 @@ def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, dela
     """
     check_not_negative("t", t)
     check_positive("dt", dt)
+    if not t / dt < 2**31:
+        raise ValueError(f"t must be less than 2^31 steps of dt = {dt}, got {t}")
     taps = round(t / dt) + 1
+    check_memory("the weights", (taps,), copies=100)  # Python's numbers, and a state for each
     weights = tuple(tap / (taps * (taps + 1) / 2) for tap in range(taps, 0, -1))
     return Triangle(weights, initial_level, delay)
 

@@ -129,9 +129,11 @@ def diagnose(
     >>> found.activations[0].spikes, found.activations[0].silent, found.activations[0].relative_error
     (5.0, 0.5, 0.0)
     """
-    if len(data) == 0 or (labels is not None and len(labels) != len(data)):
+    if isinstance(data, jax.core.Tracer):
+        raise TypeError("data must be known to be measured, got a traced array: call diagnose outside of jit")
+    if np.ndim(data) == 0 or len(data) == 0 or (labels is not None and len(labels) != len(data)):
         raise ValueError(
-            f"diagnose needs data and as many labels, got {len(data)} inputs and "
+            f"diagnose needs data [N, ...] and as many labels, got inputs of shape {np.shape(data)} and "
             f"{'no' if labels is None else len(labels)} labels"
         )
     totals = [_Totals() for _ in network.names]

@@ -30,6 +30,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        if not isinstance(self.class_names, tuple | list):
+            raise TypeError(f"class_names must be a tuple of names, got {self.class_names!r}")
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4:

@@ -7,7 +7,7 @@ from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.checks import time_varying
-from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.base import FrozenPytree, cast, check_fits, check_positive
 from jsnn.types import Array, Parameter, Shape
 from jsnn.unroll import unroll
 
@@ -164,7 +164,7 @@ def send_on_delta(x: Array, *, threshold: Parameter = 0.1) -> Array:
     [0.0, 0.0, 1.0, -1.0]
     """
     x = time_varying(x)
-    check_broadcasts("threshold", threshold, x.shape[1:], "x")
+    check_fits(x.shape[1:], threshold=threshold)
     return unroll(SendOnDelta(threshold), x, ReferenceState(x[0]))[1]
 
 
@@ -181,7 +181,7 @@ def step_forward(x: Array, *, threshold: Parameter = 0.1) -> Array:
     [0.0, 1.0, 1.0, 1.0]
     """
     x = time_varying(x)
-    check_broadcasts("threshold", threshold, x.shape[1:], "x")
+    check_fits(x.shape[1:], threshold=threshold)
     return unroll(StepForward(threshold), x, ReferenceState(x[0]))[1]
 
 

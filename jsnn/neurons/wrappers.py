@@ -197,9 +197,13 @@ class Delay(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_not_negative("steps", self.steps)
+        if np.size(self.steps) == 0:
+            raise ValueError(f"steps must not be empty, got shape {np.shape(self.steps)}")
         if self.longest is None:
             if isinstance(self.steps, nnx.Variable | jax.core.Tracer):
                 raise TypeError("longest must be given where steps is trained: how far it may grow")
+            if not np.max(self.steps) < 2**20:
+                raise ValueError(f"steps must be less than 2^20, as many states are kept, got {self.steps}")
             object.__setattr__(self, "longest", int(np.ceil(np.max(self.steps))))
         elif not isinstance(self.steps, nnx.Variable | jax.core.Tracer) and np.max(self.steps) > self.longest:
             raise ValueError(f"steps must be <= longest = {self.longest}, got {self.steps}")

@@ -57,7 +57,7 @@ def time_axis(ax: "Axes", num_steps: int, dt: float | None) -> float:
     Raises:
         ValueError: if `dt` is not positive.
     """
-    if dt is not None and not dt > 0:
+    if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
     if dt is None:
         length, label = 1.0, "Time step"
