@@ -68,7 +68,8 @@ def checked(function: F) -> F:
 
 def check_parameters(part: Any) -> None:
     """Raise TypeError or ValueError if a field of a dataclass that is for numbers or a name holds something else."""
-    for name, members in _members_of(type(part)).items():
+    owner: Any = type(part)
+    for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
         if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)

@@ -220,9 +220,10 @@ def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: in
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
             ) from error
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
-        expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
+        expected: Any = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
         shapes, wanted = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
-        if shapes == wanted and jax.tree.structure(state) == jax.tree.structure(expected):
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (state, expected)]
+        if shapes == wanted and structures[0] == structures[1]:
             raise
         hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
         raise ValueError(

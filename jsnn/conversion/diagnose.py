@@ -144,11 +144,10 @@ def diagnose(
         for total, name in zip(totals, network.names):
             total.add(rates[name], response.means[name], response.spikes[name], alone[name], num_steps)
         if targets is not None:
-            outputs = np.asarray(response.outputs)
-            running = np.cumsum(outputs, axis=0)
-            correct += np.asarray(is_correct(outputs, targets)).sum(1)
-            mean_correct += np.asarray(is_correct(running, targets)).sum(1)
-            rate_correct += float(is_correct(rate_output, targets).sum())
+            outputs, classes = jnp.asarray(response.outputs), jnp.asarray(targets)
+            correct += np.asarray(is_correct(outputs, classes)).sum(1)
+            mean_correct += np.asarray(is_correct(jnp.cumsum(outputs, axis=0), classes)).sum(1)
+            rate_correct += float(is_correct(rate_output, classes).sum())
     count = len(data)
     rows = [total.row(name, count, num_steps, dt) for total, name in zip(totals, network.names)]
     if labels is None:
