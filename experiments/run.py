@@ -248,7 +248,7 @@ def _prepare(
 
 
 def _open(experiment: Experiment | Study, folder: Path, console: Console) -> Run | _StudyRun:
-    """What a new folder is for; what it lacks is said before the folder is made, and before the first stage is trained."""
+    """What a new folder is for; what it lacks is said before the folder is made and the first stage is trained."""
     if isinstance(experiment, Study):
         for stage in experiment.stages:
             make_optimizer(stage.optimizer, 1)

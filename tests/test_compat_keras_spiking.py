@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 from golden import close
+from thin import thinned
 
 import jsnn
 from jsnn.compat import keras_spiking
@@ -32,7 +33,7 @@ def sum_of_squares(neuron, x):
 sum_of_squares_and_gradient = jax.jit(jax.value_and_grad(sum_of_squares, argnums=1, has_aux=True))
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("dtype", thinned(["f32", "f64"]))
 @pytest.mark.parametrize("stem", ACTIVATIONS)
 def test_spiking_activation(parity, stem, dtype):
     golden = parity(f"keras_spiking_SpikingActivation__{stem}")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden import close
+from thin import thinned
 
 import jsnn
 from jsnn import surrogate
@@ -96,7 +97,7 @@ GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize("stem", GRADIENTS)
+@pytest.mark.parametrize("stem", thinned(GRADIENTS, 2))
 def test_gradients_through_two_layers(parity, stem):
     golden = parity(f"snntorch_bptt_{stem}")
     reset, delay, spike_grad = GRADIENTS[stem]

@@ -30,7 +30,7 @@ def test_config_is_named_as_its_file_and_survives_json(path):
 
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_loss_of_a_batch_has_the_metrics(path, training):
     experiment = load_config(str(path))
     for stage in experiment.stages if isinstance(experiment, config.Study) else (experiment,):

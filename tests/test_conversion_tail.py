@@ -75,6 +75,7 @@ SYNAPSES = {
 
 
 @pytest.mark.parametrize(("synapse", "shape"), SYNAPSES.values(), ids=SYNAPSES)
+@pytest.mark.slow
 def test_a_filter_that_commutes_stands_behind_the_pooling(synapse, shape):
     """And gives what it gives in front of it, in an unroll, step by step and recorded."""
     network = jsnn.convert(lambda x: jsnn.avg_pool(jax.nn.relu(x)) + 1, X, synapse=synapse, scale_firing_rates=2000.0)

@@ -344,6 +344,7 @@ def test_missing_values_are_refused(name):
 
 
 @each_encoder
+@pytest.mark.slow
 def test_values_closed_over_by_a_jitted_function_are_fine(encoder):
     np.testing.assert_array_equal(jax.jit(lambda key: encoder(key, X))(KEY), encoder(KEY, X))
 

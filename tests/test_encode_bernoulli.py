@@ -31,6 +31,7 @@ def test_each_neuron_has_its_probability():
 
 
 @pytest.mark.parametrize("probability", [1e-5, 3e-7, 1 - 1e-5])
+@pytest.mark.slow
 def test_probabilities_are_fine_grained(probability):
     probability = np.float32(probability)
     spikes = draw(probability, 1000, 100_000)

@@ -53,6 +53,7 @@ def converted(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_conversion_leaves_its_numbers_and_figures(converted):
     final = summary(converted)["final"]
     assert final["test_accuracy"] > 0.8
@@ -63,6 +64,7 @@ def test_a_conversion_leaves_its_numbers_and_figures(converted):
     assert {path.name for path in (converted / "figures").iterdir()} == names
 
 
+@pytest.mark.slow
 def test_a_sweep_tries_every_combination(converted):
     rows = summary(converted)["sweep"]
     assert [(row["scale"], row["num_steps"]) for row in rows] == [(10.0, 5), (10.0, 20), (100.0, 5), (100.0, 20)]
@@ -73,6 +75,7 @@ def test_a_sweep_tries_every_combination(converted):
     assert [float(row["last_accuracy"]) for row in read] == [row["last_accuracy"] for row in rows]
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_run_serve_another_conversion(converted, tmp_path):
     arguments = ["--train.weights", str(converted), "--conversion.neuron", "if", "--sweep.scale", "--sweep.steps"]
     assert run.main([write(tmp_path, RATE), *arguments, "--workdir", str(tmp_path / "run")]) == 0

@@ -69,6 +69,7 @@ def arrays(codes):
     return [np.asarray(array) for group in groups for array in group.values()]
 
 
+@pytest.mark.slow
 def test_seeds_decide_the_spikes(tmp_path):
     first, again = (gallery.prepare(TINY, tmp_path).codes for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(arrays(first), arrays(again), strict=True))
@@ -128,6 +129,7 @@ def test_a_missing_data_set_is_named(capsys, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_it_writes_nothing(monkeypatch, tmp_path):
     def interrupt(*arguments):
         raise KeyboardInterrupt

@@ -179,6 +179,7 @@ def with_trained_time_constants(neuron):
     return dataclasses.replace(neuron, **trained)
 
 
+@pytest.mark.slow
 def test_documented_table_of_what_is_kept_is_measured():
     page = (ROOT / "docs/memory.md").read_text("utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` (\| .+ \|)$", page, re.MULTILINE))

@@ -126,8 +126,13 @@ NEURONS = {
 }
 
 
-def over_neurons(*without):
-    chosen = [pytest.param(neuron, id=name) for name, neuron in NEURONS.items() if not name.startswith(without)]
+def over_neurons(*without, variants=()):
+    """Every neuron by its name; `variants` marks other settings of a class, such as IF_zero_delayed."""
+    chosen = [
+        pytest.param(neuron, id=name, marks=variants if "_" in name and name != "user_defined" else ())
+        for name, neuron in NEURONS.items()
+        if not name.startswith(without)
+    ]
     return pytest.mark.parametrize("neuron", chosen)
 
 
@@ -144,7 +149,7 @@ def types(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@over_neurons(" ")
+@over_neurons(" ", variants=pytest.mark.slow)
 def test_jit_is_eager_and_unroll_is_a_loop_of_steps(neuron):
     assert isinstance(neuron, jsnn.Neuron)
     state, outputs = neuron.init((B, N)), []
@@ -155,7 +160,7 @@ def test_jit_is_eager_and_unroll_is_a_loop_of_steps(neuron):
     assert_trees_close(unroll(neuron, CURRENTS), (state, jnp.stack(outputs)))
 
 
-@over_neurons(" ")
+@over_neurons(" ", variants=pytest.mark.slow)
 def test_vmap_is_a_batch(neuron):
     state, _ = unroll(neuron, CURRENTS)
     assert_trees_close(jax.vmap(neuron.step)(state, CURRENTS[0]), neuron.step(state, CURRENTS[0]))
@@ -219,7 +224,7 @@ def loss(neuron, currents):
     return total
 
 
-@over_neurons(" ")
+@over_neurons(" ", variants=pytest.mark.slow)
 def test_gradients_are_finite_and_reach_all_that_is_trained(neuron):
     gradients = jax.grad(loss, argnums=(0, 1))(neuron, CURRENTS[-3:])
     for gradient in jax.tree.leaves(gradients, is_leaf=lambda x: isinstance(x, nnx.Variable)):

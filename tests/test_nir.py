@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden import close
+from thin import thinned
 
 import jsnn
 from jsnn.nir import Graph, NIRError, Scale, Threshold, from_nir, to_nir
@@ -164,7 +165,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", thinned(NETWORKS))
 def test_a_network_comes_back_the_same(name, tmp_path):
     network, shape = NETWORKS[name]
     x = random_inputs(shape)

@@ -70,11 +70,13 @@ def test_draws_where_it_is_told(picture, array, axis_labels):
 
 
 @ALL
+@pytest.mark.slow
 def test_draws_jax_arrays_alike(picture, array, axis_labels):
     assert rendered(picture(jnp.asarray(array))) == rendered(picture(array))
 
 
 @pytest.mark.parametrize("name", ["raster", "traces", "class_probabilities", "spike_histogram", "feature_maps"])
+@pytest.mark.slow
 def test_draws_bfloat16(name):
     picture, array, _ = PICTURES[name]
     rounded = jnp.asarray(array, jnp.bfloat16)
@@ -182,6 +184,7 @@ print("matplotlib.pyplot" in sys.modules, dict(matplotlib.rcParams) == before)
 """
 
 
+@pytest.mark.slow
 def test_leaves_no_state():
     done = subprocess.run([sys.executable, "-c", AFTER_DRAWING], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False True\n", "")

@@ -81,6 +81,7 @@ def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(model):
     assert len(products) > len(of_readout) == 3  # forward, and the gradients of spikes and weights
 
 
+@pytest.mark.slow
 def test_weights_and_running_averages_are_those_of_the_network():
     network = build.make_network(RateConv(blocks=((4,),), dense=(5,), batch_norm=True), (8, 8, 1), 3, seed=0)
     network.train()

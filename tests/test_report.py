@@ -83,12 +83,14 @@ def converted(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_dead_layer_is_named_with_what_to_try(dead):
     warning = "Layer 2_Recurrent is dead: none of its 16 neurons spiked for any test image"
     assert page_of(dead).count(warning) == 2  # at the top, and beside the layers
     assert "Try a lower threshold" in page_of(dead)
 
 
+@pytest.mark.slow
 def test_a_page_says_what_was_run(dead):
     page, summary = page_of(dead), summary_of(dead)
     assert summary["command"].startswith("python -m experiments.run ")
@@ -110,6 +112,7 @@ def missing_sections(page):
     return [heading for heading in wanted if f"<h2>{heading}" not in page]
 
 
+@pytest.mark.slow
 def test_a_page_has_its_sections(dead):
     assert missing_sections(page_of(dead)) == []
 
@@ -158,6 +161,7 @@ def test_a_study_links_to_its_stages(converted):
     assert "Beside the reference" not in page
 
 
+@pytest.mark.slow
 def test_report_makes_the_page_again_and_changes_nothing_else(dead, capsys):
     def others():
         return {
@@ -184,6 +188,7 @@ def test_report_of_a_study_makes_the_pages_of_its_stages(converted, monkeypatch)
     assert (converted / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_report_of_what_has_not_finished(dead, tmp_path, capsys):
     shutil.copy(dead / "config.json", tmp_path)
     assert run.main(["--report", str(tmp_path)]) == 2

@@ -389,6 +389,7 @@ def test_ctrl_c_ends_in_a_line(capsys, copied, tmp_path, monkeypatch, place, arg
     "place",
     ["experiments.files.append", "experiments.journal.RecordWriter.flush", "experiments.files.write_sealed"],
 )
+@pytest.mark.slow
 def test_a_full_disk_ends_in_a_line_that_says_how_to_go_on(capsys, copied, finished, monkeypatch, place):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")

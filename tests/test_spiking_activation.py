@@ -92,6 +92,7 @@ def test_initial_membrane_drawn_with_a_key():
 
 
 @pytest.mark.parametrize("make", KEY_NEURONS)
+@pytest.mark.slow
 def test_random_spikes_by_steps_are_those_of_an_unroll(make):
     neuron = make(jax.random.key(0), dt=0.25)
     state, outputs, step = neuron.init(X.shape[1:]), [], jax.jit(neuron.step)
