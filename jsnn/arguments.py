@@ -61,7 +61,18 @@ def checked(function: F) -> F:
                     bound.arguments[name] = check(where, bound.arguments[name], members)
         if bound.arguments.get("dtype") is not None:
             _check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
-        return function(*bound.args, **bound.kwargs)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except jax.errors.JAXTypeError as error:
+            traced = [
+                name
+                for name, members in _members_of(function).items()
+                if isinstance(bound.arguments.get(name), jax.core.Tracer) and not {Array, nnx.Param} & {*members}
+            ]
+            if not traced:
+                raise
+            where = f"{function.__qualname__}(): {', '.join(traced)}"
+            raise TypeError(f"{where} must be known when it is traced: make it static under jit") from error
 
     return typing.cast(F, call)
 

@@ -45,9 +45,9 @@ MODULES = (
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
     "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Diagnosis", "Filter", "Graph",
-    "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Report", "Response", "Row", "SpikingNeuron", "Surrogate", "Synapses",
-    "TrainState", "animate", "check_fits", "check_neuron", "from_nir", "network_of", "of_function", "to_html5",
-    "unchanged",
+    "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Report", "Response", "Row", "SpikingNeuron", "Surrogate",
+    "Synapses", "TrainState", "animate", "check_fits", "check_neuron", "from_nir", "network_of", "of_function",
+    "to_html5", "unchanged",
 }  # fmt: skip
 
 
