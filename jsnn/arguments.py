@@ -79,7 +79,8 @@ def checked(function: F) -> F:
 
 def check_parameters(part: Any) -> None:
     """Raise TypeError or ValueError if a field of a dataclass that is for numbers or a name holds something else."""
-    for name, members in _members_of(type(part)).items():
+    owner: Any = type(part)
+    for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
         if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
@@ -207,7 +208,7 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
     if member is int:
         return _fit_int(where, value)
     if member is float:
-        return _fit_float(where, value)
+        return _fit_float(where, value, may_be_nan=nnx.Param in members)  # a part's own check names the range
     if member is Array:
         if nnx.Param in members:
             if not isinstance(value, jax.Array | np.ndarray):
@@ -243,7 +244,7 @@ def _fit_int(where: str, value: Any) -> tuple[bool, Any]:
     return True, whole
 
 
-def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
+def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
     if isinstance(value, bool | np.bool_ | str | bytes):
         return False, value
     if isinstance(value, jax.Array | np.ndarray):
@@ -256,7 +257,7 @@ def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
         number = float(value)
     except OverflowError as error:
         raise ValueError(f"{where} must be a number below 1e308, got {reprlib.repr(value)}") from error
-    if math.isnan(number):
+    if math.isnan(number) and not may_be_nan:
         raise ValueError(f"{where} must be a number, got NaN")
     is_plain = isinstance(value, float | np.number | np.ndarray | jax.Array)
     return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
