@@ -215,7 +215,7 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
                 return False, value
             # a key can draw where something starts, and nothing else
             is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-            return (is_key and "init" in where) or jnp.issubdtype(value.dtype, jnp.number), value
+            return (is_key and "init" in where) or _is_real(value), value
         return _fit_array(where, value)
     if member in (nnx.Param, nnx.Variable):
         return isinstance(value, nnx.Variable), value
@@ -248,7 +248,7 @@ def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
     if isinstance(value, bool | np.bool_ | str | bytes):
         return False, value
     if isinstance(value, jax.Array | np.ndarray):
-        real = value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number) and not jnp.iscomplexobj(value)
+        real = value.ndim == 0 and _is_real(value)
         if not real or isinstance(value, jax.core.Tracer):
             return real, value
     elif not isinstance(value, numbers.Real):
@@ -271,8 +271,7 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
         array = value[...] if isinstance(value, nnx.Variable) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         return False, value
-    is_real = jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
-    if not is_real and not jnp.issubdtype(array.dtype, jnp.bool_):
+    if not _is_real(array) and not jnp.issubdtype(array.dtype, jnp.bool_):
         return False, value
     # what does not fit into 32 bits would become another number
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != array.dtype and value.size:
@@ -280,6 +279,10 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
         if value.min() < limits.min or value.max() > limits.max:
             raise ValueError(f"{where} must fit into {array.dtype}, got values from {value.min()} to {value.max()}")
     return True, array
+
+
+def _is_real(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
 
 
 def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
