@@ -61,7 +61,18 @@ def checked(function: F) -> F:
                     bound.arguments[name] = check(where, bound.arguments[name], members)
         if bound.arguments.get("dtype") is not None:
             _check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
-        return function(*bound.args, **bound.kwargs)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except jax.errors.JAXTypeError as error:
+            traced = [
+                name
+                for name, members in _members_of(function).items()
+                if isinstance(bound.arguments.get(name), jax.core.Tracer) and not {Array, nnx.Param} & {*members}
+            ]
+            if not traced:
+                raise
+            where = f"{function.__qualname__}(): {', '.join(traced)}"
+            raise TypeError(f"{where} must be known when it is traced: make it static under jit") from error
 
     return typing.cast(F, call)
 
@@ -197,14 +208,14 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
     if member is int:
         return _fit_int(where, value)
     if member is float:
-        return _fit_float(where, value)
+        return _fit_float(where, value, may_be_nan=nnx.Param in members)  # a part's own check names the range
     if member is Array:
         if nnx.Param in members:
             if not isinstance(value, jax.Array | np.ndarray):
                 return False, value
             # a key can draw where something starts, and nothing else
             is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-            return (is_key and "init" in where) or jnp.issubdtype(value.dtype, jnp.number), value
+            return (is_key and "init" in where) or _is_real(value), value
         return _fit_array(where, value)
     if member in (nnx.Param, nnx.Variable):
         return isinstance(value, nnx.Variable), value
@@ -233,11 +244,11 @@ def _fit_int(where: str, value: Any) -> tuple[bool, Any]:
     return True, whole
 
 
-def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
+def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
     if isinstance(value, bool | np.bool_ | str | bytes):
         return False, value
     if isinstance(value, jax.Array | np.ndarray):
-        real = value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number) and not jnp.iscomplexobj(value)
+        real = value.ndim == 0 and _is_real(value)
         if not real or isinstance(value, jax.core.Tracer):
             return real, value
     elif not isinstance(value, numbers.Real):
@@ -246,7 +257,7 @@ def _fit_float(where: str, value: Any) -> tuple[bool, Any]:
         number = float(value)
     except OverflowError as error:
         raise ValueError(f"{where} must be a number below 1e308, got {reprlib.repr(value)}") from error
-    if math.isnan(number):
+    if math.isnan(number) and not may_be_nan:
         raise ValueError(f"{where} must be a number, got NaN")
     is_plain = isinstance(value, float | np.number | np.ndarray | jax.Array)
     return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
@@ -260,8 +271,7 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
         array = value[...] if isinstance(value, nnx.Variable) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         return False, value
-    is_real = jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
-    if not is_real and not jnp.issubdtype(array.dtype, jnp.bool_):
+    if not _is_real(array) and not jnp.issubdtype(array.dtype, jnp.bool_):
         return False, value
     # what does not fit into 32 bits would become another number
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != array.dtype and value.size:
@@ -269,6 +279,10 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
         if value.min() < limits.min or value.max() > limits.max:
             raise ValueError(f"{where} must fit into {array.dtype}, got values from {value.min()} to {value.max()}")
     return True, array
+
+
+def _is_real(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
 
 
 def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:

@@ -54,11 +54,11 @@ def bin_events(
     >>> bin_events((t, x, y, p), (2, 2, 2), window=10).sum(axis=(1, 2, 3))
     array([3., 0., 1.], dtype=float32)
     """
-    sizes = as_shape(shape)
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError(f"shape must be (H, W, P), each at least 1, got {sizes}")
+    frame = as_shape(shape)
+    if len(frame) != 3 or min(frame) < 1:
+        raise ValueError(f"shape must be (H, W, P), each at least 1, got {shape}")
     t, x, y, p = _fields(events)
-    for name, values, size in (("y", y, sizes[0]), ("x", x, sizes[1]), ("p", p, sizes[2])):
+    for name, values, size in (("y", y, shape[0]), ("x", x, shape[1]), ("p", p, shape[2])):
         outside = (values < 0) | (values >= size)
         if outside.any():
             first = int(outside.argmax())
@@ -78,7 +78,7 @@ def bin_events(
         raise ValueError(f"{name} must be a whole number, got {value}")
 
     bins, num_frames = _bins(name, value, t)
-    frames = (num_frames, *sizes)
+    frames = (num_frames, *frame)
     check_memory("frames", frames, copies=3)
     cells = np.ravel_multi_index((bins, y, x, p), frames)
     return np.bincount(cells, minlength=math.prod(frames)).astype(np.float32).reshape(frames)

@@ -7,6 +7,7 @@ time have snnTorch's names and values. Firing rates and fractions of spikes that
 """
 
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn import decode
 from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
@@ -40,7 +41,7 @@ def accuracy(logits: Array, targets: Array) -> Array:
 
 
 @checked
-def is_correct(logits: Array, targets: Array) -> Array:
+def is_correct(logits: Array | np.ndarray, targets: Array | np.ndarray) -> Array:
     """Return for each sample whether the largest logit is the label's; where a logit is NaN none is.
 
     Args:
@@ -50,6 +51,7 @@ def is_correct(logits: Array, targets: Array) -> Array:
     >>> is_correct(jnp.array([[0.1, 0.9], [jnp.nan, 0.2]]), jnp.array([1, 0])).tolist()
     [True, False]
     """
+    logits, targets = jnp.asarray(logits), jnp.asarray(targets)
     check_logits(logits, targets)
     return (jnp.argmax(logits, axis=-1) == targets) & ~jnp.any(jnp.isnan(logits), axis=-1)
 

@@ -301,8 +301,12 @@ def _make(name: str, formula: Callable[..., Array], **parameters: float | None) 
 def _checked(name: str, value: object) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a Python number, because surrogates are static, got {value!r}")
-    if not -1e300 < float(value) < 1e300:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value}")
-    if float(value) <= 0 and name != "cutoff":
+    if number <= 0 and name != "cutoff":
         raise ValueError(f"{name} must be > 0, got {value}")
-    return float(value)
+    return number

@@ -164,7 +164,7 @@ def _run_in_chunks(
 
     chunks = None
     if num_steps is None:
-        chunks = inputs[:whole].reshape(-1, length, *inputs.shape[1:])
+        chunks = inputs[:whole].reshape(total // length, length, *inputs.shape[1:])
     try:
         state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
     except TraceContextError as error:

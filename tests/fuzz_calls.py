@@ -47,8 +47,7 @@ LEFT_OUT = {
     "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Diagnosis", "Filter", "Graph",
     "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Report", "Response", "Row", "SpikingNeuron", "Surrogate",
     "Synapses", "TrainState", "animate", "check_fits", "check_neuron", "from_nir", "network_of", "of_function",
-    "to_html5",
-    "unchanged",
+    "to_html5", "unchanged",
 }  # fmt: skip
 
 

@@ -106,3 +106,38 @@ def test_a_single_event_fills_the_first_of_the_bins():
 def test_bad_input(events, shape, options, message):
     with pytest.raises(ValueError, match=message):
         bin_events(events, shape, **options)
+
+
+@pytest.mark.parametrize("factor", [1, 2**55])
+@pytest.mark.parametrize("time", [np.int64, np.uint64])
+@pytest.mark.parametrize("option", ["num_bins", "window"])
+def test_long_integer_times_are_cut_exactly(option, time, factor):
+    expected = bin_events(RECORDING, SHAPE, **{option: 31})
+    times = np.array([(t - 100) * factor for t in T.tolist()], time)
+    value = 31 if option == "num_bins" else 31 * factor
+    np.testing.assert_array_equal(bin_events((times, X, Y, P), SHAPE, **{option: value}), expected)
+
+
+def test_times_over_the_whole_range_of_64_bits():
+    for times in (np.array([-(2**63), 0, 2**63 - 1]), np.array([0, 2**63, 2**64 - 1], np.uint64)):
+        counts = bin_events((times, [0, 0, 0], [0, 0, 0], [0, 0, 0]), (1, 1, 1), num_bins=2)
+        assert counts.ravel().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"events": (["a"] * 5, X, Y, P)}, TypeError, "t must hold numbers"),
+        ({"events": ([None] * 5, X, Y, P)}, TypeError, "t must hold numbers"),
+        ({"events": ([-1.7e308, 0, 0, 0, 1.7e308], X, Y, P)}, ValueError, "t must span a time that a float64 can hold"),
+        ({"events": (T, np.full(5, 2**64 - 1, np.uint64), Y, P)}, ValueError, "must lie in 0..2, got 184467440737095"),
+        ({"window": "1"}, TypeError, "window must be a number, got '1'"),
+        ({"window": True}, TypeError, "window must be a number, got True"),
+        ({"window": 1e-9}, ValueError, "frames of shape .* would take .* GiB"),
+        ({"shape": 3}, TypeError, "shape must be a tuple of whole numbers"),
+        ({"shape": None}, TypeError, "shape must be a tuple of whole numbers"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recording_is_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        bin_events(**{"events": RECORDING, "shape": SHAPE, "window": 1} | change)

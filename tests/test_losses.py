@@ -141,8 +141,10 @@ def test_cross_entropy_of_logits_and_of_log_probabilities_is_the_same():
     np.testing.assert_allclose(losses.cross_entropy(log_probabilities, LABELS), expected, rtol=1e-6)
 
 
-def test_label_out_of_range_gives_nan():
-    assert jnp.isnan(losses.cross_entropy(jnp.zeros((1, 2)), jnp.array([2])))
+@pytest.mark.parametrize("label", [2, -1])
+def test_label_out_of_range_gives_nan(label):
+    assert jnp.isnan(losses.cross_entropy(jnp.zeros((1, 2)), jnp.array([label])))
+    assert jnp.isnan(losses.mse_membrane_loss(jnp.zeros((3, 1, 2)), jnp.array([label])))
 
 
 ALL = [

@@ -107,3 +107,17 @@ def test_wrong_input(accuracy):
 def test_wrong_population():
     with pytest.raises(ValueError, match="N=3 and num_classes=2"):
         metrics.accuracy_rate(SPIKES, jnp.array([0]), population_code=True, num_classes=2)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_sample_with_nan_is_never_right(label):
+    logits = jnp.array([[jnp.nan, jnp.nan], [jnp.nan, 1.0]])
+    assert metrics.accuracy(logits, jnp.full(2, label)) == 0
+    assert metrics.accuracy_max_membrane(logits[None], jnp.full(2, label)) == 0
+    assert metrics.accuracy_rate(logits[None], jnp.full(2, label)) == 0
+    assert metrics.accuracy_temporal(logits[None], jnp.full(2, label)) == 0
+
+
+@pytest.mark.parametrize("metric", [metrics.firing_rate, metrics.silent_fraction, metrics.saturated_fraction])
+def test_a_rate_of_nan_is_nan(metric):
+    assert jnp.isnan(metric(SPIKES.at[0, 0, 0].set(jnp.nan)))

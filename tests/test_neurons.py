@@ -590,3 +590,22 @@ def test_from_time_constants(discretization, decay, decay_slow):
 def test_bad_parameters_are_named_with_their_cure(make, error, message):
     with pytest.raises(error, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [jsnn.QIF(), jsnn.QIF(reset="none"), jsnn.AdQIF(), jsnn.Izhikevich(), jsnn.EIF(), jsnn.ConductanceLIF()],
+    ids=lambda neuron: type(neuron).__name__,
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_states_stay_finite_under_extreme_currents(neuron, dtype):
+    currents = jnp.broadcast_to(jnp.array([1e20, -1e20, 3e38, 1e4], dtype), (20, 4))
+    currents = currents.at[:, 2].set(3e38 if isinstance(neuron, jsnn.ConductanceLIF) else 1e10)
+    state, spikes = jsnn.unroll(neuron, currents)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((state, spikes)))
+
+
+def test_poisson_spikes_beyond_int32_are_what_is_expected():
+    neuron = jsnn.PoissonSpiking(jax.random.key(0), dt=1.0)
+    outputs = jsnn.unroll(neuron, jnp.array([[1e12, 1e20, jnp.inf]]))[1]
+    np.testing.assert_array_equal(outputs, np.array([[1e12, 1e20, jnp.inf]], np.float32))

@@ -208,3 +208,9 @@ def test_the_documentation_s_neuron_passes_and_has_ten_lines():
     exec(imports + code, found)
     check_neuron(found["Cubic"]())
     check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9, jnp.float32)), nnx.Param(jnp.ones(4, jnp.float32))))
+
+
+def test_what_runs_away_is_warned_of():
+    with pytest.warns(UserWarning, match="Izhikevich: a gradient is not finite .* under a current of 100:"):
+        check_neuron(jsnn.Izhikevich())
+    check_neuron(jsnn.QIF())

@@ -262,6 +262,9 @@ LIF = jsnn.LIF()
     ((LIF, VECTORS, jsnn.CuBaLIF().init((B, 5))), {}, ValueError, "got [(3, 5), (3, 5)]"),
     ((LIF, VECTORS[0], T), {}, ValueError, "got [()]: num_steps=10 is passed by name"),
     ((LIF, VECTORS), {"remat": 0}, ValueError, "remat must be True or a chunk length of at least 1, got 0"),
+    ((LIF, VECTORS), {"remat": 2.7}, TypeError, "remat must be True or False or an integer, got 2.7"),
+    ((LIF, VECTORS), {"remat": None}, TypeError, "remat must be True or False or an integer, got None"),
+    ((LIF, VECTORS), {"remat": 10**12}, ValueError, "remat must lie between -2^31 and 2^31"),
     ((LIF, VECTORS), {"remat": -2}, ValueError, "remat must be True or a chunk length of at least 1, got -2"),
     ((LIF, VECTORS[0]), {"remat": 0, "num_steps": T}, ValueError, "remat must be True or a chunk length"),
     ((convolutional(), IMAGES[0]), {}, ValueError, "layer 0_Conv takes [B, *space, C] at each time step, 4 axes, got "
@@ -272,3 +275,11 @@ LIF = jsnn.LIF()
 def test_bad_input_is_named_with_its_cure(arguments, options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         jsnn.unroll(*arguments, **options)
+
+
+@pytest.mark.parametrize("remat", [False, True, 3])
+@pytest.mark.parametrize("shape", [(0, 2, 5), (4, 0, 5)])
+def test_no_steps_or_no_samples(shape, remat):
+    assert jsnn.unroll(LIF, jnp.ones(shape), remat=remat)[1].shape == shape
+    network = jsnn.Sequential(jsnn.flatten, linear(5, 3), jsnn.LIF(0.9))
+    assert jsnn.unroll(network, jnp.ones(shape), remat=remat)[1].shape == (*shape[:2], 3)

@@ -131,10 +131,10 @@ def diagnose(
     """
     if isinstance(data, jax.core.Tracer):
         raise TypeError("data must be known to be measured, got a traced array: call diagnose outside of jit")
-    if np.ndim(data) == 0 or len(data) == 0 or (labels is not None and len(labels) != len(data)):
+    if not np.shape(data) or len(data) == 0 or (labels is not None and np.shape(labels)[:1] != (len(data),)):
         raise ValueError(
             f"diagnose needs data [N, ...] and as many labels, got inputs of shape {np.shape(data)} and "
-            f"{'no' if labels is None else len(labels)} labels"
+            f"{'no labels' if labels is None else f'labels of shape {np.shape(labels)}'}"
         )
     totals = [_Totals() for _ in network.names]
     correct, mean_correct, rate_correct = np.zeros(num_steps), np.zeros(num_steps), 0.0

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,6 +33,8 @@ class Dataset:
         check_parameters(self)
         if not isinstance(self.class_names, tuple | list):
             raise TypeError(f"class_names must be a tuple of names, got {self.class_names!r}")
+        if isinstance(self.images, jax.core.Tracer) or isinstance(self.labels, jax.core.Tracer):
+            raise TypeError("images and labels must be known, got traced arrays: make a Dataset outside of jit")
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.data.dataset import Dataset
 from jsnn.types import Array
 
@@ -24,6 +24,7 @@ def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
     >>> epoch_permutation(jax.random.key(0), 10, 4).shape
     (2, 4)
     """
+    check_memory("the permutation", (n,), copies=4)
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must lie in 1..{n}, the number of examples, got {batch_size}")
     steps = n // batch_size
@@ -48,6 +49,7 @@ def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     steps = -(-n // batch_size)
+    check_memory("the batches", (steps, batch_size))
     positions = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
     mask = positions < n
     return positions * mask, mask

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
@@ -129,7 +130,7 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     if isinstance(inputs, jax.core.Tracer):
         raise TypeError("inputs must be known for operations to be counted, got a traced array: count outside of jit")
     if not isinstance(network, Neuron):
-        if not callable(network) or isinstance(network, type):
+        if not callable(network) or isinstance(network, type | nnx.Variable):
             raise TypeError(f"count takes a Neuron or a function, got {type(network).__name__}")
         program = _program(network, inputs)
         found = find(program, tuple(KNOWN.values()), program.inputs)

@@ -142,7 +142,7 @@ def surrogate_derivatives(
             raise TypeError(f"surrogates must be made by a factory of jsnn.surrogate, such as arctan(), got {one!r}")
     if not several:
         raise ValueError("surrogates must not be empty, got none")
-    if not limit > 0:
+    if not 0 < limit < 1e30:
         raise ValueError(f"limit must be > 0, got {limit}")
     x = np.linspace(-limit, limit, 1201)
     ax = axes_or_new(ax)

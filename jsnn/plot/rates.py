@@ -96,7 +96,7 @@ def firing_rate_histogram(
     >>> ax.get_legend().get_texts()[0].get_text()
     'mean 250 Hz\n50% silent'
     """
-    if dt is not None and not dt > 0:
+    if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
@@ -151,7 +151,7 @@ def isi_histogram(
     >>> ax.get_legend().get_texts()[0].get_text()
     'mean 4 ms\nCV 0\n9 intervals'
     """
-    if dt is not None and not dt > 0:
+    if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
