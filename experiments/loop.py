@@ -6,6 +6,7 @@ the numbers of a run that was never stopped, because the order of the data and a
 epoch and the step alone.
 """
 
+import contextlib
 import functools
 import itertools
 import math
@@ -96,7 +97,8 @@ class Run:
             for training in (True, False)
         )
         if sets is None:
-            size.check_batch(experiment, network, self.sets, (loss, test_loss))
+            with _blaming_the_kernel(experiment):
+                size.check_batch(experiment, network, self.sets, (loss, test_loss))
         self.advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
         self.sum_metrics = train.make_evaluate(self.graph, test_loss)
         self.key = jax.random.key(experiment.seed)
@@ -298,16 +300,8 @@ class Run:
         Compiling is not done twice.
         """
         if program not in self._known_to_fit:
-            try:
+            with _blaming_the_kernel(self.experiment):
                 needed = memory.of_function(program, *arguments)
-            except Exception as error:  # each part of a compiler has its own
-                if self.experiment.train.method != "fused":
-                    raise
-                reason = next(iter(str(error).strip().splitlines()), "")
-                raise NotCompiled(
-                    f"the fused kernel does not compile here ({type(error).__name__}: {reason}): "
-                    "train with --train.method scan, in a new folder"
-                ) from error
             memory.check_fits(needed)
             self._known_to_fit.add(program)
 
@@ -361,6 +355,23 @@ class Run:
     def _save(self, sums: dict[str, Any], seconds: float, records: list[dict[str, Any]], score: float | None) -> None:
         info = {"sums": sums, "seconds": seconds, "records": records}
         self.checkpoints.save(self.step, self.state, info, score)
+
+
+@contextlib.contextmanager
+def _blaming_the_kernel(experiment: Experiment) -> Iterator[None]:
+    """Raise NotCompiled for what a compiler raises, if the experiment asks for the fused kernel."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # each part of a compiler has its own
+        if experiment.train.method != "fused":
+            raise
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise NotCompiled(
+            f"the fused kernel does not compile here ({type(error).__name__}: {reason}): "
+            "train with --train.method scan, in a new folder"
+        ) from error
 
 
 def _portion_bounds(steps: int) -> list[tuple[int, int]]:

@@ -37,7 +37,7 @@ from experiments import build, compiled, config, execute, files, gallery, lock, 
 from experiments.config import Config, Experiment, Study
 from experiments.fields import override
 from experiments.gallery import Gallery
-from experiments.loop import Run
+from experiments.loop import NotCompiled, Run
 from experiments.optimizer import make_optimizer
 from experiments.seeds import open_run
 from experiments.summary import command
@@ -78,10 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
         except CheckpointError as error:
             again = execute.cure(error, option, Path(existing)) if error.whole is not None and existing else ""
             return _say(console, f"{error}. Instead: {again}" if again else str(error), status)
+        except (MemoryError, NotCompiled) as error:
+            return _say(console, str(error), 1)
         except (ValueError, OSError) as error:
             return _say(console, str(error), status)
-        except MemoryError as error:
-            return _say(console, str(error), 1)
         except KeyboardInterrupt:
             console.print("stopped", highlight=False)
             return 130

@@ -82,7 +82,8 @@ def check_parameters(part: Any) -> None:
     owner: Any = type(part)
     for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
-        if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
+        is_number = name != "key" and members != (Array,) and all(member in _NUMBERS for member in members)
+        if is_choice or is_number:
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
@@ -152,8 +153,12 @@ def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
         raise ValueError(f"axis must name axes of an array of shape {array.shape}, each once, got {axis}")
 
 
+class TooLarge(ValueError, MemoryError):
+    """A size for which the machine has not enough memory."""
+
+
 def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
-    """Raise ValueError if a size is negative, or float32 of this shape would not fit into the memory that is free.
+    """Raise ValueError if a size is negative, and TooLarge if float32 of this shape would not fit into the memory that is free.
 
     Args:
         what: the array, as the error calls it.
@@ -167,7 +172,7 @@ def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
         return
     there = psutil.virtual_memory().available * jax.process_count()
     if needed > there:
-        raise ValueError(
+        raise TooLarge(
             f"{what} of shape {tuple(shape)} would take {needed / 2**30:,.1f} GiB of memory, and there are "
             f"{there / 2**30:,.1f} GiB: take smaller sizes"
         )

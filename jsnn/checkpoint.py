@@ -168,8 +168,8 @@ class Checkpoints:
         >>> import tempfile, jax.numpy as jnp
         >>> checkpoints = Checkpoints(tempfile.mkdtemp())
         >>> checkpoints.save(1, {"params": jnp.ones(2), "optimizer": jnp.zeros(5)}, {})
-        >>> checkpoints.restore_part(1, {"params": jnp.zeros(2), "optimizer": None})
-        {'params': Array([1., 1.], dtype=float32), 'optimizer': None}
+        >>> checkpoints.restore_part(1, {"params": jnp.zeros(2), "optimizer": None})["params"]
+        Array([1., 1.], dtype=float32)
 
         Raises:
             CheckpointError: as `restore`, if one of these arrays is missing or of another shape or dtype.

@@ -96,7 +96,7 @@ def test_a_name_stays_inside_its_folder(name):
         lambda: Gallery(name=name),
         lambda: Study(name=name, stages=(Experiment(),)),
     ):
-        with pytest.raises(ValueError, match=re.escape("a name must ")):
+        with pytest.raises(ValueError, match=re.escape("name must ")):
             make()
 
 

@@ -34,7 +34,6 @@ Replacement: TypeAlias = Neuron | Activation
 Scales: TypeAlias = float | Sequence[float | None] | Literal["auto"] | None
 
 
-@checked
 def convert(
     fn: Callable[[Array], Array],
     example: Array,
