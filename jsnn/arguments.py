@@ -158,7 +158,7 @@ class TooLarge(ValueError, MemoryError):
 
 
 def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
-    """Raise ValueError if a size is negative, and TooLarge if float32 of this shape would not fit into the memory."""
+    """Raise ValueError if a size is negative, and TooLarge if float32 of this shape would not fit into the memory.
 
     Args:
         what: the array, as the error calls it.
