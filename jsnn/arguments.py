@@ -82,7 +82,8 @@ def check_parameters(part: Any) -> None:
     owner: Any = type(part)
     for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
-        if is_choice or (members != (Array,) and all(member in _NUMBERS for member in members)):
+        is_number = all(member in _NUMBERS for member in members) and (Array not in members or nnx.Param in members)
+        if is_choice or is_number:
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 

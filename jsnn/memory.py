@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
-from jsnn.arguments import checked
 from jsnn.neurons.base import check_is_neuron
 from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import unroll
@@ -23,7 +22,6 @@ from jsnn.unroll import unroll
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
 
-@checked
 def memory_estimate(
     network: Neuron,
     shape: Shape,

@@ -11,14 +11,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jsnn.arguments import checked
 from jsnn.conversion.convert import balance
 from jsnn.conversion.diagnose import respond
 from jsnn.conversion.network import Converted, replace
 from jsnn.types import Array, Parameter
 
 
-@checked
 def calibrate(
     network: Converted,
     data: Array,

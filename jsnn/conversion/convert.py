@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace, value_of
 from jsnn.conversion.place import Scaled, check_scale
@@ -34,7 +33,6 @@ Replacement: TypeAlias = Neuron | Activation
 Scales: TypeAlias = float | Sequence[float | None] | Literal["auto"] | None
 
 
-@checked
 def convert(
     fn: Callable[[Array], Array],
     example: Array,
@@ -125,7 +123,6 @@ def rescale(network: Converted, scales: Sequence[Parameter | None]) -> Converted
     return replace(network, neurons=neurons)
 
 
-@checked
 def balance(
     network: Converted,
     data: Array,

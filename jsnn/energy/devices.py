@@ -7,7 +7,6 @@ import difflib
 import math
 from typing import NamedTuple
 
-from jsnn.arguments import checked
 from jsnn.energy.operations import Operations
 
 
@@ -34,7 +33,6 @@ DEVICES = {
 """The devices that KerasSpiking's `ModelEnergy` knows, by name."""
 
 
-@checked
 def joules(operations: Operations, device: str | Device) -> float:
     """What the operations of one inference cost, in J.
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
 from jsnn.conversion.network import Converted
 from jsnn.conversion.program import flatten, read
 from jsnn.filters import Lowpass
@@ -26,7 +25,6 @@ from jsnn.nir.trace import Symbol, follow
 from jsnn.types import Array, Neuron, Shape
 
 
-@checked
 def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretization = "euler") -> Any:
     """A network as a graph of the neuromorphic intermediate representation; `nir.write(path, graph)` saves it.
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import checked
 from jsnn.neurons import ParametricLIF
 from jsnn.types import Shape
 from jsnn.weights.files import WeightsError
@@ -53,7 +52,6 @@ class Report(NamedTuple):
         return "\n".join(f"{a:{widths[0]}}  ->  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-@checked
 def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
     """A network with the weights of a PyTorch `state_dict`, and a report of what went where.
 
@@ -88,7 +86,6 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     return _put(network, torch_modules(ordered(arrays, order, ".")), places(network, shape), channels_first=True)
 
 
-@checked
 def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
     """A network with the weights of a Keras model, and a report of what went where; arguments as in `from_torch`.
 
