@@ -32,8 +32,10 @@ class Measures:
 
     def add(self, outputs: np.ndarray, labels: np.ndarray, spikes: Mapping[str, np.ndarray | Array]) -> None:
         """Takes one batch: outputs [T, B, classes], labels [B], and how often each neuron spiked, [B, ...] by layer."""
-        self.correct += np.asarray(is_correct(outputs, labels)).sum(1)
-        self.mean_correct += float(is_correct(outputs[-self.last_steps :].mean(0), labels).sum())
+        self.correct += np.asarray(is_correct(jnp.asarray(outputs), jnp.asarray(labels))).sum(1)
+        self.mean_correct += float(
+            is_correct(jnp.asarray(outputs[-self.last_steps :].mean(0)), jnp.asarray(labels)).sum()
+        )
         counts = np.concatenate([np.asarray(layer).reshape(len(labels), -1) for layer in spikes.values()], axis=1)
         self.spikes += float(counts.sum(dtype=np.float64))
         self.fewest, self.most = min(self.fewest, counts.min()), max(self.most, counts.max())

@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from flax import nnx
 
-from jsnn.types import Array, Shape
+from jsnn.types import Array, Shape, as_shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,6 +99,8 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
         TypeError: if the value fits none of them.
         ValueError: if it fits, but is NaN or too large.
     """
+    if members == (Shape,):
+        return as_shape(value)
     for member in members:
         fits, found = _fit(where, value, member, members)
         if fits:

@@ -15,13 +15,15 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.base import check_is_neuron
-from jsnn.types import Array, Neuron, Shape, as_shape
+from jsnn.types import Array, Neuron, Shape
 from jsnn.unroll import unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
 
+@checked
 def memory_estimate(
     network: Neuron,
     shape: Shape,
@@ -62,7 +64,6 @@ def memory_estimate(
     3... GiB
     """
     check_is_neuron("memory_estimate", network)
-    shape = as_shape(shape)
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]

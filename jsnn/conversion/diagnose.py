@@ -146,9 +146,9 @@ def diagnose(
         if targets is not None:
             outputs = np.asarray(response.outputs)
             running = np.cumsum(outputs, axis=0)
-            correct += np.asarray(is_correct(outputs, targets)).sum(1)
-            mean_correct += np.asarray(is_correct(running, targets)).sum(1)
-            rate_correct += float(is_correct(rate_output, targets).sum())
+            correct += np.asarray(is_correct(jnp.asarray(outputs), jnp.asarray(targets))).sum(1)
+            mean_correct += np.asarray(is_correct(jnp.asarray(running), jnp.asarray(targets))).sum(1)
+            rate_correct += float(is_correct(rate_output, jnp.asarray(targets)).sum())
     count = len(data)
     rows = [total.row(name, count, num_steps, dt) for total, name in zip(totals, network.names)]
     if labels is None:

@@ -64,7 +64,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     """
     nir, shape = library(), check_shape(shape)
     check_dt(dt)
-    if discretization not in ("exact", "euler"):
+    if not isinstance(discretization, str) or discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     writer = _Writer(dt, discretization)
     names = {INPUT: typed(nir.Input(input_type=np.array(channels_first(shape))), shape, shape)}
