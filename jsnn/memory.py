@@ -64,6 +64,8 @@ def memory_estimate(
     3... GiB
     """
     check_is_neuron("memory_estimate", network)
+    if dtype is None:
+        raise TypeError("dtype must be that of the inputs, such as jnp.float32, got None")
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]

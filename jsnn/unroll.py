@@ -207,7 +207,7 @@ def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: in
     """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
     try:
         yield
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         shape = inputs.shape[1:] if num_steps is None else inputs.shape
         expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
         shapes, wanted = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
