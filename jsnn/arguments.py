@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from flax import nnx
 
-from jsnn.types import Array, Shape
+from jsnn.types import Array, Shape, as_shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,7 +82,7 @@ def check_parameters(part: Any) -> None:
     owner: Any = type(part)
     for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
-        is_number = name != "key" and members != (Array,) and all(member in _NUMBERS for member in members)
+        is_number = all(member in _NUMBERS for member in members) and (Array not in members or nnx.Param in members)
         if is_choice or is_number:
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
@@ -99,6 +99,8 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
         TypeError: if the value fits none of them.
         ValueError: if it fits, but is NaN or too large.
     """
+    if members == (Shape,):
+        return as_shape(value)
     for member in members:
         fits, found = _fit(where, value, member, members)
         if fits:

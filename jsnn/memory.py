@@ -16,7 +16,7 @@ import psutil
 from flax import nnx
 
 from jsnn.neurons.base import check_is_neuron
-from jsnn.types import Array, Neuron, Shape, as_shape
+from jsnn.types import Array, Neuron, Shape
 from jsnn.unroll import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
@@ -66,7 +66,8 @@ def memory_estimate(
     3... GiB
     """
     check_is_neuron("memory_estimate", network)
-    shape = as_shape(shape)
+    if dtype is None:
+        raise TypeError("dtype must be that of the inputs, such as jnp.float32, got None")
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]

@@ -7,10 +7,9 @@ time have snnTorch's names and values. Firing rates and fractions of spikes that
 """
 
 import jax.numpy as jnp
-import numpy as np
 
 from jsnn import decode
-from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
+from jsnn.arguments import check_axes, check_broadcasts, check_dt, check_not_empty, checked
 from jsnn.losses import check_logits
 from jsnn.types import Array
 
@@ -37,22 +36,24 @@ def accuracy(logits: Array, targets: Array) -> Array:
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
+    check_logits(logits, targets)
     return jnp.mean(is_correct(logits, targets))
 
 
 @checked
-def is_correct(logits: Array | np.ndarray, targets: Array | np.ndarray) -> Array:
+def is_correct(logits: Array, targets: Array) -> Array:
     """Return for each sample whether the largest logit is the label's; where a logit is NaN none is.
 
     Args:
-        logits: [..., N], what a decoder returned.
-        targets: [...], integer labels.
+        logits: [..., N], what a decoder returned, or the outputs of all steps.
+        targets: [...], integer labels; those of a batch, [B], will do for outputs [T, B, N].
 
     >>> is_correct(jnp.array([[0.1, 0.9], [jnp.nan, 0.2]]), jnp.array([1, 0])).tolist()
     [True, False]
     """
-    logits, targets = jnp.asarray(logits), jnp.asarray(targets)
-    check_logits(logits, targets)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be [..., N], one number a class, got shape {logits.shape}")
+    check_broadcasts("targets", targets, logits.shape[:-1], "the samples")
     return (jnp.argmax(logits, axis=-1) == targets) & ~jnp.any(jnp.isnan(logits), axis=-1)
 
 

@@ -214,7 +214,7 @@ def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: in
     """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
     try:
         yield
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'

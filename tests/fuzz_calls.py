@@ -117,7 +117,7 @@ WRONG: list[Callable[[], Any]] = [
     lambda: None, lambda: "abc", lambda: "", lambda: 0, lambda: -1, lambda: 1, lambda: 3, lambda: 2.7, lambda: -0.5,
     lambda: True, lambda: False, lambda: 10**9, lambda: 10**12, lambda: -(10**12), lambda: 10**400, lambda: 1e30,
     lambda: float("nan"), lambda: float("inf"), lambda: -float("inf"), lambda: 1j, list, lambda: (), dict,
-    lambda: object(), lambda: int, lambda: len, lambda: [1, 2], lambda: [0.5, 0.25], lambda: ["a"], lambda: [None],
+    lambda: object(), lambda: int, lambda: [1, 2], lambda: [0.5, 0.25], lambda: ["a"], lambda: [None],
     lambda: [[1.0], [1.0, 2.0]], lambda: (1, 2), lambda: (2, 1), lambda: (5.0, 1.0), lambda: b"abc", lambda: {"a": 1},
     lambda: np.float32(0.5), lambda: np.int64(3), lambda: np.arange(3), lambda: np.array([2**40]),
     lambda: np.array(["a"]), lambda: np.array([None]), lambda: jnp.zeros(()), lambda: jnp.zeros(0),

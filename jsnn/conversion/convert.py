@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
+from jsnn.arguments import check
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace, value_of
 from jsnn.conversion.place import Scaled, check_scale
@@ -124,7 +124,6 @@ def rescale(network: Converted, scales: Sequence[Parameter | None]) -> Converted
     return replace(network, neurons=neurons)
 
 
-@checked
 def balance(
     network: Converted,
     data: Array,
@@ -230,7 +229,7 @@ def _check_example(fn: Callable[[Array], Array], example: Array) -> Array:
         raise TypeError(
             f"convert takes a function or a model, got the class {fn.__name__}: make one, {fn.__name__}(...)"
         )
-    example = jnp.asarray(example)
+    example = check("example", example, (Array,))
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(f"the example must be floating point, got {example.dtype}: convert it, x.astype(jnp.float32)")
     return example

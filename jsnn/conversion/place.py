@@ -121,6 +121,10 @@ def _is_number(parameter: Parameter, number: float) -> bool:
 
 def check_scale(name: str, scale: Parameter) -> None:
     """Refuses a scale that is not positive and finite."""
+    if isinstance(scale, jax.core.Tracer) or is_key(scale):
+        raise TypeError(f"{name} must be a number or an array that is known, got {scale!r}")
     value = np.asarray(scale)
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"{name} must be a number or an array of numbers, got {scale!r}")
     if not (np.all(value > 0) and np.all(np.isfinite(value))):
         raise ValueError(f"{name} must be > 0 and finite, got {scale}")

@@ -35,7 +35,10 @@ class Dataset:
             raise TypeError(f"class_names must be a tuple of names, got {self.class_names!r}")
         if isinstance(self.images, jax.core.Tracer) or isinstance(self.labels, jax.core.Tracer):
             raise TypeError("images and labels must be known, got traced arrays: make a Dataset outside of jit")
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        try:
+            images, labels = np.asarray(self.images), np.asarray(self.labels)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"images and labels must be arrays of numbers: {error}") from error
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4:
             raise ValueError(f"images must have shape [N, H, W, C] or [N, H, W], got {images.shape}")

@@ -56,6 +56,8 @@ def joules(operations: Operations, device: str | Device) -> float:
     2.7e-10
     """
     device = find(device)
+    if not isinstance(operations, Operations):
+        raise TypeError(f"operations must be what jsnn.energy.count returns, got {type(operations).__name__}")
     if device.spiking:
         synaptic, updates = operations.effective_macs + operations.effective_acs, operations.neurons * operations.steps
     else:

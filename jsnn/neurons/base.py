@@ -266,7 +266,7 @@ def check_is_neuron(taker: str, value: Any) -> None:
 def check_surrogate(surrogate: Any) -> None:
     """Refuses what is no function, and what would make one if it were called."""
     name = getattr(surrogate, "__name__", "")
-    if not callable(surrogate) or isinstance(surrogate, nnx.Variable) or vars(surrogates).get(name) is surrogate:
+    if not callable(surrogate) or isinstance(surrogate, nnx.Variable | type) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
 
 

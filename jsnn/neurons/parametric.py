@@ -57,7 +57,7 @@ class ParametricLIF(SpikingNeuron):
 
     @classmethod
     @checked
-    def from_time_constants(cls, tau_mem: float | Array, dt: float, **parameters: Any) -> Self:
+    def from_time_constants(cls, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
         """The neuron that starts with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
 
         An array `[N]` gives each neuron its own.
@@ -69,6 +69,8 @@ class ParametricLIF(SpikingNeuron):
         Array(-1.0986123, dtype=float32)
         """
         check_positive("dt", dt)
+        if isinstance(tau_mem, jax.core.Tracer):
+            raise TypeError("tau_mem must be known, got a traced array: make the neuron outside of jit")
         taus = np.asarray(tau_mem, float)
         if not np.all(taus > dt):
             raise ValueError(f"tau_mem must be > dt = {dt}, as the leak dt / tau_mem is below 1, got {tau_mem}")

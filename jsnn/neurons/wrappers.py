@@ -63,8 +63,8 @@ class Refractory(FrozenPytree):
     period: Parameter
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_is_neuron("Refractory", self.neuron)
+        super().__post_init__()
         check_not_negative("period", self.period)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryState:

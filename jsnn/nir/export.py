@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import checked
 from jsnn.conversion.network import Converted
 from jsnn.conversion.program import flatten, read
 from jsnn.filters import Lowpass
@@ -26,7 +25,6 @@ from jsnn.nir.trace import Symbol, follow
 from jsnn.types import Array, Neuron, Shape
 
 
-@checked
 def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretization = "euler") -> Any:
     """A network as a graph of the neuromorphic intermediate representation; `nir.write(path, graph)` saves it.
 
@@ -66,7 +64,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     """
     nir, shape = library(), check_shape(shape)
     check_dt(dt)
-    if discretization not in ("exact", "euler"):
+    if not isinstance(discretization, str) or discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     writer = _Writer(dt, discretization)
     names = {INPUT: typed(nir.Input(input_type=np.array(channels_first(shape))), shape, shape)}

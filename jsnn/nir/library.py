@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jsnn.neurons.base import is_key
 from jsnn.types import Shape, as_shape
 
 
@@ -28,7 +29,7 @@ def library() -> ModuleType:
 
 def check_dt(dt: float) -> None:
     """Refuses a time step that is not a number, positive and finite."""
-    if np.ndim(dt) or np.asarray(dt).dtype.kind not in "fiu":
+    if np.ndim(dt) or is_key(dt) or np.asarray(dt).dtype.kind not in "fiu":
         raise TypeError(f"dt must be a number, in s, got {dt!r}")
     if not 0 < dt < math.inf:
         raise ValueError(f"dt must be > 0 and finite, in s, got {dt}")

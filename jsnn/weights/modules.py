@@ -43,6 +43,9 @@ def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, n
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
 
+    if not isinstance(order, list | tuple):
+        raise TypeError(f"order must be a list of the names of modules, got {order!r}")
+
     def of(module: str) -> list[str]:
         return [name for name in arrays if name.startswith(module + separator)]
 
