@@ -10,7 +10,12 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"
-QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+QUICK = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_prefer_vector_width=128",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
 if jax.__version_info__ < (0, 12):  # XLA ends the process at a flag that it does not know
     QUICK += ["--xla_cpu_use_fusion_emitters=false"]
 SETTINGS = {

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from experiments import overrides
-from experiments.config import Conversion, Data, Experiment, Mesh, Objective, Optimizer, RateDense, Study, Train
+from experiments.config import Conversion, Data, Experiment, Mesh, Objective, Optimizer, RateDense, SpikingDense, Study, Train
 
 BEFORE = Experiment(model=RateDense(), data=Data(validation_split="train[90%:]"), train=Train(epochs=4, patience=2))
 
@@ -41,7 +41,9 @@ def test_going_on(after, trained, refused):
 
 
 @pytest.mark.parametrize(
-    "part", [{"optimizer": Optimizer(schedule="cosine")}, {"objective": Objective(dt_end=0.1)}], ids=str
+    "part",
+    [{"optimizer": Optimizer(schedule="cosine")}, {"model": SpikingDense(), "objective": Objective(dt_end=0.1)}],
+    ids=str,
 )
 def test_more_epochs_change_what_a_schedule_has_done(part):
     before = changed(**part)

@@ -159,7 +159,7 @@ def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
     (lambda: jsnn.Refractory(jsnn.IF, 1), "Refractory takes a neuron, got the class IF: make one, IF(...)"),
-    (lambda: jsnn.Refractory(1, jsnn.IF()), "Refractory(): period must be a number, an array or an nnx.Param, got IF("),
+    (lambda: jsnn.Refractory(1, jsnn.IF()), "Refractory takes a Neuron, an object with init and step, got int"),
     (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must have a field `surrogate`, as jsnn.LIF has, got LI"),
     (lambda: jsnn.Stochastic(jsnn.IF(reset_delay=True), jax.random.key(0)), "must have reset_delay=False, got IF with"),
     (lambda: jsnn.Stochastic(jsnn.IF(), 3), "key must be made by jax.random.key, got 3"),
