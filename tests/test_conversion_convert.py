@@ -237,6 +237,7 @@ REFUSED = [
     ({"synapse": -5e-3}, ValueError, "synapse must be a time constant >= 0 in s, a filter or None, got -0.005"),
     ({"synapse": float("nan")}, ValueError, "synapse must be a time constant >= 0 .* got nan"),
     ({"synapse": jsnn.filters.Lowpass}, TypeError, r"got the class Lowpass: make one, Lowpass\(...\)"),
+    ({"v_init": "random"}, ValueError, r"got 'random': for membranes that start at random, v_init=jax.random.key\(0\)"),
     ({"v_init": [0.5]}, ValueError, "v_init must be one value or 2, for 0_relu, 1_relu; got 1"),
     ({"v_init": jnp.zeros(7)}, ValueError, r"v_init of shape \(7,\) does not fit neurons \(6, 5\)"),
     ({"v_init": 0.5, "swap": {jax.nn.relu: jax.nn.relu}}, ValueError, "v_init needs a neuron with a membrane.* Rate"),
@@ -274,6 +275,17 @@ def test_weights_that_are_not_finite():
         ValueError, match="the calibration data make 0_relu infinite or NaN: check them and the weights"
     ):
         jsnn.convert(lambda x: jax.nn.relu(x * jnp.inf), jnp.abs(X) + 1, scale_firing_rates="auto")
+
+
+@pytest.mark.parametrize("example", [(X, X), [X, X], {"x": X}, {"x": 1.0}], ids=["tuple", "list", "dict", "numbers"])
+def test_one_input(example):
+    with pytest.raises(TypeError, match=rf"convert takes one input, .* got a {type(example).__name__} of {len(example)}"):
+        jsnn.convert(model, example)
+
+
+def test_scales_from_data_need_values():
+    with pytest.raises(TypeError, match=r"the calibration data must have values.* outside jax.jit"):
+        jax.jit(lambda x: jsnn.convert(model, x, scale_firing_rates="auto").rates(x)[1])(X)
 
 
 def test_examples():

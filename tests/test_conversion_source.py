@@ -347,3 +347,46 @@ def test_later_inputs_must_fit_too():
     assert network.rates(inputs(3, 4))[1].shape == (3, 4)
     with pytest.raises(ValueError, match=r"cannot take an input of shape \(2, 3\)"):
         jsnn.unroll(jsnn.convert(dense, inputs(B, 4)), inputs(B, 3), num_steps=2)
+
+
+class Block(nnx.Module):
+    """Calls its layers plainly; the others do so inside nnx.jit and nnx.remat."""
+
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(3, 4, rngs=rngs), nnx.BatchNorm(4, rngs=rngs)])
+        self.dropout, self.out = nnx.Dropout(0.5, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.out(self.dropout(jax.nn.relu(x)))
+
+
+class Jitted(Block):
+    __call__ = nnx.jit(Block.__call__)
+
+
+class Rematerialised(Block):
+    __call__ = nnx.remat(Block.__call__)
+
+
+class Partly(Block):
+    def __call__(self, x):
+        return self.out(nnx.jit(lambda layers, x: jax.nn.relu(layers[0](x)))(self.layers, x))
+
+
+@pytest.mark.parametrize("kind", [Jitted, Rematerialised, Partly])
+def test_modules_inside_nnx_jit_and_remat_convert(kind):
+    model, x = kind(nnx.Rngs(0)), jnp.ones((2, 3))
+    if kind is not Partly:
+        with pytest.raises(ValueError, match=r"training mode \(it changes .layers\[1\].mean.value, .*model.eval"):
+            jsnn.convert(model, x)
+    model.eval()
+    before, expected = jax.tree.leaves(model), model(x)
+    network = jsnn.convert(model, x)
+    np.testing.assert_allclose(network.rates(x)[1], expected, rtol=1e-6)
+    for function in (lambda x: model(x), model.__call__, functools.partial(kind.__call__, model)):
+        with pytest.raises(ValueError, match=r"inside nnx.jit or nnx.remat: pass the module itself to convert"):
+            jsnn.convert(function, x)
+        assert all(one is other for one, other in zip(before, jax.tree.leaves(model), strict=True))
+        np.testing.assert_array_equal(model(x), expected)

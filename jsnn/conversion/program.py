@@ -65,6 +65,7 @@ class Program(NamedTuple):
     operations: list[Operation]
     outputs: tuple[Atom, ...]
     types: dict[int, Any]  # of every value: something with shape and dtype
+    calls: dict[Path, str]  # the names of the calls that were opened
 
     def producers(self) -> dict[int, int]:
         """Which operation makes a value, by its position."""
@@ -102,7 +103,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     same order, each once. What its outputs do not need is left out.
     """
     numbers = iter(range(10**9))
-    program = Program((), {}, [], (), {})
+    program = Program((), {}, [], (), {}, {})
     constants: dict[int, int] = {}  # the numbers of the arrays closed over, by their identity
 
     def name(variable: Any) -> int:
@@ -128,6 +129,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             arguments = tuple(look_up(atom) for atom in equation.invars)
             inner = called(equation)
             if inner is not None and (opened is None or here in opened or _has_constants(inner)):
+                program.calls[here] = equation.params.get("name", equation.primitive.name)
                 results = visit(inner, arguments[len(arguments) - len(inner.jaxpr.invars) :], here)
                 names.update(zip(equation.outvars, results, strict=True))
                 continue
@@ -141,6 +143,46 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     needed = program.needed_for(outputs)
     operations = [operation for index, operation in enumerate(program.operations) if index in needed]
     return program._replace(inputs=inputs, outputs=outputs, operations=operations)
+
+
+def splice(
+    program: Program, operations: Collection[int], operand: int, result: int, function: Callable[[Array], Array]
+) -> Program:
+    """The program with another function of one value in the place of these operations.
+
+    Raises:
+        ValueError: if the function does not give what they gave, another shape for one.
+    """
+    was, x = program.types[result], program.types[operand]
+    try:
+        jaxpr, returned = trace(function, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the function in swap cannot take an input of shape {x.shape}: {error}") from error
+    if (getattr(returned, "shape", None), getattr(returned, "dtype", None)) != (was.shape, was.dtype):
+        raise ValueError(f"the function in swap must give {was.dtype} of shape {was.shape}, it gave {returned}")
+    other = flatten(jaxpr)
+    types, fresh = dict(program.types), max(program.types) + 1
+    numbers: dict[Any, Atom] = {number: Constant(np.asarray(value)) for number, value in other.constants.items()}
+    numbers |= {other.inputs[0]: operand, other.outputs[0]: result}
+    for operation in other.operations:
+        for value in operation.outputs:
+            if value not in numbers:
+                numbers[value] = fresh
+                types[fresh] = other.types[value]
+                fresh += 1
+    spliced = [
+        operation._replace(
+            inputs=tuple(numbers.get(atom, atom) for atom in operation.inputs),
+            outputs=tuple(numbers[value] for value in operation.outputs),  # type: ignore[misc]
+        )
+        for operation in other.operations
+    ]
+    end = program.producers()[result]
+    before, behind = (
+        [operation for index, operation in enumerate(program.operations) if index in part and index not in operations]
+        for part in (range(end), range(end, len(program.operations)))
+    )
+    return program._replace(operations=[*before, *spliced, *behind], types=types)
 
 
 def bodies(operation: Operation) -> Iterator[ClosedJaxpr]:
