@@ -67,7 +67,9 @@ def test_keys_of_any_kind():
     assert len(set(keys_of(first) + keys_of(second))) == 2
 
 
-@pytest.mark.parametrize("kind", [jsnn.StochasticSpiking, jsnn.PoissonSpiking])
+@pytest.mark.parametrize(
+    "kind", [jsnn.StochasticSpiking, pytest.param(jsnn.PoissonSpiking, marks=pytest.mark.slow)]
+)
 def test_noise_of_two_places_is_independent(kind):
     """With one key for both, the mean of the first is 16.7 and 20.2, and the variance of the second 0."""
     swap = {jax.nn.relu: kind(KEY, dt=0.1)}
@@ -101,7 +103,7 @@ def test_dt_is_that_of_neurons_and_filters(neuron, synapse, dt, expected):
 
 
 def test_two_dt_that_differ():
-    with pytest.raises(ValueError, match=r"one dt, got 0.1 s in SpikingActivation and 0.001 s in Lowpass: .*convert\(dt"):
+    with pytest.raises(ValueError, match=r"one dt, got 0.1 s in SpikingActivation and 0.001 s in Lowpass: .*dt="):
         jsnn.convert(
             jax.nn.relu, FIVE, swap={jax.nn.relu: jsnn.SpikingActivation(dt=0.1)}, synapse=jsnn.filters.Lowpass(0.1)
         )

@@ -24,11 +24,15 @@ def model(x, pool=jsnn.max_pool):
     return pool(RELU(x)).reshape(len(x), -1)
 
 
+def overlapping(pool):
+    return functools.partial(pool, window_shape=(3, 3))
+
+
 POOLS = {
     "jsnn": (jsnn.max_pool, jsnn.max_pool, jsnn.avg_pool),
     "flax": (flax_pool, jsnn.max_pool, jsnn.avg_pool),
     "of 3": (functools.partial(jsnn.max_pool, window=3), None, functools.partial(jsnn.avg_pool, window=3)),
-    "of one's own": (functools.partial(nnx.max_pool, window_shape=(3, 3)), None, functools.partial(nnx.avg_pool, window_shape=(3, 3))),
+    "overlapping": (overlapping(nnx.max_pool), None, overlapping(nnx.avg_pool)),
 }
 
 
@@ -64,5 +68,5 @@ def test_refused():
         jsnn.convert(model, X, swap={jsnn.max_pool: jsnn.avg_pool})
     with pytest.raises(ValueError, match=r"must give float32 of shape \(2, 3, 3, 3\), it gave"):
         jsnn.convert(model, X, swap={RELU: SPIKING, jsnn.max_pool: functools.partial(jsnn.avg_pool, window=3)})
-    with pytest.raises(ValueError, match=r"1_max_pool must be replaced by a function or jsnn.conversion.SpikingMaxPool"):
+    with pytest.raises(ValueError, match=r"1_max_pool must be replaced by a function or jsnn.conversion.Spik"):
         jsnn.convert(model, X, swap={RELU: SPIKING, jsnn.max_pool: jsnn.IF()})

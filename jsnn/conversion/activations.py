@@ -157,7 +157,7 @@ def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Progra
     try:
         parameters = [jax.ShapeDtypeStruct((), dtype)] * PARAMETERS.get(function, 0)
         jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype), *parameters)
-    except (TypeError, ValueError):
+    except Exception:  # whatever a user's function may raise for a shape that is not its own
         return None
     pattern = flatten(jaxpr)
     return pattern if len(pattern.outputs) == 1 and pattern.operations else None

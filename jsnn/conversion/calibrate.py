@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.arguments import checked
-from jsnn.conversion.convert import balance
 from jsnn.conversion.diagnose import respond
 from jsnn.conversion.network import Converted, replace
 from jsnn.conversion.pooling import SpikingMaxPool
+from jsnn.conversion.scale import balance
 from jsnn.types import Array, Parameter
 
 

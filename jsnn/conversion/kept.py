@@ -68,7 +68,7 @@ def slope_of(program: Program, match: Match) -> float | None:
 def _whole_of(program: Program, operation: Operation) -> tuple[str, Path]:
     """The name of the function of JAX that an operation is a part of, and where that is called."""
     for length in range(1, len(operation.path)):
-        name = program.calls.get(operation.path[:length])
+        name = program.calls.get(operation.path[:length], "")
         if name in _CALLED:
             return name, operation.path[:length]
     return {"reduce_window_max": "max_pool", "reduce_max": "max"}.get(operation.name, operation.name), ()
@@ -102,7 +102,7 @@ def _normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[
         for at, part in enumerate(program.operations[index:], index):  # up to the product with the value itself
             if not scaled & {atom for atom in part.inputs if isinstance(atom, int)}:
                 continue
-            both = sum(atom in dependent for atom in part.inputs) > 1
+            both = sum(atom in dependent for atom in part.inputs) > 1 and part.name in ("mul", "div")
             members.add(at)
             if not both:
                 scaled |= set(part.outputs)

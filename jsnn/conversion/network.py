@@ -77,13 +77,15 @@ class Converted(nnx.Module):
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[tuple[State, State], ...]:
         """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none.
 
-        Membranes and filters are float32 or wider, also where inputs and model are not; `dtype` is that of the inputs.
+        Membranes and filters have this dtype, or that of the model where it is wider: float32 also where the model
+        computes in bfloat16. For inputs in bfloat16 that adds up too little; `jsnn.unroll` starts from float32.
         """
         plan = self.source.plan(shape, dtype)
         states = []
         for index, place in enumerate(plan.places):
             kind = plan.program.types[place.operand]
-            states.append(self.filtered(index, place).init(tuple(kind.shape), kind.dtype))
+            wider = jnp.promote_types(kind.dtype, dtype)
+            states.append(self.filtered(index, place).init(tuple(kind.shape), wider, kind.dtype))
         return tuple(states)
 
     def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:

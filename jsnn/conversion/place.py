@@ -42,8 +42,6 @@ class Scaled(FrozenPytree):
     v_init: Parameter | None = None
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
-        """The neuron's state, in float32 or wider, whatever the dtype of the model: membranes add up small currents."""
-        dtype = wide(dtype)
         state = self.neuron.init(shape, dtype)
         if self.v_init is None:
             return state
@@ -116,12 +114,12 @@ class Filtered(FrozenPytree):
         )
         return (self.tail.apply, _same) if commutes else (_same, self.tail.apply)
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, State]:
+    def init(self, shape: Shape, dtype: Any = jnp.float32, of_input: Any = None) -> tuple[State, State]:
+        """The state, in `dtype`, for inputs of the dtype `of_input`, or of the same one."""
         if self.synapse is None:
             return self.neuron.init(shape, dtype), ()
-        spikes = jax.ShapeDtypeStruct(shape, dtype)
-        filtered = jax.eval_shape(self.around[0], spikes)
-        return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, wide(dtype))
+        filtered = jax.eval_shape(self.around[0], jax.ShapeDtypeStruct(shape, of_input or dtype))
+        return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, dtype)
 
     def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:
         before, behind = self.around

@@ -255,7 +255,7 @@ class Source:
 def _unchanged(function: Callable[..., Any]) -> Iterator[None]:
     """Gives the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
     modules = [value for value in _closed_over(function) if isinstance(value, nnx.Module)]
-    parts = [part for module in modules for _, part in nnx.iter_graph(module) if hasattr(part, "__dict__")]
+    parts = [part for module in modules for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Pytree)]
     saved = [(part, dict(vars(part))) for part in parts]
     try:
         yield
