@@ -67,9 +67,7 @@ def test_keys_of_any_kind():
     assert len(set(keys_of(first) + keys_of(second))) == 2
 
 
-@pytest.mark.parametrize(
-    "kind", [jsnn.StochasticSpiking, pytest.param(jsnn.PoissonSpiking, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", [jsnn.StochasticSpiking, pytest.param(jsnn.PoissonSpiking, marks=pytest.mark.slow)])
 def test_noise_of_two_places_is_independent(kind):
     """With one key for both, the mean of the first is 16.7 and 20.2, and the variance of the second 0."""
     swap = {jax.nn.relu: kind(KEY, dt=0.1)}

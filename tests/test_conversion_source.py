@@ -139,7 +139,7 @@ MODELS = {
     "used twice": (lambda: shared, VECTORS, ["0_relu", "1_relu"], ()),
     "only a relu": (lambda: jax.nn.relu, VECTORS, ["0_relu"], ()),
     "module without weights": (lambda: nnx.Sequential(nnx.relu), VECTORS, ["0_relu"], ()),
-    "max pooling": (lambda: pooled, VECTORS, ["0_relu"], ("reduce_window_max",)),
+    "max pooling": (lambda: pooled, VECTORS, ["0_relu"], ("max_pool",)),
     "loop": (lambda: unrolled_loop, VECTORS, ["0_relu"], ("scan",)),
     "NumPy weights": (lambda: lambda x: jax.nn.relu(x @ np.asarray(W1)) @ np.asarray(W2), VECTORS, ["0_relu"], ()),
 }

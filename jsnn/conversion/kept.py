@@ -11,7 +11,7 @@ from jsnn.conversion.program import Operation, Path, Program
 _CALLED = {"clip", "logsumexp", "logaddexp"}  # functions of jax.numpy that are calls in the program
 _OF_VARIANCE = (
     "add", "broadcast_in_dim", "convert_element_type", "div", "max", "mul", "reduce_sum", "reshape", "squeeze", "sub",
-    "reduce_mean", "abs",
+    "select_n",
 )  # fmt: skip
 _LINEAR = (
     "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum",
