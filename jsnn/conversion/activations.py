@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from jsnn.conversion.program import Atom, Constant, Operation, Path, Program, flatten, shape_of, trace
+from jsnn.conversion.composites import normalizations, whole_of
+from jsnn.conversion.overlay import Overlay, constant
+from jsnn.conversion.program import Atom, Operation, Path, Program, flatten, shape_of, trace
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.layers import max_pool
 from jsnn.types import Array
@@ -74,8 +75,14 @@ _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
     max_pool: (lambda x: nnx.max_pool(x, (2, 2), (2, 2)),),
 }
 _POOLS = tuple(function for name, function in NAMED.items() if name.startswith("max_pool"))
-
-_COMMUTATIVE = ("add", "mul", "max", "min")
+_LINEAR = (
+    "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum",
+    "device_put", "expand_dims", "mesh_cast", "neg", "optimization_barrier", "pad", "reduce_precision", "reduce_sum",
+    "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
+    "stop_gradient", "sub", "transpose",
+)  # fmt: skip
+_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice")
+_LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
 
 
 class Match(NamedTuple):
@@ -141,6 +148,68 @@ def _operand_shapes(
     return larger if function in _POOLS else [shape, *larger]
 
 
+def not_linear(
+    program: Program, matches: Collection[Match], swapped: Collection[Activation], inputs: Collection[int]
+) -> list[str]:
+    """The names of all that is not linear in the inputs and is not swapped, in the program's order.
+
+    What consists of several operations is named once, as a whole.
+    """
+    dependent, producers = program.depending_on(inputs), program.producers()
+    covered = frozenset[int]().union(*(match.operations for match in matches))
+    names = {
+        producers[match.result]: in_words(program, match)
+        for match in matches
+        if match.function not in swapped and match.operand in dependent
+    }
+    wholes: set[tuple[str, Path]] = set()
+    norms = normalizations(program, dependent)
+    for index, operation in enumerate(program.operations):
+        if index in covered or _is_linear(program, operation, dependent):
+            continue
+        norm = next((name for name, operations in norms.items() if index in operations), None)
+        name, where = norm or whole_of(program, operation)
+        if (name, where) not in wholes:
+            names[index] = name
+            if where:
+                wholes.add((name, where))
+    return [names[index] for index in sorted(names)]
+
+
+def in_words(program: Program, match: Match) -> str:
+    """The name of a match, with the slope of a leaky relu."""
+    if match.function is not sloped:
+        return match.name
+    slope = slope_of(program, match)
+    return "PReLU" if slope is None else f"leaky_relu with a slope of {slope:g}"
+
+
+def slope_of(program: Program, match: Match) -> float | None:
+    """The slope of a leaky relu; None if it is trained."""
+    slope = constant(program, program.producers(), match.parameters[0])
+    return None if slope is None else float(slope)
+
+
+def _is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
+    """Whether an operation is known to be linear (or affine) in its inputs that depend on the network's."""
+
+    def is_floating(value: Any) -> bool:
+        return jnp.issubdtype(program.types[value].dtype, jnp.floating)
+
+    varies = [atom in dependent for atom in operation.inputs]
+    if not any(is_floating(atom) for atom in operation.inputs if atom in dependent):
+        return True  # it does not vary, or was made of what is not linear already
+    if not all(map(is_floating, operation.outputs)):
+        return False
+    if operation.name in _LINEAR_IN_ONE:
+        return sum(varies) == 1
+    if operation.name in _LINEAR_IN_FIRST:
+        return not any(varies[1:])
+    if operation.name == "select_n":
+        return not varies[0]
+    return operation.name in _LINEAR
+
+
 @functools.lru_cache(maxsize=1024)
 def is_homogeneous(function: Activation) -> bool:
     """Whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
@@ -180,7 +249,7 @@ def _match(
     pattern = _pattern(written, tuple(shape), output_type.dtype)
     if pattern is None or shape_of(pattern, pattern.outputs[0]) != tuple(output_type.shape):
         return None
-    found = _Overlay(program, producers, pattern, pattern.producers())
+    found = Overlay(program, producers, pattern, pattern.producers())
     if not found.lay(pattern.outputs[0], result):
         return None
     operand, *parameters = (found.bound[value] for value in pattern.inputs)
@@ -194,74 +263,6 @@ def _match(
         return None  # something between its input and its output is used elsewhere too
     operations = frozenset(found.operations)
     return Match(name_of(function), function, operand, tuple(parameters), result, operations, operation.path)
-
-
-class _Overlay:
-    """Lays the program of an activation over another, from the result backwards."""
-
-    def __init__(
-        self, program: Program, producers: dict[int, int], pattern: Program, pattern_producers: dict[int, int]
-    ) -> None:
-        self.program, self.producers = program, producers
-        self.pattern, self.pattern_producers = pattern, pattern_producers
-        self.bound: dict[Atom, Atom] = {}  # what the pattern's inputs are in the program
-        self.operations: set[int] = set()
-
-    def lay(self, ours: Atom, theirs: Atom) -> bool:
-        """Whether the pattern's value `ours` can be the program's value `theirs`; notes what that implies."""
-        number = constant(self.pattern, self.pattern_producers, ours)
-        if number is not None:
-            other = constant(self.program, self.producers, theirs)
-            return other is not None and np.array_equal(number, other)
-        if ours in self.pattern.inputs:
-            if not self._are_equal(self.bound.setdefault(ours, theirs), theirs):
-                return False
-            return shape_of(self.program, theirs) == shape_of(self.pattern, ours)
-        if not isinstance(theirs, int) or theirs not in self.producers or not isinstance(ours, int):
-            return False
-        index = self.producers[theirs]
-        expected, operation = self.pattern.operations[self.pattern_producers[ours]], self.program.operations[index]
-        if expected.name != operation.name or not _same(expected.params, operation.params):
-            return False
-        if expected.outputs.index(ours) != operation.outputs.index(theirs):
-            return False
-        orders = [operation.inputs]
-        if operation.name in _COMMUTATIVE:
-            orders.append(operation.inputs[::-1])
-        for inputs in orders:
-            saved = dict(self.bound), set(self.operations)
-            if all(map(self.lay, expected.inputs, inputs)):
-                self.operations.add(index)
-                return True
-            self.bound, self.operations = saved
-        return False
-
-    def _are_equal(self, one: Atom, other: Atom) -> bool:
-        if one == other:
-            return True
-        value, other_value = (constant(self.program, self.producers, atom) for atom in (one, other))
-        return value is not None and other_value is not None and np.array_equal(value, other_value)
-
-
-def constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:
-    """The number that a value always is; None if it is none that can be seen."""
-    if isinstance(atom, Constant):
-        return atom.value
-    if atom in program.constants and np.ndim(program.constants[atom]) == 0:
-        return np.asarray(program.constants[atom])
-    if atom in producers:
-        operation = program.operations[producers[atom]]
-        if operation.name in ("broadcast_in_dim", "convert_element_type"):
-            value = constant(program, producers, operation.inputs[0])
-            return None if value is None else value.astype(program.types[atom].dtype)
-    return None
-
-
-def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    return ours.keys() == theirs.keys() and all(
-        np.array_equal(value, theirs[key]) if isinstance(value, np.ndarray) else value == theirs[key]
-        for key, value in ours.items()
-    )
 
 
 def _is_variance(program: Program, producers: dict[int, int], value: int) -> bool:

@@ -5,11 +5,15 @@ that it is told to and gives every value a number, so that a program is one list
 between programs by platform (`lax.platform_dependent`), which all compute the same, is a call of the last of them.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jsnn.types import Array, Shape
@@ -94,6 +98,32 @@ class Program(NamedTuple):
 def trace(function: Callable[..., Any], *arguments: Any) -> tuple[ClosedJaxpr, Any]:
     """The jaxpr of a function for arguments of these shapes, and the shapes it returns; nothing is computed."""
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+@contextmanager
+def unchanged(function: Callable[..., Any]) -> Iterator[None]:
+    """Gives the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
+    modules = [value for value in _closed_over(function) if isinstance(value, nnx.Module)]
+    parts = [part for module in modules for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Pytree)]
+    saved = [(part, dict(vars(part))) for part in parts]
+    try:
+        yield
+    except Exception:
+        for part, attributes in saved:
+            vars(part).clear()
+            vars(part).update(attributes)
+        raise
+
+
+def _closed_over(function: Any) -> list[Any]:
+    if isinstance(function, functools.partial):
+        return [*_closed_over(function.func), *function.args, *function.keywords.values()]
+    if inspect.ismethod(function):
+        return [function.__self__, *_closed_over(function.__func__)]
+    if not inspect.isfunction(function):
+        return []
+    found = inspect.getclosurevars(function)
+    return [*found.nonlocals.values(), *found.globals.values(), *(function.__defaults__ or ())]
 
 
 def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Program:

@@ -1,18 +1,35 @@
 """The function that is converted: its weights, and its program, with a place for each activation."""
 
-import functools
-import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import errors, nnx
 
-from jsnn.conversion.activations import NAMED, Activation, Match, find, name_of, sloped
-from jsnn.conversion.kept import in_words, not_linear, slope_of
-from jsnn.conversion.program import Constant, Operation, Path, Program, bodies, flatten, shape_of, splice, trace
+from jsnn.conversion.activations import (
+    NAMED,
+    Activation,
+    Match,
+    find,
+    in_words,
+    name_of,
+    not_linear,
+    slope_of,
+    sloped,
+)
+from jsnn.conversion.program import (
+    Constant,
+    Operation,
+    Path,
+    Program,
+    bodies,
+    flatten,
+    shape_of,
+    splice,
+    trace,
+    unchanged,
+)
 from jsnn.conversion.tail import Tail, tail
 from jsnn.types import Array, Shape
 
@@ -112,7 +129,7 @@ class Source:
             return outputs
 
         try:
-            with _unchanged(self._function):
+            with unchanged(self._function):
                 jaxpr, returned = trace(call, list(self._leaves.values()), x)
         except TRAINING as error:
             raise ValueError(f"the function is in training mode ({error}): {CURE}; {_LIFTED}") from error
@@ -249,32 +266,6 @@ class Source:
                             f"a {match.name} inside lax.{operation.name} cannot be swapped, because its neuron would "
                             f"need a state there: write the loop out, or take the activation out of it"
                         )
-
-
-@contextmanager
-def _unchanged(function: Callable[..., Any]) -> Iterator[None]:
-    """Gives the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
-    modules = [value for value in _closed_over(function) if isinstance(value, nnx.Module)]
-    parts = [part for module in modules for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Pytree)]
-    saved = [(part, dict(vars(part))) for part in parts]
-    try:
-        yield
-    except Exception:
-        for part, attributes in saved:
-            vars(part).clear()
-            vars(part).update(attributes)
-        raise
-
-
-def _closed_over(function: Any) -> list[Any]:
-    if isinstance(function, functools.partial):
-        return [*_closed_over(function.func), *function.args, *function.keywords.values()]
-    if inspect.ismethod(function):
-        return [function.__self__, *_closed_over(function.__func__)]
-    if not inspect.isfunction(function):
-        return []
-    found = inspect.getclosurevars(function)
-    return [*found.nonlocals.values(), *found.globals.values(), *(function.__defaults__ or ())]
 
 
 def _pools(program: Program, match: Match) -> bool:
