@@ -7,7 +7,8 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
   (trained). Arrays broadcast against the state from the right: `[N]` is per neuron after a dense layer, `[C]` per
   channel after a convolution.
 * A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
-* The state has the dtype that `init` was given; the output has the dtype of the current.
+* The state has the dtype that `init` was given, and keeps it; the output has the dtype of the current. The state that
+  `unroll` starts from by itself is float32 or wider, since a sum over time needs more than the 8 bits of bfloat16.
 """
 
 import dataclasses
