@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
+from thin import thinned
 
 import jsnn
 
@@ -145,7 +146,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(("make", "shape", "names", "kept"), MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(("make", "shape", "names", "kept"), thinned(MODELS.values()), ids=MODELS)
 @pytest.mark.filterwarnings("ignore:.*is kept and sees")
 def test_models(make, shape, names, kept):
     model, x = make(), inputs(B, *shape)

@@ -109,7 +109,7 @@ def test_spikes_become_the_rate_they_stand_for():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Lowpass(-0.1), "tau must be >= 0, got -0.1"),
     (lambda: Alpha(nnx.Param(jnp.array([0.5, -1.0]))), "tau must be >= 0, got [ 0.5 -1. ]"),
-    (lambda: Lowpass(float("nan")), "tau must be a number, got NaN"),
+    (lambda: Lowpass(float("nan")), "tau must be >= 0, got nan"),
     (lambda: Lowpass(0.1, dt=0.0), "dt must be > 0, got 0.0"),
     (lambda: Alpha(0.1, jnp.array(-1.0)), "dt must be > 0, got -1.0"),
 ])  # fmt: skip

@@ -11,7 +11,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jsnn.arguments import checked
 from jsnn.conversion.diagnose import respond
 from jsnn.conversion.network import Converted, replace
 from jsnn.conversion.pooling import SpikingMaxPool
@@ -19,7 +18,6 @@ from jsnn.conversion.scale import balance
 from jsnn.types import Array, Parameter
 
 
-@checked
 def calibrate(
     network: Converted,
     data: Array,

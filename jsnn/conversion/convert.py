@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import check, checked
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace, value_of
 from jsnn.conversion.place import Scaled, agreed_dt, check_scale
@@ -38,10 +37,9 @@ Replacement: TypeAlias = Neuron | Activation
 DT = 1e-3  # where no neuron and no filter has a dt, as in nengo
 
 
-@checked
 def convert(
     fn: Callable[[Array], Array],
-    example: Any,
+    example: Array,
     *,
     swap: Mapping[Activation, Replacement] | None = None,
     scale_firing_rates: Scales = None,
@@ -198,7 +196,7 @@ def _check_example(fn: Callable[[Array], Array], example: Any) -> Array:
             f"convert takes one input, one array [B, ...], got a {type(example).__name__} of {len(example)}: put "
             f"several into one array that the function takes apart, as in lambda x: fn(x[..., :3], x[..., 3:])"
         )
-    example = check("convert(): example", example, (Array,))
+    example = jnp.asarray(example)
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(f"the example must be floating point, got {example.dtype}: convert it, x.astype(jnp.float32)")
     return example
@@ -234,6 +232,8 @@ def _check_synapse(synapse: float | Neuron | None) -> float | Neuron | None:
     if isinstance(synapse, Neuron):
         undecided = has_field(synapse, "delay") and synapse.delay is None  # type: ignore[attr-defined]
         return dataclasses.replace(synapse, delay=True) if undecided else synapse  # type: ignore[type-var]
+    if not isinstance(synapse, int | float | np.number):
+        raise TypeError(f"synapse must be a time constant in s, a filter or None, got {type(synapse).__name__}")
     if not (math.isfinite(synapse) and synapse >= 0):
         raise ValueError(f"synapse must be a time constant >= 0 in s, a filter or None, got {synapse}")
     return float(synapse)
