@@ -45,20 +45,20 @@ def keras_network(g, padding="SAME", first_pool=jsnn.avg_pool):
 def test_nengo_dl_converter(parity, case, options):
     g = parity(f"nengo_dl_Converter__{case}")
     scale, synapse = options
-    x, model = jnp.asarray(g["x"]), keras_network(g, "VALID" if "valid" in case else "SAME")
+    pool = jsnn.max_pool if "max2avg" in case else jsnn.avg_pool  # which max_to_avg_pool exchanges
+    x, model = jnp.asarray(g["x"]), keras_network(g, "VALID" if "valid" in case else "SAME", pool)
+    swap = {jax.nn.relu: jax.nn.relu} if "noswap" in case else None
+    swap = {jax.nn.relu: jsnn.SpikingActivation(), jsnn.max_pool: jsnn.avg_pool} if "max2avg" in case else swap
     shapes = [g[f"ann_{name}"].shape[1:] for name in ("c1", "c2", "d")]
     network = jsnn.convert(
         model,
         x,
-        swap={jax.nn.relu: jax.nn.relu} if "noswap" in case else None,
+        swap=swap,
         scale_firing_rates=scale,
         synapse=synapse,
         v_init=[g[f"v0_{n}"].reshape(s) for n, s in zip(("c1", "c2", "d"), shapes)] if "random" in case else None,
     )
-    if "max2avg" in case:
-        close(keras_network(g, first_pool=jsnn.max_pool)(x), g["ann_out"])
-    else:
-        close(network.rates(x)[1], g["ann_out"])
+    close(network.rates(x)[1], g["ann_out"])
 
     records = jax.jit(lambda x: jsnn.record(network, x, num_steps=T, keep=["outputs"]))(x)
     np.testing.assert_allclose(records["output"].outputs.swapaxes(0, 1), g["out"], rtol=1e-5, atol=1e-5)
