@@ -29,13 +29,14 @@ class Filter(FrozenPytree):
         tau: time constant, in s.
         dt: the length of a step, in s.
         initial_level: the output that the filter is at rest with before the first step.
-        delay: put out the level before the step's input, not after it.
+        delay: put out the level before the step's input, not after it. None does so in a network that `jsnn.convert`
+            makes, as nengo's connections do, and nowhere else.
     """
 
     tau: Parameter
     dt: Parameter = 1e-3
     initial_level: Parameter = 0.0
-    delay: bool = nnx.static(default=False)
+    delay: bool | None = nnx.static(default=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +78,7 @@ class Lowpass(Filter):
         tau: time constant, in s; 0 passes the input through.
         dt: the length of a step, in s; a number or an array, which may be traced.
         initial_level: y before the first step.
-        delay: put out y before the step's input, not after it.
+        delay: put out y before the step's input, not after it; None: in a converted network only.
 
     Raises:
         ValueError: if `tau` is negative or `dt` is not positive.
@@ -130,7 +131,7 @@ class Alpha(Filter):
         tau: time constant of each stage, in s; 0 passes the input through.
         dt: the length of a step, in s; a number or an array, which may be traced.
         initial_level: both stages before the first step.
-        delay: put out y before the step's input, not after it.
+        delay: put out y before the step's input, not after it; None: in a converted network only.
 
     Raises:
         ValueError: if `tau` is negative or `dt` is not positive.

@@ -141,7 +141,8 @@ class Recurrent(FrozenPytree):
         return RecurrentState(state, outputs=jnp.zeros(shape, dtype))
 
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
-        feedback = self.synapse(state.outputs).astype(current.dtype)  # its weights may be more precise
+        # a state and weights may be more precise than the current
+        feedback = self.synapse(state.outputs.astype(current.dtype)).astype(current.dtype)
         inner, outputs = self.neuron.step(state.neuron, current + feedback)
         return RecurrentState(inner, outputs.astype(state.outputs.dtype)), outputs
 

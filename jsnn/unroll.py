@@ -57,7 +57,8 @@ def unroll(
         inputs: what it receives, floating point: `[T, B, ...]`, one slice a step; or, with `num_steps`, a static
             input `[B, ...]` that stays the same at every step. A static input is never tiled: a network computes
             everything before its first neuron once.
-        state: the state to go on from; None starts from `neuron.init`.
+        state: the state to go on from; None starts from `neuron.init`, in float32 or wider, since a membrane adds up
+            many small currents. Pass `neuron.init(shape, jnp.bfloat16)` for a state as narrow as that.
         num_steps: the number of steps T of a static input.
         remat: save memory in the backward pass. The steps are taken in chunks of this length (True: about sqrt(T)),
             only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
@@ -205,8 +206,18 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
     if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
         check_memory("the outputs", (num_steps, *inputs.shape))
     if state is None:
-        state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+        state = widened(neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype))
     return inputs, state
+
+
+def widened(state: State) -> State:
+    """The state with all that is narrower than float32 in float32."""
+
+    def widen(leaf: Array) -> Array:
+        is_narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
+        return leaf.astype(jnp.float32) if is_narrow else leaf
+
+    return jax.tree.map(widen, state)
 
 
 @contextmanager

@@ -41,23 +41,24 @@ def keras_network(g, padding="SAME", first_pool=jsnn.avg_pool):
 
 
 @pytest.mark.parametrize(("case", "options"), thinned(GOLDEN.items(), 2), ids=GOLDEN)
+@pytest.mark.filterwarnings("ignore:softmax is kept")
 def test_nengo_dl_converter(parity, case, options):
     g = parity(f"nengo_dl_Converter__{case}")
     scale, synapse = options
-    x, model = jnp.asarray(g["x"]), keras_network(g, "VALID" if "valid" in case else "SAME")
+    pool = jsnn.max_pool if "max2avg" in case else jsnn.avg_pool  # which max_to_avg_pool exchanges
+    x, model = jnp.asarray(g["x"]), keras_network(g, "VALID" if "valid" in case else "SAME", pool)
+    swap = {jax.nn.relu: jax.nn.relu} if "noswap" in case else None
+    swap = {jax.nn.relu: jsnn.SpikingActivation(), jsnn.max_pool: jsnn.avg_pool} if "max2avg" in case else swap
     shapes = [g[f"ann_{name}"].shape[1:] for name in ("c1", "c2", "d")]
     network = jsnn.convert(
         model,
         x,
-        swap={jax.nn.relu: jax.nn.relu} if "noswap" in case else None,
+        swap=swap,
         scale_firing_rates=scale,
         synapse=synapse,
         v_init=[g[f"v0_{n}"].reshape(s) for n, s in zip(("c1", "c2", "d"), shapes)] if "random" in case else None,
     )
-    if "max2avg" in case:
-        close(keras_network(g, first_pool=jsnn.max_pool)(x), g["ann_out"])
-    else:
-        close(network.rates(x)[1], g["ann_out"])
+    close(network.rates(x)[1], g["ann_out"])
 
     records = jax.jit(lambda x: jsnn.record(network, x, num_steps=T, keep=["outputs"]))(x)
     np.testing.assert_allclose(records["output"].outputs.swapaxes(0, 1), g["out"], rtol=1e-5, atol=1e-5)
@@ -238,6 +239,7 @@ REFUSED = [
     ({"synapse": -5e-3}, ValueError, "synapse must be a time constant >= 0 in s, a filter or None, got -0.005"),
     ({"synapse": float("nan")}, ValueError, "synapse must be a time constant >= 0 .* got nan"),
     ({"synapse": jsnn.filters.Lowpass}, TypeError, r"got the class Lowpass: make one, Lowpass\(...\)"),
+    ({"v_init": "random"}, ValueError, r"got 'random': for membranes that start at random, v_init=jax.random.key\(0\)"),
     ({"v_init": [0.5]}, ValueError, "v_init must be one value or 2, for 0_relu, 1_relu; got 1"),
     ({"v_init": jnp.zeros(7)}, ValueError, r"v_init of shape \(7,\) does not fit neurons \(6, 5\)"),
     ({"v_init": 0.5, "swap": {jax.nn.relu: jax.nn.relu}}, ValueError, "v_init needs a neuron with a membrane.* Rate"),
@@ -275,6 +277,17 @@ def test_weights_that_are_not_finite():
         ValueError, match="the calibration data make 0_relu infinite or NaN: check them and the weights"
     ):
         jsnn.convert(lambda x: jax.nn.relu(x * jnp.inf), jnp.abs(X) + 1, scale_firing_rates="auto")
+
+
+@pytest.mark.parametrize("example", [(X, X), [X, X], {"x": X}, {"x": 1.0}], ids=["tuple", "list", "dict", "numbers"])
+def test_one_input(example):
+    with pytest.raises(TypeError, match=rf"one input, .* got a {type(example).__name__} of {len(example)}"):
+        jsnn.convert(model, example)
+
+
+def test_scales_from_data_need_values():
+    with pytest.raises(TypeError, match=r"the calibration data must have values.* outside jax.jit"):
+        jax.jit(lambda x: jsnn.convert(model, x, scale_firing_rates="auto").rates(x)[1])(X)
 
 
 def test_examples():

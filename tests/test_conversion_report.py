@@ -23,6 +23,7 @@ def test_report():
         "0_relu  convolution [3, 3, 2, 3]  [2, 4, 4, 3]  SpikingActivation  1 to 4  Lowpass(0.005 s)",
         "1_relu  dense [48, 5]             [2, 5]        SpikingActivation  20      Lowpass(0.005 s)",
         "kept as they are: softmax (2 times), sin",
+        "dt: 0.001 s",
     ]
     assert network.report.kept == ("softmax", "sin", "softmax")
     row = network.report.rows[0]
@@ -39,6 +40,7 @@ def test_other_neurons_and_filters():
     assert str(network.report).splitlines()[1:] == [
         "0_gelu  the input  [2, 4]  LIF          1      Alpha",
         "kept as they are: nothing",
+        "dt: 0.001 s",
     ]
     network = jsnn.convert(jax.nn.gelu, x, swap={jax.nn.gelu: jax.nn.relu})
     assert str(network.report).splitlines()[1] == "0_gelu  the input  [2, 4]  Rate         1      none"

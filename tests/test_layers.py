@@ -152,7 +152,10 @@ def test_recurrent_weights_mix_neurons():
 def test_recurrent_keeps_the_dtype_of_its_current():
     neuron = jsnn.Recurrent(jsnn.LIF(0.9), linear(3, 3))  # whose weights are float32
     state, spikes = jsnn.unroll(neuron, INPUTS.astype(jnp.bfloat16))
-    assert {leaf.dtype for leaf in jax.tree.leaves((state, spikes))} == {jnp.dtype("bfloat16")}
+    assert spikes.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}
+    narrow = jsnn.unroll(neuron, INPUTS.astype(jnp.bfloat16), neuron.init(INPUTS.shape[1:], jnp.bfloat16))
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {jnp.dtype("bfloat16")}
 
 
 @pytest.mark.parametrize(("shape", "window"), [((2, 7, 5, 3), 2), ((1, 7, 9, 2), 3), ((1, 3, 3, 1), 1)])

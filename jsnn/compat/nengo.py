@@ -207,11 +207,11 @@ class Izhikevich(neurons.Izhikevich):
 
 
 @checked
-def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Lowpass:
+def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> Lowpass:
     """`Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
 
     `initial_level` is what nengo's `filt` calls y0. `delay` adds the step by which each connection with a synapse is
-    late in nengo's simulator.
+    late in nengo's simulator; None, the default, adds it in a network that `jsnn.convert` makes, and nowhere else.
 
     >>> lowpass(0.005).tau
     0.005
@@ -220,7 +220,7 @@ def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, del
 
 
 @checked
-def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> Alpha:
+def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> Alpha:
     """`Alpha` of nengo; see `lowpass` for the arguments.
 
     nengo keeps a transfer function with the coefficients of the past two steps, `jsnn.filters.Alpha` the levels after
@@ -230,7 +230,7 @@ def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay
 
 
 @checked
-def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool = False) -> "Triangle":
+def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> "Triangle":
     """`Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
 
     The other arguments are those of `lowpass`.
@@ -260,15 +260,15 @@ class Triangle(FrozenPytree):
 
     weights: tuple[float, ...] = nnx.static()
     initial_level: Parameter = 0.0
-    delay: bool = nnx.static(default=False)
+    delay: bool | None = nnx.static(default=None)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> TriangleState:
         level = jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
-        return TriangleState((level,) * (len(self.weights) - 1 + self.delay))
+        return TriangleState((level,) * (len(self.weights) - 1 + bool(self.delay)))
 
     def step(self, state: TriangleState, current: Array) -> tuple[TriangleState, Array]:
         inputs = (current.astype(jnp.result_type(*state.past, current)), *state.past)
-        y = sum(weight * x for weight, x in zip(self.weights, inputs[self.delay :], strict=True))
+        y = sum(weight * x for weight, x in zip(self.weights, inputs[bool(self.delay) :], strict=True))
         return TriangleState(inputs[:-1]), jnp.asarray(y, current.dtype)
 
 

@@ -4,6 +4,7 @@ from jsnn.conversion.calibrate import calibrate
 from jsnn.conversion.convert import convert
 from jsnn.conversion.diagnose import ActivationDiagnosis, Diagnosis, Response, diagnose, respond
 from jsnn.conversion.network import Converted
+from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.quantized import ClipFloorReLU, NoisyReLU, clip_floor_relu, clip_relu
 from jsnn.conversion.report import Report, Row
 
@@ -16,6 +17,7 @@ __all__ = [
     "Report",
     "Response",
     "Row",
+    "SpikingMaxPool",
     "calibrate",
     "clip_floor_relu",
     "clip_relu",

@@ -6,16 +6,20 @@ for the `sigmoid` inside it.
 """
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from flax import nnx
 
-from jsnn.conversion.program import Atom, Constant, Operation, Path, Program, flatten, shape_of, trace
+from jsnn.conversion.composites import normalizations, whole_of
+from jsnn.conversion.overlay import Overlay, constant
+from jsnn.conversion.program import Atom, Operation, Path, Program, flatten, shape_of, trace
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
+from jsnn.layers import max_pool
 from jsnn.types import Array
 
 Activation: TypeAlias = Callable[..., Array]
@@ -47,15 +51,30 @@ KNOWN: dict[str, Activation] = {
 }
 """What is looked for in every program, whether or not it is to be swapped."""
 
-PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1}
+
+def sloped(x: Array, slope: Array) -> Array:
+    """A leaky relu whose slope is any number, also a trained one, as that of `nnx.PReLU`."""
+    return jnp.where(x >= 0, x, slope * x)
+
+
+NAMED: dict[str, Activation] = {
+    **KNOWN,
+    "leaky_relu with a slope": sloped,
+    "max_pool": max_pool,
+    "max_pool of 3": functools.partial(max_pool, window=3),
+    "max_pool of 4": functools.partial(max_pool, window=4),
+}
+"""What the report names besides, to which there is no neuron to be put in its place unless one asks for it."""
+
+PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1, sloped: 1}
 """How many numbers an activation takes besides its operand; the first is its threshold. Others take none."""
 
 _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
     jax.nn.relu: (lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0)),
     jax.nn.sigmoid: (lambda x: 1 / (1 + jnp.exp(-x)),),
+    max_pool: (lambda x: nnx.max_pool(x, (2, 2), (2, 2)),),
 }
-
-_COMMUTATIVE = ("add", "mul", "max", "min")
+_POOLS = tuple(function for name, function in NAMED.items() if name.startswith("max_pool"))
 _LINEAR = (
     "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum",
     "device_put", "expand_dims", "mesh_cast", "neg", "optimization_barrier", "pad", "reduce_precision", "reduce_sum",
@@ -80,7 +99,7 @@ class Match(NamedTuple):
 
 def name_of(function: Activation) -> str:
     """What an activation is called in reports."""
-    for name, known in KNOWN.items():
+    for name, known in NAMED.items():
         if known is function:
             return name
     inner = function.func if isinstance(function, functools.partial) else function
@@ -101,7 +120,8 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
         for function in functions
         for written in (function, *_ALSO_WRITTEN.get(function, ()))
         if dependent & set(operation.outputs)
-        and (match := _match(program, producers, index, function, written)) is not None
+        for shape in _operand_shapes(program, operation, function, dependent)
+        if (match := _match(program, producers, index, function, written, shape)) is not None
         and match.operand in dependent
         and not dependent & set(match.parameters)
         and not _is_variance(program, producers, match.operand)
@@ -116,17 +136,58 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
     return sorted(chosen, key=lambda match: producers[match.result])
 
 
+def _operand_shapes(
+    program: Program, operation: Operation, function: Activation, dependent: Collection[int]
+) -> list[tuple[int, ...]]:
+    """The shapes that a function's operand can have: that of the result, but for pooling and a user's function."""
+    shape = shape_of(program, operation.outputs[0])
+    if function in KNOWN.values() or function is sloped:
+        return [shape]
+    others = {shape_of(program, value) for value in dependent}
+    larger = sorted(other for other in others if len(other) == len(shape) and math.prod(other) > math.prod(shape))
+    return larger if function in _POOLS else [shape, *larger]
+
+
 def not_linear(
     program: Program, matches: Collection[Match], swapped: Collection[Activation], inputs: Collection[int]
 ) -> list[str]:
-    """The names of all that is not linear in the inputs and is not swapped, in the program's order."""
+    """The names of all that is not linear in the inputs and is not swapped, in the program's order.
+
+    What consists of several operations is named once, as a whole.
+    """
     dependent, producers = program.depending_on(inputs), program.producers()
     covered = frozenset[int]().union(*(match.operations for match in matches))
-    names = {producers[match.result]: match.name for match in matches if match.function not in swapped}
+    names = {
+        producers[match.result]: in_words(program, match)
+        for match in matches
+        if match.function not in swapped and match.operand in dependent
+    }
+    wholes: set[tuple[str, Path]] = set()
+    norms = normalizations(program, dependent)
     for index, operation in enumerate(program.operations):
-        if index not in covered and not _is_linear(program, operation, dependent):
-            names[index] = operation.name
+        if index in covered or _is_linear(program, operation, dependent):
+            continue
+        norm = next((name for name, operations in norms.items() if index in operations), None)
+        name, where = norm or whole_of(program, operation)
+        if (name, where) not in wholes:
+            names[index] = name
+            if where:
+                wholes.add((name, where))
     return [names[index] for index in sorted(names)]
+
+
+def in_words(program: Program, match: Match) -> str:
+    """The name of a match, with the slope of a leaky relu."""
+    if match.function is not sloped:
+        return match.name
+    slope = slope_of(program, match)
+    return "PReLU" if slope is None else f"leaky_relu with a slope of {slope:g}"
+
+
+def slope_of(program: Program, match: Match) -> float | None:
+    """The slope of a leaky relu; None if it is trained."""
+    slope = constant(program, program.producers(), match.parameters[0])
+    return None if slope is None else float(slope)
 
 
 def _is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
@@ -161,18 +222,23 @@ def is_homogeneous(function: Activation) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
-    """The activation's own program; None if it takes no such value."""
+    """The activation's own program for an operand of this shape; None if it takes no such value."""
     try:
         parameters = [jax.ShapeDtypeStruct((), dtype)] * PARAMETERS.get(function, 0)
         jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype), *parameters)
-    except (TypeError, ValueError):
+    except Exception:  # whatever a user's function may raise for a shape that is not its own
         return None
     pattern = flatten(jaxpr)
     return pattern if len(pattern.outputs) == 1 and pattern.operations else None
 
 
 def _match(
-    program: Program, producers: dict[int, int], index: int, function: Activation, written: Activation
+    program: Program,
+    producers: dict[int, int],
+    index: int,
+    function: Activation,
+    written: Activation,
+    shape: tuple[int, ...],
 ) -> Match | None:
     """The activation that ends with this operation, if there is one, written as another function may be."""
     operation = program.operations[index]
@@ -180,10 +246,10 @@ def _match(
     output_type = program.types[result]
     if not jnp.issubdtype(output_type.dtype, jnp.floating):
         return None
-    pattern = _pattern(written, tuple(output_type.shape), output_type.dtype)
-    if pattern is None:
+    pattern = _pattern(written, tuple(shape), output_type.dtype)
+    if pattern is None or shape_of(pattern, pattern.outputs[0]) != tuple(output_type.shape):
         return None
-    found = _Overlay(program, producers, pattern, pattern.producers())
+    found = Overlay(program, producers, pattern, pattern.producers())
     if not found.lay(pattern.outputs[0], result):
         return None
     operand, *parameters = (found.bound[value] for value in pattern.inputs)
@@ -197,74 +263,6 @@ def _match(
         return None  # something between its input and its output is used elsewhere too
     operations = frozenset(found.operations)
     return Match(name_of(function), function, operand, tuple(parameters), result, operations, operation.path)
-
-
-class _Overlay:
-    """Lays the program of an activation over another, from the result backwards."""
-
-    def __init__(
-        self, program: Program, producers: dict[int, int], pattern: Program, pattern_producers: dict[int, int]
-    ) -> None:
-        self.program, self.producers = program, producers
-        self.pattern, self.pattern_producers = pattern, pattern_producers
-        self.bound: dict[Atom, Atom] = {}  # what the pattern's inputs are in the program
-        self.operations: set[int] = set()
-
-    def lay(self, ours: Atom, theirs: Atom) -> bool:
-        """Whether the pattern's value `ours` can be the program's value `theirs`; notes what that implies."""
-        constant = _constant(self.pattern, self.pattern_producers, ours)
-        if constant is not None:
-            other = _constant(self.program, self.producers, theirs)
-            return other is not None and np.array_equal(constant, other)
-        if ours in self.pattern.inputs:
-            if not self._are_equal(self.bound.setdefault(ours, theirs), theirs):
-                return False
-            return shape_of(self.program, theirs) == shape_of(self.pattern, ours)
-        if not isinstance(theirs, int) or theirs not in self.producers or not isinstance(ours, int):
-            return False
-        index = self.producers[theirs]
-        expected, operation = self.pattern.operations[self.pattern_producers[ours]], self.program.operations[index]
-        if expected.name != operation.name or not _same(expected.params, operation.params):
-            return False
-        if expected.outputs.index(ours) != operation.outputs.index(theirs):
-            return False
-        orders = [operation.inputs]
-        if operation.name in _COMMUTATIVE:
-            orders.append(operation.inputs[::-1])
-        for inputs in orders:
-            saved = dict(self.bound), set(self.operations)
-            if all(map(self.lay, expected.inputs, inputs)):
-                self.operations.add(index)
-                return True
-            self.bound, self.operations = saved
-        return False
-
-    def _are_equal(self, one: Atom, other: Atom) -> bool:
-        if one == other:
-            return True
-        value, other_value = (_constant(self.program, self.producers, atom) for atom in (one, other))
-        return value is not None and other_value is not None and np.array_equal(value, other_value)
-
-
-def _constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:
-    """The number that a value always is; None if it is none that can be seen."""
-    if isinstance(atom, Constant):
-        return atom.value
-    if atom in program.constants and np.ndim(program.constants[atom]) == 0:
-        return np.asarray(program.constants[atom])
-    if atom in producers:
-        operation = program.operations[producers[atom]]
-        if operation.name in ("broadcast_in_dim", "convert_element_type"):
-            value = _constant(program, producers, operation.inputs[0])
-            return None if value is None else value.astype(program.types[atom].dtype)
-    return None
-
-
-def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    return ours.keys() == theirs.keys() and all(
-        np.array_equal(value, theirs[key]) if isinstance(value, np.ndarray) else value == theirs[key]
-        for key, value in ours.items()
-    )
 
 
 def _is_variance(program: Program, producers: dict[int, int], value: int) -> bool:
@@ -295,6 +293,6 @@ def _is_clipped(program: Program, producers: dict[int, int], value: int) -> bool
     return any(
         operation.name == "min"
         and value in operation.inputs
-        and any(_constant(program, producers, atom) is not None for atom in operation.inputs)
+        and any(constant(program, producers, atom) is not None for atom in operation.inputs)
         for operation in program.operations
     )

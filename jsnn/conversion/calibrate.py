@@ -11,9 +11,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jsnn.conversion.convert import balance
 from jsnn.conversion.diagnose import respond
 from jsnn.conversion.network import Converted, replace
+from jsnn.conversion.pooling import SpikingMaxPool
+from jsnn.conversion.scale import balance
 from jsnn.types import Array, Parameter
 
 
@@ -61,18 +62,23 @@ def calibrate(
         raise ValueError(f"spikes_per_step must be > 0, got {spikes_per_step}")
     network = balance(network, data, percentile, spikes_per_step=spikes_per_step, per_channel=per_channel)
     if v_init is not None:
-        network = replace(network, neurons=[dataclasses.replace(neuron, v_init=v_init) for neuron in network.neurons])
+        neurons = [
+            neuron if isinstance(neuron.neuron, SpikingMaxPool) else dataclasses.replace(neuron, v_init=v_init)
+            for neuron in network.neurons
+        ]
+        network = replace(network, neurons=neurons)
     return network if bias_steps is None else _correct_biases(network, data, bias_steps)
 
 
 def _correct_biases(network: Converted, data: Array, num_steps: int) -> Converted:
     """Layer by layer, since a correction changes what the layers behind it see."""
-    rates, _ = network.rates(data)
+    rates, _ = network.rates(data, with_gain=True)
     means_of = jax.jit(lambda network: respond(network, data, num_steps).means)
     for index, name in enumerate(network.names):
         means = means_of(network)[name]
         missing = jnp.mean(rates[name] - means, axis=tuple(range(means.ndim - 1)))
         neurons = list(network.neurons)
-        neurons[index] = dataclasses.replace(neurons[index], bias=neurons[index].bias + missing)
+        bias = neurons[index].bias + missing / neurons[index].gain
+        neurons[index] = dataclasses.replace(neurons[index], bias=bias)
         network = replace(network, neurons=neurons)
     return network

@@ -13,25 +13,28 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from jsnn.arguments import check
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace, value_of
-from jsnn.conversion.place import Scaled, check_scale
+from jsnn.conversion.place import Scaled, agreed_dt, check_scale
+from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
-from jsnn.conversion.source import Place, Source
+from jsnn.conversion.scale import Scales, scaled
+from jsnn.conversion.source import Place, Plan, Source
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, Rate, SpikingActivation
-from jsnn.neurons.base import is_key, with_dt
+from jsnn.neurons.base import has_field, is_key, with_dt
+from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Neuron, Parameter
 
 Replacement: TypeAlias = Neuron | Activation
-Scales: TypeAlias = float | Sequence[float | None] | Literal["auto"] | None
+DT = 1e-3  # where no neuron and no filter has a dt, as in nengo
 
 
 def convert(
@@ -41,26 +44,33 @@ def convert(
     swap: Mapping[Activation, Replacement] | None = None,
     scale_firing_rates: Scales = None,
     synapse: float | Neuron | None = None,
-    dt: float = 1e-3,
-    v_init: Parameter | Sequence[Parameter | None] | None = None,
+    dt: float | None = None,
+    v_init: Parameter | Sequence[Parameter | None] | str | None = None,
 ) -> Converted:
     """A spiking network that computes over time what a rate network computes at once.
 
     Args:
         fn: any JAX function of one array `[B, ...]`, floating point, that gives one array: a `nnx.Module`, a Linen or
             Equinox model with its weights bound, or a plain function. In inference mode.
-        example: an input of the kind that it takes; its values matter only for `scale_firing_rates="auto"`.
-        swap: what replaces each activation: a neuron, or another activation, which stays a rate. None replaces
+        example: one input of the kind that it takes; its values matter only for `scale_firing_rates="auto"`.
+        swap: what replaces each activation: a neuron, or another activation, which stays a rate. Where an activation
+            occurs several times, each place gets a neuron of its own; a random key that it holds is split among them.
+            Maximum pooling can be replaced, too: `{jsnn.max_pool: jsnn.avg_pool}`, or by
+            `jsnn.conversion.SpikingMaxPool()`, in addition to the activations. None replaces
             `jax.nn.relu` by `SpikingActivation`, and the activations of `ClipFloorReLU` and `NoisyReLU` by `IF`, with
             the threshold that they have learned. An activation is recognised by what it computes, `jnp.maximum(x, 0)`
             as well as `jax.nn.relu`.
         scale_firing_rates: a factor by which the inputs of neurons are scaled up and their outputs down, so that they
             spike more often and quantise less: one number, or one for each activation in the report's order (None or 1
-            for none), or `"auto"`: so that the 99.9th percentile of each activation, on the example, is one spike a
-            step. Only for positively homogeneous activations (relu, leaky relu).
-        synapse: what filters every neuron's output: the time constant in s of a `Lowpass` that answers one step
-            later (nengo's connections do), any filter, such as `jsnn.filters.Alpha(5e-3)`, or None.
-        dt: the length of a step, in s, of all neurons and filters that have one.
+            for none), or some by the report's names, `{"0_relu": 20.0}`, or `"auto"`: so that the 99.9th percentile of
+            each activation, on the example, is one spike a step. Only where f(a x) = a f(x), for the activation (relu,
+            leaky relu) and for what replaces it: a leaky neuron, or one that rests, does not spike twice as often for
+            twice the input.
+        synapse: what filters every neuron's output: the time constant in s of a `Lowpass`, any filter, or None. It
+            answers one step later, as nengo's connections do, if it is a number or made by `jsnn.compat.nengo`; others
+            do with `delay=True`: `jsnn.filters.Alpha(5e-3, delay=True)`.
+        dt: the length of a step, in s, of all neurons and filters that have one. None keeps the one that they have,
+            or takes 1 ms where `swap` and `synapse` name none.
         v_init: the membrane before the first step, in units of the threshold: 0.5 rounds where 0.0 rounds down; a
             key made by `jax.random.key` draws it uniformly; a sequence has one for each activation. None leaves it to
             the neurons in `swap`.
@@ -71,8 +81,13 @@ def convert(
     Raises:
         ValueError: if there is nothing to swap, or something in `swap` does not occur; if a number is out of its range;
             if the function cannot take the example, is in training mode, draws random numbers, or has an activation
-            inside a loop; if an activation is to be scaled that is not homogeneous.
-        TypeError: if `fn` is no function, or `swap` maps to something that is neither neuron nor function.
+            inside a loop; if an activation is to be scaled that is not homogeneous, or its neuron is not; if neurons
+            and filters have different dt.
+        TypeError: if `fn` is no function, or `swap` maps to something that is neither neuron nor function; if there
+            are several inputs.
+
+    Without a synapse, what is not linear and stays as it is (see the report) sees single spikes; each kind of it gets a
+    warning.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -83,116 +98,61 @@ def convert(
     >>> bool(jnp.abs(logits.mean(0) - model(images)).max() < 0.05)
     True
     """
-    check_scale("dt", dt)
+    if dt is not None:
+        check_scale("dt", dt)
     example = _check_example(fn, example)
-    swap = dict(_check_swap(swap) if swap is not None else _default_swap(fn, example))
-    source = Source(fn, swap)
+    given = _check_swap(swap) if swap is not None else {}
+    synapse = _check_synapse(synapse)
+    if dt is None:
+        chosen = [list(given.values()), synapse]
+        dt_of_all, default_dt = None, agreed_dt(chosen, DT)
+    else:
+        dt_of_all = default_dt = dt
+    replaced = dict(given or _default_swap(fn, example, default_dt))
+    source = Source(fn, {key: None if isinstance(value, Neuron) else value for key, value in replaced.items()})
     plan = source.plan(example.shape, example.dtype)
-    neurons = []
-    for place, start in zip(plan.places, _one_for_each(v_init, plan.places)):
-        replacement = swap[place.activation]
+    places, neurons, synapses = plan.places, [], []
+    for index, (place, start) in enumerate(zip(places, _one_for_each(v_init, places))):
+        replacement = replaced[place.activation]
         neuron = replacement if isinstance(replacement, Neuron) else Rate(replacement)
-        neurons.append(Scaled(with_dt(_copy(neuron), dt), v_init=start))
-    network = Converted(source, source.weights(fn, example), neurons, _synapses(synapse, dt, len(neurons)), plan)
+        neurons.append(Scaled(_copy(neuron, index, len(places), dt_of_all), v_init=start))
+        behind = Lowpass(synapse, default_dt, delay=True) if isinstance(synapse, (int, float)) else synapse
+        synapses.append(None if place.pools or behind is None else _copy(behind, index, len(places), dt_of_all))
+    network = Converted(source, source.weights(fn, example), neurons, synapses, plan, default_dt)
     network = _take_thresholds(network)
+    _check_pools(network, plan)
     jax.eval_shape(lambda: network.init(example.shape, example.dtype))  # a v_init that does not fit shows here
-    return _scale(network, scale_firing_rates, example)
+    if synapse is None:
+        _warn_of_what_sees_spikes(plan)
+    return scaled(network, scale_firing_rates, example)
 
 
-def rescale(network: Converted, scales: Sequence[Parameter | None]) -> Converted:
-    """The network with other firing-rate scales, one for each activation; None leaves that of an activation as it is.
-
-    Raises:
-        ValueError: if their number is wrong, one is not positive, or its activation is not homogeneous.
-    """
-    if len(scales) != len(network.names):
-        raise ValueError(
-            f"scale_firing_rates must be one number, or {len(network.names)} of them, one for each of "
-            f"{', '.join(network.names)}; got {len(scales)}"
-        )
-    neurons = []
-    for name, activation, neuron, scale in zip(network.names, network.kinds, network.neurons, scales):
-        if scale is not None:
-            check_scale(f"the scale of {name}", scale)
-            if not is_homogeneous(activation) and not (isinstance(scale, (int, float)) and scale == 1):
-                raise ValueError(
-                    f"{name} cannot be scaled by {scale}: a {name_of(activation)} of a times x is not a times that of "
-                    f"x, so that scaling would change what the network computes. Leave its scale None"
-                )
-            neuron = dataclasses.replace(neuron, scale=scale)
-        neurons.append(neuron)
-    return replace(network, neurons=neurons)
+def _check_pools(network: Converted, plan: Plan) -> None:
+    for place, neuron in zip(plan.places, network.neurons, strict=True):
+        if place.pools and not isinstance(neuron.neuron, SpikingMaxPool):
+            raise ValueError(
+                f"{place.name} must be replaced by a function or jsnn.conversion.SpikingMaxPool(), as its output has "
+                f"another shape than its input, got {type(neuron.neuron).__name__}"
+            )
 
 
-def balance(
-    network: Converted,
-    data: Array,
-    percentile: float = 99.9,
-    *,
-    spikes_per_step: float = 1.0,
-    per_channel: bool = False,
-) -> Converted:
-    """The network with scales at which a percentile of each activation, on the data, spikes so often at each step.
-
-    Activations that are not positively homogeneous keep their scale.
-
-    Raises:
-        ValueError: if the data make an activation infinite or NaN.
-    """
-    if not np.isfinite(data).all():
-        raise ValueError("the calibration data must be finite, got infinite or NaN values: check them")
-    rates, _ = network.rates(data)
-    scales: list[Parameter | None] = []
-    for name, activation, neuron in zip(network.names, network.kinds, network.neurons):
-        values = np.asarray(rates[name], np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError(f"the calibration data make {name} infinite or NaN: check them and the weights")
-        one_spike = dataclasses.replace(neuron, scale=1.0).spike_size
-        scale = jnp.asarray(one_spike * spikes_per_step / _top(values, percentile, per_channel), jnp.float32)
-        scales.append(scale if is_homogeneous(activation) else None)
-    return rescale(network, scales)
-
-
-def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray:
-    """The percentile, of each channel or of all; where that is 0, the largest value, or 1."""
-    whole = next((top for top in (np.percentile(values, percentile), values.max()) if top > 0), 1.0)
-    if not per_channel:
-        return np.asarray(whole)
-    channels = np.percentile(values.reshape(-1, values.shape[-1]), percentile, axis=0)
-    return np.where(channels > 0, channels, whole)
-
-
-def _scale(network: Converted, scales: Scales, example: Array) -> Converted:
-    if scales is None:
-        return network
-    if isinstance(scales, str) and scales != "auto":
-        raise ValueError(f"scale_firing_rates must be a number, one for each activation, or 'auto', got {scales!r}")
-    if not isinstance(scales, str) and (isinstance(scales, Sequence) or np.ndim(scales)):
-        return rescale(network, list(scales))  # type: ignore[arg-type]
-    if scales != "auto":
-        check_scale("scale_firing_rates", scales)
-    scalable = [is_homogeneous(activation) for activation in network.kinds]
-    if scales != 1 and not any(scalable):
-        raise ValueError(
-            f"scale_firing_rates={scales} would change what the network computes: none of its activations "
-            f"({', '.join(network.names)}) is positively homogeneous, as relu is. Leave it None"
-        )
-    if scales != 1 and not all(scalable):
-        left = [name for name, can in zip(network.names, scalable) if not can]
+def _warn_of_what_sees_spikes(plan: Plan) -> None:
+    """One warning for each kind of function that is kept behind a neuron and is not linear."""
+    for name in dict.fromkeys(plan.on_spikes):
         warnings.warn(
-            f"scale_firing_rates={scales} leaves out {', '.join(left)}: not positively homogeneous", stacklevel=3
+            f"{name} is kept and sees the spikes of single steps, not the rates that they stand for: smooth them with "
+            f"synapse=5e-3, take it out of the function and apply it to the mean output, or swap it",
+            stacklevel=4,
         )
-    if scales == "auto":
-        return balance(network, example)
-    return rescale(network, [float(scales) if can else None for can in scalable])
 
 
-def _default_swap(fn: Callable[[Array], Array], example: Array) -> dict[Activation, Neuron]:
+def _default_swap(fn: Callable[[Array], Array], example: Array, dt: Parameter) -> dict[Activation, Neuron]:
     """Neurons for what occurs of the activations that one would always swap; for relu where none does."""
-    defaults: dict[Activation, Neuron] = {jax.nn.relu: SpikingActivation(), clip_floor_relu: IF(), clip_relu: IF()}
-    there = Source(fn, ()).occurring(example.shape, example.dtype)
+    spiking = SpikingActivation(dt=dt)
+    defaults: dict[Activation, Neuron] = {jax.nn.relu: spiking, clip_floor_relu: IF(), clip_relu: IF()}
+    there = Source(fn, {}).occurring(example.shape, example.dtype)
     return {activation: neuron for activation, neuron in defaults.items() if activation in there} or {
-        jax.nn.relu: SpikingActivation()
+        jax.nn.relu: spiking
     }
 
 
@@ -201,10 +161,11 @@ def _take_thresholds(network: Converted) -> Converted:
     weights = jax.tree.leaves(network.weights)
     neurons = []
     for neuron, parameters in zip(network.neurons, network.parameters, strict=True):
-        if parameters:
+        is_another = isinstance(neuron.neuron, Activated) and not is_homogeneous(neuron.neuron.activation)
+        if parameters and not is_another and not isinstance(neuron.neuron, Rate):
             threshold = value_of(weights, parameters[0])
             start = 0.5 if neuron.v_init is None else neuron.v_init
-            neuron = dataclasses.replace(neuron, scale=jnp.asarray(neuron.spike_size / threshold), v_init=start)
+            neuron = dataclasses.replace(neuron, scale=jnp.asarray(neuron.drive / threshold), v_init=start)
         neurons.append(neuron)
     return replace(network, neurons=neurons)
 
@@ -222,49 +183,72 @@ def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, R
     return swap
 
 
-def _check_example(fn: Callable[[Array], Array], example: Array) -> Array:
+def _check_example(fn: Callable[[Array], Array], example: Any) -> Array:
     if not callable(fn):
         raise TypeError(f"convert takes a function or a model, got {type(fn).__name__}")
     if isinstance(fn, type):
         raise TypeError(
             f"convert takes a function or a model, got the class {fn.__name__}: make one, {fn.__name__}(...)"
         )
-    example = check("example", example, (Array,))
+    is_array = isinstance(example, jax.Array | np.ndarray | nnx.Variable)
+    if not is_array and (isinstance(example, dict) or any(np.ndim(part) for part in jax.tree.leaves(example))):
+        raise TypeError(
+            f"convert takes one input, one array [B, ...], got a {type(example).__name__} of {len(example)}: put "
+            f"several into one array that the function takes apart, as in lambda x: fn(x[..., :3], x[..., 3:])"
+        )
+    example = jnp.asarray(example)
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(f"the example must be floating point, got {example.dtype}: convert it, x.astype(jnp.float32)")
     return example
 
 
 def _one_for_each(
-    v_init: Parameter | Sequence[Parameter | None] | None, places: Sequence[Place]
+    v_init: Parameter | Sequence[Parameter | None] | str | None, places: Sequence[Place]
 ) -> Sequence[Parameter | None]:
-    """The initial membrane of each activation; of a key, each gets one of its own."""
+    """The initial membrane of each activation; of a key, each gets one of its own. Pooling has none."""
+    if isinstance(v_init, str):
+        raise ValueError(
+            f"v_init must be a number, an array or a key, got {v_init!r}: for membranes that start at random, "
+            f"v_init=jax.random.key(0)"
+        )
     if isinstance(v_init, (list, tuple)):
         if len(v_init) != len(places):
             names = ", ".join(place.name for place in places)
             raise ValueError(f"v_init must be one value or {len(places)}, for {names}; got {len(v_init)}")
         return v_init
     if is_key(v_init):
-        return list(jax.random.split(v_init, len(places)))
-    return [v_init] * len(places)  # type: ignore[list-item]
+        return [None if place.pools else key for place, key in zip(places, jax.random.split(v_init, len(places)))]
+    return [None if place.pools else v_init for place in places]  # type: ignore[misc]
 
 
-def _synapses(synapse: float | Neuron | None, dt: float, count: int) -> list[Neuron | None]:
+def _check_synapse(synapse: float | Neuron | None) -> float | Neuron | None:
+    """The synapse, with nengo's delay where that is left to the network."""
     if synapse is None:
-        return [None] * count
+        return None
     if isinstance(synapse, type):
         raise TypeError(
             f"synapse must be a filter, got the class {synapse.__name__}: make one, {synapse.__name__}(...)"
         )
     if isinstance(synapse, Neuron):
-        return [with_dt(_copy(synapse), dt) for _ in range(count)]
+        undecided = has_field(synapse, "delay") and synapse.delay is None  # type: ignore[attr-defined]
+        return dataclasses.replace(synapse, delay=True) if undecided else synapse  # type: ignore[type-var]
     if not isinstance(synapse, int | float | np.number):
         raise TypeError(f"synapse must be a time constant in s, a filter or None, got {type(synapse).__name__}")
     if not (math.isfinite(synapse) and synapse >= 0):
         raise ValueError(f"synapse must be a time constant >= 0 in s, a filter or None, got {synapse}")
-    return [Lowpass(synapse, dt, delay=True)] * count
+    return float(synapse)
 
 
-def _copy(neuron: Neuron) -> Neuron:
-    """One with parameters of its own, which are trained apart from those of its siblings."""
-    return jax.tree.map(lambda leaf: leaf, neuron)
+def _copy(neuron: Neuron, index: int, count: int, dt: float | None) -> Neuron:
+    """The neuron for one of several places: trained apart from those of its siblings, and drawing other numbers."""
+
+    def own(leaf: Any) -> Any:
+        is_raw_key = getattr(leaf, "dtype", None) == jnp.uint32 and leaf.shape == (2,)
+        if count == 1 or not (is_key(leaf) or is_raw_key):
+            return leaf
+        if leaf.ndim == 0 or is_raw_key:
+            return jax.random.split(leaf, count)[index]
+        return jax.vmap(lambda key: jax.random.split(key, count)[index])(leaf.ravel()).reshape(leaf.shape)
+
+    copy = jax.tree.map(own, neuron)
+    return copy if dt is None else with_dt(copy, dt)

@@ -10,10 +10,10 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.conversion.network import Converted, replace
-from jsnn.conversion.place import Scaled
+from jsnn.conversion.place import Scaled, wide
 from jsnn.metrics import is_correct
 from jsnn.neurons import Rate
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.base import FrozenPytree, parts_with_dt
 from jsnn.types import Array, Shape, State
 from jsnn.unroll import unroll
 
@@ -107,7 +107,7 @@ def diagnose(
     labels: Array | np.ndarray | None = None,
     *,
     num_steps: int,
-    dt: float = 1e-3,
+    dt: float | None = None,
     batch_size: int = 50,
 ) -> Diagnosis:
     """Compares a converted network with its rate network, on static inputs.
@@ -117,17 +117,17 @@ def diagnose(
         data: inputs `[N, ...]`, normalised as the network expects.
         labels: their classes `[N]`, for accuracies; the network's output is then `[T, B, classes]`.
         num_steps: how long the network runs.
-        dt: the length of a step in s, for firing rates in Hz.
+        dt: the length of a step in s, for firing rates in Hz; None takes the network's.
         batch_size: how many inputs at a time.
 
     Raises:
-        ValueError: if there are no data, or not as many labels.
+        ValueError: if there are no data, or not as many labels, or `dt` is not that of the network's neurons.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> network = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1)
-    >>> found = diagnose(network, jnp.array([[5.0, -1.0]]), num_steps=10, dt=0.1)
-    >>> found.activations[0].spikes, found.activations[0].silent, found.activations[0].relative_error
-    (5.0, 0.5, 0.0)
+    >>> found = diagnose(network, jnp.array([[5.0, -1.0]]), num_steps=10)
+    >>> found.activations[0].spikes, found.activations[0].rate, found.activations[0].silent
+    (5.0, 2.5, 0.5)
     """
     if isinstance(data, jax.core.Tracer):
         raise TypeError("data must be known to be measured, got a traced array: call diagnose outside of jit")
@@ -136,6 +136,9 @@ def diagnose(
             f"diagnose needs data [N, ...] and as many labels, got inputs of shape {np.shape(data)} and "
             f"{'no labels' if labels is None else f'labels of shape {np.shape(labels)}'}"
         )
+    own = float(np.mean(network.dt))
+    if dt is not None and parts_with_dt(network) and not np.isclose(dt, own, rtol=1e-6):
+        raise ValueError(f"dt = {dt} is not the dt = {own:g} of the network's neurons and filters: leave it out")
     totals = [_Totals() for _ in network.names]
     correct, mean_correct, rate_correct = np.zeros(num_steps), np.zeros(num_steps), 0.0
     measure = jax.jit(_measure, static_argnums=2)
@@ -149,7 +152,7 @@ def diagnose(
             mean_correct += np.asarray(is_correct(jnp.cumsum(outputs, axis=0), classes)).sum(1)
             rate_correct += float(is_correct(rate_output, classes).sum())
     count = len(data)
-    rows = [total.row(name, count, num_steps, dt) for total, name in zip(totals, network.names)]
+    rows = [total.row(name, count, num_steps, own if dt is None else dt) for total, name in zip(totals, network.names)]
     if labels is None:
         return Diagnosis(rows, num_steps, None, None, None)
     return Diagnosis(rows, num_steps, rate_correct / count, correct / count, mean_correct / count)
@@ -171,12 +174,14 @@ class _Counting(FrozenPytree):
     neuron: Scaled
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> _Count:
-        nothing = jnp.zeros(shape, dtype)
-        return _Count(self.neuron.init(shape, dtype), nothing, nothing, jnp.zeros((), jnp.int32))
+        state, current = self.neuron.init(shape, dtype), jax.ShapeDtypeStruct(shape, dtype)
+        outputs = jax.eval_shape(self.neuron.step, state, current)[1]
+        nothing = jnp.zeros(outputs.shape, wide(outputs.dtype))
+        return _Count(state, nothing, nothing, jnp.zeros((), jnp.int32))
 
     def step(self, state: _Count, current: Array) -> tuple[_Count, Array]:
         inner, outputs = self.neuron.step(state.neuron, current)
-        spikes = jnp.abs(outputs) / jnp.asarray(self.neuron.spike_size, outputs.dtype)
+        spikes = jnp.abs(outputs).astype(state.spikes.dtype) / jnp.asarray(self.neuron.spike_size, state.spikes.dtype)
         return _Count(inner, state.total + outputs, state.spikes + spikes, state.steps + 1), outputs
 
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.conversion.place import Filtered, Scaled
+from jsnn.conversion.place import Filtered, Scaled, agreed_dt
 from jsnn.conversion.program import Constant, read
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
-from jsnn.types import Array, Neuron, Shape, State
+from jsnn.neurons.base import cast
+from jsnn.types import Array, Neuron, Parameter, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
 
@@ -31,6 +32,7 @@ class Converted(nnx.Module):
         neurons: Sequence[Scaled],
         synapses: Sequence[Neuron | None],
         plan: Plan,
+        dt: Parameter = 1e-3,
     ) -> None:
         self.source = source
         self.weights = weights
@@ -38,6 +40,8 @@ class Converted(nnx.Module):
         self.synapses = nnx.List(synapses)
         self.names = tuple(place.name for place in plan.places)
         self.kept = tuple(plan.kept)
+        self.exchanged = tuple(plan.exchanged)
+        self.default_dt = dt
         self.kinds = tuple(place.activation for place in plan.places)
         self.parameters = tuple(place.parameters for place in plan.places)
         self.shapes = tuple(place.shape for place in plan.places)
@@ -63,15 +67,25 @@ class Converted(nnx.Module):
                 self.names, self.shapes, self.where, self.neurons, self.synapses
             )
         ]
-        return Report(rows, self.kept)
+        return Report(rows, self.kept, self.dt, self.exchanged)
+
+    @property
+    def dt(self) -> Parameter:
+        """The length of a step, in s: that of the neurons and filters, or the one the network was made with."""
+        return agreed_dt([self.neurons, self.synapses], self.default_dt)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[tuple[State, State], ...]:
-        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none."""
+        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none.
+
+        Membranes and filters have this dtype, or that of the model where it is wider: float32 also where the model
+        computes in bfloat16. For inputs in bfloat16 that adds up too little; `jsnn.unroll` starts from float32.
+        """
         plan = self.source.plan(shape, dtype)
         states = []
         for index, place in enumerate(plan.places):
             kind = plan.program.types[place.operand]
-            states.append(self.filtered(index, place).init(tuple(kind.shape), kind.dtype))
+            wider = jnp.promote_types(kind.dtype, dtype)
+            states.append(self.filtered(index, place).init(tuple(kind.shape), wider, kind.dtype))
         return tuple(states)
 
     def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:
@@ -90,15 +104,20 @@ class Converted(nnx.Module):
         """What stands in the place of an activation."""
         return Filtered(self.neurons[index], self.synapses[index], place.tail)
 
-    def rates(self, inputs: Array) -> tuple[dict[str, Array], Array]:
-        """What the rate network computes, `[B, ...]`: each activation by name, and the output."""
+    def rates(self, inputs: Array, *, with_gain: bool = False) -> tuple[dict[str, Array], Array]:
+        """What the rate network computes, `[B, ...]`: each activation by name, and the output.
+
+        With `with_gain`, what the neurons say on average, where one with an amplitude says another multiple.
+        """
         activations, rates = self.activations, {}
 
         def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:
-            rates[place.name] = activations[index](x)
+            y = activations[index](x)
+            rates[place.name] = y * cast(self.neurons[index].gain, y.dtype) if with_gain else y
             return place.tail.apply(rates[place.name])
 
-        outputs, _ = self._evaluate(self.source.plan(inputs.shape, inputs.dtype), inputs, respond)
+        plan = self.source.plan(inputs.shape, inputs.dtype)
+        outputs, _ = self._evaluate(plan if with_gain else plan.original or plan, inputs, respond)
         return rates, outputs
 
     def _evaluate(

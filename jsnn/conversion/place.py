@@ -8,10 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.conversion.activations import Activation, is_homogeneous, name_of
+from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.tail import Tail
 from jsnn.filters import Filter
-from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, is_key
-from jsnn.neurons.spiking_activation import RateCoded
+from jsnn.layers import Sequential
+from jsnn.neurons import IF, LI, LIF, BurstIF, Rate
+from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, is_key, parts_with_dt, value_of_parameter
+from jsnn.neurons.spiking_activation import Activated, RateCoded
+from jsnn.neurons.wrappers import Delay, Dropout, Stochastic
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 
@@ -55,20 +60,34 @@ class Scaled(FrozenPytree):
         return state._replace(v=v * cast(threshold, dtype))
 
     def step(self, state: State, current: Array) -> tuple[State, Array]:
-        x = current
+        x = current.astype(wide(current.dtype))
         if not _is_number(self.bias, 0):
             x = x + cast(self.bias, x.dtype)
         if _is_number(self.scale, 1):
-            return self.neuron.step(state, x)
-        scale = cast(self.scale, x.dtype)
-        state, outputs = self.neuron.step(state, scale * x)
-        return state, outputs * (1 / scale)  # one division in all, and not one for every neuron
+            state, outputs = self.neuron.step(state, x)
+        else:
+            scale = cast(self.scale, x.dtype)
+            state, outputs = self.neuron.step(state, scale * x)
+            outputs = outputs * (1 / scale)  # one division in all, and not one for every neuron
+        return state, outputs.astype(current.dtype)
 
     @property
     def spike_size(self) -> Parameter:
         """What one spike in a step adds to the output."""
         height = self.neuron.amplitude / self.neuron.dt if isinstance(self.neuron, RateCoded) else 1.0
         return height / self.scale
+
+    @property
+    def drive(self) -> Parameter:
+        """The input, once scaled, at which the neuron spikes once a step."""
+        if isinstance(self.neuron, RateCoded):
+            return 1 / self.neuron.dt
+        return self.neuron.threshold if isinstance(self.neuron, SpikingNeuron) else 1.0
+
+    @property
+    def gain(self) -> Parameter:
+        """How many times the activation that it stands for the neuron puts out on average: 1 but for an amplitude."""
+        return self.spike_size * self.scale / self.drive if isinstance(self.neuron, IF | RateCoded) else 1.0
 
 
 @nnx.dataclass
@@ -95,11 +114,11 @@ class Filtered(FrozenPytree):
         )
         return (self.tail.apply, _same) if commutes else (_same, self.tail.apply)
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, State]:
+    def init(self, shape: Shape, dtype: Any = jnp.float32, of_input: Any = None) -> tuple[State, State]:
+        """The state, in `dtype`, for inputs of the dtype `of_input`, or of the same one."""
         if self.synapse is None:
             return self.neuron.init(shape, dtype), ()
-        spikes = jax.ShapeDtypeStruct(shape, dtype)
-        filtered = jax.eval_shape(self.around[0], spikes)
+        filtered = jax.eval_shape(self.around[0], jax.ShapeDtypeStruct(shape, of_input or dtype))
         return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, dtype)
 
     def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:
@@ -109,6 +128,55 @@ class Filtered(FrozenPytree):
             return (neuron, ()), self.tail.apply(x)
         synapse, x = self.synapse.step(state[1], before(x))
         return (neuron, synapse), behind(x)
+
+
+def what_cannot_be_scaled(activation: Activation, neuron: Neuron) -> str | None:
+    """The name of what is not positively homogeneous of an activation and the neuron in its place; None if both are.
+
+    A neuron is, if it spikes twice as often for twice the input. One that jsnn does not know is taken to be.
+    """
+    if isinstance(neuron, SpikingMaxPool):  # it hands spikes on, and makes none
+        return type(neuron).__name__
+    return name_of(activation) if not is_homogeneous(activation) else _not_homogeneous(neuron)
+
+
+def _not_homogeneous(neuron: Neuron) -> str | None:
+    name = type(neuron).__name__
+    if isinstance(neuron, Activated):
+        inner = name_of(neuron.activation)
+        return None if is_homogeneous(neuron.activation) else inner if isinstance(neuron, Rate) else f"{name}({inner})"
+    if isinstance(neuron, Sequential):
+        culprits = (_not_homogeneous(layer) for layer in neuron.layers if isinstance(layer, Neuron))
+        return next((culprit for culprit in culprits if culprit), None)
+    if isinstance(neuron, Stochastic):
+        return _not_homogeneous(neuron.neuron)
+    forgets_nothing = isinstance(neuron, LIF) and bool(np.all(value_of_parameter(neuron.decay) == 1))
+    if forgets_nothing or isinstance(neuron, IF | BurstIF | LI | Filter | Delay | Dropout):
+        return None
+    is_known = type(neuron).__module__.startswith("jsnn.") or isinstance(neuron, SpikingNeuron | RateCoded)
+    return name if is_known else None
+
+
+def agreed_dt(parts: Any, default: Parameter) -> Parameter:
+    """The dt that all neurons and filters among these have, or the default where none has one.
+
+    Raises:
+        ValueError: if two of them differ.
+    """
+    found = parts_with_dt(parts)
+    known = [(type(part).__name__, np.asarray(dt)) for part in found if (dt := value_of_parameter(part.dt)) is not None]
+    for name, dt in known[1:]:
+        if not np.array_equal(dt, known[0][1]):
+            raise ValueError(
+                f"the neurons and filters of a network have one dt, got {known[0][1]} s in {known[0][0]} and {dt} s in "
+                f"{name}: give them the same, or all of them one with convert(dt=...)"
+            )
+    return found[0].dt if found else default
+
+
+def wide(dtype: Any) -> Any:
+    """A dtype, or float32 where it is narrower: what accumulates is kept in it."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _same(x: Array) -> Array:

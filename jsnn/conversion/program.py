@@ -5,11 +5,15 @@ that it is told to and gives every value a number, so that a program is one list
 between programs by platform (`lax.platform_dependent`), which all compute the same, is a call of the last of them.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jsnn.types import Array, Shape
@@ -65,6 +69,7 @@ class Program(NamedTuple):
     operations: list[Operation]
     outputs: tuple[Atom, ...]
     types: dict[int, Any]  # of every value: something with shape and dtype
+    calls: dict[Path, str]  # the names of the calls that were opened
 
     def producers(self) -> dict[int, int]:
         """Which operation makes a value, by its position."""
@@ -95,6 +100,32 @@ def trace(function: Callable[..., Any], *arguments: Any) -> tuple[ClosedJaxpr, A
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
+@contextmanager
+def unchanged(function: Callable[..., Any]) -> Iterator[None]:
+    """Gives the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
+    modules = [value for value in _closed_over(function) if isinstance(value, nnx.Module)]
+    parts = [part for module in modules for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Pytree)]
+    saved = [(part, dict(vars(part))) for part in parts]
+    try:
+        yield
+    except Exception:
+        for part, attributes in saved:
+            vars(part).clear()
+            vars(part).update(attributes)
+        raise
+
+
+def _closed_over(function: Any) -> list[Any]:
+    if isinstance(function, functools.partial):
+        return [*_closed_over(function.func), *function.args, *function.keywords.values()]
+    if inspect.ismethod(function):
+        return [function.__self__, *_closed_over(function.__func__)]
+    if not inspect.isfunction(function):
+        return []
+    found = inspect.getclosurevars(function)
+    return [*found.nonlocals.values(), *found.globals.values(), *(function.__defaults__ or ())]
+
+
 def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Program:
     """The program of a jaxpr, with the calls at these paths opened; None opens all.
 
@@ -102,7 +133,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     same order, each once. What its outputs do not need is left out.
     """
     numbers = iter(range(10**9))
-    program = Program((), {}, [], (), {})
+    program = Program((), {}, [], (), {}, {})
     constants: dict[int, int] = {}  # the numbers of the arrays closed over, by their identity
 
     def name(variable: Any) -> int:
@@ -128,6 +159,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             arguments = tuple(look_up(atom) for atom in equation.invars)
             inner = called(equation)
             if inner is not None and (opened is None or here in opened or _has_constants(inner)):
+                program.calls[here] = equation.params.get("name", equation.primitive.name)
                 results = visit(inner, arguments[len(arguments) - len(inner.jaxpr.invars) :], here)
                 names.update(zip(equation.outvars, results, strict=True))
                 continue
@@ -141,6 +173,46 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     needed = program.needed_for(outputs)
     operations = [operation for index, operation in enumerate(program.operations) if index in needed]
     return program._replace(inputs=inputs, outputs=outputs, operations=operations)
+
+
+def splice(
+    program: Program, operations: Collection[int], operand: int, result: int, function: Callable[[Array], Array]
+) -> Program:
+    """The program with another function of one value in the place of these operations.
+
+    Raises:
+        ValueError: if the function does not give what they gave, another shape for one.
+    """
+    was, x = program.types[result], program.types[operand]
+    try:
+        jaxpr, returned = trace(function, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the function in swap cannot take an input of shape {x.shape}: {error}") from error
+    if (getattr(returned, "shape", None), getattr(returned, "dtype", None)) != (was.shape, was.dtype):
+        raise ValueError(f"the function in swap must give {was.dtype} of shape {was.shape}, it gave {returned}")
+    other = flatten(jaxpr)
+    types, fresh = dict(program.types), max(program.types) + 1
+    numbers: dict[Any, Atom] = {number: Constant(np.asarray(value)) for number, value in other.constants.items()}
+    numbers |= {other.inputs[0]: operand, other.outputs[0]: result}
+    for operation in other.operations:
+        for value in operation.outputs:
+            if value not in numbers:
+                numbers[value] = fresh
+                types[fresh] = other.types[value]
+                fresh += 1
+    spliced = [
+        operation._replace(
+            inputs=tuple(numbers.get(atom, atom) for atom in operation.inputs),
+            outputs=tuple(numbers[value] for value in operation.outputs),  # type: ignore[misc]
+        )
+        for operation in other.operations
+    ]
+    end = program.producers()[result]
+    before, behind = (
+        [operation for index, operation in enumerate(program.operations) if index in part and index not in operations]
+        for part in (range(end), range(end, len(program.operations)))
+    )
+    return program._replace(operations=[*before, *spliced, *behind], types=types)
 
 
 def bodies(operation: Operation) -> Iterator[ClosedJaxpr]:

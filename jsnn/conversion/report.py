@@ -27,6 +27,8 @@ class Report(NamedTuple):
 
     rows: Sequence[Row]
     kept: Sequence[str]  # non-linear functions that were left as they are, in the program's order
+    dt: Parameter  # the length of a step, in s
+    exchanged: Sequence[str] = ()  # functions that gave way to another function, such as "max_pool by avg_pool"
 
     def __str__(self) -> str:
         head = ("name", "behind", "shape", "replaced by", "scale", "synapse")
@@ -43,9 +45,14 @@ class Report(NamedTuple):
         ]
         widths = [max(map(len, column)) for column in zip(head, *lines)]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in (head, *lines)]
-        counts = Counter(self.kept)
-        kept = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
-        return "\n".join([*table, f"kept as they are: {', '.join(kept) or 'nothing'}"])
+        if self.exchanged:
+            table.append(f"exchanged: {_counted(self.exchanged)}")
+        return "\n".join([*table, f"kept as they are: {_counted(self.kept) or 'nothing'}", f"dt: {_scale(self.dt)} s"])
+
+
+def _counted(names: Sequence[str]) -> str:
+    counts = Counter(names)
+    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts.items())
 
 
 def _scale(scale: Parameter) -> str:

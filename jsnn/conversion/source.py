@@ -1,20 +1,42 @@
 """The function that is converted: its weights, and its program, with a place for each activation."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import errors, nnx
 
-from jsnn.conversion.activations import KNOWN, Activation, Match, find, name_of, not_linear
-from jsnn.conversion.program import Constant, Operation, Path, Program, bodies, flatten, shape_of, trace
+from jsnn.conversion.activations import (
+    NAMED,
+    Activation,
+    Match,
+    find,
+    in_words,
+    name_of,
+    not_linear,
+    slope_of,
+    sloped,
+)
+from jsnn.conversion.program import (
+    Constant,
+    Operation,
+    Path,
+    Program,
+    bodies,
+    flatten,
+    shape_of,
+    splice,
+    trace,
+    unchanged,
+)
 from jsnn.conversion.tail import Tail, tail
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")
 CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
 _LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
+_LIFTED = "or its module is called inside nnx.jit or nnx.remat: pass the module itself to convert, not a function of it"
 TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
 
 
@@ -28,6 +50,7 @@ class Place(NamedTuple):
     shape: Shape
     tail: Tail  # what follows and makes its output smaller, such as pooling
     where: str  # the layer whose output it is applied to, such as "convolution [3, 3, 3, 32]"
+    pools: bool  # whether it makes one value of several
 
 
 Part: TypeAlias = Operation | Place
@@ -41,6 +64,9 @@ class Plan(NamedTuple):
     parts: list[Part]  # what is left of it, in order; the activations replaced by their places
     places: list[Place]
     kept: list[str]  # the non-linear functions that stay as they are
+    on_spikes: list[str] = []  # those among them that see what a neuron has put out  # noqa: RUF012
+    exchanged: list[str] = []  # the functions that gave way to other functions  # noqa: RUF012
+    original: "Plan | None" = None  # the same without those exchanges, where there are any
 
 
 class Source:
@@ -48,12 +74,13 @@ class Source:
 
     Args:
         function: a `nnx.Module`, or any function of one array.
-        swapped: the activations that get a place.
+        swapped: the activations that get a place, and the function that takes it; None for a neuron.
     """
 
-    def __init__(self, function: Callable[[Array], Array], swapped: Collection[Activation]) -> None:
+    def __init__(self, function: Callable[[Array], Array], swapped: Mapping[Activation, Activation | None]) -> None:
         self.swapped = tuple(swapped)
-        self._known = tuple(dict.fromkeys((*swapped, *KNOWN.values())))
+        self._functions = {key: value for key, value in swapped.items() if value is not None}
+        self._known = tuple(dict.fromkeys((*swapped, *NAMED.values())))
         self._plans: dict[tuple[Shape, str], Plan] = {}
         self._function: Any = function
         self._module: Any = None  # of a module, only its structure
@@ -102,11 +129,13 @@ class Source:
             return outputs
 
         try:
-            jaxpr, returned = trace(call, list(self._leaves.values()), x)
+            with unchanged(self._function):
+                jaxpr, returned = trace(call, list(self._leaves.values()), x)
         except TRAINING as error:
-            raise ValueError(f"the function is in training mode ({error}): {CURE}") from error
+            raise ValueError(f"the function is in training mode ({error}): {CURE}; {_LIFTED}") from error
         except Exception as error:  # whatever a user's function may raise
             raise ValueError(f"the function cannot take an input of shape {shape} ({dtype}): {error}") from error
+        changed = self._really_changed(changed, x)
         if changed:
             raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {CURE}")
         if not isinstance(returned, jax.ShapeDtypeStruct):
@@ -115,6 +144,23 @@ class Source:
                 f"lambda x: model(x)[0]; a Linen model in inference mode takes no mutable=..."
             )
         return jaxpr
+
+    def _really_changed(self, names: list[str], x: jax.ShapeDtypeStruct) -> list[str]:
+        """Those of the leaves that get another value: nnx.jit and nnx.remat hand on new arrays of the same value."""
+        if not names:
+            return []
+
+        def leaves_after(leaves: list[Array], x: Array) -> dict[str, Array]:
+            copy = self._module.unflatten(leaves)
+            copy(x)
+            after = dict(_named_leaves(copy))
+            return {name: after[name] for name in names if name in after}
+
+        jaxpr, returned = trace(leaves_after, list(self._leaves.values()), x)
+        program = flatten(jaxpr)
+        before = dict(zip(self._leaves, program.inputs))
+        same = {name for name, value in zip(sorted(returned), program.outputs) if value == before[name]}
+        return [name for name in names if name not in same]
 
     def _check_constants(self, plan: Plan, shape: Shape, dtype: str) -> None:
         """A closure's constants are its weights, so they must be the same for all inputs."""
@@ -136,7 +182,7 @@ class Source:
         self._refuse_loops(opened, opened.inputs[-1:])
         found = find(opened, self._known, opened.inputs[-1:])
         swapped = [match for match in found if match.function in self.swapped]
-        self._check_all_found(swapped, found)
+        self._check_all_found(opened, swapped, found)
         where = [_layer_behind(opened, match.operand) for match in swapped]
 
         # Calls without an activation stay whole, and keep the derivatives that they define.
@@ -150,9 +196,27 @@ class Source:
         matches = [match for match in find(program, self.swapped, program.inputs[-1:]) if match.path in ends]
         if len(matches) != len(swapped):  # a number that an activation is made with is computed in a call still closed
             program, matches = opened, swapped
-        return self._cut(program, matches, where, not_linear(opened, found, self.swapped, opened.inputs[-1:]))
+        kept = not_linear(opened, found, self.swapped, opened.inputs[-1:])
+        spiking = [match.result for match in swapped if match.function not in self._functions]
+        plan = Plan(program, (), [], [], kept, not_linear(opened, found, self.swapped, spiking))
 
-    def _cut(self, program: Program, matches: list[Match], where: list[str], kept: list[str]) -> Plan:
+        exchanged = [match for match in matches if match.function in self._functions and _pools(program, match)]
+        if not exchanged:
+            return self._cut(plan, matches, where)
+        stay = [(match, layer) for match, layer in zip(matches, where) if match not in exchanged]
+        matches, where = [match for match, _ in stay], [layer for _, layer in stay]
+        if not matches:
+            raise ValueError("nothing would spike: swap names pooling alone, name an activation in it as well")
+        names = [f"{match.name} by {name_of(self._functions[match.function])}" for match in exchanged]
+        plan = plan._replace(original=self._cut(plan, matches, where), exchanged=names)
+        for match in exchanged:
+            program = splice(program, match.operations, match.operand, match.result, self._functions[match.function])
+        swaps = [match for match in find(program, self.swapped, program.inputs[-1:]) if match.path in ends]
+        results = [match.result for match in matches]
+        return self._cut(plan._replace(program=program), [m for m in swaps if m.result in results], where)
+
+    def _cut(self, plan: Plan, matches: list[Match], where: list[str]) -> Plan:
+        program = plan.program
         weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
         producers = program.producers()
         places = {
@@ -164,6 +228,7 @@ class Source:
                 tuple(program.types[match.result].shape),
                 tail(program, match.result),
                 layer,
+                _pools(program, match),
             )
             for number, (match, layer) in enumerate(zip(matches, where))
         }
@@ -174,16 +239,19 @@ class Source:
             for index, operation in enumerate(program.operations)
             if index in places or index not in inside
         ]
-        return Plan(program, weights, parts, list(places.values()), kept)
+        return plan._replace(weights=weights, parts=parts, places=list(places.values()))
 
-    def _check_all_found(self, swapped: list[Match], found: list[Match]) -> None:
-        there = sorted({match.name for match in found})
+    def _check_all_found(self, program: Program, swapped: list[Match], found: list[Match]) -> None:
+        there = sorted({in_words(program, match) for match in found})
+        slopes = [slope_of(program, match) for match in found if match.function is sloped]
+        numbers = [f"{slope:g}" for slope in slopes if slope is not None]
+        example = f"functools.partial(jax.nn.leaky_relu, negative_slope={numbers[0]})" if numbers else "jax.nn.gelu"
         for function in self.swapped:
             if not any(match.function is function for match in swapped):
                 raise ValueError(
                     f"there is no {name_of(function)} to swap in the function; activations found: "
                     f"{', '.join(there) or 'none'}. Name what is there in swap, as in "
-                    f"swap={{jax.nn.gelu: jsnn.SpikingActivation(jax.nn.gelu)}}; it may be a function of your own"
+                    f"swap={{{example}: jsnn.SpikingActivation({example})}}; it may be a function of your own"
                 )
 
     def _refuse_loops(self, program: Program, inputs: Collection[int]) -> None:
@@ -198,6 +266,10 @@ class Source:
                             f"a {match.name} inside lax.{operation.name} cannot be swapped, because its neuron would "
                             f"need a state there: write the loop out, or take the activation out of it"
                         )
+
+
+def _pools(program: Program, match: Match) -> bool:
+    return shape_of(program, match.operand) != shape_of(program, match.result)
 
 
 def _named_leaves(module: Any) -> list[tuple[str, Any]]:

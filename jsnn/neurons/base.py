@@ -7,7 +7,8 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
   (trained). Arrays broadcast against the state from the right: `[N]` is per neuron after a dense layer, `[C]` per
   channel after a convolution.
 * A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
-* The state has the dtype that `init` was given; the output has the dtype of the current.
+* The state has the dtype that `init` was given, and keeps it; the output has the dtype of the current. The state that
+  `unroll` starts from by itself is float32 or wider, since a sum over time needs more than the 8 bits of bfloat16.
 """
 
 import dataclasses
@@ -72,13 +73,19 @@ def with_dt(network: Any, dt: Parameter) -> Any:
     once (`LIF.from_time_constants`) have no `dt` and stay as they are.
     """
 
-    def has_dt(part: Any) -> bool:
-        return isinstance(part, FrozenPytree) and has_field(part, "dt")
-
     def change(part: Any) -> Any:
-        return dataclasses.replace(part, dt=dt) if has_dt(part) else part
+        return dataclasses.replace(part, dt=dt) if _has_dt(part) else part
 
-    return jax.tree.map(change, network, is_leaf=has_dt)
+    return jax.tree.map(change, network, is_leaf=_has_dt)
+
+
+def parts_with_dt(network: Any) -> list[Any]:
+    """The parts of a neuron, a filter or a whole network that `with_dt` changes."""
+    return [part for part in jax.tree.leaves(network, is_leaf=_has_dt) if _has_dt(part)]
+
+
+def _has_dt(part: Any) -> bool:
+    return isinstance(part, FrozenPytree) and has_field(part, "dt")
 
 
 @nnx.dataclass(kw_only=True)
@@ -223,7 +230,7 @@ def decay_from_time_constant(
     if discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     if discretization == "euler":
-        value = _value(tau)
+        value = value_of_parameter(tau)
         if value is not None and np.any(value < dt):
             raise ValueError(
                 f"{name} = {value} is shorter than dt = {dt}, for which Euler's step is unstable: "
@@ -297,7 +304,7 @@ def check_decay(name: str, parameter: Parameter) -> None:
 
 
 def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
-    value = _value(parameter)
+    value = value_of_parameter(parameter)
     if value is None:
         return
     if isinstance(parameter, (list, tuple)) or is_key(parameter) or not jnp.issubdtype(value.dtype, jnp.number):
@@ -306,7 +313,7 @@ def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], 
         raise ValueError(f"{name} {rule}, got {value}")
 
 
-def _value(parameter: Parameter) -> np.ndarray | None:
+def value_of_parameter(parameter: Parameter) -> np.ndarray | None:
     """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
     value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
     return (

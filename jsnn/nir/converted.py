@@ -48,7 +48,7 @@ def _follow(writer: Any, label: str, plan: Plan, operations: list[Operation], va
         operation for operation in plan.program.operations if not any(operation is mine for mine in operations)
     ]
     needed = [atom for operation in elsewhere for atom in operation.inputs]
-    part = Program((), plan.program.constants, operations, (*needed, *plan.program.outputs), plan.program.types)
+    part = Program((), plan.program.constants, operations, (*needed, *plan.program.outputs), plan.program.types, {})
     writer.label = label
     try:
         follow(writer, part, values)
