@@ -16,6 +16,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
+from jsnn.neurons.shapes import check_order, refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -57,6 +58,8 @@ class Sequential(nnx.Module):
                 )
         self.layers = nnx.List(map(as_data, layers))
 
+    __call__ = refuse_call
+
     @property
     def names(self) -> tuple[str, ...]:
         """One name for each layer: its position and its class or function, such as `"1_LIF"`."""
@@ -77,6 +80,7 @@ class Sequential(nnx.Module):
 
     def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
         """One time step through all layers, `current` [B, ...]."""
+        check_order(self, state, current)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
             raise ValueError(
                 f"step takes (state, current), the state a tuple of {len(self.layers)}, one for each layer, as init "
@@ -128,7 +132,7 @@ class Recurrent(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_is_neuron("Recurrent", self.neuron)
-        if isinstance(self.synapse, type) or not callable(self.synapse):
+        if isinstance(self.synapse, type | Neuron) or not callable(self.synapse):
             raise TypeError(f"synapse must be a layer without memory, such as nnx.Linear(...), got {self.synapse!r}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:

@@ -77,6 +77,9 @@ def record(
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
     check_method(method)
+    for name in keep if isinstance(keep, Mapping) else ():
+        if not isinstance(name, str):
+            raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
     inputs, state = prepare(network, inputs, state, num_steps)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:

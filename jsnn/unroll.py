@@ -17,6 +17,7 @@ from flax.errors import TraceContextError
 from jsnn import fused
 from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import MEMBRANE, check_is_neuron
+from jsnn.neurons.shapes import check_state
 from jsnn.types import Array, Neuron, State, TimeParallel
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
@@ -93,7 +94,7 @@ def unroll(
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
-    with _blaming_the_state(neuron, inputs, state, num_steps):
+    with _explaining(neuron, state, inputs, num_steps):
         if remat is False or not (len(inputs) if num_steps is None else num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
@@ -203,14 +204,17 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
         check_memory("the outputs", (num_steps, *inputs.shape))
+    shape = inputs.shape[1:] if num_steps is None else inputs.shape
     if state is None:
-        state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+        return inputs, neuron.init(shape, inputs.dtype)
+    hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
+    check_state(neuron, state, shape, inputs.dtype, hint=hint)
     return inputs, state
 
 
 @contextmanager
-def _blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> Iterator[None]:
-    """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
+def _explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> Iterator[None]:
+    """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
     try:
         yield
     except (AttributeError, TypeError, ValueError) as error:
@@ -218,13 +222,5 @@ def _blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: i
             raise TypeError(
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
             ) from error
-        shape = inputs.shape[1:] if num_steps is None else inputs.shape
-        expected = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
-        shapes, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
-        if shapes == wanted:
-            raise
-        hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
-        raise ValueError(
-            f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
-            f"got {shapes}{hint}"
-        ) from error
+        check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype, error)
+        raise
