@@ -121,7 +121,7 @@ def check_keywords(owner: Any, given: Iterable[str], takes_seconds: str = "") ->
 def check_parameters(part: Any) -> None:
     """Raise TypeError or ValueError if a field of a dataclass that is for numbers holds something else."""
     for name, members in _members_of(type(part)).items():
-        if members != (Array,) and all(member in _NUMBERS for member in members):
+        if set(members) - {type(None)} != {Array} and all(member in _NUMBERS for member in members):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 

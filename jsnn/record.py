@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
@@ -223,7 +224,7 @@ def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerR
         flat = x.reshape(*x.shape[:2], -1)
         size = flat.shape[-1]
         if isinstance(neurons, int):
-            chosen = np.linspace(0, size - 1, min(neurons, size)).astype(int)
+            chosen = rounding.spread(min(neurons, size), size)
         else:
             chosen = np.asarray(neurons, int)
         if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):
