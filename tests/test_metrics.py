@@ -107,3 +107,16 @@ def test_wrong_input(accuracy):
 def test_wrong_population():
     with pytest.raises(ValueError, match="N=3 and num_classes=2"):
         metrics.accuracy_rate(SPIKES, jnp.array([0]), population_code=True, num_classes=2)
+
+
+@pytest.mark.parametrize("accuracy", [
+    metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal,
+    lambda outputs, targets, **options: metrics.accuracy(outputs[0], targets, **options),
+])  # fmt: skip
+@pytest.mark.parametrize("label", [-1, -100, 3, 255])
+def test_a_label_that_is_no_class_is_wrong_or_left_out(accuracy, label):
+    spikes = jnp.tile(jnp.eye(3)[None, jnp.array([0, 2, 2, 1])], (2, 1, 1))  # all four right
+    targets = jnp.array([0, 2, 2, label])
+    assert accuracy(spikes, targets) == 0.75
+    assert accuracy(spikes, targets, ignore_label=label) == 1
+    assert jnp.isnan(accuracy(spikes, jnp.full(4, label), ignore_label=label))
