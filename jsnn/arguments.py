@@ -126,7 +126,7 @@ def check_parameters(part: Any) -> None:
 
 
 @functools.cache
-def parameters_of(part: type) -> tuple[str, ...]:
+def parameters_of(part: Any) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass that are for a number, an array or an `nnx.Param`."""
     return tuple(name for name, members in _members_of(part).items() if {float, Array, nnx.Param} <= set(members))
 
@@ -226,7 +226,8 @@ def _members_of(owner: Any) -> dict[str, tuple[Any, ...]]:
 @functools.cache
 def _keywords_of(owner: Any) -> frozenset[str] | None:
     """The names of the arguments of a function or class; None if it takes any."""
-    parameters = inspect.signature(owner.__init__ if isinstance(owner, type) else owner).parameters.values()
+    function: Any = getattr(owner, "__init__") if isinstance(owner, type) else owner  # noqa: B009
+    parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -15,7 +15,7 @@ One rule for labels, here and in `jsnn.metrics`: a label outside 0..N-1 is no cl
 are traced, so their values cannot be checked: such a label makes a loss and its gradient NaN (an accuracy counts it as
 wrong). Samples labelled `ignore_label` are left out of the mean, whatever their outputs; a loss of none is NaN.
 
-A loss is computed in float32 at least, and then has the dtype of the outputs (float32 for float16, which ends at 65504).
+A loss is computed in float32 at least, and then has the dtype of the outputs (float32 for float16: it ends at 65504).
 """
 
 from collections.abc import Sequence
@@ -188,9 +188,9 @@ def mse_count_loss(
 ) -> Array:
     """The mean square of spike count minus wanted count, per step: L = mean((sum_t s_t - n)^2) / T.
 
-    The wanted count n is T * rate * (neurons per class), rounded down to a whole number of spikes (100 * 0.29,
-    28.999999999999996 in floating point, to 29); the rate is `correct_rate` for the labelled class and `incorrect_rate` for the others. After SLAYER (Shrestha and
-    Orchard, NeurIPS 2018).
+    The wanted count n is T * rate * (neurons per class), rounded down to a whole number of spikes (100 * 0.29, which is
+    28.999999999999996 in floating point, to 29); the rate is `correct_rate` for the labelled class and `incorrect_rate`
+    for the others. After SLAYER (Shrestha and Orchard, NeurIPS 2018).
 
     Args:
         spikes: [T, B, N].

@@ -1,10 +1,10 @@
 """Metrics: how often a network is right, and how much its neurons fire.
 
-Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among
-equals the lowest index wins, and a sample with NaN among its values counts as wrong, as does one whose label is no
-class, outside 0..N-1. Samples labelled `ignore_label` are left out; of none the accuracy is NaN. They raise ValueError and
-TypeError for wrong shapes and dtypes, as the losses do, and ValueError if there are no samples. The accuracies over
-time have snnTorch's names and values. Firing rates and fractions of spikes that hold NaN are NaN.
+Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among equals the
+lowest index wins, and a sample with NaN among its values counts as wrong, as does one whose label is no class, outside
+0..N-1. Samples labelled `ignore_label` are left out; of none the accuracy is NaN. They raise ValueError and TypeError
+for wrong shapes and dtypes, as the losses do, and ValueError if there are no samples. The accuracies over time have
+snnTorch's names and values. Firing rates and fractions of spikes that hold NaN are NaN.
 """
 
 import jax.numpy as jnp

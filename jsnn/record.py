@@ -223,10 +223,7 @@ def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerR
             return x  # a number or a key that all neurons share
         flat = x.reshape(*x.shape[:2], -1)
         size = flat.shape[-1]
-        if isinstance(neurons, int):
-            chosen = rounding.spread(min(neurons, size), size)
-        else:
-            chosen = np.asarray(neurons, int)
+        chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)
         if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):
             raise ValueError(f"{name} has {size} neurons, got neurons={neurons}: indices start at 0")
         return flat[..., chosen]

@@ -8,8 +8,8 @@ high) within which nothing is penalised:
 
 They act on rates of any shape, and compose: `l1(rates) + l2(rates)` is KerasSpiking's `L1L2`, and
 `l2(percentile(rates))` its `Percentile`. `l1_rate` and `l2_rate` take spikes and first average over time.
-A penalty is summed up in float32 at least, and then has the dtype of what it is given (float32 for float16). All raise ValueError for a negative strength and for a range
-whose low end exceeds its high end.
+A penalty is summed up in float32 at least, and then has the dtype of what it is given (float32 for float16). All raise
+ValueError for a negative strength and for a range whose low end exceeds its high end.
 """
 
 from typing import TypeAlias

@@ -39,7 +39,9 @@ def floor(x: Any, margin: Any = None) -> np.ndarray:
 def relative_error(*numbers: Any) -> float:
     """Return the relative error of what is computed from some numbers: 8 eps of their dtypes, of a float64 at least."""
     dtypes = [x.dtype for x in numbers if isinstance(x, jax.Array | np.ndarray | np.generic)]
-    return 8 * max([2.0**-52, *(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))])
+    return 8 * max(
+        [2.0**-52, *(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))]
+    )
 
 
 def wide(x: Array) -> Array:

@@ -193,7 +193,9 @@ def test_ignored_steps_of_labels_in_time():
 
 @pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy, metrics.is_correct])
 def test_outputs_that_are_not_decoded_are_named(function):
-    with pytest.raises(ValueError, match=r"logits must be \[B, N\] .* got \(6, 4, 3\), \[T, B, N\]: decode the outputs"):
+    with pytest.raises(
+        ValueError, match=r"logits must be \[B, N\] .* got \(6, 4, 3\), \[T, B, N\]: decode the outputs"
+    ):
         function(SAMPLES, GOOD)
 
 

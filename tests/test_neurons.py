@@ -613,7 +613,7 @@ def test_state_and_current_in_the_other_order_are_named(neuron):
 
 
 def test_states_of_another_kind_are_named():
-    with pytest.raises(ValueError, match="state must be LIFState, as LIF.init gives it, got ArrayImpl"):
+    with pytest.raises(ValueError, match=r"state must be LIFState, as LIF.init gives it, got ArrayImpl"):
         jsnn.LIF().step(CURRENTS[0], CURRENTS[0])
     with pytest.raises(ValueError, match=r"state must hold .*\[\(3, 4\), \(3, 4\)\].* got \[\(3, 4\)\]"):
         jsnn.CuBaLIF().step(jsnn.LIF().init((B, N)), CURRENTS[0])

@@ -297,7 +297,7 @@ def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
             run(network, VECTORS[:, :1], state)
         with pytest.raises(ValueError, match="state must hold arrays of shapes"):
             run(network, VECTORS[0, :1], state, num_steps=T)
-    with pytest.raises(ValueError, match="state must hold arrays of shapes|must be of one shape"):
+    with pytest.raises(ValueError, match=r"state must hold arrays of shapes|must be of one shape"):
         network.step(state, VECTORS[0, :1])
     with pytest.raises(TypeError, match=rf"{type(network).__name__}.step takes \(state, current\), in this order"):
         network.step(VECTORS[0], state)

@@ -8,8 +8,8 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
   channel after a convolution.
 * A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
 * The state has the dtype that `init` was given; the output has the dtype of the current.
-* Nothing is broadcast against the batch: `init` and `step` raise ValueError if a parameter does not fit the neurons, and
-  `step` if the state is not one for its input.
+* Nothing is broadcast against the batch: `init` and `step` raise ValueError if a parameter does not fit the neurons,
+  and `step` if the state is not one for its input.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ class FrozenPytree(nnx.Pytree):
         for name, check in (("init", fitting_init), ("step", fitting_step)):
             if name in vars(cls):
                 setattr(cls, name, check(vars(cls)[name]))
-        cls.__hash__ = refuse_hash  # type: ignore[method-assign]
+        setattr(cls, "__hash__", refuse_hash)  # noqa: B010
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         takes_seconds = "from_time_constants" in dir(cls)

@@ -16,8 +16,8 @@ def refuse_call(network: Any, *args: Any, **kwargs: Any) -> NoReturn:
     """Raise TypeError with what to do instead: the `__call__` of neurons and networks, whose state is an argument."""
     name = type(network).__name__
     raise TypeError(
-        f"{name} is not called, as its state is passed in and out: take `state, outputs = jsnn.unroll(network, inputs)` "
-        f"for all time steps, or `state, output = network.step(state, x)` for one, from `state = network.init(x.shape)`"
+        f"{name} is not called, as its state is passed in and out: `state, outputs = jsnn.unroll(network, inputs)` runs"
+        f" it over time, and `state, output = network.step(state, x)` for a step, from `state = network.init(x.shape)`"
     )
 
 
@@ -87,7 +87,8 @@ def check_state(
             f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
             f"got {found}{hint}"
         ) from cause
-    if cause is not None and jax.tree.structure(state) != jax.tree.structure(expected):
+    structure, wanted_structure = (str(jax.tree.structure(tree)) for tree in (state, expected))
+    if cause is not None and structure != wanted_structure:
         raise ValueError(
             f"state must be {type(expected).__name__}, as {type(neuron).__name__}.init gives it, "
             f"got {type(state).__name__}{hint}"

@@ -91,7 +91,7 @@ class SRM0(CurrentSynapse):
 
     @classmethod
     @checked
-    def from_time_constants(  # type: ignore[override]
+    def from_time_constants(
         cls,
         tau_mem: Parameter,
         tau_syn: Parameter,

@@ -18,7 +18,7 @@ class Scale(FrozenPytree):
 
     scale: Parameter
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]
         return x * cast(self.scale, x.dtype)
 
 
@@ -38,5 +38,5 @@ class Threshold(FrozenPytree):
     threshold: Parameter
     surrogate: SpikeFunction = nnx.static(default=surrogates.arctan())
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]
         return self.surrogate(x - cast(self.threshold, x.dtype))
