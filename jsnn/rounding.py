@@ -45,8 +45,8 @@ def relative_error(*numbers: Any) -> float:
 
 
 def wide(x: Array) -> Array:
-    """Return an array in float32, or as it is if its dtype is wider: the dtype to square, sum and count in."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    """Return an array of half precision in float32, to square, sum and count in; others as they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def narrow(result: Array, dtype: Any) -> Array:

@@ -368,6 +368,6 @@ def test_population_of_integers_is_refused():
     encode.rate, encode.poisson, encode.signed_poisson, encode.random_spikes, encode.interpolated_rate,
 ])  # fmt: skip
 def test_a_key_that_is_left_out_is_named(encoder):
-    for arguments, options in (((X,), {"num_steps": 10}), ((X, 10), {}), ((), {"x": X, "num_steps": 10})):
+    for arguments, options in (((X,), {"num_steps": 10}), ((X, 10), {}), ((), {"num_steps": 10})):
         with pytest.raises(TypeError, match=r"\(\): key, the first argument, must be made by jax.random.key\(seed\)"):
             encoder(*arguments, **options)
