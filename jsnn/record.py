@@ -12,7 +12,7 @@ from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, check_method, is_network, prepare, run
+from jsnn.unroll import Method, Watch, check_method, explaining, is_network, prepare, run
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -87,12 +87,13 @@ def record(
         state, records = _run_watched(network, state, x, steps, keep, method)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
-    if neurons is not None or every > 1:
-        return _every(run_some, state, inputs, num_steps, every)
-    if keep is not None and not isinstance(inputs, jax.core.Tracer):
-        # what is misspelt is found before anything is computed; in a trace nothing is computed yet
-        jax.eval_shape(lambda state, x: run_some(state, x, num_steps), state, inputs)
-    return run_some(state, inputs, num_steps)[1]
+    with explaining(network, state, inputs, num_steps):
+        if neurons is not None or every > 1:
+            return _every(run_some, state, inputs, num_steps, every)
+        if keep is not None and not isinstance(inputs, jax.core.Tracer):
+            # what is misspelt is found before anything is computed; in a trace nothing is computed yet
+            jax.eval_shape(lambda state, x: run_some(state, x, num_steps), state, inputs)
+        return run_some(state, inputs, num_steps)[1]
 
 
 def _run_watched(

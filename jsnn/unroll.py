@@ -94,7 +94,7 @@ def unroll(
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
-    with _explaining(neuron, state, inputs, num_steps):
+    with explaining(neuron, state, inputs, num_steps):
         if remat is False or not (len(inputs) if num_steps is None else num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
@@ -113,6 +113,7 @@ def run(
 
     A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
     """
+    check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     platform = _default_platform()
     if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
         steps = len(inputs) if num_steps is None else num_steps
@@ -204,16 +205,13 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
         check_memory("the outputs", (num_steps, *inputs.shape))
-    shape = inputs.shape[1:] if num_steps is None else inputs.shape
     if state is None:
-        return inputs, neuron.init(shape, inputs.dtype)
-    hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
-    check_state(neuron, state, shape, inputs.dtype, hint=hint)
+        state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     return inputs, state
 
 
 @contextmanager
-def _explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> Iterator[None]:
+def explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> Iterator[None]:
     """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
     try:
         yield

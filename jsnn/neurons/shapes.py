@@ -47,8 +47,7 @@ def fitting_step(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[
         check_order(self, state, current)
         shape = current.shape
         check_fits(shape, **self.per_neuron())
-        if not all(jnp.shape(leaf) == shape or _is_key(leaf) for leaf in jax.tree.leaves(state)):
-            check_state(self, state, shape, current.dtype)
+        check_state(self, state, shape, current.dtype)
         try:
             return step(self, state, current)
         except AttributeError as error:
@@ -67,9 +66,7 @@ def check_order(neuron: Neuron, state: State, current: Any) -> None:
         )
 
 
-def check_state(
-    neuron: Neuron, state: State, shape: Shape, dtype: Any, cause: Exception | None = None, hint: str = ""
-) -> None:
+def check_state(neuron: Neuron, state: State, shape: Shape, dtype: Any, cause: Exception | None = None) -> None:
     """Raise ValueError unless a state has the shapes that `init` gives it for inputs of a shape.
 
     Args:
@@ -77,9 +74,11 @@ def check_state(
         state: its state.
         shape: that of the input at one step.
         dtype: that of the input.
-        cause: an error that came of the state; then its structure must be that of `init` as well.
-        hint: what the error says at its end.
+        cause: an error that may have come of the state; then its structure must be that of `init` as well.
     """
+    if cause is None and all(jnp.shape(leaf) == shape or _is_key(leaf) for leaf in jax.tree.leaves(state)):
+        return  # as most states are; `init` need not be traced
+    hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
     expected = jax.eval_shape(lambda: neuron.init(shape, dtype))
     found, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
     if found != wanted:
@@ -107,4 +106,4 @@ def check_fits(shape: Shape, **parameters: Parameter) -> None:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
