@@ -16,7 +16,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
-from jsnn.neurons.shapes import check_order, refuse_call
+from jsnn.neurons.shapes import refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -80,7 +80,6 @@ class Sequential(nnx.Module):
 
     def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
         """One time step through all layers, `current` [B, ...]."""
-        check_order(self, state, current)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
             raise ValueError(
                 f"step takes (state, current), the state a tuple of {len(self.layers)}, one for each layer, as init "

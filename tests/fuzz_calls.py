@@ -46,7 +46,7 @@ LEFT_OUT = {
     "Surrogate", "Converted", "Report", "Row", "Diagnosis", "ActivationDiagnosis", "Response", "Comparison", "Complexity",
     "Operations", "Synapses", "TrainState", "Graph", "Move", "LayerRecord", "animate", "to_html5", "diagnose",
     "calibrate", "memory_estimate", "check_neuron", "of_function", "check_fits", "Neuron", "SpikingNeuron", "Filter",
-    "Conv", "Linear", "make_step", "make_advance", "make_evaluate", "network_of", "unchanged", "from_nir", "RSynaptic",
+    "SpikingNeuron", "Conv", "Linear", "make_step", "make_advance", "make_evaluate", "network_of", "unchanged", "from_nir", "RSynaptic",
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "operations": lambda: jsnn.energy.count(network(), array(5, 2, 3)), "values": lambda: array(4, 6), "potentials": lambda: array(4, 6),
     "max_spikes": lambda: 3.0, "synaptic": lambda: 1e-9, "neuronal": lambda: 1e-9, "spiking": lambda: True,
     "scale": lambda: 1.0, "training": lambda: [1.0, 0.5], "validation": lambda: [1.0, 0.5], "bias": lambda: 0.0, "args": lambda: 3,
-    "kernel": lambda: array(3, 3, 1, 4), "accuracies": lambda: [0.1, 0.5], "arrays": dict, "path": lambda: "/nowhere.npz",
+    "kernel": lambda: array(3, 3, 1, 4), "accuracies": lambda: [0.1, 0.5], "arrays": lambda: {}, "path": lambda: "/nowhere.npz",
     "preset": lambda: "chattering", "model": network, "joules": lambda: {"a": {"cpu": 1.0}}, "surrogates": lambda: [jsnn.surrogate.arctan()],
 }  # fmt: skip
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
@@ -104,7 +104,7 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
 WRONG: list[Callable[[], Any]] = [
     lambda: None, lambda: "abc", lambda: "", lambda: 0, lambda: -1, lambda: 1, lambda: 3, lambda: 2.7, lambda: -0.5,
     lambda: True, lambda: False, lambda: 10**9, lambda: 10**12, lambda: -(10**12), lambda: 10**400, lambda: 1e30,
-    lambda: float("nan"), lambda: float("inf"), lambda: -float("inf"), lambda: 1j, list, lambda: (), dict,
+    lambda: float("nan"), lambda: float("inf"), lambda: -float("inf"), lambda: 1j, lambda: [], lambda: (), lambda: {},
     lambda: object(), lambda: int, lambda: len, lambda: [1, 2], lambda: [0.5, 0.25], lambda: ["a"], lambda: [None],
     lambda: [[1.0], [1.0, 2.0]], lambda: (1, 2), lambda: (2, 1), lambda: (5.0, 1.0), lambda: b"abc", lambda: {"a": 1},
     lambda: np.float32(0.5), lambda: np.int64(3), lambda: np.arange(3), lambda: np.array([2**40]), lambda: np.array(["a"]),

@@ -299,7 +299,7 @@ def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
             run(network, VECTORS[0, :1], state, num_steps=T)
     with pytest.raises(ValueError, match=r"state must hold arrays of shapes|must be of one shape"):
         network.step(state, VECTORS[0, :1])
-    with pytest.raises(TypeError, match=rf"{type(network).__name__}.step takes \(state, current\), in this order"):
+    with pytest.raises((TypeError, ValueError), match=r"step takes \(state, current\), "):
         network.step(VECTORS[0], state)
     with pytest.raises(TypeError, match=rf"{type(network).__name__} is not called, as its state is passed in and out"):
         network(VECTORS[0])
