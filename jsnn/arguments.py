@@ -115,7 +115,7 @@ def check_keywords(owner: Any, given: Iterable[str], takes_seconds: str = "") ->
         cure = f": time constants go to {takes_seconds}(...)"
     else:
         cure = f": did you mean {meant[0]!r}?" if meant else f": it has {', '.join(sorted(known))}"
-    raise TypeError(f"{owner.__name__}() has no argument {name!r}{cure}")
+    raise TypeError(f"{owner.__name__}() got an unexpected keyword argument {name!r}{cure}")
 
 
 def check_parameters(part: Any) -> None:
