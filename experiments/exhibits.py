@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import config
 from experiments.codes import FIELDS, GREY_LEVELS, Codes
 from experiments.page import Page
-from jsnn import encode, plot
+from jsnn import encode, plot, rounding
 from jsnn.plot.canvas import ACCENT, INK, colors, legend_beside, open_frame
 from jsnn.types import Array
 
@@ -109,7 +109,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         "one counts. The band is the standard deviation, 0.5 / sqrt(T).",
         "Five jagged lines that approach 0.5 within a narrowing band",
     )
-    shown = np.linspace(0, settings.num_steps - 1, _FRAMES).astype(int)
+    shown = rounding.spread(_FRAMES, settings.num_steps)
     still = np.repeat(codes.image[None], _FRAMES, axis=0)
     figure, [ax] = _panels(1, height=3.6)
     captions = [f"step {step}" for step in shown] + [""] * _FRAMES

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jsnn
-from jsnn import plot
+from jsnn import plot, rounding
 from jsnn.conversion import Converted, Diagnosis
 from jsnn.energy import Comparison
 from jsnn.plot.canvas import INK, PALETTE
@@ -266,7 +266,7 @@ def _from_quiet_to_busy(counts: np.ndarray) -> np.ndarray:
 def _some_neurons(spikes: np.ndarray) -> np.ndarray:
     """At most 512 neurons of a layer, [T, ...] -> [T, N], evenly spread."""
     flat = spikes.reshape(len(spikes), -1)
-    return flat[:, np.linspace(0, flat.shape[1] - 1, min(_NEURONS, flat.shape[1])).astype(int)]
+    return flat[:, rounding.spread(min(_NEURONS, flat.shape[1]), flat.shape[1])]
 
 
 def _save(figure: Figure, folder: Path, name: str) -> None:

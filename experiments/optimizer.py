@@ -13,6 +13,7 @@ import optax
 
 from experiments import config
 from experiments.config.errors import nearest
+from jsnn import rounding
 from jsnn.types import Array
 
 _BELOW_ONE = ("b1", "b2", "b3", "decay", "decay_rate", "momentum", "rho")  # what is kept of a moving average each step
@@ -41,7 +42,7 @@ def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.Gradie
     shares: dict[str, optax.Schedule] = {  # of the learning rate
         "cosine": optax.cosine_decay_schedule(1.0, total_steps),
         "warmup_cosine": optax.warmup_cosine_decay_schedule(
-            0.0, 1.0, max(1, int(settings.warmup * total_steps)), max(2, total_steps)
+            0.0, 1.0, max(1, int(rounding.floor(settings.warmup * total_steps))), max(2, total_steps)
         ),
         "linear": optax.linear_schedule(1.0, 0.0, total_steps),
         "exponential": optax.exponential_decay(1.0, total_steps, 0.01),

@@ -4,13 +4,17 @@ A decoder is a plain differentiable function. With `log_softmax=True` its result
 of the classes; `losses.cross_entropy` takes either form.
 
 Each raises ValueError if the outputs have another rank than 3 or no time steps, and TypeError if they are not
-floating point. Results keep the dtype of the outputs: in bfloat16, counts and times above 256 are rounded.
+floating point. Sums are taken in float32 at least; results then have the dtype of the outputs: in bfloat16, counts and
+times above 256 are rounded.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jsnn.arguments import check_memory, checked
+from jsnn.rounding import wide
 from jsnn.types import Array
 
 __all__ = [
@@ -36,7 +40,7 @@ def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
     """
     check_time_major(outputs)
     step = jnp.argmax(outputs, axis=0)
-    return _finish(_take_steps(outputs, step[None])[0], log_softmax)
+    return _finish(_take_steps(outputs, step[None])[0], log_softmax, outputs.dtype)
 
 
 @checked
@@ -47,7 +51,7 @@ def last(outputs: Array, *, log_softmax: bool = False) -> Array:
     Array([[2., 1.]], dtype=float32)
     """
     check_time_major(outputs)
-    return _finish(outputs[-1], log_softmax)
+    return _finish(outputs[-1], log_softmax, outputs.dtype)
 
 
 @checked
@@ -58,7 +62,7 @@ def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
     Array([[1., 2.]], dtype=float32)
     """
     check_time_major(outputs)
-    return _finish(jnp.mean(outputs, axis=0), log_softmax)
+    return _finish(jnp.mean(wide(outputs), axis=0), log_softmax, outputs.dtype)
 
 
 @checked
@@ -69,7 +73,7 @@ def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
     Array([[2., 4.]], dtype=float32)
     """
     check_time_major(outputs)
-    return _finish(jnp.sum(outputs, axis=0), log_softmax)
+    return _finish(jnp.sum(wide(outputs), axis=0), log_softmax, outputs.dtype)
 
 
 @checked
@@ -102,7 +106,7 @@ def spike_count(
     Array([[2., 3.]], dtype=float32)
     """
     check_time_major(spikes)
-    counts = jnp.sum(spikes, axis=0)
+    counts = jnp.sum(wide(spikes), axis=0)
     if population_code != (num_classes is not None):
         raise ValueError(
             "a population code needs both population_code=True and num_classes, "
@@ -116,7 +120,7 @@ def spike_count(
                 f"num_classes={num_classes}: change the size of the output layer"
             )
         counts = jnp.sum(counts.reshape(batch, num_classes, neurons // num_classes), axis=-1)
-    return _finish(counts, log_softmax)
+    return _finish(counts, log_softmax, spikes.dtype)
 
 
 @checked
@@ -129,8 +133,9 @@ def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
     >>> first_spike_time(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]))
     Array([[1., 2.]], dtype=float32)
     """
-    times = spike_times(spikes, 1)[0]
-    return _finish(-times, log_softmax) if log_softmax else times
+    if log_softmax:
+        return _finish(-spike_times(wide(spikes), 1)[0], log_softmax, spikes.dtype)
+    return spike_times(spikes, 1)[0]
 
 
 @checked
@@ -180,5 +185,5 @@ def _take_steps(outputs: Array, steps: Array) -> Array:
     return jnp.take_along_axis(outputs, steps, axis=0)
 
 
-def _finish(decoded: Array, log_softmax: bool) -> Array:
-    return jax.nn.log_softmax(decoded, axis=-1) if log_softmax else decoded
+def _finish(decoded: Array, log_softmax: bool, dtype: Any) -> Array:
+    return (jax.nn.log_softmax(wide(decoded), axis=-1) if log_softmax else decoded).astype(dtype)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn import rounding
 from jsnn.arguments import check_memory
 from jsnn.types import as_shape
 
@@ -37,8 +38,9 @@ def bin_events(
             booleans): a structured array, a mapping, or a tuple (t, x, y, p), each array [N].
         shape: (H, W, P) of a frame, so that 0 <= y < H, 0 <= x < W, 0 <= p < P.
         num_bins: the number of frames.
-        window: the length of a bin in the unit of `t`. Integer times, such as microseconds, with an integer
-            window are cut exactly, times in seconds up to rounding.
+        window: the length of a bin in the unit of `t`. Integer times, such as microseconds, with a whole window are
+            cut exactly. Of times in seconds, one that lies before a bin by no more than the rounding of its dtype,
+            8 eps max |t|, belongs to that bin: 0, 0.1, ..., 1.0 fill eleven windows of 0.1.
         events_per_bin: the number of events in a frame.
 
     Returns:
@@ -90,26 +92,38 @@ def _bins(option: str, value: Any, t: np.ndarray) -> tuple[Any, int]:
         bins = np.empty(len(t), np.int64)
         bins[np.argsort(t, kind="stable")] = np.arange(len(t)) // min(int(value), len(t))
         return bins, int(bins.max()) + 1
+    is_whole = t.dtype.kind != "f"
+    share = rounding.relative_error(t)
+    t = t if is_whole else t.astype(np.float64)
     with np.errstate(over="ignore"):  # differences of 64-bit integers are right modulo 2^64
-        elapsed = t - t.min() if t.dtype.kind == "f" else t.astype(np.uint64) - t.min().astype(np.uint64)
+        elapsed = t.astype(np.uint64) - t.min().astype(np.uint64) if is_whole else t - t.min()
         duration = elapsed.max().item()
         if not math.isfinite(duration * float(value)):
             raise ValueError(f"t must span a time that a float64 can hold {value} times, got {t.min()} to {t.max()}")
+    error = share * float(duration if is_whole else np.abs(t).max())  # of a time
     if option == "window":
-        if duration < value:
-            return np.zeros(len(t), np.int64), 1
-        count = int(duration // value) + 1
-        check_memory("frames", (count,))
-        return (elapsed // value).astype(np.int64), count
+        check_memory("frames", (duration / value,))
+        if is_whole and value > duration:
+            bins = np.zeros(len(t), np.int64)
+        elif is_whole and value == int(value):
+            bins = (elapsed // int(value)).astype(np.int64)
+        else:
+            bins = rounding.floor(elapsed / float(value), error / float(value))
+        return bins, int(bins.max()) + 1
     count = int(value)
     check_memory("frames", (count,))
-    if t.dtype.kind != "f" and duration * count >= 2**64:
-        elapsed = elapsed.astype(object)  # Python's integers have no bound
-    return np.minimum(elapsed * count // (duration or 1), count - 1).astype(np.int64), count
+    if duration == 0:
+        return np.zeros(len(t), np.int64), count
+    if is_whole:
+        # Python's integers have no bound
+        bins = (elapsed.astype(object) if duration * count >= 2**64 else elapsed) * count // duration
+    else:
+        bins = rounding.floor(elapsed * count / duration, error * count / duration)
+    return np.minimum(bins, count - 1).astype(np.int64), count
 
 
 def _fields(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The columns t (integers or float64), x, y and p (integers), checked to be as long as each other."""
+    """The columns t, x, y and p (integers), checked to be as long as each other."""
     names = ("t", "x", "y", "p")
     if isinstance(events, Mapping) or (isinstance(events, np.ndarray) and events.dtype.names):
         present = events if isinstance(events, Mapping) else events.dtype.names or ()
@@ -130,7 +144,6 @@ def _fields(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
         if column.dtype.kind not in "biu":
             raise ValueError(f"{name} must be integers, got {column.dtype}")
     t, x, y, p = columns
-    t = t.astype(np.float64) if t.dtype.kind == "f" else t
     if not np.isfinite(t).all():
         raise ValueError(f"t must be finite, got {t[~np.isfinite(t)][0]}")
     return t, x, y, p

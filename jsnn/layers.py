@@ -16,6 +16,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
+from jsnn.neurons.shapes import refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -56,6 +57,8 @@ class Sequential(nnx.Module):
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
                 )
         self.layers = nnx.List(map(as_data, layers))
+
+    __call__ = refuse_call
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ class Recurrent(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_is_neuron("Recurrent", self.neuron)
-        if isinstance(self.synapse, type) or not callable(self.synapse):
+        if isinstance(self.synapse, type | Neuron) or not callable(self.synapse):
             raise TypeError(f"synapse must be a layer without memory, such as nnx.Linear(...), got {self.synapse!r}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:

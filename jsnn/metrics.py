@@ -1,9 +1,10 @@
 """Metrics: how often a network is right, and how much its neurons fire.
 
-Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among
-equals the lowest index wins, and a sample with NaN among its values counts as wrong. They raise ValueError and
-TypeError for wrong shapes and dtypes, as the losses do, and ValueError if there are no samples. The accuracies over
-time have snnTorch's names and values. Firing rates and fractions of spikes that hold NaN are NaN.
+Accuracies are the fraction of samples, in [0, 1], whose labelled neuron (or class) comes out first; among equals the
+lowest index wins, and a sample with NaN among its values counts as wrong, as does one whose label is no class, outside
+0..N-1. Samples labelled `ignore_label` are left out; of none the accuracy is NaN. They raise ValueError and TypeError
+for wrong shapes and dtypes, as the losses do, and ValueError if there are no samples. The accuracies over time have
+snnTorch's names and values. Firing rates and fractions of spikes that hold NaN are NaN.
 """
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jsnn import decode
 from jsnn.arguments import check_axes, check_broadcasts, check_dt, check_not_empty, checked
 from jsnn.losses import check_logits
+from jsnn.rounding import narrow, wide
 from jsnn.types import Array
 
 __all__ = [
@@ -26,18 +28,20 @@ __all__ = [
 
 
 @checked
-def accuracy(logits: Array, targets: Array) -> Array:
+def accuracy(logits: Array, targets: Array, *, ignore_label: int | None = None) -> Array:
     """How often the largest logit is the label's: mean(argmax(logits) = target).
 
     Args:
         logits: [..., N], what a decoder returned.
         targets: [...], integer labels.
+        ignore_label: the label of samples that are left out, such as -1; None for none.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array(0.5, dtype=float32)
     """
     check_logits(logits, targets)
-    return jnp.mean(is_correct(logits, targets))
+    correct = is_correct(logits, targets)
+    return jnp.mean(correct, where=None if ignore_label is None else targets != ignore_label)
 
 
 @checked
@@ -59,7 +63,12 @@ def is_correct(logits: Array, targets: Array) -> Array:
 
 @checked
 def accuracy_rate(
-    spikes: Array, targets: Array, *, population_code: bool = False, num_classes: int | None = None
+    spikes: Array,
+    targets: Array,
+    *,
+    population_code: bool = False,
+    num_classes: int | None = None,
+    ignore_label: int | None = None,
 ) -> Array:
     """How often the labelled neuron (or population) fires most; options as in `decode.spike_count`.
 
@@ -68,40 +77,43 @@ def accuracy_rate(
         targets: [B], integer labels.
         population_code: whether N / num_classes neighbouring neurons stand for each class.
         num_classes: the number of classes; only for a population code.
+        ignore_label: see `accuracy`.
 
     >>> accuracy_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
     Array(1., dtype=float32)
     """
-    counts = decode.spike_count(spikes, population_code=population_code, num_classes=num_classes)
-    return accuracy(counts, targets)
+    counts = decode.spike_count(wide(spikes), population_code=population_code, num_classes=num_classes)
+    return accuracy(counts, targets, ignore_label=ignore_label)
 
 
 @checked
-def accuracy_max_membrane(membranes: Array, targets: Array) -> Array:
+def accuracy_max_membrane(membranes: Array, targets: Array, *, ignore_label: int | None = None) -> Array:
     """How often the labelled neuron has the largest membrane of all steps.
 
     Args:
         membranes: [T, B, N].
         targets: [B], integer labels.
+        ignore_label: see `accuracy`.
 
     >>> accuracy_max_membrane(jnp.array([[[0.0, 0.7]], [[0.9, 0.1]]]), jnp.array([1]))
     Array(0., dtype=float32)
     """
-    return accuracy(decode.max_over_time(membranes), targets)
+    return accuracy(decode.max_over_time(membranes), targets, ignore_label=ignore_label)
 
 
 @checked
-def accuracy_temporal(spikes: Array, targets: Array) -> Array:
+def accuracy_temporal(spikes: Array, targets: Array, *, ignore_label: int | None = None) -> Array:
     """How often the labelled neuron fires first. A silent neuron has time T-1 (`decode.first_spike_time`).
 
     Args:
         spikes: [T, B, N].
         targets: [B], integer labels.
+        ignore_label: see `accuracy`.
 
     >>> accuracy_temporal(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
     Array(1., dtype=float32)
     """
-    return accuracy(-decode.first_spike_time(spikes), targets)
+    return accuracy(-decode.first_spike_time(wide(spikes)), targets, ignore_label=ignore_label)
 
 
 @checked
@@ -126,8 +138,8 @@ def firing_rate(spikes: Array, *, axis: int | tuple[int, ...] | None = None, dt:
     check_dt(dt)
     check_axes(axis, spikes)
     check_not_empty("spikes", spikes)
-    rate = jnp.mean(spikes, axis=axis)
-    return rate if dt is None else rate / dt
+    rate = jnp.mean(wide(spikes), axis=axis)
+    return narrow(rate if dt is None else rate / dt, spikes.dtype)
 
 
 @checked

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.base import FrozenPytree
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, blaming_the_state, check_method, is_network, prepare, run
+from jsnn.unroll import Method, Watch, check_method, explaining, is_network, prepare, run
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -77,13 +78,16 @@ def record(
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
     check_method(method)
+    for name in keep if isinstance(keep, Mapping) else ():
+        if not isinstance(name, str):
+            raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
     inputs, state = prepare(network, inputs, state, num_steps)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
-    with blaming_the_state(network, inputs, state, num_steps):
+    with explaining(network, state, inputs, num_steps):
         if neurons is not None or every > 1:
             return _every(run_some, state, inputs, num_steps, every)
         if keep is not None and not isinstance(inputs, jax.core.Tracer):
@@ -220,10 +224,7 @@ def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerR
             return x  # a number or a key that all neurons share
         flat = x.reshape(*x.shape[:2], -1)
         size = flat.shape[-1]
-        if isinstance(neurons, int):
-            chosen = np.linspace(0, size - 1, min(neurons, size)).astype(int)
-        else:
-            chosen = np.asarray(neurons, int)
+        chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)
         if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):
             raise ValueError(f"{name} has {size} neurons, got neurons={neurons}: indices start at 0")
         return flat[..., chosen]

@@ -8,8 +8,8 @@ high) within which nothing is penalised:
 
 They act on rates of any shape, and compose: `l1(rates) + l2(rates)` is KerasSpiking's `L1L2`, and
 `l2(percentile(rates))` its `Percentile`. `l1_rate` and `l2_rate` take spikes and first average over time.
-A penalty keeps the dtype of what it is given. All raise ValueError for a negative strength and for a range
-whose low end exceeds its high end.
+A penalty is summed up in float32 at least, and then has the dtype of what it is given (float32 for float16). All raise
+ValueError for a negative strength and for a range whose low end exceeds its high end.
 """
 
 from typing import TypeAlias
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
+from jsnn.rounding import narrow, wide
 from jsnn.types import Array
 
 __all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "percentile"]
@@ -40,7 +41,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
     Array(2.5, dtype=float32)
     """
     _check_strength(strength)
-    return strength * jnp.sum(_distance(rates, target))
+    return strength * narrow(jnp.sum(_distance(wide(rates), target)), rates.dtype)
 
 
 @checked
@@ -58,7 +59,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
     Array(6.5, dtype=float32)
     """
     _check_strength(strength)
-    return strength * jnp.sum(_distance(rates, target) ** 2)
+    return strength * narrow(jnp.sum(_distance(wide(rates), target) ** 2), rates.dtype)
 
 
 @checked
@@ -101,8 +102,9 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
     Array(1., dtype=float32)
     """
+    _check_strength(strength)
     rates = _rates(spikes, dt)
-    return l1(rates, strength=strength, target=target) / len(rates)
+    return strength * narrow(jnp.sum(_distance(rates, target)) / len(rates), spikes.dtype)
 
 
 @checked
@@ -121,8 +123,9 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
     Array(0.25, dtype=float32)
     """
+    _check_strength(strength)
     rates = _rates(spikes, dt)
-    return l2(rates, strength=strength, target=target) / len(rates)
+    return strength * narrow(jnp.sum(_distance(rates, target) ** 2) / len(rates), spikes.dtype)
 
 
 @checked
@@ -133,7 +136,7 @@ def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5) -> Array:
     Array(10., dtype=float32)
     """
     _check_strength(strength)
-    return strength * jnp.sum(spikes)
+    return strength * narrow(jnp.sum(wide(spikes)), spikes.dtype)
 
 
 def _distance(rates: Array, target: Target) -> Array:
@@ -144,12 +147,12 @@ def _distance(rates: Array, target: Target) -> Array:
 
 
 def _rates(spikes: Array, dt: float | None) -> Array:
-    """[T, B, ...] -> [B, ...]."""
+    """[T, B, ...] -> [B, ...], in float32 at least."""
     if spikes.ndim < 3:
         raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
     check_dt(dt)
     check_not_empty("spikes", spikes)
-    rates = jnp.mean(spikes, axis=0)
+    rates = jnp.mean(wide(spikes), axis=0)
     return rates if dt is None else rates / dt
 
 

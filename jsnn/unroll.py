@@ -18,6 +18,7 @@ from flax.errors import TraceContextError
 from jsnn import fused
 from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import MEMBRANE, check_is_neuron
+from jsnn.neurons.shapes import check_state
 from jsnn.types import Array, Neuron, State, TimeParallel
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
@@ -95,7 +96,7 @@ def unroll(
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
-    with blaming_the_state(neuron, inputs, state, num_steps):
+    with explaining(neuron, state, inputs, num_steps):
         if remat is False or not (len(inputs) if num_steps is None else num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
@@ -114,6 +115,7 @@ def run(
 
     A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
     """
+    check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     platform = _default_platform()
     if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
         steps = len(inputs) if num_steps is None else num_steps
@@ -221,8 +223,8 @@ def widened(state: State) -> State:
 
 
 @contextmanager
-def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> Iterator[None]:
-    """Says of an error that the state does not fit, where that is why: JAX would speak of the carry of a scan."""
+def explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> Iterator[None]:
+    """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -230,14 +232,5 @@ def blaming_the_state(neuron: Neuron, inputs: Array, state: State, num_steps: in
             raise TypeError(
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
             ) from error
-        shape = inputs.shape[1:] if num_steps is None else inputs.shape
-        expected: Any = jax.eval_shape(lambda: neuron.init(shape, inputs.dtype))
-        shapes, wanted = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
-        structures: list[Any] = [jax.tree.structure(tree) for tree in (state, expected)]
-        if shapes == wanted and structures[0] == structures[1]:
-            raise
-        hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
-        raise ValueError(
-            f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
-            f"got {shapes}{hint}"
-        ) from error
+        check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype, error)
+        raise

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -332,3 +333,33 @@ def test_subset_keeps_every_so_manyth_example():
 def test_bad_batches(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("split", "indices"), [
+    ("train[:1shard]", range(3)), ("train[1shard:]", range(3, 10)), ("train[1shard:2shard]", range(3, 8)),
+    ("train[-1shard:]", range(8, 10)), ("train[:2shard]+test[:1shard]", [*range(8), 0]),
+    ("train[:4]", range(4)), ("train", range(10)),
+])  # fmt: skip
+def test_shards_of_a_set_in_several_files(cache, monkeypatch, split, indices):
+    """The train split of this set lies in three files of 3, 5 and 2 images, each of its index."""
+    paths = [cache.parent / f"part{index}" for index in range(3)]
+    for path in paths:
+        path.touch()
+
+    def images(key):
+        examples = [{"image": np.full((2, 2, 1), index, np.uint8), "label": index} for index in range(10)]
+        return SimpleNamespace(__getitems__=lambda rows: [examples[row] for row in rows])
+
+    splits = {
+        key: SimpleNamespace(shard_lengths=lengths, num_examples=sum(lengths), filepaths=paths)
+        for key, lengths in {"train": [3, 5, 2], "test": [1]}.items()
+    }
+    info = SimpleNamespace(
+        splits=splits, supervised_keys=("image", "label"), full_name="sharded/1.0.0",
+        features={"label": SimpleNamespace(num_classes=10, names=None)},
+        file_format=SimpleNamespace(value="array_record"),
+    )  # fmt: skip
+    builder = SimpleNamespace(info=info, is_prepared=lambda: True, as_data_source=lambda split: images(split))
+    monkeypatch.setattr("jsnn.data.sources._tfds_builder", lambda name, data_dir: builder)
+    found = data.load("sharded", split)
+    assert found.labels.tolist() == found.images[:, 0, 0, 0].tolist() == list(indices)

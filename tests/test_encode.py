@@ -363,3 +363,12 @@ def test_all_names_are_in_the_table_of_encoders():
 def test_population_of_integers_is_refused():
     with pytest.raises(TypeError, match="x must be floating point, got uint8"):
         encode.population(np.ones(3, np.uint8), 4)
+
+
+@pytest.mark.parametrize("encoder", [
+    encode.rate, encode.poisson, encode.signed_poisson, encode.random_spikes, encode.interpolated_rate,
+])  # fmt: skip
+def test_a_key_that_is_left_out_is_named(encoder):
+    for arguments, options in (((X,), {"num_steps": 10}), ((X, 10), {}), ((), {"num_steps": 10})):
+        with pytest.raises(TypeError, match=r"\(\): key, the first argument, must be made by jax.random.key\(seed\)"):
+            encoder(*arguments, **options)

@@ -141,3 +141,23 @@ def test_times_over_the_whole_range_of_64_bits():
 def test_what_is_no_recording_is_refused(change, error, message):
     with pytest.raises(error, match=message):
         bin_events(**{"events": RECORDING, "shape": SHAPE, "window": 1} | change)
+
+
+@pytest.mark.parametrize("offset", [0.0, 5.3, 1e5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("options", "counts"), [({"window": 0.1}, [1] * 11), ({"num_bins": 10}, [1] * 9 + [2])])
+def test_times_in_tenths_fill_their_windows(offset, dtype, options, counts):
+    """Of times that are at the start of a bin but for rounding."""
+    if offset == 1e5 and dtype == np.float32:
+        pytest.skip("a float32 does not tell these times from each other")
+    for times in (np.arange(11) * 0.1, np.arange(11) / 10):
+        zeros = np.zeros(11, int)
+        found = bin_events(((times + offset).astype(dtype), zeros, zeros, zeros), (1, 1, 1), **options)
+        assert found.ravel().tolist() == counts
+
+
+def test_whole_times_are_cut_exactly_however_large():
+    times, zeros = np.array([0, 2**53 - 1, 2**53, 2**53 + 1]), np.zeros(4, int)
+    for window in (2**53, 2.0**53):
+        found = bin_events((times, zeros, zeros, zeros), (1, 1, 1), window=window)
+        assert found.ravel().tolist() == [2, 2]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsnn import decode, losses
+from jsnn import decode, losses, metrics
 
 SPIKES = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])  # [T, B, N] = [4, 1, 2]
 LABELS = jnp.array([1])
@@ -141,12 +141,6 @@ def test_cross_entropy_of_logits_and_of_log_probabilities_is_the_same():
     np.testing.assert_allclose(losses.cross_entropy(log_probabilities, LABELS), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("label", [2, -1])
-def test_label_out_of_range_gives_nan(label):
-    assert jnp.isnan(losses.cross_entropy(jnp.zeros((1, 2)), jnp.array([label])))
-    assert jnp.isnan(losses.mse_membrane_loss(jnp.zeros((3, 1, 2)), jnp.array([label])))
-
-
 ALL = [
     losses.ce_rate_loss,
     losses.ce_count_loss,
@@ -157,6 +151,52 @@ ALL = [
     losses.mse_temporal_loss,
 ]
 each_loss = pytest.mark.parametrize("loss", ALL, ids=lambda loss: loss.__name__)
+
+
+SAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 2, (6, 4, 3)), jnp.float32)  # [T, B, N]
+GOOD = jnp.array([0, 2, 1, 1])
+
+
+@each_loss
+@pytest.mark.parametrize("label", [-1, -3, -100, 3, 255])
+def test_a_label_that_is_no_class_never_counts_as_another(loss, label):
+    """It makes the loss and its gradient NaN, or, where it is to be ignored, it is as if the sample were not there."""
+    targets, others = GOOD.at[1].set(label), np.array([0, 2, 3])
+    value, gradient = jax.value_and_grad(loss)(SAMPLES, targets)
+    assert np.isnan(value)
+    assert np.isnan(gradient[:, 1]).any()
+    without = jax.value_and_grad(partial(loss, ignore_label=label))
+    value, gradient = without(SAMPLES.at[:, 1].set(jnp.nan), targets)
+    expected, expected_gradient = jax.value_and_grad(loss)(SAMPLES[:, others], GOOD[others])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, others], expected_gradient, atol=1e-6)
+    assert not gradient[:, 1].any()
+
+
+@pytest.mark.parametrize("label", [-1, -100, 3])
+def test_the_same_rule_holds_for_logits_weights_and_small_dtypes(label):
+    targets = GOOD.at[1].set(label).astype(jnp.int16)
+    loss = partial(losses.cross_entropy, weight=jnp.array([1.0, 2.0, 3.0]))
+    assert np.isnan(loss(SAMPLES[0], targets))
+    expected = loss(SAMPLES[0, [0, 2, 3]], GOOD[np.array([0, 2, 3])])
+    np.testing.assert_allclose(loss(SAMPLES[0], targets, ignore_label=label), expected, rtol=1e-6)
+    assert np.isnan(loss(SAMPLES[0], jnp.full(4, label), ignore_label=label))  # of no sample
+
+
+def test_ignored_steps_of_labels_in_time():
+    targets = jnp.broadcast_to(GOOD, SAMPLES.shape[:2]).at[2:].set(-1)
+    value = losses.mse_membrane_loss(SAMPLES, targets, ignore_label=-1)
+    np.testing.assert_allclose(value, losses.mse_membrane_loss(SAMPLES[:2], GOOD), rtol=1e-6)
+    with pytest.raises(ValueError, match="ignore_label goes with labels, not with times"):
+        losses.mse_temporal_loss(SAMPLES, SAMPLES[0], target_is_time=True, ignore_label=-1)
+
+
+@pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy, metrics.is_correct])
+def test_outputs_that_are_not_decoded_are_named(function):
+    with pytest.raises(
+        ValueError, match=r"logits must be \[B, N\] .* got \(6, 4, 3\), \[T, B, N\]: decode the outputs"
+    ):
+        function(SAMPLES, GOOD)
 
 
 @each_loss

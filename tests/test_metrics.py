@@ -121,3 +121,16 @@ def test_a_sample_with_nan_is_never_right(label):
 @pytest.mark.parametrize("metric", [metrics.firing_rate, metrics.silent_fraction, metrics.saturated_fraction])
 def test_a_rate_of_nan_is_nan(metric):
     assert jnp.isnan(metric(SPIKES.at[0, 0, 0].set(jnp.nan)))
+
+
+@pytest.mark.parametrize("accuracy", [
+    metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal,
+    lambda outputs, targets, **options: metrics.accuracy(outputs[0], targets, **options),
+])  # fmt: skip
+@pytest.mark.parametrize("label", [-1, -100, 3, 255])
+def test_a_label_that_is_no_class_is_wrong_or_left_out(accuracy, label):
+    spikes = jnp.tile(jnp.eye(3)[None, jnp.array([0, 2, 2, 1])], (2, 1, 1))  # all four right
+    targets = jnp.array([0, 2, 2, label])
+    assert accuracy(spikes, targets) == 0.75
+    assert accuracy(spikes, targets, ignore_label=label) == 1
+    assert jnp.isnan(accuracy(spikes, jnp.full(4, label), ignore_label=label))

@@ -610,3 +610,144 @@ def test_poisson_spikes_beyond_int32_are_what_is_expected():
     neuron = jsnn.PoissonSpiking(jax.random.key(0), dt=1.0)
     outputs = jsnn.unroll(neuron, jnp.array([[1e12, 1e20, jnp.inf]]))[1]
     np.testing.assert_array_equal(outputs, np.array([[1e12, 1e20, jnp.inf]], np.float32))
+
+
+# Shapes that do not fit
+
+STATEFUL = ("Rate", "user_defined")  # these have no state, or check nothing themselves
+
+
+@over_neurons(*STATEFUL)
+def test_a_state_of_another_batch_is_refused(neuron):
+    for batch, other in ((1, 8), (8, 1)):
+        state = jax.eval_shape(lambda batch=batch: neuron.init((batch, N)))
+        currents = jax.ShapeDtypeStruct((T, other, N), jnp.float32)
+        for run in (jsnn.unroll, jsnn.record):
+            with pytest.raises(ValueError, match="state must hold arrays of shapes"):
+                jax.eval_shape(run, neuron, currents, state)
+        with pytest.raises(ValueError, match=r"state must hold arrays of shapes|cannot take"):
+            jax.eval_shape(neuron.step, state, jax.ShapeDtypeStruct((other, N), jnp.float32))
+
+
+@over_neurons("user_defined")
+def test_state_and_current_in_the_other_order_are_named(neuron):
+    with pytest.raises((TypeError, ValueError), match=r"step takes \(state, current\), .* got (ArrayImpl and|shapes)"):
+        neuron.step(CURRENTS[0], neuron.init((B, N)))
+    with pytest.raises(TypeError, match=rf"^{type(neuron).__name__} is not called, .* jsnn.unroll\(network, inputs\)"):
+        neuron(CURRENTS[0])
+
+
+def test_states_of_another_kind_are_named():
+    with pytest.raises(ValueError, match=r"state must be LIFState, as LIF.init gives it, got ArrayImpl"):
+        jsnn.LIF().step(CURRENTS[0], CURRENTS[0])
+    with pytest.raises(ValueError, match=r"state must hold .*\[\(3, 4\), \(3, 4\)\].* got \[\(3, 4\)\]"):
+        jsnn.CuBaLIF().step(jsnn.LIF().init((B, N)), CURRENTS[0])
+
+
+PARAMETERS = [
+    (type(neuron), name)
+    for neuron in (
+        jsnn.IF(), jsnn.LIF(), jsnn.CuBaLIF(), jsnn.ALIF(), jsnn.EIF(), jsnn.QIF(), jsnn.AdEx(), jsnn.AdQIF(),
+        jsnn.ParametricLIF(), jsnn.Izhikevich(), jsnn.AdaptiveLIF(), jsnn.ResonateAndFire(), jsnn.ConductanceLIF(),
+        jsnn.SigmaDelta(), jsnn.SRM0(), jsnn.SlidingPSN(), jsnn.LI(), jsnn.CuBaLI(), jsnn.BurstIF(),
+        jsnn.SpikingActivation(), jsnn.RefractoryLIF(), jsnn.filters.Lowpass(0.1), jsnn.filters.Alpha(0.1),
+    )
+    for name in neuron.per_neuron() if "weights" not in name
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), PARAMETERS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("shape", [(N - 1,), (8, N)])
+def test_no_parameter_is_broadcast_against_the_batch(kind, name, shape):
+    arguments = {name: np.full(shape, 0.5)} | ({"tau": 0.1} if "filters" in kind.__module__ and name != "tau" else {})
+    neuron, state = kind(**arguments), kind(**arguments | {name: 0.5}).init((1, N))
+    wanted = re.escape(f"{name} has shape {shape}, which does not fit neurons of shape (1, {N})")
+    for run in (lambda: neuron.init((1, N)), lambda: neuron.step(state, CURRENTS[0, :1])):
+        with pytest.raises(ValueError, match=wanted):
+            run()
+
+
+@pytest.mark.parametrize("neuron", [
+    jsnn.Refractory(jsnn.LIF(), np.arange(3.0)), jsnn.Stochastic(jsnn.LIF(), jax.random.key(0), np.ones((8, N))),
+    jsnn.Delay(np.ones(3)), jsnn.SlidingPSN(jnp.ones((2, 3))), jsnn.PoissonSpiking(jax.random.key(0), dt=np.ones(3)),
+    jsnn.Recurrent(jsnn.LIF(threshold=np.ones(3)), linear(0)), jsnn.Sequential(linear(0), jsnn.LIF(gain=np.ones(3))),
+    jsnn.compat.snntorch.leaky(0.5, np.ones(3)), jsnn.compat.snntorch.alpha(np.full(3, 0.5), 0.25),
+    jsnn.compat.spikingjelly.qif_node(v_threshold=np.ones((8, N))), jsnn.compat.nengo.lif(tau_rc=np.ones(3)),
+    jsnn.compat.nengo.triangle(0.002, initial_level=np.ones(3)),
+], ids=lambda neuron: type(neuron).__name__)  # fmt: skip
+def test_nor_is_one_of_a_wrapper_a_network_or_a_preset(neuron):
+    with pytest.raises(ValueError, match=r"has shape .* which does not fit neurons of shape \(1, 4\)"):
+        jsnn.unroll(neuron, CURRENTS[:, :1])
+
+
+IN_SECONDS = {
+    "LIF": lambda dt: jsnn.LIF.from_time_constants(20e-3, dt),
+    "LI": lambda dt: jsnn.LI.from_time_constants(20e-3, dt, discretization="euler"),
+    "CuBaLIF": lambda dt: jsnn.CuBaLIF.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
+    "CuBaLI": lambda dt: jsnn.CuBaLI.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
+    "ALIF": lambda dt: jsnn.ALIF.from_time_constants(20e-3, 50e-3, dt),
+    "EIF": lambda dt: jsnn.EIF.from_time_constants(20e-3, dt),
+    "QIF": lambda dt: jsnn.QIF.from_time_constants(20e-3, dt),
+    "AdEx": lambda dt: jsnn.AdEx.from_time_constants(20e-3, 50e-3, dt, coupling=0.5, gain=dt / 20e-3),
+    "AdQIF": lambda dt: jsnn.AdQIF.from_time_constants(20e-3, 50e-3, dt, coupling=0.5, gain=dt / 20e-3),
+    "ParametricLIF": lambda dt: jsnn.ParametricLIF.from_time_constants(20e-3, dt),
+    "ConductanceLIF": lambda dt: jsnn.ConductanceLIF.from_time_constants(20e-3, 5e-3, 10e-3, dt, e_excitatory=0.2,
+                                                                        e_inhibitory=0.2),
+    "SRM0": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
+    "SRM0_refractory": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt, gain=0.0, tau_refractory=8e-3),
+    "ResonateAndFire": lambda dt: jsnn.ResonateAndFire.from_frequency(20.0, 20e-3, dt),
+    "norse_lif": lambda dt: jsnn.compat.norse.lif(dt=dt),
+    "norse_li": lambda dt: jsnn.compat.norse.li(dt=dt),
+    "norse_lif_current_encoder": lambda dt: jsnn.compat.norse.lif_current_encoder(dt=dt),
+    "snntorch_lapicque": lambda dt: jsnn.compat.snntorch.lapicque(R=4.0, C=5e-3, time_step=dt),
+    "nengo_lif": lambda dt: jsnn.compat.nengo.lif(dt=dt, initial_voltage=0.2),
+    "nengo_lowpass": lambda dt: jsnn.compat.nengo.lowpass(0.01, dt=dt),
+    "Izhikevich": lambda dt: jsnn.Izhikevich(dt=dt / 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", IN_SECONDS.values(), ids=IN_SECONDS.keys())
+def test_what_is_given_in_seconds_does_not_depend_on_dt(make):
+    def after_5_ms(dt):
+        neuron = make(dt)
+        state = jax.tree.map(lambda x: jnp.full_like(x, 0.2), neuron.init((1, 1)))
+        for _ in range(round(5e-3 / dt)):
+            state, _ = neuron.step(state, jnp.zeros((1, 1)))
+        return state
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0.1, atol=0.005), after_5_ms(1e-3), after_5_ms(0.5e-3)
+    )
+
+
+def test_srm0_forgets_its_spikes_with_a_time_constant_of_its_own():
+    neuron = jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3)
+    assert neuron.decay_refractory == neuron.decay == pytest.approx(math.exp(-1 / 20))
+    assert jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3, decay_refractory=0.5).decay_refractory == 0.5
+    with pytest.raises(TypeError, match="give tau_refractory or decay_refractory, got both"):
+        jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3, tau_refractory=1e-2, decay_refractory=0.5)
+
+
+@pytest.mark.parametrize(("make", "cure"), [
+    (lambda: jsnn.LIF(beta=0.9), "'beta': did you mean 'decay'?"),
+    (lambda: jsnn.LIF(0.9, init_hidden=True),
+     "'init_hidden': no state is hidden, jsnn.unroll(neuron, inputs) carries it"),
+    (lambda: jsnn.LIF(tau=0.01), "'tau': time constants go to LIF.from_time_constants(...)"),
+    (lambda: jsnn.LIF(treshold=1.0), "'treshold': did you mean 'threshold'?"),
+    (lambda: jsnn.LIF.from_time_constants(0.01, 1e-3, v_th=1.0),
+     "'v_th': did you mean 'threshold'?"),
+    (lambda: jsnn.CuBaLIF(alpha=0.9), "'alpha': did you mean 'decay_syn'?"),
+    (lambda: jsnn.Refractory(jsnn.LIF(), time=3), "'time'"),
+    (lambda: dataclasses.replace(jsnn.LIF(), spike_grad=None), "'spike_grad': did you mean 'surrogate'?"),
+    (lambda: jsnn.compat.snntorch.leaky(0.9, init_hidden=True), "'init_hidden': no state is"),
+    (lambda: jsnn.compat.snntorch.leaky(decay=0.9), "'decay': did you mean 'beta'?"),
+    (lambda: jsnn.compat.snntorch.lapicque(0.9, learn_beta=True), "'learn_beta': what is "),
+    (lambda: jsnn.compat.norse.lif(threshold=0.5), "'threshold': did you mean 'v_th'?"),
+    (lambda: jsnn.compat.spikingjelly.lif_node(step_mode="m"), "'step_mode': jsnn.unroll("),
+    (lambda: jsnn.compat.nengo.lif(v_init=0.5), "'v_init': did you mean 'initial_voltage'?"),
+    (lambda: jsnn.compat.keras_spiking.lowpass(tau=0.1), "'tau'"),
+])  # fmt: skip
+def test_an_unknown_keyword_is_answered_with_the_one_that_is_meant(make, cure):
+    with pytest.raises(TypeError, match=re.escape(f"() got an unexpected keyword argument {cure}")) as error:
+        make()
+    assert "\n" not in str(error.value)

@@ -5,7 +5,18 @@ import dataclasses
 import pytest
 
 from experiments import overrides
-from experiments.config import Conversion, Data, Experiment, Mesh, Objective, Optimizer, RateDense, SpikingDense, Study, Train
+from experiments.config import (
+    Conversion,
+    Data,
+    Experiment,
+    Mesh,
+    Objective,
+    Optimizer,
+    RateDense,
+    SpikingDense,
+    Study,
+    Train,
+)
 
 BEFORE = Experiment(model=RateDense(), data=Data(validation_split="train[90%:]"), train=Train(epochs=4, patience=2))
 

@@ -186,3 +186,12 @@ def test_a_method_is_passed_on():
         assert str(jax.make_jaxpr(record)(jnp.ones((3, 2, 4)))).count("mpmd_map[") == kernels
     with pytest.raises(ValueError, match="method must be one of auto, scan"):
         jsnn.record(network, jnp.ones((3, 2, 4)), method="fast")
+
+
+@pytest.mark.parametrize("keep", [lambda layer: {layer: ["v"]}, lambda layer: {layer}, lambda layer: [layer]])
+@pytest.mark.parametrize("layer", [1, 2])
+def test_keep_takes_the_names_of_layers_and_not_the_layers(keep, layer):
+    made = network()
+    with pytest.raises(TypeError, match=r"as '1_LIF'|layers by their names|must be a") as error:
+        jsnn.record(made, INPUTS, keep=keep(made.layers[layer]))
+    assert "\n" not in str(error.value)

@@ -283,3 +283,36 @@ def test_no_steps_or_no_samples(shape, remat):
     assert jsnn.unroll(LIF, jnp.ones(shape), remat=remat)[1].shape == shape
     network = jsnn.Sequential(jsnn.flatten, linear(5, 3), jsnn.LIF(0.9))
     assert jsnn.unroll(network, jnp.ones(shape), remat=remat)[1].shape == (*shape[:2], 3)
+
+
+def rate_network(x):
+    return jax.nn.relu(jax.nn.relu(x) * 2) + 1
+
+
+NETWORKS_OF_ALL_KINDS = {
+    "Sequential": lambda: jsnn.Sequential(linear(5, 5), jsnn.LIF(), jsnn.Recurrent(jsnn.ALIF(), linear(5, 5))),
+    "converted": lambda: jsnn.convert(rate_network, VECTORS[0], synapse=0.005, dt=1e-3),
+    "nir": lambda: jsnn.nir.Graph({"a": jsnn.LI(0.5)}, [("input", "a"), ("a", "output")]),
+    "nir_cycle": lambda: jsnn.nir.Graph(
+        {"a": jsnn.LI(0.5), "b": jsnn.LI(0.1)}, [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS_OF_ALL_KINDS.values(), ids=NETWORKS_OF_ALL_KINDS.keys())
+def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
+    network = make()
+    state = network.init((8, 5))
+    for run in (jsnn.unroll, jsnn.record):
+        with pytest.raises(ValueError, match=r"state must hold arrays of shapes .* got .*\(8, 5\)"):
+            run(network, VECTORS[:, :1], state)
+        with pytest.raises(ValueError, match="state must hold arrays of shapes"):
+            run(network, VECTORS[0, :1], state, num_steps=T)
+    with pytest.raises(ValueError, match=r"state must hold arrays of shapes|must be of one shape"):
+        network.step(state, VECTORS[0, :1])
+    with pytest.raises((TypeError, ValueError), match=r"step takes \(state, current\), "):
+        network.step(VECTORS[0], state)
+    with pytest.raises(TypeError, match=rf"{type(network).__name__} is not called, as its state is passed in and out"):
+        network(VECTORS[0])
+    state, outputs = network.step(network.init((B, 5)), VECTORS[0])
+    assert jsnn.unroll(network, VECTORS, state)[1].shape == (T, *outputs.shape)

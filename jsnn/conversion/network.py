@@ -13,6 +13,7 @@ from jsnn.conversion.program import Constant, read
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.neurons.base import cast
+from jsnn.neurons.shapes import check_order, refuse_call
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -46,6 +47,8 @@ class Converted(nnx.Module):
         self.parameters = tuple(place.parameters for place in plan.places)
         self.shapes = tuple(place.shape for place in plan.places)
         self.where = tuple(place.where for place in plan.places)
+
+    __call__ = refuse_call
 
     @property
     def activations(self) -> list[Callable[[Array], Array]]:
@@ -90,6 +93,7 @@ class Converted(nnx.Module):
 
     def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:
         """One time step, `current` [B, ...]."""
+        check_order(self, state, current)
         states = []
 
         def respond(index: int, place: Place, x: Array, is_static: bool) -> Array:

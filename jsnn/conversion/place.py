@@ -41,6 +41,9 @@ class Scaled(FrozenPytree):
     bias: Parameter = 0.0
     v_init: Parameter | None = None
 
+    def per_neuron(self) -> dict[str, Any]:
+        return super().per_neuron() | {"v_init": 0.0}  # which `init` checks, with words of its own
+
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
         state = self.neuron.init(shape, dtype)
         if self.v_init is None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _select(
 ) -> Dataset:
     """Return the part that `split` names. `read` gives the images of a split where `splits` has stand-ins for them."""
     whole = {key: Dataset(images, labels, name) for key, (images, labels) in splits.items()}
-    intervals = _intervals(name, split, {key: len(part) for key, part in whole.items()})
+    intervals = _intervals(name, split, {key: [len(part)] for key, part in whole.items()})
     if read is not None:
         whole |= {key: dataclasses.replace(whole[key], images=read(key)) for key in {key for key, *_ in intervals}}
     images = np.concatenate([whole[key].images[start:stop] for key, start, stop in intervals])
@@ -119,11 +119,12 @@ def _select(
     return Dataset(images, labels, name, max(part.num_classes for part in whole.values()), class_names)
 
 
-def _intervals(name: str, split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """The ranges of examples that `split` names, as (split, start, stop)."""
+def _intervals(name: str, split: str, shards: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:
+    """Return the ranges of examples that `split` names, as (split, start, stop); `shards` has their sizes by split."""
     from tensorflow_datasets.core import ReadInstruction, SplitInfo
 
-    infos = {key: SplitInfo(name=key, shard_lengths=[size], num_bytes=0) for key, size in sizes.items()}
+    infos = {key: SplitInfo(name=key, shard_lengths=list(each), num_bytes=0) for key, each in shards.items()}
+    sizes = {key: sum(each) for key, each in shards.items()}
     try:
         parts = ReadInstruction.from_spec(split).to_absolute(infos)
     except (AssertionError, NotImplementedError, ValueError) as error:
@@ -167,7 +168,7 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
         files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
         return _cached(f"{info.full_name}-{key}", (files, start, stop), stop - start, lambda: decode(key, start, stop))
 
-    intervals = _intervals(name, split, {key: part.num_examples for key, part in info.splits.items()})
+    intervals = _intervals(name, split, {key: part.shard_lengths for key, part in info.splits.items()})
     parts = [read(*interval) for interval in intervals]
     images, labels = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
     classes = info.features[label_key]

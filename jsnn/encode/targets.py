@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn import rounding
 from jsnn.arguments import check_memory, check_not_empty, checked
 from jsnn.encode.checks import check_at_least, check_first_spike_time, check_num_steps, check_probability, extremes
 from jsnn.encode.latency import latency
@@ -22,6 +23,8 @@ def regular_spikes(rate: float, num_steps: int, *, first_spike_time: int = 0) ->
     """A train that fires regularly; -> [T], float32.
 
         spikes at floor(first_spike_time + k / rate),  k = 0, 1, 2, ...
+
+    A time that lies below a step by no more than rounding, 8 eps of the rate's dtype, relative, counts as that step.
 
     Source: snnTorch's `target_rate_code`. For trains that fire at random see `random_spikes`.
 
@@ -42,7 +45,10 @@ def regular_spikes(rate: float, num_steps: int, *, first_spike_time: int = 0) ->
     check_first_spike_time(first_spike_time, num_steps)
     spikes = np.zeros(num_steps, np.float32)
     if rate > 0:
-        spikes[np.arange(first_spike_time, num_steps, 1 / rate).astype(int)] = 1
+        with np.errstate(over="ignore"):
+            after = np.minimum(np.arange(num_steps) / np.float64(rate), num_steps)
+        steps = first_spike_time + rounding.floor(after, rounding.relative_error(rate) * np.maximum(1, after))
+        spikes[steps[steps < num_steps]] = 1
     return jnp.asarray(spikes)
 
 

@@ -9,11 +9,13 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
 * A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
 * The state has the dtype that `init` was given, and keeps it; the output has the dtype of the current. The state that
   `unroll` starts from by itself is float32 or wider, since a sum over time needs more than the 8 bits of bfloat16.
+* Nothing is broadcast against the batch: `init` and `step` raise ValueError if a parameter does not fit the neurons,
+  and `step` if the state is not one for its input.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, Self, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
-from jsnn.arguments import check_parameters
+from jsnn.arguments import check_keywords, check_parameters, parameters_of
+from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_call, refuse_hash
 from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Neuron, Parameter, Shape, SpikeFunction
 
@@ -37,8 +40,27 @@ MEMBRANE = "membrane"  # by this name `unroll` finds what its backward pass keep
 class FrozenPytree(nnx.Pytree):
     """A Flax pytree whose attributes are set once, when it is made.
 
-    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy.
+    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy. The methods `init` and `step` of every subclass
+    check first that parameters, state and input fit each other.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, check in (("init", fitting_init), ("step", fitting_step)):
+            if name in vars(cls):
+                setattr(cls, name, check(vars(cls)[name]))
+        setattr(cls, "__hash__", refuse_hash)  # noqa: B010
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        takes_seconds = "from_time_constants" in dir(cls)
+        check_keywords(cls, kwargs, f"{cls.__name__}.from_time_constants" if takes_seconds else "")
+        return super().__new__(cls)
+
+    __call__ = refuse_call
+
+    def per_neuron(self) -> dict[str, Any]:
+        """The parameters by name, each a number or an array that broadcasts against the neurons."""
+        return {name: getattr(self, name) for name in parameters_of(type(self))}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
@@ -177,8 +199,7 @@ class LeakyMembrane(FrozenPytree):
         check_decay("decay", self.decay)
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
-        """The membrane before the first step, of neurons that the parameters fit."""
-        check_fits(shape, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        """The membrane before the first step."""
         return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
 
     def integrate(self, v: Array, current: Array) -> Array:
@@ -275,17 +296,6 @@ def check_surrogate(surrogate: Any) -> None:
     name = getattr(surrogate, "__name__", "")
     if not callable(surrogate) or isinstance(surrogate, nnx.Variable | type) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
-
-
-def check_fits(shape: Shape, **parameters: Parameter) -> None:
-    """Refuses parameters that are arrays and do not broadcast against neurons of this shape."""
-    for name, parameter in parameters.items():
-        own = np.shape(parameter[...] if isinstance(parameter, nnx.Variable) else parameter)
-        if own and (len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1]))):
-            raise ValueError(
-                f"{name} has shape {own}, which does not fit neurons of shape {shape}: "
-                f"give a number, or one for each on the last axis, {shape[-1:]}"
-            )
 
 
 def check_positive(name: str, parameter: Parameter) -> None:

@@ -76,6 +76,9 @@ class SlidingPSN(FrozenPytree):
         check_memory("the weights", (k,), copies=4)
         return cls(_halving(k), **parameters)
 
+    def per_neuron(self) -> dict[str, Any]:
+        return super().per_neuron() | {"weights[0]": self.weights[0], "weights": 1.0}  # type: ignore[index]
+
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SlidingPSNState:
         zeros = jnp.zeros(shape, dtype)
         return SlidingPSNState(v=zeros, window=(zeros,) * (len(self.weights) - 1))  # type: ignore[arg-type]

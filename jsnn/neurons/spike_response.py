@@ -1,14 +1,24 @@
 """The spike response neuron: kernels for what inputs and spikes do to the membrane, and nothing that is reset."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_decay, check_not_negative, check_positive, check_surrogate, leakage
+from jsnn.arguments import checked
+from jsnn.neurons.base import (
+    Discretization,
+    cast,
+    check_decay,
+    check_not_negative,
+    check_positive,
+    check_surrogate,
+    decay_from_time_constant,
+    leakage,
+)
 from jsnn.neurons.cuba import CuBaState, CurrentSynapse
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -78,6 +88,35 @@ class SRM0(CurrentSynapse):
         check_positive("threshold", self.threshold)
         check_not_negative("refractory", self.refractory)
         check_surrogate(self.surrogate)
+
+    @classmethod
+    @checked
+    def from_time_constants(
+        cls,
+        tau_mem: Parameter,
+        tau_syn: Parameter,
+        dt: float,
+        *,
+        tau_refractory: Parameter | None = None,
+        discretization: Discretization = "exact",
+        **parameters: Any,
+    ) -> Self:
+        """The neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`.
+
+        `tau_refractory` is that of the membrane where it is None, unless `decay_refractory` is given.
+
+        Raises:
+            TypeError: if both `tau_refractory` and `decay_refractory` are given.
+
+        >>> round(SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3, tau_refractory=10e-3).decay_refractory, 4)
+        0.9048
+        """
+        if "decay_refractory" not in parameters:
+            tau = tau_mem if tau_refractory is None else tau_refractory
+            parameters["decay_refractory"] = decay_from_time_constant("tau_refractory", tau, dt, discretization)
+        elif tau_refractory is not None:
+            raise TypeError("give tau_refractory or decay_refractory, got both")
+        return super().from_time_constants(tau_mem, tau_syn, dt, discretization=discretization, **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SRM0State:  # type: ignore[override]
         v, i = super().init(shape, dtype)

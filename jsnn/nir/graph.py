@@ -11,6 +11,7 @@ from flax import nnx
 
 from jsnn.layers import Layer, Sequential
 from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.shapes import check_order, refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -62,6 +63,8 @@ class Graph(nnx.Module):
         self.edges = tuple(edges)
         self.late = tuple(late)
 
+    __call__ = refuse_call
+
     def sources(self, name: str) -> tuple[str, ...]:
         """The layers that lead to one within a step."""
         return tuple(source for source, target in self.edges if target == name and (source, target) not in self.late)
@@ -95,6 +98,7 @@ class Graph(nnx.Module):
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
         """One time step through all layers, `current` [B, ...]."""
+        check_order(self, state, current)
         state, outputs, _ = self.step_and_show(state, current)
         return state, outputs
 

@@ -18,7 +18,7 @@ class Scale(FrozenPytree):
 
     scale: Parameter
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]
         return x * cast(self.scale, x.dtype)
 
 
@@ -42,5 +42,5 @@ class Threshold(FrozenPytree):
         super().__post_init__()
         check_surrogate(self.surrogate)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]
         return self.surrogate(x - cast(self.threshold, x.dtype))

@@ -209,7 +209,7 @@ def _mean_of_blocks(values: np.ndarray, rows: int) -> np.ndarray:
     for axis, count in enumerate((_COLUMNS, rows)):
         size = values.shape[axis]
         if size > count:
-            edges = np.linspace(0, size, count + 1).astype(int)
+            edges = np.arange(count + 1) * size // count
             sums = np.add.reduceat(values, edges[:-1], axis=axis, dtype=np.float32)
             values = sums / np.expand_dims(np.diff(edges), axis=1 - axis)
     return values.astype(np.float32)

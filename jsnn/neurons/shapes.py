@@ -1,0 +1,109 @@
+"""Shapes that fit: of a neuron's parameters, its state and its input; and what is said of a call in another form."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.types import Array, Neuron, Parameter, Shape, State, as_shape
+
+
+def refuse_call(network: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    """Raise TypeError with what to do instead: the `__call__` of neurons and networks, whose state is an argument."""
+    name = type(network).__name__
+    raise TypeError(
+        f"{name} is not called, as its state is passed in and out: `state, outputs = jsnn.unroll(network, inputs)` runs"
+        f" it over time, and `state, output = network.step(state, x)` for a step, from `state = network.init(x.shape)`"
+    )
+
+
+def refuse_hash(part: Any) -> NoReturn:
+    """Raise TypeError with what to do instead: the `__hash__` of neurons, which hold arrays."""
+    name = type(part).__name__
+    raise TypeError(f"{name} is unhashable, no key of a dict: jsnn.record(keep=) takes names of layers, as '1_{name}'")
+
+
+def fitting_init(init: Callable[..., State]) -> Callable[..., State]:
+    """Return a neuron's `init` with a check that the parameters fit neurons of the shape."""
+
+    @functools.wraps(init)
+    def checked_init(self: Any, shape: Shape, dtype: Any = jnp.float32) -> State:
+        shape = as_shape(shape)
+        check_fits(shape, **self.per_neuron())
+        return init(self, shape, dtype)
+
+    return checked_init
+
+
+def fitting_step(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[State, Any]]:
+    """Return a neuron's `step` with a check that parameters and state fit the input."""
+
+    @functools.wraps(step)
+    def checked_step(self: Any, state: State, current: Array) -> tuple[State, Any]:
+        check_order(self, state, current)
+        shape = current.shape
+        check_fits(shape, **self.per_neuron())
+        check_state(self, state, shape, current.dtype)
+        try:
+            return step(self, state, current)
+        except AttributeError as error:
+            check_state(self, state, shape, current.dtype, error)
+            raise
+
+    return checked_step
+
+
+def check_order(neuron: Neuron, state: State, current: Any) -> None:
+    """Raise TypeError if what should be the input of a step is no array: other libraries have the state last."""
+    if getattr(current, "shape", None) is None:
+        raise TypeError(
+            f"{type(neuron).__name__}.step takes (state, current), in this order, and the current must be an array, "
+            f"got {type(state).__name__} and {type(current).__name__}"
+        )
+
+
+def check_state(neuron: Neuron, state: State, shape: Shape, dtype: Any, cause: Exception | None = None) -> None:
+    """Raise ValueError unless a state has the shapes that `init` gives it for inputs of a shape.
+
+    Args:
+        neuron: the neuron or network.
+        state: its state.
+        shape: that of the input at one step.
+        dtype: that of the input.
+        cause: an error that may have come of the state; then its structure must be that of `init` as well.
+    """
+    if cause is None and all(jnp.shape(leaf) == shape or _is_key(leaf) for leaf in jax.tree.leaves(state)):
+        return  # as most states are; `init` need not be traced
+    hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
+    expected = jax.eval_shape(lambda: neuron.init(shape, dtype))
+    found, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
+    if found != wanted:
+        raise ValueError(
+            f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
+            f"got {found}{hint}"
+        ) from cause
+    structure, wanted_structure = (str(jax.tree.structure(tree)) for tree in (state, expected))
+    if cause is not None and structure != wanted_structure:
+        raise ValueError(
+            f"state must be {type(expected).__name__}, as {type(neuron).__name__}.init gives it, "
+            f"got {type(state).__name__}{hint}"
+        ) from cause
+
+
+def check_fits(shape: Shape, **parameters: Parameter) -> None:
+    """Raise ValueError if a parameter is an array that does not broadcast against neurons of this shape."""
+    for name, parameter in parameters.items():
+        own = np.shape(parameter[...] if isinstance(parameter, nnx.Variable) else parameter)
+        if own and (len(own) > len(shape) or any(o not in (1, s) for o, s in zip(own[::-1], shape[::-1]))):
+            raise ValueError(
+                f"{name} has shape {own}, which does not fit neurons of shape {shape}: "
+                f"give a number, or one for each on the last axis, {shape[-1:]}"
+            )
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
