@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jsnn.arguments import checked
-from jsnn.files import Budget, Npz, one_line
+from jsnn.files import Budget, Npz, as_path, one_line
 
 if TYPE_CHECKING:
     from jsnn.files.hdf5 import Hdf5
@@ -41,17 +41,18 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
         FileNotFoundError: if there is no such file.
         ImportError: if a package is missing: `pip install 'jsnn[weights]'` installs safetensors and h5py.
     """
-    path = Path(path)
-    if path.suffix not in _READERS:
+    path = as_path(path)
+    kind = path.suffix.lower()
+    if kind not in _READERS:
         raise WeightsError(f"{path.name}: weights are read from {', '.join(_READERS)} files; save it as .safetensors")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        return _READERS[path.suffix](path)
+        return _READERS[kind](path)
     except (ImportError, WeightsError):
         raise
     except Exception as error:  # each library has errors of its own for a broken file
-        raise WeightsError(f"{path.name} cannot be read as a {path.suffix} file: {one_line(error)}") from error
+        raise WeightsError(f"{path.name} cannot be read as a {kind} file: {one_line(error)}") from error
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -101,7 +102,7 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
         raise ImportError(f"{path.name} needs the package h5py: pip install 'jsnn[weights]'") from error
     source: Path | io.BytesIO = path
     budget = Budget(path)
-    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # Keras 2 may write an .h5 file by that name
+    if path.suffix.lower() == ".keras" and zipfile.is_zipfile(path):  # Keras 2 may write an .h5 file by that name
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(_KERAS_WEIGHTS)
             budget.take(entry.filename, entry.file_size, entry.compress_size)
