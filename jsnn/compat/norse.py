@@ -215,7 +215,7 @@ def lsnn(
 ) -> layers.Sequential:
     """Norse's `LSNNCell`: a synaptic current, see `lif_refrac`, which is a step late here, and `jsnn.ALIF`.
 
-    Norse's `b` is the threshold, `v_th` and what past spikes add to it: each adds `beta`, which decays before it counts.
+    Norse's `b` is the threshold, `v_th` and what past spikes add to it: each adds `beta`, decayed once.
 
     >>> neuron = lsnn(tau_adapt_inv=250.0, beta=2.0).layers[2]
     >>> neuron.decay_adaptation, neuron.adaptation
@@ -230,7 +230,9 @@ def lsnn(
 
 
 @checked
-def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3) -> neurons.CuBaLI:
+def li(
+    *, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3
+) -> neurons.CuBaLI:
     """Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
     return neurons.CuBaLI(
         decay=1 - dt * tau_mem_inv,
@@ -274,7 +276,9 @@ def lif_recurrent(
     inputs = _linear(input_size, hidden_size, scale * input_scale, rngs)
     recurrent = scale * recurrent_scale
     feedback = (
-        _linear(hidden_size, hidden_size, recurrent, rngs) if autapses else norse_neurons.NoAutapses(hidden_size, recurrent, rngs)
+        _linear(hidden_size, hidden_size, recurrent, rngs)
+        if autapses
+        else norse_neurons.NoAutapses(hidden_size, recurrent, rngs)
     )
     return layers.Sequential(inputs, layers.Recurrent(lif(detach_reset=True, **parameters), feedback))
 

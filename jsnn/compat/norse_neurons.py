@@ -12,7 +12,7 @@ from jsnn.types import Array
 class LIFAdEx(AdEx):
     """`jsnn.AdEx` whose adaptation current is driven by the membrane before the update, as in Norse.
 
-        w = w + (1 - decay_adaptation) * (coupling * (v - v_rest) - w)  with the v of before the step
+    w = w + (1 - decay_adaptation) * (coupling * (v - v_rest) - w)  with the v of before the step
     """
 
     def driver(self, before: Array, after: Array) -> Array:

@@ -29,8 +29,8 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
         name: "digits": the 1,797 handwritten digits of 8x8 pixels in scikit-learn (UCI Optical Recognition of
             Handwritten Digits, the test part), their values 0..16 scaled to 0..255, split once and for all
             into 1,437 "train" and 360 "test" images with equal shares of the classes.
-            A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels` are its "train" split, arrays `x_NAME`
-            and `y_NAME` (as Keras writes them: x_train, y_train, x_test, y_test) its split NAME.
+            A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels` are its "train"
+            split, arrays `x_NAME` and `y_NAME` (as Keras writes them: x_train, y_train, x_test, y_test) its split NAME.
             Any image-classification set of TFDS, such as "mnist", "cifar10", "emnist/letters".
         split: in the syntax of TFDS: "train", "train[:1000]", "train[90%:]", "train+test", "all".
         data_dir: the folder of prepared TFDS sets; where None, the environment variable TFDS_DATA_DIR, else
