@@ -165,7 +165,7 @@ def simulate(name, inputs, reset, delay, alpha=0.9, beta=0.8, threshold=1.0):
             elif reset == "zero":
                 excitatory, inhibitory, v = (np.where(late, 0, y) for y in (excitatory, inhibitory, v))
         else:
-            i = alpha * i + x + (0.4 * spikes if name == "rsynaptic" else 0)
+            i = alpha * i + x + (-0.4 * spikes if name == "rsynaptic" else 0)
             current = {"leaky": x, "lapicque": 0.5 * x, "synaptic": i, "rsynaptic": i, "rleaky": x + 0.4 * spikes}[name]
             lost = {"none": 0.0, "subtract": threshold, "zero": beta * v + (name != "leaky") * current}[reset]
             v = beta * v + current - late * lost
@@ -182,7 +182,7 @@ MAKE = {
     "lapicque": lambda **reset: snntorch.lapicque(R=2.5, C=2.0, **reset),
     "synaptic": lambda **reset: snntorch.synaptic(0.9, 0.8, **reset),
     "rleaky": lambda **reset: snntorch.rleaky(0.8, V=0.4, all_to_all=False, **reset),
-    "rsynaptic": lambda **reset: snntorch.rsynaptic(0.9, 0.8, V=0.4, all_to_all=False, **reset),
+    "rsynaptic": lambda **reset: snntorch.rsynaptic(0.9, 0.8, V=-0.4, all_to_all=False, **reset),
 }
 INPUTS = np.random.default_rng(0).normal(0.3, 0.7, (60, 3, 5)).astype(np.float32)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,30 @@ class Source(NamedTuple):
     value: np.ndarray
 
 
+class Certainty(NamedTuple):
+    """How sure it is that arrays come in the order in which their modules run."""
+
+    given: Sequence[str]  # names of modules, in the order in which they are known to run
+    by_user: bool  # whether the user has given them
+    separator: str
+    order: Literal["known", "of definition", "unknown"]  # that of the arrays
+
+    def is_before(self, first: str, second: str) -> bool:
+        """Return whether it is certain that one module runs before another that comes later in the arrays."""
+        if self.order == "known" or self._rank(first) < self._rank(second):
+            return True
+        alike = re.sub(r"_?\d+", "", first) == re.sub(r"_?\d+", "", second)  # Keras counts dense, dense_1, ...
+        return alike and natural(first) < natural(second)
+
+    def _rank(self, name: str) -> int:
+        places = (
+            index
+            for index, module in enumerate(self.given)
+            if name == module or name.startswith(module + self.separator)
+        )
+        return next(places, len(self.given))
+
+
 class Module(NamedTuple):
     """The arrays of one layer."""
 
@@ -49,7 +73,8 @@ def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, n
     unknown = [module for module in order if not of(module)]
     if unknown:
         raise WeightsError(f"order names {unknown}, which have no arrays; there are {list(arrays)}")
-    first = [name for module in order for name in of(module)]
+    known = order or getattr(arrays, "order", ())
+    first = [name for module in known for name in of(module)]
     return {name: np.asarray(arrays[name]) for name in dict.fromkeys([*first, *arrays])}
 
 
