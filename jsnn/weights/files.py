@@ -140,11 +140,11 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
             entry = archive.getinfo(_KERAS_WEIGHTS)
             budget.take(entry.filename, entry.file_size, entry.compress_size)
             source = io.BytesIO(archive.read(entry))
-            entry = archive.NameToInfo.get(_KERAS_CONFIG)
-            if entry is not None and entry.file_size <= _LONGEST_CONFIG:
-                budget.take(entry.filename, entry.file_size, entry.compress_size)
+            configuration = archive.NameToInfo.get(_KERAS_CONFIG)
+            if configuration is not None and configuration.file_size <= _LONGEST_CONFIG:
+                budget.take(_KERAS_CONFIG, configuration.file_size, configuration.compress_size)
                 with suppress(ValueError, RecursionError):  # without it the weights can still be read
-                    order = list(_layer_names(json.loads(archive.read(entry)), ""))
+                    order = list(_layer_names(json.loads(archive.read(configuration)), ""))
     with open_hdf5(source, budget) as file:
         root = "model_weights/" if file.is_group("model_weights") else ""
         if file.has_attribute(root.rstrip("/"), "layer_names"):  # Keras 2's format, which keeps the order
