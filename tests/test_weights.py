@@ -222,11 +222,12 @@ def keras_layer(kind, *inside):
     return {"class_name": kind, "config": {"layers": list(inside)} if inside else {"units": 3}}
 
 
-def write_keras(path, config, names=KERAS_NAMES):
+def write_keras(path, config, names=KERAS_NAMES, model=""):
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, value in names.items():
             file[f"{name}/vars/0"] = np.full((3, 3), value)
+        file.create_group("vars").attrs["name"] = model
     if path.suffix == ".h5":
         path.write_bytes(content.getvalue())
         return
@@ -277,6 +278,21 @@ def test_a_flat_keras_model_needs_no_order(tmp_path):
     network = nnx.Sequential(*(linear(3, 3, use_bias=False) for _ in names))
     filled, _ = from_keras(network, load(tmp_path / "a.weights.h5"), (3,))
     assert [layer.kernel[0, 0] for layer in filled.layers] == list(names.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "model"), [("a.keras", "my_model"), ("a.weights.h5", "my_model"), ("a.weights.h5", "")]
+)
+def test_layers_of_a_subclassed_keras_model_are_numbered_as_they_were_made(file, model, tmp_path):
+    names = {"layers/dense": 1.0, "layers/dense_1": 2.0}
+    write_keras(tmp_path / file, '{"class_name": "MyModel", "config": {}}', names, model)
+    network = nnx.Sequential(*(linear(3, 3, use_bias=False) for _ in names))
+    if model:
+        with pytest.warns(UserWarning, match=r"in the order .* defined, but 'layers/dense' and 'layers/dense_1' fit"):
+            from_keras(network, load(tmp_path / file), (3,))
+    order = ("layers/dense_1",) if model else ()
+    filled, _ = from_keras(network, load(tmp_path / file), (3,), order=order)
+    assert [layer.kernel[0, 0] for layer in filled.layers] == ([2.0, 1.0] if model else [1.0, 2.0])
 
 
 def test_a_huge_configuration_is_not_read(tmp_path):

@@ -30,11 +30,15 @@ class Unordered(dict[str, np.ndarray]):
 
     Attributes:
         order: the names of modules whose order is known from elsewhere in the file, in that order.
+        is_subclassed: whether it is a Keras model with a `call` of its own, whose layers are numbered in the order in
+            which they were made.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], order: Sequence[str] = ()) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], order: Sequence[str] = (), is_subclassed: bool = False
+    ) -> None:
         super().__init__(sorted(arrays.items(), key=lambda item: natural(item[0])))
-        self.order = tuple(order)
+        self.order, self.is_subclassed = tuple(order), is_subclassed
 
 
 @checked
@@ -154,7 +158,9 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
         start = len(root)
         names = [name[start:] for name in file.names if file.is_array(name) and name.startswith(root)]
         found = {name: np.asarray(file.read(root + name)) for name in names if not name.startswith("optimizer")}
-    return Unordered(found, order)
+        model = file.attribute("vars", "name") if file.is_group("vars") and file.has_attribute("vars", "name") else ""
+    is_subclassed = not order and bool(model) and not str(model).startswith(("sequential", "functional"))
+    return Unordered(found, order, is_subclassed)
 
 
 def _layer_names(model: Any, prefix: str) -> Iterator[str]:

@@ -30,20 +30,26 @@ class Source(NamedTuple):
     value: np.ndarray
 
 
+Order: TypeAlias = Literal["known", "of definition", "unknown"]
+
+
 class Certainty(NamedTuple):
     """How sure it is that arrays come in the order in which their modules run."""
 
     given: Sequence[str]  # names of modules, in the order in which they are known to run
     by_user: bool  # whether the user has given them
     separator: str
-    order: Literal["known", "of definition", "unknown"]  # that of the arrays
+    order: Order  # that of the arrays
+    is_subclassed: bool = False  # see `Unordered`
 
-    def is_before(self, first: str, second: str) -> bool:
-        """Return whether it is certain that one module runs before another that comes later in the arrays."""
+    def of(self, first: str, second: str) -> Order:
+        """Return what is known of the order of two modules, the second of which comes later in the arrays."""
         if self.order == "known" or self._rank(first) < self._rank(second):
-            return True
+            return "known"
         alike = re.sub(r"_?\d+", "", first) == re.sub(r"_?\d+", "", second)  # Keras counts dense, dense_1, ...
-        return alike and natural(first) < natural(second)
+        if not alike or natural(first) > natural(second):
+            return self.order
+        return "of definition" if self.is_subclassed and first.startswith("layers/") else "known"
 
     def _rank(self, name: str) -> int:
         places = (

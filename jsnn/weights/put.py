@@ -113,7 +113,8 @@ def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     found = places(network, shape)
     modules = keras_modules(ordered(arrays, order, "/"), found)
     kept = order or getattr(arrays, "order", ())
-    certainty = Certainty(kept, bool(order), "/", "unknown" if isinstance(arrays, Unordered) else "known")
+    is_unknown, is_subclassed = isinstance(arrays, Unordered), getattr(arrays, "is_subclassed", False)
+    certainty = Certainty(kept, bool(order), "/", "unknown" if is_unknown else "known", is_subclassed)
     return _put(network, modules, found, certainty, channels_first=False)
 
 
@@ -173,12 +174,12 @@ def _put(
             + "\nIf only their order is another, give it: order=(names of modules)."
         )
     if unclear:
-        first, second = unclear[0]
+        first, second = max(unclear, key=lambda pair: certainty.of(pair[0].name, pair[1].name) == "unknown")
         said = (
             f"{first.name!r} and {second.name!r} fit in each other's place, {len(unclear)} such pairs in all: give the "
             f"order in which the modules run, order=({first.name!r}, {second.name!r}, ...)"
         )
-        if certainty.order == "unknown":
+        if certainty.of(first.name, second.name) == "unknown":
             raise WeightsError(f"the file does not say in which order its layers run, and nothing was changed: {said}")
         warnings.warn(f"weights are taken in the order in which the modules are defined, but {said}", stacklevel=3)
     parts = jax.tree.map(lambda part: changed.get(id(part), part), network, is_leaf=lambda part: id(part) in changed)
@@ -204,7 +205,7 @@ def _unclear(pairs: list[tuple[Module, Place]], fits: Fits, certainty: Certainty
         (first, second)
         for index, (first, place) in enumerate(pairs)
         for second, other in pairs[index + 1 :]
-        if not certainty.is_before(first.name, second.name)
+        if certainty.of(first.name, second.name) != "known"
         and not _equal(first, second)
         and fits(first, other)
         and fits(second, place)
