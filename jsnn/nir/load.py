@@ -76,10 +76,11 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
 def _layers(flat: Flat, settings: Settings) -> dict[str, Layer]:
     """The layer of each node, in the order in which they run."""
-    # some libraries write the batch axis with the rest, and Rockpool that of time too
-    shapes = [flat.input_shape, flat.input_shape[1:], flat.input_shape[2:]]
+    shapes = [flat.input_shape, flat.input_shape[1:]]  # some libraries write the batch axis with the rest
     if len(flat.input_shape) > 3:
-        shapes[:2] = shapes[1::-1]
+        shapes.reverse()
+    if flat.output_shape is not None and flat.output_shape[:2] == flat.input_shape[:2]:
+        shapes.append(flat.input_shape[2:])  # Rockpool writes batch and time, which both ends share
     errors: list[NIRError] = []
     for shape in filter(None, shapes):
         try:
