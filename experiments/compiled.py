@@ -2,9 +2,10 @@
 
 import os
 import warnings
-from pathlib import Path
 
 import jax
+
+from jsnn.files import as_path
 
 
 def keep() -> None:
@@ -14,7 +15,7 @@ def keep() -> None:
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    folder = Path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")).expanduser() / "compiled"
+    folder = as_path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")) / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     # A read-only home, a full disk or a damaged file cost time, and nothing else.

@@ -26,6 +26,7 @@ from experiments.optimizer import make_optimizer
 from jsnn import memory, train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+from jsnn.files import as_path
 from jsnn.sharding import Layout
 from jsnn.types import Neuron
 
@@ -219,7 +220,7 @@ class Run:
         """
         weights = self.experiment.train.weights
         if weights is not None:
-            self.take_weights(Path(weights).expanduser())
+            self.take_weights(as_path(weights))
             metrics = {f"test_{name}": value for name, value in self.evaluate(self.sets.test).items()}
             return self.split(metrics), 0.0
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.files import write_whole
+from jsnn.files import as_path
 
 _CSS_PIXELS = 96  # to an inch
 _SHARPNESS = 1.75  # pixels of a drawn figure to a CSS pixel: screens are finer than 96 dpi
@@ -101,7 +102,7 @@ class Page:
         Raises:
             OSError: if the folder is missing or cannot be written to.
         """
-        write_whole(Path(path), self.html())
+        write_whole(as_path(path), self.html())
 
     def _add(self, kind: str, **block: Any) -> None:
         blocks = self._sections[-1].blocks

@@ -14,6 +14,7 @@ from experiments.loop import Run
 from experiments.observe import Observation, observe, subject_of
 from experiments.page import Page, link
 from experiments.summary import command, format_metric, without_losses
+from jsnn.files import as_path
 
 
 def write(run: Run, summary: Mapping[str, Any], console: Console) -> None:
@@ -92,7 +93,7 @@ def _take_final_weights(run: Run) -> None:
     """Those that the summary's numbers belong to."""
     weights = run.experiment.train.weights
     if weights is not None:
-        run.take_weights(Path(weights))
+        run.take_weights(as_path(weights))
     else:
         run.restore(run.chosen(run.records())["step"])
 

@@ -123,7 +123,7 @@ def load_config(path: str) -> Config:
         like = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
         hint = f": did you mean {like[0]}?" if like else ""
         raise FileNotFoundError(f"there is no config {path}{hint} (python -m experiments.run --list shows all)")
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         try:
             return config.from_json(file.read_text("utf-8"))
         except ValueError as error:

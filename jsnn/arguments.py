@@ -6,7 +6,8 @@
     last(None)  # TypeError: last(): outputs must be an array of numbers, got None: pass a JAX or NumPy array, ...
 
 What is annotated as `Array` becomes one, so lists, numbers and NumPy arrays may be passed for it; an argument `key`
-must be one random key. Other arguments keep their type. The values of arrays are not looked at.
+must be one random key, unless it is annotated as text. Other arguments keep their type. The values of arrays are not
+looked at.
 """
 
 import contextlib
@@ -87,7 +88,7 @@ def checked(function: F) -> F:
         for name, members in _members_of(function).items():
             if name in bound.arguments:
                 where = f"{function.__qualname__.removesuffix('.__init__')}(): {name}"
-                if name == "key":
+                if name == "key" and str not in members:
                     check_key(f"{where}, the first argument,", bound.arguments[name])
                 else:
                     bound.arguments[name] = check(where, bound.arguments[name], members)

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from jsnn import checksum
+from jsnn.files import as_path
 from jsnn.neurons.base import is_key
 from jsnn.types import State
 
@@ -76,7 +77,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder = as_path(folder).resolve()
         self.read_only = read_only
         self._records: dict[int, _Record] = {}
         self._manager: ocp.CheckpointManager | None = None

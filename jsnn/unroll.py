@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.errors import TraceContextError
 
 from jsnn import fused

@@ -233,3 +233,42 @@ def test_convolutional_tutorial_network(parity, stem, method):
 def test_unknown_method_is_refused():
     with pytest.raises(ValueError, match=r"method must be one of super, .* got 'supr'"):
         norse.threshold("supr")
+
+
+CELLS = {
+    "LIFAdExCell__default": (norse.LIFAdExCell, {}, "w"),
+    "LIFAdExCell__strong": (
+        norse.LIFAdExCell,
+        {"v_th": 0.6, "delta_T": 0.3, "adaptation_current": 0.5, "adaptation_spike": 0.4, "tau_ada_inv": 50.0},
+        "w",
+    ),
+    "LIFExCell": (norse.LIFExCell, {"v_reset": -0.2}, None),
+    "LIFRefracCell": (norse.LIFRefracCell, {"v_th": 0.5, "rho_reset": 3.0}, None),
+    "LSNNCell": (norse.LSNNCell, {"v_th": 0.3, "tau_adapt_inv": 20.0, "beta": 0.4, "v_reset": -0.1}, None),
+    "IAFCell": (norse.IAFCell, {"v_reset": 0.2}, None),
+    "LIFBoxCell": (norse.LIFBoxCell, {"v_leak": 0.1, "v_reset": -0.1}, None),
+}
+
+
+@pytest.mark.parametrize("stem", CELLS)
+def test_other_cells_give_norses_traces_and_gradients(parity, stem):
+    make, parameters, adaptation = CELLS[stem]
+    golden = parity(f"norse_{stem}")
+    network = make(**parameters, method="super_released")
+
+    def loss(inputs):
+        layers = jsnn.record(network, inputs)
+        *_, layer = layers.values()
+        state = getattr(layer.states, "neuron", layer.states)
+        return (layer.outputs**2).sum() + (state.v**2).sum(), (layers, layer.outputs, state)
+
+    gradient, (layers, spikes, state) = jax.grad(loss, has_aux=True)(jnp.asarray(golden["input"]))
+    np.testing.assert_array_equal(spikes, golden["z"])
+    close(state.v, golden["v"])
+    if adaptation is not None:
+        close(getattr(state, adaptation), golden["a"])
+    if len(layers) > 1:  # the current, which Norse keeps after its decay, or, in LSNNCell, after the input's jump
+        current = next(iter(layers.values())).outputs
+        close(current if stem == "LSNNCell" else 0.8 * current, golden["i"])
+    if stem != "LIFRefracCell":
+        close(gradient, golden["grad_input"], 1e-4)

@@ -84,6 +84,18 @@ def test_rleaky_gives_snntorchs_traces(parity, reset, delay, all_to_all):
     assert_traces_match(golden, *traces(neuron, golden["input"]))
 
 
+@pytest.mark.parametrize("all_to_all", [False, True])
+@pytest.mark.parametrize("reset", ["none", "subtract", "zero"])
+def test_rsynaptic_gives_snntorchs_traces(parity, reset, all_to_all):
+    golden = parity(f"snntorch_RSynaptic__{reset}_all2all{all_to_all}")
+    shape = {"linear_features": 5, "rngs": nnx.Rngs(0)} if all_to_all else {"all_to_all": False, "V": 0.4}
+    neuron = snntorch.RSynaptic(0.5, 0.7, **shape, reset_mechanism=reset)
+    if all_to_all:
+        neuron.synapse.kernel[...] = jnp.asarray(golden["rec_weight"].T)
+        neuron.synapse.bias[...] = jnp.asarray(golden["rec_bias"])
+    assert_traces_match({f"{name}_f32": array for name, array in golden.items()}, *traces(neuron, golden["input"]))
+
+
 SURROGATES = {"atan": surrogate.arctan(2.0), "fast_sigmoid": surrogate.fast_sigmoid(25.0)}
 GRADIENTS = {
     "leaky_none_delayTrue_atan": ("none", True, "atan"),
@@ -154,8 +166,8 @@ def simulate(name, inputs, reset, delay, alpha=0.9, beta=0.8, threshold=1.0):
             elif reset == "zero":
                 excitatory, inhibitory, v = (np.where(late, 0, y) for y in (excitatory, inhibitory, v))
         else:
-            i = alpha * i + x
-            current = {"leaky": x, "lapicque": 0.5 * x, "synaptic": i, "rleaky": x + 0.4 * spikes}[name]
+            i = alpha * i + x + (-0.4 * spikes if name == "rsynaptic" else 0)
+            current = {"leaky": x, "lapicque": 0.5 * x, "synaptic": i, "rsynaptic": i, "rleaky": x + 0.4 * spikes}[name]
             lost = {"none": 0.0, "subtract": threshold, "zero": beta * v + (name != "leaky") * current}[reset]
             v = beta * v + current - late * lost
         spikes = 1.0 * (v > threshold)
@@ -171,6 +183,7 @@ MAKE = {
     "lapicque": lambda **reset: snntorch.lapicque(R=2.5, C=2.0, **reset),
     "synaptic": lambda **reset: snntorch.synaptic(0.9, 0.8, **reset),
     "rleaky": lambda **reset: snntorch.rleaky(0.8, V=0.4, all_to_all=False, **reset),
+    "rsynaptic": lambda **reset: snntorch.rsynaptic(0.9, 0.8, V=-0.4, all_to_all=False, **reset),
 }
 INPUTS = np.random.default_rng(0).normal(0.3, 0.7, (60, 3, 5)).astype(np.float32)
 
@@ -232,6 +245,7 @@ NEURONS = {
     "synaptic": lambda: snntorch.synaptic(0.7, 0.9, learn_alpha=True),
     "alpha": lambda: snntorch.alpha(0.9, 0.8, learn_alpha=True),
     "rleaky": lambda: snntorch.rleaky(0.9, V=0.4, all_to_all=False, learn_threshold=True),
+    "rsynaptic": lambda: snntorch.rsynaptic(0.7, 0.9, V=0.4, all_to_all=False, learn_alpha=True),
 }
 
 

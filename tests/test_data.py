@@ -232,6 +232,24 @@ def test_a_set_that_is_not_prepared_says_where_and_what_to_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("given", ["mnist", "mnist/3.0.1"])
+def test_a_folder_that_is_the_set_itself_is_named_with_the_one_above(given, tmp_path):
+    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
+    (tmp_path / "mnist" / "3.0.1" / "dataset_info.json").write_text("{}")
+    message = f"{tmp_path / given} is the folder of the set itself: give the folder above it, {tmp_path}\\."
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load("mnist", "train", tmp_path / given)
+
+
+def test_no_advice_to_install_opencv(data_dir, cache, caplog, monkeypatch):
+    from absl import logging
+
+    monkeypatch.setattr(logging, "log_first_n", lambda level, message, n, *args: logging.log(level, message, *args))
+    with caplog.at_level("WARNING"):
+        data.load("mnist", "train[:2]", data_dir)
+    assert "OpenCV" not in caplog.text
+
+
 def test_a_set_prepared_without_random_access_is_refused(data_dir, tmp_path):
     prepared = tmp_path / "mnist" / "3.0.1"
     prepared.mkdir(parents=True)

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 import jsnn
 from jsnn import data, weights
-from jsnn.files import Budget, FileError, Npz, one_line
+from jsnn.checkpoint import Checkpoints
+from jsnn.files import Budget, FileError, Npz, as_path, one_line
 from jsnn.nir import NIRError, from_nir
 
 
@@ -48,6 +49,57 @@ def test_a_budget_is_spent(tmp_path, monkeypatch):
 )
 def test_errors_become_one_line(error, line):
     assert one_line(error) == line
+
+
+# Paths
+
+
+def write_graph(path):
+    nir.write(path, jsnn.nir.to_nir(jsnn.Sequential(jsnn.IF(reset="zero")), (2,), 1e-3))
+
+
+def write_arrays(path):
+    with path.open("wb") as file:  # numpy would add another .npz to the name
+        np.savez(file, images=np.zeros((2, 3, 3, 1), np.uint8), labels=np.arange(2))
+
+
+def write_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["a"] = np.ones(2)
+
+
+def write_energies(path):
+    jsnn.energy.compare(jsnn.Sequential(jsnn.IF()), np.ones((2, 1, 3))).to_csv(path)
+
+
+HOMES = {  # what writes a file, and what takes its path
+    "data.NPZ": (write_arrays, lambda path: data.load(path, "train")),
+    "weights.NPZ": (write_arrays, weights.load),
+    "weights.SafeTensors": (lambda path: save_file({"a": np.ones(2)}, path), weights.load),
+    "weights.H5": (write_hdf5, weights.load),
+    "weights.KERAS": (write_hdf5, weights.load),
+    "graph.nir": (write_graph, lambda path: from_nir(path, 1e-3)),
+    "energies.csv": (None, write_energies),
+    "moving.GIF": (None, lambda path: jsnn.plot.animate(np.eye(4)[None], path)),
+    "checkpoints": (None, Checkpoints),
+}
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_a_path_may_start_with_the_home_folder_and_end_in_capitals(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write, use = HOMES[name]
+    if write is not None:
+        write(tmp_path / name)
+    use(f"~/{name}")
+    assert (tmp_path / name).exists()
+    assert not list(Path().iterdir())
+
+
+def test_a_home_folder_of_nobody_is_a_name_like_others():
+    assert as_path("~nobody_of_that_name/a.npz") == Path("~nobody_of_that_name/a.npz")
 
 
 # .npz

@@ -643,6 +643,72 @@ def test_a_bad_file_is_refused(name, tmp_path):
         from_nir(path, DT)
 
 
+@pytest.mark.parametrize("ends", [(2,), (1, 2), (4, 50, 2)], ids=["alone", "batch", "batch and time"])
+def test_ends_may_have_axes_of_batch_and_time(ends):
+    """As Rockpool writes them."""
+    graph = chain(nir.Linear(np.array([[1.0, 2.0], [0.0, 1.0]])), lif(r=6.0), shape=ends, output=ends)
+    network = from_nir(graph, DT)  # in a step the membranes go up by 1.8 and 0.6
+    assert outputs(network, jnp.ones((3, 1, 2)))[:, 0].tolist() == [[1, 0], [1, 1], [1, 0]]
+
+
+def test_ends_of_other_shapes_are_refused():
+    graph = chain(nir.Linear(EYE), lif(), shape=(4, 50, 3), output=(4, 50, 3))
+    with pytest.raises(NIRError, match=r"does not fit an input of shape \(4, 50, 3\)"):
+        from_nir(graph, DT)
+    with pytest.raises(NIRError, match=r"the output must be of shape \(2,\), the graph says \(1, 1, 1, 2\)"):
+        from_nir(chain(nir.Linear(EYE), lif(), output=(1, 1, 1, 2)), DT)
+
+
+@pytest.mark.parametrize(
+    ("node", "dt", "warns"),
+    [
+        (nir.IF(np.ones(2), np.ones(2)), 1.0, False),  # as Sinabs writes it
+        (nir.IF(np.ones(2), np.ones(2)), 1e-4, True),
+        (nir.IF(np.array([1.0, 1e4]), np.ones(2)), 1e-4, False),  # one of them is not far off
+        (nir.IF(np.ones(2), np.full(2, 1e-4)), 1e-4, False),
+        (lif(tau=20.0), 1.0, False),
+        (lif(tau=20.0), 1e-4, True),
+        (lif(tau=20e-3), 1e-4, False),
+        (nir.CubaLIF(*(np.full(2, x) for x in (10e-3, 20e-3, 1.0, 0.0, 1.0))), 1e-4, False),
+        (nir.CubaLIF(*(np.full(2, x) for x in (10.0, 20.0, 1.0, 0.0, 1.0))), 1e-4, True),
+        (nir.LI(np.full(2, 20.0), np.ones(2), np.zeros(2)), 1e-4, False),  # has no threshold
+    ],
+)
+def test_a_graph_for_another_dt_is_warned_of(node, dt, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        from_nir(chain(node, output=(2,)), dt)
+    assert [str(w.message)[:40] for w in caught] == ["an input of 1 moves the membranes of 0 l"] * warns
+
+
+def test_sinabs_and_rockpool_with_what_docs_say_to_set():
+    """Their equations, from their sources: Sinabs' LIF with norm_input, Rockpool's LIFTorch; a spike a step at most."""
+    x = np.random.default_rng(0).uniform(0, 3, (40, 1, 2)).astype(np.float32)
+
+    def spikes_of(integrate):
+        v, i, spikes = np.zeros((1, 2)), np.zeros((1, 2)), []
+        for current in x:
+            v, i = integrate(v, i, current)
+            spikes.append(v > 1)
+            v = v - spikes[-1]
+        return np.array(spikes)
+
+    alpha = np.exp(-1 / 20)
+    network = from_nir(chain(lif(tau=20.0)), 1.0, discretization="exact", reset="subtract")
+    expected = spikes_of(lambda v, i, x: (alpha * v + (1 - alpha) * x, i))
+    np.testing.assert_array_equal(outputs(network, x), expected)
+    assert 0.02 < expected.mean() < 0.9
+
+    dt, tau_mem, tau_syn = 1e-3, 20e-3, 10e-3
+    alpha, beta = np.exp(-dt / tau_mem), np.exp(-dt / tau_syn)
+    node = nir.CubaLIF(*(np.full(2, value) for value in (tau_syn, tau_mem, tau_mem * alpha / dt, 0.0, 1.0)))
+    node.r = np.exp(-dt / node.tau_syn) / (np.expm1(-dt / node.tau_mem) * np.expm1(-dt / node.tau_syn))
+    network = from_nir(chain(node), dt, discretization="exact", reset="subtract")
+    expected = spikes_of(lambda v, i, x: (alpha * v + beta * (i + x / 20), beta * (i + x / 20)))
+    np.testing.assert_array_equal(outputs(network, x / 20), expected)
+    assert 0.02 < expected.mean() < 0.9
+
+
 def test_no_file_and_no_graph(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no NIR file"):
         from_nir(tmp_path / "none.nir", DT)

@@ -1,6 +1,9 @@
 """Weights of other libraries: the same outputs as theirs, a report of what went where, and nothing done by halves."""
 
+import io
+import json
 import pickle
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -142,11 +145,161 @@ def test_trained_filters_of_keras_spiking(named):
 def test_order_of_names():
     arrays = {"b.weight": np.full((3, 3), 2.0), "a.weight": np.full((3, 3), 1.0)}
     network = jsnn.Sequential(linear(3, 3, use_bias=False), jsnn.LIF(), linear(3, 3, use_bias=False))
-    for order, expected in (((), 2.0), (("a",), 1.0)):
-        filled, _ = from_torch(network, arrays, (3,), order=order)
-        assert filled.layers[0].kernel[0, 0] == expected
+    with pytest.warns(
+        UserWarning, match=r"in the order .* defined, but 'b' and 'a' fit in each other's place.*order=\('b'"
+    ):
+        assert from_torch(network, arrays, (3,))[0].layers[0].kernel[0, 0] == 2.0
+    assert from_torch(network, arrays, (3,), order=("a",))[0].layers[0].kernel[0, 0] == 1.0
     with pytest.raises(WeightsError, match=r"order names \['c'\]"):
         from_torch(network, arrays, (3,), order=("c",))
+
+
+SQUARES = {"b.weight": np.full((3, 3), 2.0), "a.weight": np.full((3, 3), 1.0)}
+
+
+def renamed(*names):
+    return {f"{name}.weight": array for name, array in zip(names, SQUARES.values())}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "order", "outcome"),
+    [  # the weight in the first layer, or what is raised
+        (renamed("fc1", "fc2"), (), 2.0),
+        (renamed("2", "10"), (), 2.0),
+        (renamed("fc", "fc_1"), (), 2.0),
+        (renamed("features.0", "features.2"), (), 2.0),
+        (renamed("fc2", "fc1"), (), UserWarning),  # defined in another order than the names say
+        (renamed("encoder", "decoder"), (), UserWarning),
+        (renamed("features.0", "classifier.0"), (), UserWarning),
+        (renamed("encoder", "decoder"), ("decoder",), 1.0),
+        ({name: np.ones((3, 3)) for name in renamed("encoder", "decoder")}, (), 1.0),  # all the same which is where
+    ],
+)
+@pytest.mark.parametrize("keeps_order", [True, False], ids=["state_dict", "safetensors"])
+def test_layers_that_could_change_places(arrays, order, outcome, keeps_order, tmp_path):
+    network = jsnn.Sequential(linear(3, 3, use_bias=False), jsnn.LIF(), linear(3, 3, use_bias=False))
+    if not keeps_order:
+        save_file(arrays, tmp_path / "a.safetensors")
+        arrays = load(tmp_path / "a.safetensors")
+    if outcome is not UserWarning:
+        assert from_torch(network, arrays, (3,), order=order)[0].layers[0].kernel[0, 0] == outcome
+    elif keeps_order:
+        with pytest.warns(UserWarning, match="fit in each other's place, 1 such pairs in all: give the order"):
+            from_torch(network, arrays, (3,))
+    elif list(arrays) == ["fc1.weight", "fc2.weight"]:
+        assert from_torch(network, arrays, (3,))[0].layers[0].kernel[0, 0] == 1.0
+    else:
+        with pytest.raises(WeightsError, match=r"does not say in which order .*: give the order .*order=\('"):
+            from_torch(network, arrays, (3,))
+
+
+def test_shapes_tell_the_order_where_a_file_does_not(tmp_path):
+    save_file({"in.weight": np.ones((3, 4)), "a.weight": np.ones((2, 3))}, tmp_path / "a.safetensors")
+    network = jsnn.Sequential(linear(4, 3, use_bias=False), linear(3, 2, use_bias=False))
+    _, report = from_torch(network, load(tmp_path / "a.safetensors"), (4,))
+    assert [(move.source, move.target) for move in report.moves] == [
+        ("a.weight", "layers[1].kernel"), ("in.weight", "layers[0].kernel"),
+    ]  # fmt: skip
+    with pytest.raises(WeightsError, match=r"a.weight .* does not fit"):  # what the user says goes before
+        from_torch(network, load(tmp_path / "a.safetensors"), (4,), order=("a", "in"))
+
+
+def test_neurons_that_could_change_places():
+    network = jsnn.Sequential(jsnn.LIF(), jsnn.LIF())
+    arrays = {"late.beta": np.array(0.5), "early.beta": np.array(0.25)}
+    with pytest.warns(UserWarning, match="'late' and 'early' fit in each other's place"):
+        from_torch(network, arrays, (3,))
+    assert from_torch(network, arrays, (3,), order=("early", "late"))[0].layers[0].decay == 0.25
+
+
+KERAS_NAMES = {  # in the order in which they run
+    "layers/sequential/layers/dense": 1.0, "layers/sequential/layers/dense_1": 2.0, "layers/dense": 3.0,
+    "layers/sequential_1/layers/dense": 4.0, "layers/dense_1": 5.0,
+}  # fmt: skip
+
+
+def keras_layer(kind, *inside):
+    return {"class_name": kind, "config": {"layers": list(inside)} if inside else {"units": 3}}
+
+
+def write_keras(path, config, names=KERAS_NAMES, model=""):
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, value in names.items():
+            file[f"{name}/vars/0"] = np.full((3, 3), value)
+        file.create_group("vars").attrs["name"] = model
+    if path.suffix == ".h5":
+        path.write_bytes(content.getvalue())
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+        if config is not None:
+            archive.writestr("config.json", config)
+
+
+CONFIG = json.dumps(
+    keras_layer(
+        "Sequential", keras_layer("InputLayer"),
+        keras_layer("Sequential", keras_layer("InputLayer"), keras_layer("Dense"), keras_layer("Dense")),
+        keras_layer("Dense"), keras_layer("Sequential", keras_layer("Dense")), keras_layer("ReLU"),
+        keras_layer("Dense"),
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "config", "is_known"),
+    [
+        ("a.keras", CONFIG, True),
+        ("a.weights.h5", None, False),
+        ("a.keras", None, False),
+        ("a.keras", '{"class_name": "MyModel", "config": {"size": 3}}', False),
+        ("a.keras", "[" * 10_000, False),
+        ("a.keras", "no JSON", False),
+        ("a.keras", '{"config": {"layers": [1, {"class_name": 3, "config": []}, null]}}', False),
+    ],
+    ids=["sequential", "weights", "without", "subclassed", "deep", "broken", "other"],
+)
+def test_the_order_of_nested_keras_models(file, config, is_known, tmp_path):
+    write_keras(tmp_path / file, config)
+    arrays = load(tmp_path / file)
+    network = nnx.Sequential(*(linear(3, 3, use_bias=False) for _ in KERAS_NAMES))
+    order = () if is_known else tuple(KERAS_NAMES)
+    filled, _ = from_keras(network, arrays, (3,), order=order)
+    assert [layer.kernel[0, 0] for layer in filled.layers] == list(KERAS_NAMES.values())
+    if not is_known:
+        with pytest.raises(WeightsError, match=r"does not say in which order .*order=\('layers/"):
+            from_keras(network, arrays, (3,))
+
+
+def test_a_flat_keras_model_needs_no_order(tmp_path):
+    names = {"layers/dense": 1.0, "layers/dense_1": 2.0, "layers/dense_10": 11.0}
+    write_keras(tmp_path / "a.weights.h5", None, names)
+    network = nnx.Sequential(*(linear(3, 3, use_bias=False) for _ in names))
+    filled, _ = from_keras(network, load(tmp_path / "a.weights.h5"), (3,))
+    assert [layer.kernel[0, 0] for layer in filled.layers] == list(names.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "model"), [("a.keras", "my_model"), ("a.weights.h5", "my_model"), ("a.weights.h5", "")]
+)
+def test_layers_of_a_subclassed_keras_model_are_numbered_as_they_were_made(file, model, tmp_path):
+    names = {"layers/dense": 1.0, "layers/dense_1": 2.0}
+    write_keras(tmp_path / file, '{"class_name": "MyModel", "config": {}}', names, model)
+    network = nnx.Sequential(*(linear(3, 3, use_bias=False) for _ in names))
+    if model:
+        with pytest.warns(UserWarning, match=r"in the order .* defined, but 'layers/dense' and 'layers/dense_1' fit"):
+            from_keras(network, load(tmp_path / file), (3,))
+    order = ("layers/dense_1",) if model else ()
+    filled, _ = from_keras(network, load(tmp_path / file), (3,), order=order)
+    assert [layer.kernel[0, 0] for layer in filled.layers] == ([2.0, 1.0] if model else [1.0, 2.0])
+
+
+def test_a_huge_configuration_is_not_read(tmp_path):
+    write_keras(tmp_path / "a.keras", CONFIG)
+    assert load(tmp_path / "a.keras").order
+    write_keras(tmp_path / "a.keras", CONFIG + " " * 2**24)
+    assert not load(tmp_path / "a.keras").order
 
 
 def test_arrays_are_a_dictionary_and_a_shape_is_a_tuple():
@@ -312,6 +465,28 @@ def test_a_pickle_that_wants_to_run_code_is_refused(file, tmp_path):
     assert not proof.exists()
     np.load(tmp_path / file, allow_pickle=True)["a"]  # the trap does work
     assert proof.exists()
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="reads PyTorch's files")
+@pytest.mark.parametrize("file", ["a.pt", "a.PTH", "a.ckpt"])
+def test_a_state_dict_inside_a_checkpoint(file, tmp_path):
+    import torch
+
+    weights = {"0.weight": torch.ones(2, 3)}
+    torch.save({"epoch": 3, "state_dict": weights, "optimizer": {"lr": 0.1}}, tmp_path / file)
+    assert load(tmp_path / file, key="state_dict")["0.weight"].tolist() == [[1.0] * 3] * 2
+    with pytest.raises(WeightsError, match=r"the keys \['epoch', .*: give one of the keys, key='state_dict'"):
+        load(tmp_path / file)
+    with pytest.raises(WeightsError, match=r"no state_dict under key='model', there is one under \['state_dict'\]"):
+        load(tmp_path / file, key="model")
+    torch.save(weights, tmp_path / file)
+    assert list(load(tmp_path / file)) == ["0.weight"]
+
+
+def test_a_key_is_for_files_of_pytorch(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(2))
+    with pytest.raises(WeightsError, match=r"key='a' is for files of PyTorch, .* got a.npz: leave it out"):
+        load(tmp_path / "a.npz", key="a")
 
 
 @pytest.mark.parametrize("file", ["a.safetensors", "a.npz", "a.h5", "a.keras"])

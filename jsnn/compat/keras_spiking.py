@@ -2,6 +2,7 @@
 
 KerasSpiking's sequences are `[B, T, ...]`; here they are `[T, B, ...]`, as everywhere. A layer that KerasSpiking runs
 in another way while it trains is made with `training=True` for that way; to other layers this changes nothing.
+KerasSpiking's own names lead to the same functions: `SpikingActivation` is `spiking_activation`, `L1` is `l1`.
 
 Source: KerasSpiking 0.3.0 (Applied Brain Research), `keras_spiking.layers` and `keras_spiking.regularizers`. Held to
 its outputs by `tests/test_compat_keras_spiking.py`.
@@ -16,19 +17,24 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn import regularizers
+from jsnn import filters, neurons, regularizers
 from jsnn.arguments import check_memory, checked
 from jsnn.energy import Operations, count
-from jsnn.filters import Alpha, Lowpass
-from jsnn.neurons import Rate, SpikingActivation
-from jsnn.neurons.base import check_fits
+from jsnn.neurons.shapes import check_fits
 from jsnn.neurons.spiking_activation import Activation
 from jsnn.regularizers import Target
 from jsnn.types import Array, Neuron, Parameter, Shape
 
 __all__ = [
     "ACTIVATIONS",
+    "L1",
+    "L1L2",
+    "L2",
+    "Alpha",
+    "Lowpass",
+    "Percentile",
     "Regularizer",
+    "SpikingActivation",
     "alpha",
     "l1",
     "l1l2",
@@ -69,7 +75,7 @@ def spiking_activation(
     spiking_aware_training: bool = True,
     initial_voltage: Parameter = 0.0,
     training: bool = False,
-) -> SpikingActivation | Rate:
+) -> neurons.SpikingActivation | neurons.Rate:
     """`SpikingActivation` of KerasSpiking.
 
     Without `spiking_aware_training` KerasSpiking trains with the activation itself, forwards and backwards, and spikes
@@ -95,8 +101,8 @@ def spiking_activation(
     """
     function = _activation(activation)
     if training and not spiking_aware_training:
-        return Rate(function)
-    return SpikingActivation(function, dt, spiking_aware_training, v_init=initial_voltage)
+        return neurons.Rate(function)
+    return neurons.SpikingActivation(function, dt, spiking_aware_training, v_init=initial_voltage)
 
 
 @checked
@@ -108,7 +114,7 @@ def lowpass(
     apply_during_training: bool = True,
     level_initializer: float | Array = 0.0,
     training: bool = False,
-) -> Lowpass | Rate:
+) -> filters.Lowpass | neurons.Rate:
     """`Lowpass` of KerasSpiking.
 
     Args:
@@ -127,7 +133,7 @@ def lowpass(
     >>> lowpass(0.01, size=128).tau.shape
     (128,)
     """
-    return _filter(Lowpass, tau_initializer, size, dt, apply_during_training, level_initializer, training)
+    return _filter(filters.Lowpass, tau_initializer, size, dt, apply_during_training, level_initializer, training)
 
 
 @checked
@@ -139,13 +145,13 @@ def alpha(
     apply_during_training: bool = True,
     level_initializer: float | Array = 0.0,
     training: bool = False,
-) -> Alpha | Rate:
+) -> filters.Alpha | neurons.Rate:
     """`Alpha` of KerasSpiking; see `lowpass` for the arguments.
 
     KerasSpiking keeps the output and its derivative, which is (lowpass - y) / tau in the state of `jsnn.filters.Alpha`.
     Its derivative starts at 0, so both of ours start at the initial level.
     """
-    return _filter(Alpha, tau_initializer, size, dt, apply_during_training, level_initializer, training)
+    return _filter(filters.Alpha, tau_initializer, size, dt, apply_during_training, level_initializer, training)
 
 
 @checked
@@ -203,6 +209,10 @@ def percentile(
     )
 
 
+SpikingActivation, Lowpass, Alpha = spiking_activation, lowpass, alpha
+L1, L2, L1L2, Percentile = l1, l2, l1l2, percentile
+
+
 def _penalty(
     statistic: Callable[[Array], Array], l1: float | Array, l2: float | Array, target: Target, outputs: Array
 ) -> Array:
@@ -224,7 +234,7 @@ def _filter(
     training: bool,
 ) -> Any:
     if training and not apply_during_training:
-        return Rate(_linear)
+        return neurons.Rate(_linear)
     if size is None or not apply_during_training:
         return make(tau, dt, level)
     shape = (size,) if isinstance(size, int) else tuple(size)

@@ -7,6 +7,8 @@ that belong to nengo's simulator are arguments here: `dt`, the length of a step 
 an array or a key made by `jax.random.key`. nengo draws the initial voltage uniformly from [0, 1) unless told otherwise
 (as a key does here); the default here is 0.0.
 
+nengo's own names lead to the same functions: `LIF` is `lif`, and so on, but for the rates, which are functions here.
+
 In training the neurons put out spikes forwards, and have the derivative of their rate backwards. NengoDL trains with
 the rate in both directions: for that, put `jsnn.Rate(rectified_linear)` in their place.
 
@@ -14,29 +16,27 @@ Source: nengo 3.2.0 (Bekolay et al., "Nengo: a Python tool for building large-sc
 Held to its outputs by `tests/test_compat_nengo.py`.
 """
 
-import dataclasses
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jsnn import neurons
+from jsnn import filters, neurons
 from jsnn.arguments import check_memory, checked
-from jsnn.filters import Alpha, Lowpass
-from jsnn.neurons import (
-    AdaptiveLIF,
-    IzhikevichState,
-    PoissonSpiking,
-    RefractoryLIF,
-    SpikingActivation,
-    StochasticSpiking,
-)
-from jsnn.neurons.base import FrozenPytree, cast, check_not_negative, check_positive
+from jsnn.compat import nengo_neurons
+from jsnn.neurons.base import check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import Activation
-from jsnn.types import Array, Parameter, Shape
+from jsnn.types import Array, Parameter
 
 __all__ = [
+    "LIF",
+    "AdaptiveLIF",
+    "Alpha",
+    "Izhikevich",
+    "Lowpass",
+    "PoissonSpiking",
+    "RegularSpiking",
+    "SpikingRectifiedLinear",
+    "StochasticSpiking",
+    "Triangle",
     "adaptive_lif",
     "alpha",
     "izhikevich",
@@ -85,7 +85,7 @@ def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: 
 @checked
 def spiking_rectified_linear(
     *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
-) -> SpikingActivation:
+) -> neurons.SpikingActivation:
     """`SpikingRectifiedLinear` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
     >>> import jsnn
@@ -93,34 +93,34 @@ def spiking_rectified_linear(
     >>> outputs[:, 0].tolist()
     [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
     """
-    return SpikingActivation(jax.nn.relu, dt, amplitude=amplitude, v_init=initial_voltage)
+    return neurons.SpikingActivation(jax.nn.relu, dt, amplitude=amplitude, v_init=initial_voltage)
 
 
 @checked
 def regular_spiking(
     base_type: Activation, *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
-) -> SpikingActivation:
+) -> neurons.SpikingActivation:
     """`RegularSpiking` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
     `base_type` is the function from current to rate in Hz, such as `lif_rate`.
     """
-    return SpikingActivation(base_type, dt, amplitude=amplitude, v_init=initial_voltage)
+    return neurons.SpikingActivation(base_type, dt, amplitude=amplitude, v_init=initial_voltage)
 
 
 @checked
 def stochastic_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
-) -> StochasticSpiking:
+) -> neurons.StochasticSpiking:
     """`StochasticSpiking` of nengo: at each step the number of spikes is rounded up or down at random."""
-    return StochasticSpiking(key, base_type, dt, amplitude=amplitude)
+    return neurons.StochasticSpiking(key, base_type, dt, amplitude=amplitude)
 
 
 @checked
 def poisson_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
-) -> PoissonSpiking:
+) -> neurons.PoissonSpiking:
     """`PoissonSpiking` of nengo. Negative rates count as 0; nengo refuses them."""
-    return PoissonSpiking(key, base_type, dt, amplitude=amplitude)
+    return neurons.PoissonSpiking(key, base_type, dt, amplitude=amplitude)
 
 
 @checked
@@ -132,13 +132,13 @@ def lif(
     amplitude: float = 1.0,
     initial_voltage: Parameter = 0.0,
     dt: Parameter = 1e-3,
-) -> RefractoryLIF:
+) -> neurons.RefractoryLIF:
     """`LIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
     >>> lif(tau_rc=0.03).tau_mem
     0.03
     """
-    return RefractoryLIF(
+    return neurons.RefractoryLIF(
         dt, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage, amplitude=amplitude, v_init=initial_voltage
     )
 
@@ -154,13 +154,13 @@ def adaptive_lif(
     amplitude: float = 1.0,
     initial_voltage: Parameter = 0.0,
     dt: Parameter = 1e-3,
-) -> AdaptiveLIF:
+) -> neurons.AdaptiveLIF:
     """`AdaptiveLIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
     >>> adaptive_lif(inc_n=0.02).adaptation
     0.02
     """
-    return AdaptiveLIF(
+    return neurons.AdaptiveLIF(
         dt, tau_adaptation=tau_n, adaptation=inc_n, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage,
         amplitude=amplitude, v_init=initial_voltage,
     )  # fmt: skip
@@ -185,29 +185,16 @@ def izhikevich(
     >>> izhikevich(reset_voltage=-50.0, reset_recovery=2.0).v_reset  # chattering
     -50.0
     """
-    return Izhikevich(
+    return nengo_neurons.Izhikevich(
         tau_recovery, coupling, reset_recovery, dt=dt, v_reset=reset_voltage,
         v_init=initial_voltage, u_init=initial_recovery,
     )  # fmt: skip
 
 
-@nnx.dataclass
-class Izhikevich(neurons.Izhikevich):
-    """`jsnn.Izhikevich` with nengo's bound on the current, first state and height of a spike."""
-
-    u_init: Parameter = dataclasses.field(default=0.0, kw_only=True)
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> IzhikevichState:
-        u = jnp.broadcast_to(jnp.asarray(self.u_init, dtype), shape)
-        return super().init(shape, dtype)._replace(u=u)
-
-    def step(self, state: IzhikevichState, current: Array) -> tuple[IzhikevichState, Array]:
-        state, spikes = super().step(state, jnp.maximum(current, -30))
-        return state, spikes / cast(self.dt, spikes.dtype)
-
-
 @checked
-def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> Lowpass:
+def lowpass(
+    tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None
+) -> filters.Lowpass:
     """`Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
 
     `initial_level` is what nengo's `filt` calls y0. `delay` adds the step by which each connection with a synapse is
@@ -216,21 +203,23 @@ def lowpass(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, del
     >>> lowpass(0.005).tau
     0.005
     """
-    return Lowpass(_tau(tau, dt), dt, initial_level, delay)
+    return filters.Lowpass(_tau(tau, dt), dt, initial_level, delay)
 
 
 @checked
-def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> Alpha:
+def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> filters.Alpha:
     """`Alpha` of nengo; see `lowpass` for the arguments.
 
     nengo keeps a transfer function with the coefficients of the past two steps, `jsnn.filters.Alpha` the levels after
     each of two lowpass filters: the same outputs.
     """
-    return Alpha(_tau(tau, dt), dt, initial_level, delay)
+    return filters.Alpha(_tau(tau, dt), dt, initial_level, delay)
 
 
 @checked
-def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> "Triangle":
+def triangle(
+    t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None
+) -> nengo_neurons.Triangle:
     """`Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
 
     The other arguments are those of `lowpass`.
@@ -245,31 +234,13 @@ def triangle(t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, dela
     taps = round(t / dt) + 1
     check_memory("the weights", (taps,), copies=100)  # Python's numbers, and a state for each
     weights = tuple(tap / (taps * (taps + 1) / 2) for tap in range(taps, 0, -1))
-    return Triangle(weights, initial_level, delay)
+    return nengo_neurons.Triangle(weights, initial_level, delay)
 
 
-class TriangleState(NamedTuple):
-    """The state of `Triangle`."""
-
-    past: tuple[Array, ...]  # the inputs of the last steps, the newest first, each [B, ...]
-
-
-@nnx.dataclass
-class Triangle(FrozenPytree):
-    """A filter with a finite response: a weighted sum of the last inputs, the newest first, without or with a delay."""
-
-    weights: tuple[float, ...] = nnx.static()
-    initial_level: Parameter = 0.0
-    delay: bool | None = nnx.static(default=None)
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> TriangleState:
-        level = jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
-        return TriangleState((level,) * (len(self.weights) - 1 + bool(self.delay)))
-
-    def step(self, state: TriangleState, current: Array) -> tuple[TriangleState, Array]:
-        inputs = (current.astype(jnp.result_type(*state.past, current)), *state.past)
-        y = sum(weight * x for weight, x in zip(self.weights, inputs[bool(self.delay) :], strict=True))
-        return TriangleState(inputs[:-1]), jnp.asarray(y, current.dtype)
+SpikingRectifiedLinear, RegularSpiking = spiking_rectified_linear, regular_spiking
+StochasticSpiking, PoissonSpiking = stochastic_spiking, poisson_spiking
+LIF, AdaptiveLIF, Izhikevich = lif, adaptive_lif, izhikevich
+Lowpass, Alpha, Triangle = lowpass, alpha, triangle
 
 
 def _tau(tau: float, dt: float) -> float:

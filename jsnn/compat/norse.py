@@ -4,21 +4,23 @@ Norse integrates with Euler's method: `v += dt * tau_mem_inv * ((v_leak - v) + i
 input jumps the current before the membrane sees it; a spike (`v > v_th`) resets the membrane in the same step. So
 `decay = 1 - dt * tau_mem_inv` and `gain = dt * tau_mem_inv`. Time constants are inverse, in 1/s; `dt` is in s.
 
+Norse's own names lead to the same functions: `LIFCell` and `LIF`, for one step and for all, are `lif`, and so on. They
+take the parameters themselves, not a `LIFParameters` of them. Of Norse's recurrent cells `lif_recurrent` is ready-made;
+the others are `Recurrent` around the neuron, with the synapse in front of it.
+
 Source: Norse 1.1.0 (Pehle and Pedersen), `norse.torch.functional`. Held to its outputs by `tests/test_compat_norse.py`.
 """
 
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from jsnn import surrogate
+from jsnn import layers, neurons, surrogate
 from jsnn.arguments import check_memory, checked
-from jsnn.layers import Recurrent, Sequential
-from jsnn.neurons import LIF, CuBaLI, CuBaLIF
-from jsnn.types import Array, SpikeFunction
+from jsnn.compat import norse_neurons
+from jsnn.neurons import wrappers
+from jsnn.types import SpikeFunction
 
 METHODS = ("super", "super_released", "tanh", "circ", "heavi_erfc", "triangle", "logistic")
 
@@ -59,7 +61,7 @@ def lif(
     alpha: float = 100.0,
     dt: float = 1e-3,
     detach_reset: bool = False,
-) -> CuBaLIF:
+) -> neurons.CuBaLIF:
     """Norse's `LIFCell`: a LIF neuron with an exponential synaptic current.
 
     `detach_reset` is Norse's choice inside a recurrent cell, see `lif_recurrent`.
@@ -67,17 +69,14 @@ def lif(
     >>> lif(v_th=0.5).threshold
     0.5
     """
-    return CuBaLIF(
+    return neurons.CuBaLIF(
         decay=1 - dt * tau_mem_inv,
         decay_syn=1 - dt * tau_syn_inv,
         gain=dt * tau_mem_inv,
         v_rest=v_leak,
-        threshold=v_th,
-        reset="zero",
-        v_reset=v_reset,
         detach_reset=detach_reset,
-        surrogate=threshold(method, alpha),
         synapse_order="jump_then_decay",
+        **_spiking(v_th, v_reset, method, alpha),
     )
 
 
@@ -85,7 +84,7 @@ lif_feed_forward = lif  # `LIFCell` is Norse's `lif_feed_forward_step` with a st
 
 
 @checked
-def lif_current_encoder(
+def lif_box(
     *,
     tau_mem_inv: float = 100.0,
     v_leak: float = 0.0,
@@ -94,26 +93,148 @@ def lif_current_encoder(
     method: str = "super",
     alpha: float = 100.0,
     dt: float = 1e-3,
-) -> LIF:
-    """Norse's `lif_current_encoder`: a LIF neuron whose input is the current itself.
+) -> neurons.LIF:
+    """Norse's `LIFBoxCell` and `lif_current_encoder`: a LIF neuron whose input is the current itself.
 
     Norse's encoders start it at v = 0, whatever `v_leak`; the same here as long as `v_leak` is 0.
+
+    >>> lif_box(tau_mem_inv=250.0).decay
+    0.75
     """
-    return LIF(
-        decay=1 - dt * tau_mem_inv,
-        gain=dt * tau_mem_inv,
-        v_rest=v_leak,
-        threshold=v_th,
-        reset="zero",
-        v_reset=v_reset,
-        surrogate=threshold(method, alpha),
+    return neurons.LIF(
+        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, **_spiking(v_th, v_reset, method, alpha)
+    )
+
+
+lif_current_encoder = lif_box
+
+
+@checked
+def iaf(*, v_th: float = 1.0, v_reset: float = 0.0, method: str = "super", alpha: float = 100.0) -> neurons.LIF:
+    """Norse's `IAFCell`: `v += x`, without a leak; the membrane starts at `v_reset`. It does not depend on dt.
+
+    >>> iaf(v_reset=0.25).v_rest
+    0.25
+    """
+    return neurons.LIF(decay=1.0, v_rest=v_reset, **_spiking(v_th, v_reset, method, alpha))
+
+
+@checked
+def lif_refrac(
+    *, rho_reset: float = 5.0, tau_syn_inv: float = 200.0, dt: float = 1e-3, **parameters: Any
+) -> layers.Sequential:
+    """Norse's `LIFRefracCell`: `lif`, whose membrane is held for `rho_reset` steps after a spike.
+
+    The synaptic current goes on meanwhile, so it is a layer of its own: its state is the current that the membrane
+    sees, before it decays. Norse lets a surrogate gradient through the end of the rest; here none passes it.
+
+    Args:
+        rho_reset: how many steps the neuron rests.
+        tau_syn_inv: inverse time constant of the synaptic current, in 1/s.
+        dt: the length of a step, in s.
+        parameters: those of `lif_box`.
+
+    >>> lif_refrac(rho_reset=3.0).layers[1].period
+    3.0
+    """
+    return layers.Sequential(
+        _synapse(tau_syn_inv, dt), wrappers.Refractory(lif_box(dt=dt, **parameters), period=rho_reset)
     )
 
 
 @checked
-def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3) -> CuBaLI:
+def lif_ex(
+    *,
+    delta_T: float = 0.5,
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    method: str = "super",
+    alpha: float = 100.0,
+    dt: float = 1e-3,
+) -> layers.Sequential:
+    """Norse's `LIFExCell`: a synaptic current, see `lif_refrac`, and `jsnn.EIF`, whose rheobase is `v_th` too.
+
+    >>> lif_ex(delta_T=0.25).layers[1].sharpness
+    0.25
+    """
+    neuron = neurons.EIF(
+        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
+        **_spiking(v_th, v_reset, method, alpha),
+    )  # fmt: skip
+    return layers.Sequential(_synapse(tau_syn_inv, dt), neuron)
+
+
+@checked
+def lif_adex(
+    *,
+    adaptation_current: float = 4.0,
+    adaptation_spike: float = 0.02,
+    delta_T: float = 0.5,
+    tau_ada_inv: float = 2.0,
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    method: str = "super",
+    alpha: float = 100.0,
+    dt: float = 1e-3,
+) -> layers.Sequential:
+    """Norse's `LIFAdExCell`: a synaptic current, see `lif_refrac`, and an AdEx neuron, whose rheobase is `v_th` too.
+
+    The adaptation current, Norse's `a`, is the neuron's `w`. The membrane of before the update drives it; that of
+    `jsnn.AdEx` is driven by the one after.
+
+    >>> lif_adex(adaptation_spike=0.5).layers[1].jump
+    0.5
+    """
+    neuron = norse_neurons.LIFAdEx(
+        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
+        decay_adaptation=1 - dt * tau_ada_inv, coupling=adaptation_current, jump=adaptation_spike,
+        **_spiking(v_th, v_reset, method, alpha),
+    )  # fmt: skip
+    return layers.Sequential(_synapse(tau_syn_inv, dt), neuron)
+
+
+@checked
+def lsnn(
+    *,
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    tau_adapt_inv: float = 1 / 800,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    beta: float = 1.8,
+    method: str = "super",
+    alpha: float = 100.0,
+    dt: float = 1e-3,
+) -> layers.Sequential:
+    """Norse's `LSNNCell`: a synaptic current, see `lif_refrac`, which is a step late here, and `jsnn.ALIF`.
+
+    Norse's `b` is the threshold, `v_th` and what past spikes add to it: each adds `beta`, decayed once.
+
+    >>> neuron = lsnn(tau_adapt_inv=250.0, beta=2.0).layers[2]
+    >>> neuron.decay_adaptation, neuron.adaptation
+    (0.75, 1.5)
+    """
+    decay_adaptation = 1 - dt * tau_adapt_inv
+    neuron = neurons.ALIF(
+        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, decay_adaptation=decay_adaptation,
+        adaptation=beta * decay_adaptation, **_spiking(v_th, v_reset, method, alpha),
+    )  # fmt: skip
+    return layers.Sequential(_synapse(tau_syn_inv, dt), wrappers.Delay(1), neuron)
+
+
+@checked
+def li(
+    *, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3
+) -> neurons.CuBaLI:
     """Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
-    return CuBaLI(
+    return neurons.CuBaLI(
         decay=1 - dt * tau_mem_inv,
         decay_syn=1 - dt * tau_syn_inv,
         gain=dt * tau_mem_inv,
@@ -123,9 +244,9 @@ def li(*, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float 
 
 
 @checked
-def li_linear(input_size: int, hidden_size: int, *, rngs: nnx.Rngs, **parameters: Any) -> Sequential:
+def li_linear(input_size: int, hidden_size: int, *, rngs: nnx.Rngs, **parameters: Any) -> layers.Sequential:
     """Norse's `LILinearCell`: weights drawn as randn / sqrt(input_size), no bias, then `li`."""
-    return Sequential(_linear(input_size, hidden_size, input_size**-0.5, rngs), li(**parameters))
+    return layers.Sequential(_linear(input_size, hidden_size, input_size**-0.5, rngs), li(**parameters))
 
 
 @checked
@@ -138,7 +259,7 @@ def lif_recurrent(
     input_scale: float = 1.0,
     recurrent_scale: float = 1.0,
     **parameters: Any,
-) -> Sequential:
+) -> layers.Sequential:
     """Norse's `LIFRecurrentCell`: input weights, then `lif` with recurrent weights, its reset's gradient detached.
 
     Both weight matrices are drawn as randn * sqrt(2 / hidden_size). Without `autapses` the diagonal of the recurrent
@@ -155,23 +276,34 @@ def lif_recurrent(
     inputs = _linear(input_size, hidden_size, scale * input_scale, rngs)
     recurrent = scale * recurrent_scale
     feedback = (
-        _linear(hidden_size, hidden_size, recurrent, rngs) if autapses else NoAutapses(hidden_size, recurrent, rngs)
+        _linear(hidden_size, hidden_size, recurrent, rngs)
+        if autapses
+        else norse_neurons.NoAutapses(hidden_size, recurrent, rngs)
     )
-    return Sequential(inputs, Recurrent(lif(detach_reset=True, **parameters), feedback))
+    return layers.Sequential(inputs, layers.Recurrent(lif(detach_reset=True, **parameters), feedback))
 
 
-class NoAutapses(nnx.Module):
-    """Recurrent weights without a connection from a neuron to itself, `[B, N] -> [B, N]`."""
+# Norse's names: cells run one step, modules without "Cell" all of them, as `jsnn.unroll` does with any neuron
+LIF = LIFCell = lif
+LIFBoxCell = lif_box
+IAF = IAFCell = iaf
+LIFRefracCell = lif_refrac
+LIFEx = LIFExCell = lif_ex
+LIFAdEx = LIFAdExCell = lif_adex
+LSNN = LSNNCell = lsnn
+LI = LICell = li
+LILinearCell = li_linear
+LIFRecurrent = LIFRecurrentCell = lif_recurrent
 
-    @checked
-    def __init__(self, size: int, scale: float, rngs: nnx.Rngs) -> None:
-        check_memory("the recurrent weights", (size, size), copies=4)
-        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (size, size)) * (1 - jnp.eye(size)))
 
-    def __call__(self, spikes: Array) -> Array:
-        kernel = self.kernel[...].astype(spikes.dtype)
-        # masked in use as well: the diagonal gets no gradient and counts for nothing, whatever an optimiser does
-        return spikes @ (kernel * (1 - jnp.eye(kernel.shape[0], dtype=kernel.dtype)))
+def _spiking(v_th: float, v_reset: float, method: str, alpha: float) -> dict[str, Any]:
+    """The fields of `SpikingNeuron` for Norse's parameters."""
+    return {"threshold": v_th, "reset": "zero", "v_reset": v_reset, "surrogate": threshold(method, alpha)}
+
+
+def _synapse(tau_syn_inv: float, dt: float) -> neurons.LI:
+    """A synaptic current, which jumps by its input before the membrane sees it."""
+    return neurons.LI(decay=1 - dt * tau_syn_inv)
 
 
 def _linear(input_size: int, output_size: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:

@@ -15,8 +15,8 @@ Common arguments:
 * `inhibition`: only the neuron with the highest membrane along the last axis may spike; all are reset.
 
 Values outside their range raise ValueError. Currents `[B, ...]` go in, spikes `[B, ...]` come out, all of it
-dimensionless. snnTorch's `mem` is the state's `v` and its `syn` the state's `i`, both to be read with
-`jsnn.record`.
+dimensionless. snnTorch's own names lead to the same functions: `Leaky` is `leaky`, and so on. snnTorch's `mem` is the
+state's `v` and its `syn` the state's `i`, both to be read with `jsnn.record`.
 
 Source: snnTorch 1.0.0 (Eshraghian et al., "Training spiking neural networks using lessons from deep
 learning", 2023), `snntorch._neurons`. Held to its outputs by `tests/test_compat_snntorch.py`.
@@ -30,7 +30,8 @@ from flax import nnx
 
 from jsnn import surrogate
 from jsnn.arguments import check_memory, checked
-from jsnn.compat.snntorch_neurons import Alpha, Lapicque, Leaky, OneToOne, RLeaky, Synaptic, trainable
+from jsnn.compat import snntorch_neurons as neurons
+from jsnn.compat.snntorch_neurons import trainable
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
 from jsnn.neurons.base import check_decay, check_positive
@@ -51,7 +52,7 @@ def leaky(
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> Leaky:
+) -> neurons.Leaky:
     """`Leaky` of snnTorch: `mem = beta * mem + x`.
 
     >>> import jax.numpy as jnp, jsnn
@@ -59,7 +60,7 @@ def leaky(
     >>> jsnn.record(neuron, jnp.full((4, 1), 0.75))["Leaky"].states.v[:, 0].tolist()
     [0.75, 1.125, 0.3125, 0.90625]
     """
-    return Leaky(
+    return neurons.Leaky(
         decay=_decay("beta", beta, learn_beta),
         inhibition=inhibition,
         **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
@@ -79,7 +80,7 @@ def lapicque(
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> Lapicque:
+) -> neurons.Lapicque:
     """`Lapicque` of snnTorch: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
 
     Give two of the resistance `R`, the capacitance `C` and `beta` = exp(-time_step / (R * C)), or `beta` alone for
@@ -91,7 +92,7 @@ def lapicque(
     0.9
     """
     R, C = _resistance_and_capacitance(beta, R, C, time_step)
-    return Lapicque(
+    return neurons.Lapicque(
         decay=1 - time_step / (R * C),
         gain=time_step / C,
         inhibition=inhibition,
@@ -112,13 +113,13 @@ def synaptic(
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
-) -> Synaptic:
+) -> neurons.Synaptic:
     """`Synaptic` of snnTorch: `syn = alpha * syn + x`, `mem = beta * mem + syn`; no reset of `syn`.
 
     >>> synaptic(alpha=0.9, beta=0.8).decay_syn
     0.9
     """
-    return Synaptic(
+    return neurons.Synaptic(
         decay=_decay("beta", beta, learn_beta),
         decay_syn=_decay("alpha", alpha, learn_alpha),
         inhibition=inhibition,
@@ -160,16 +161,57 @@ def rleaky(
     >>> rleaky(beta=0.9, V=0.5, all_to_all=False).synapse(jnp.ones(3)).tolist()
     [0.5, 0.5, 0.5]
     """
-    neuron = RLeaky(
+    neuron = neurons.RLeaky(
         decay=_decay("beta", beta, learn_beta),
         inhibition=inhibition,
         **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
     )
-    if all_to_all:
-        synapse: nnx.Module = _all_to_all(linear_features, conv2d_channels, kernel_size, rngs)
-    else:
-        synapse = OneToOne(V)
-    return Recurrent(neuron, synapse if learn_recurrent else _freeze(synapse))
+    synapse = _recurrence("rleaky", V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent, rngs)
+    return Recurrent(neuron, synapse)
+
+
+@checked
+def rsynaptic(
+    alpha: float | Array,
+    beta: float | Array,
+    V: float | Array = 1.0,
+    all_to_all: bool = True,
+    linear_features: int | None = None,
+    conv2d_channels: int | None = None,
+    kernel_size: int | tuple[int, int] | None = None,
+    threshold: float | Array = 1.0,
+    *,
+    spike_grad: SpikeFunction | None = None,
+    inhibition: bool = False,
+    learn_alpha: bool = False,
+    learn_beta: bool = False,
+    learn_threshold: bool = False,
+    learn_recurrent: bool = True,
+    reset_mechanism: ResetMechanism = "subtract",
+    reset_delay: bool = True,
+    rngs: nnx.Rngs | None = None,
+) -> Recurrent:
+    """`RSynaptic` of snnTorch: `syn = alpha * syn + x + recurrent(last spikes)`, `mem = beta * mem + syn`.
+
+    The recurrent layer is that of `rleaky`, see there; no reset touches `syn`.
+
+    With `reset_delay=False` the numbers are not snnTorch 1.0.0's: its `RSynaptic` ignores it where states are passed
+    in, and fails where they are not. Here it does what it does in `synaptic`.
+
+    >>> from flax import nnx
+    >>> rsynaptic(alpha=0.9, beta=0.8, linear_features=10, rngs=nnx.Rngs(0)).neuron.decay_syn
+    0.9
+    """
+    neuron = neurons.RSynaptic(
+        decay=_decay("beta", beta, learn_beta),
+        decay_syn=_decay("alpha", alpha, learn_alpha),
+        inhibition=inhibition,
+        **_spiking(threshold, learn_threshold, spike_grad, reset_mechanism, reset_delay),
+    )
+    synapse = _recurrence(
+        "rsynaptic", V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent, rngs
+    )
+    return Recurrent(neuron, synapse)
 
 
 @checked
@@ -184,13 +226,13 @@ def alpha(
     learn_beta: bool = False,
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "zero",
-) -> Alpha:
+) -> neurons.Alpha:
     """`Alpha` of snnTorch: the input through an alpha-shaped filter; `alpha` must be > `beta`.
 
     >>> alpha(alpha=0.9, beta=0.8).beta
     0.8
     """
-    return Alpha(
+    return neurons.Alpha(
         alpha=_decay("alpha", alpha, learn_alpha),
         beta=_decay("beta", beta, learn_beta),
         inhibition=inhibition,
@@ -198,25 +240,36 @@ def alpha(
     )
 
 
-def _all_to_all(
+Leaky, Lapicque, Synaptic, RLeaky, RSynaptic, Alpha = leaky, lapicque, synaptic, rleaky, rsynaptic, alpha
+
+
+def _recurrence(
+    name: str,
+    V: float | Array,
+    all_to_all: bool,
     features: int | None,
     channels: int | None,
     kernel_size: int | tuple[int, int] | None,
+    learn: bool,
     rngs: nnx.Rngs | None,
-) -> nnx.Linear | Conv:
-    """PyTorch's linear layer or convolution, with PyTorch's random weights."""
-    if rngs is None:
-        raise ValueError("rleaky with all_to_all=True draws its weights: pass rngs, such as rngs=nnx.Rngs(0)")
-    if features is not None and channels is None and kernel_size is None:
+) -> nnx.Module:
+    """PyTorch's linear layer or convolution, with PyTorch's random weights; or a weight from each neuron to itself."""
+    if not all_to_all:
+        synapse: nnx.Module = neurons.OneToOne(V)
+    elif rngs is None:
+        raise ValueError(f"{name} with all_to_all=True draws its weights: pass rngs, such as rngs=nnx.Rngs(0)")
+    elif features is not None and channels is None and kernel_size is None:
         check_memory("the recurrent weights", (features, features), copies=4)
-        return nnx.Linear(features, features, **_uniform(features), rngs=rngs)
-    if features is None and channels is not None and kernel_size is not None:
+        synapse = nnx.Linear(features, features, **_uniform(features), rngs=rngs)
+    elif features is None and channels is not None and kernel_size is not None:
         window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        return Conv(channels, channels, window, **_uniform(channels * math.prod(window)), rngs=rngs)
-    raise ValueError(
-        "rleaky with all_to_all=True needs linear_features, or conv2d_channels with kernel_size, got "
-        f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
-    )
+        synapse = Conv(channels, channels, window, **_uniform(channels * math.prod(window)), rngs=rngs)
+    else:
+        raise ValueError(
+            f"{name} with all_to_all=True needs linear_features, or conv2d_channels with kernel_size, got "
+            f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
+        )
+    return synapse if learn else _freeze(synapse)
 
 
 def _uniform(inputs: int) -> dict[str, Any]:

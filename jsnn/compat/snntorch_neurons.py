@@ -48,6 +48,11 @@ class Synaptic(LateReset, CuBaLIF):
 
 
 @nnx.dataclass
+class RSynaptic(LateReset, CuBaLIF):
+    """`jsnn.CuBaLIF` with snnTorch's reset."""
+
+
+@nnx.dataclass
 class Leaky(LateReset, LIF):
     """`jsnn.LIF` with snnTorch's reset; the late reset `"zero"` keeps the input of the step."""
 

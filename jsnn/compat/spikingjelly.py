@@ -10,7 +10,8 @@ Time constants are in steps, and everything else is dimensionless. Common argume
 * `detach_reset`: whether the gradient through the spikes into the reset is stopped. By default it flows. (That into
   the jump of w always does.)
 
-Currents `[B, ...]` go in, spikes `[B, ...]` come out. SpikingJelly's `v` and `w` are the state's `v` and `w`, both to
+SpikingJelly's own names lead to the same functions: `LIFNode` is `lif_node`, and so on. Currents `[B, ...]` go in,
+spikes `[B, ...]` come out. SpikingJelly's `v` and `w` are the state's `v` and `w`, both to
 be read with `jsnn.record`. For its step modes there is `jsnn.unroll`.
 
 Source: SpikingJelly 2.0.0 (Fang et al., "SpikingJelly: an open-source machine learning infrastructure platform for
@@ -18,20 +19,27 @@ spike-based intelligence", 2023), `activation_based.neuron`. Held to its outputs
 `tests/test_compat_spikingjelly.py`.
 """
 
-import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from flax import nnx
-
-from jsnn import surrogate
+from jsnn import neurons, surrogate
 from jsnn.arguments import checked
-from jsnn.neurons import EIF, LIF, QIF, AdQIF, ParametricLIF
-from jsnn.neurons.base import SpikingNeuron
-from jsnn.types import Array, Parameter, Shape, SpikeFunction
+from jsnn.compat import spikingjelly_neurons
+from jsnn.types import Parameter, SpikeFunction
 
-__all__ = ["eif_node", "if_node", "izhikevich_node", "lif_node", "parametric_lif_node", "qif_node"]
+__all__ = [
+    "EIFNode",
+    "IFNode",
+    "IzhikevichNode",
+    "LIFNode",
+    "ParametricLIFNode",
+    "QIFNode",
+    "eif_node",
+    "if_node",
+    "izhikevich_node",
+    "lif_node",
+    "parametric_lif_node",
+    "qif_node",
+]
 
 
 @checked
@@ -40,7 +48,7 @@ def if_node(
     v_reset: float | None = 0.0,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> LIF:
+) -> neurons.LIF:
     """`IFNode` of SpikingJelly: `v = v + x`.
 
     >>> import jax.numpy as jnp, jsnn
@@ -48,7 +56,7 @@ def if_node(
     [0.0, 1.0, 0.0, 1.0]
     """
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
-    return LIF(decay=1.0, v_rest=spiking["v_reset"], **spiking)
+    return neurons.LIF(decay=1.0, v_rest=spiking["v_reset"], **spiking)
 
 
 @checked
@@ -59,7 +67,7 @@ def lif_node(
     v_reset: float | None = 0.0,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> LIF:
+) -> neurons.LIF:
     """`LIFNode` of SpikingJelly: `v = v + (v_reset - v + x) / tau`, or without `decay_input` x is not divided.
 
     It leaks towards `v_reset`, or towards 0 where that is None.
@@ -70,7 +78,7 @@ def lif_node(
     """
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
     gain = 1 / tau if decay_input else 1.0
-    return LIF(decay=_decay("tau", tau), gain=gain, v_rest=spiking["v_reset"], **spiking)
+    return neurons.LIF(decay=_decay("tau", tau), gain=gain, v_rest=spiking["v_reset"], **spiking)
 
 
 @checked
@@ -81,7 +89,7 @@ def parametric_lif_node(
     v_reset: float | None = 0.0,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> ParametricLIF:
+) -> neurons.ParametricLIF:
     """`ParametricLIFNode` of SpikingJelly: `lif_node` with 1 / tau = sigmoid(w), and w trained.
 
     >>> round(parametric_lif_node(init_tau=4.0).w[...].item(), 3)  # -log(init_tau - 1)
@@ -90,7 +98,7 @@ def parametric_lif_node(
     if not init_tau > 1:
         raise ValueError(f"init_tau must be > 1, got {init_tau}")
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
-    return ParametricLIF.from_time_constants(
+    return neurons.ParametricLIF.from_time_constants(
         init_tau, 1.0, decay_input=decay_input, v_rest=spiking["v_reset"], **spiking
     )
 
@@ -105,13 +113,13 @@ def qif_node(
     v_reset: float | None = -0.1,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> QIF:
+) -> neurons.QIF:
     """`QIFNode` of SpikingJelly: `v = v + (x + a0 * (v - v_rest) * (v - v_c)) / tau`.
 
     >>> qif_node(v_c=0.7).v_critical
     0.7
     """
-    return QIFNode(
+    return spikingjelly_neurons.QIFNode(
         decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
         **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
     )  # fmt: skip
@@ -127,13 +135,13 @@ def eif_node(
     v_reset: float | None = -0.1,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> EIF:
+) -> neurons.EIF:
     """`EIFNode` of SpikingJelly: `v = v + (x + v_rest - v + delta_T * exp((v - theta_rh) / delta_T)) / tau`.
 
     >>> eif_node(delta_T=0.5).sharpness
     0.5
     """
-    return EIFNode(
+    return spikingjelly_neurons.EIFNode(
         decay=_decay("tau", tau), gain=1 / tau, sharpness=delta_T, rheobase=theta_rh, v_rest=v_rest,
         **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
     )  # fmt: skip
@@ -153,7 +161,7 @@ def izhikevich_node(
     b: Parameter = 0.0,
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
-) -> AdQIF:
+) -> neurons.AdQIF:
     """`IzhikevichNode` of SpikingJelly: `qif_node` with an adaptation current w, which starts at `w_rest`.
 
     It is taken from x; then `w = w + (a * (v - v_rest) - w) / tau_w` with the new v before its reset, and a spike adds
@@ -162,50 +170,15 @@ def izhikevich_node(
     >>> izhikevich_node(a=0.5).coupling
     0.5
     """
-    return IzhikevichNode(
+    return spikingjelly_neurons.IzhikevichNode(
         decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
         decay_adaptation=_decay("tau_w", tau_w), coupling=a, jump=b, w_rest=w_rest,
         **_spiking(v_threshold, v_reset, surrogate_function, detach_reset),
     )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Inclusive:
-    """A surrogate that spikes at its threshold too, as SpikingJelly's do."""
-
-    surrogate: SpikeFunction
-
-    def __call__(self, x: Array) -> Array:
-        return self.surrogate(x) + jax.lax.stop_gradient(x == 0)
-
-
-@nnx.dataclass(kw_only=True)
-class StartsAtReset(SpikingNeuron):
-    """The part of SpikingJelly's nonlinear neurons that starts them at their reset potential, not at rest."""
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> Any:
-        v = jnp.broadcast_to(jnp.asarray(self.v_reset, dtype), shape)
-        return super().init(shape, dtype)._replace(v=v)  # type: ignore[misc]
-
-
-@nnx.dataclass
-class QIFNode(StartsAtReset, QIF):
-    """`jsnn.QIF` with SpikingJelly's first state."""
-
-
-@nnx.dataclass
-class EIFNode(StartsAtReset, EIF):
-    """`jsnn.EIF` with SpikingJelly's first state."""
-
-
-@nnx.dataclass
-class IzhikevichNode(StartsAtReset, AdQIF):
-    """`jsnn.AdQIF` with SpikingJelly's first state."""
-
-    w_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> Any:
-        return super().init(shape, dtype)._replace(w=jnp.broadcast_to(jnp.asarray(self.w_rest, dtype), shape))
+IFNode, LIFNode, ParametricLIFNode = if_node, lif_node, parametric_lif_node
+QIFNode, EIFNode, IzhikevichNode = qif_node, eif_node, izhikevich_node
 
 
 def _spiking(
@@ -216,7 +189,9 @@ def _spiking(
         "threshold": v_threshold,
         "reset": "subtract" if v_reset is None else "zero",
         "v_reset": 0.0 if v_reset is None else v_reset,
-        "surrogate": Inclusive(surrogate.sigmoid(4.0) if surrogate_function is None else surrogate_function),
+        "surrogate": spikingjelly_neurons.Inclusive(
+            surrogate.sigmoid(4.0) if surrogate_function is None else surrogate_function
+        ),
         "detach_reset": detach_reset,
     }
 

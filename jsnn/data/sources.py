@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -15,7 +16,7 @@ import numpy as np
 
 from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
-from jsnn.files import FileError, Header, Npz, one_line
+from jsnn.files import FileError, Header, Npz, as_path, one_line
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
@@ -28,8 +29,8 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
         name: "digits": the 1,797 handwritten digits of 8x8 pixels in scikit-learn (UCI Optical Recognition of
             Handwritten Digits, the test part), their values 0..16 scaled to 0..255, split once and for all
             into 1,437 "train" and 360 "test" images with equal shares of the classes.
-            A path that ends in ".npz": arrays `images` and `labels` are its "train" split, arrays `x_NAME`
-            and `y_NAME` (as Keras writes them: x_train, y_train, x_test, y_test) its split NAME.
+            A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels` are its "train"
+            split, arrays `x_NAME` and `y_NAME` (as Keras writes them: x_train, y_train, x_test, y_test) its split NAME.
             Any image-classification set of TFDS, such as "mnist", "cifar10", "emnist/letters".
         split: in the syntax of TFDS: "train", "train[:1000]", "train[90%:]", "train+test", "all".
         data_dir: the folder of prepared TFDS sets; where None, the environment variable TFDS_DATA_DIR, else
@@ -51,7 +52,7 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
     name = os.fspath(name)
     if name == "digits":
         return _select(name, split, _read_digits(), class_names=tuple("0123456789"))
-    if name.endswith(".npz"):
+    if name.lower().endswith(".npz"):
         return _load_npz(name, split)
     return _load_tfds(name, split, data_dir)
 
@@ -67,7 +68,7 @@ def _read_digits() -> dict[str, Split]:
 
 
 def _load_npz(name: str, split: str) -> Dataset:
-    path = Path(name)
+    path = as_path(name)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.absolute()}: give the path of an .npz file")
     try:
@@ -141,18 +142,19 @@ def _intervals(name: str, split: str, shards: Mapping[str, Sequence[int]]) -> li
 
 
 def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    builder = _tfds_builder(name, data_dir or os.environ.get("TFDS_DATA_DIR"))
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
+    builder = _tfds_builder(name, data_dir)
     info = builder.info
     if not builder.is_prepared() or info.file_format.value == "tfrecord":  # which has no random access
         raise FileNotFoundError(
             f"data set {name!r} is not prepared in the array_record format: looked for {builder.data_dir}. "
-            "Point data_dir or TFDS_DATA_DIR at the folder that holds it so, or prepare it, with TensorFlow "
-            f"and a network, by: tfds build {name} --file_format=array_record"
+            f"{_folder_above(name, data_dir)}Point data_dir or TFDS_DATA_DIR at the folder that holds it so, or "
+            f"prepare it, with TensorFlow and a network, by: tfds build {name} --file_format=array_record"
         )
     image_key, label_key = info.supervised_keys
 
     def decode(key: str, start: int, stop: int) -> Split:
-        with _prepared(name):
+        with _prepared(name), _without_advice():
             examples = builder.as_data_source(split=key).__getitems__(range(start, stop))
         shapes = sorted({example[image_key].shape for example in examples})
         if len(shapes) > 1:
@@ -187,12 +189,37 @@ def _prepared(name: str) -> Iterator[None]:
         raise FileError(f"the prepared files of data set {name!r} are damaged: {one_line(error)}") from error
 
 
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep TFDS from logging that OpenCV is missing: Pillow, which jsnn installs, decodes the same images."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "OpenCV is not installed" not in record.getMessage()
+
+    logger = logging.getLogger("absl")  # TFDS logs there
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
+
+
+def _folder_above(name: str, data_dir: str | os.PathLike[str] | None) -> str:
+    """Return a sentence for an error if `data_dir` is the folder of the set itself, otherwise nothing."""
+    folder = as_path(data_dir or ".").absolute()
+    base = re.split("[/:]", name)[0]
+    root = next((place.parent for place in (folder, *folder.parents) if place.name == base), None)
+    if root is None or not any(any(folder.glob(f"{depth}dataset_info.json")) for depth in ("", "*/", "*/*/")):
+        return ""
+    return f"{folder} is the folder of the set itself: give the folder above it, {root}. "
+
+
 def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
         with _prepared(name):
-            builder = tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+            builder = tfds.builder(name, data_dir=as_path(data_dir) if data_dir else None)
     except FileError:
         raise
     except (AssertionError, ValueError) as error:
@@ -221,7 +248,7 @@ def _cached(title: str, identity: object, count: int, read: Callable[[], Split])
 
     Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
     """
-    folder = Path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn")).expanduser()
+    folder = as_path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn"))
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     names = [f"{title.replace('/', '-')}-{digest}-{what}.npy" for what in ("images", "labels")]
     with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file

@@ -7,7 +7,8 @@ from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.checks import time_varying
-from jsnn.neurons.base import FrozenPytree, cast, check_fits, check_positive
+from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.shapes import check_fits
 from jsnn.types import Array, Parameter, Shape
 from jsnn.unroll import unroll
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
-from jsnn.neurons.base import _check, cast, check_fits, check_positive
+from jsnn.neurons.base import _check, cast, check_positive
+from jsnn.neurons.shapes import check_fits
 from jsnn.types import Array
 
 

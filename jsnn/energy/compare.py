@@ -20,6 +20,7 @@ from jsnn.arguments import checked
 from jsnn.conversion import Converted
 from jsnn.energy.devices import DEVICES, Device, find, joules
 from jsnn.energy.operations import Operations, count, watch_neurons
+from jsnn.files import as_path
 from jsnn.neurons import LI, CuBaLI
 from jsnn.types import Array, Neuron, State
 from jsnn.unroll import prepare
@@ -125,7 +126,7 @@ class Comparison(NamedTuple):
         Raises:
             OSError: if the file cannot be written.
         """
-        Path(path).write_text(self.csv(), encoding="utf-8")
+        as_path(path).write_text(self.csv(), encoding="utf-8")
 
     def __str__(self) -> str:
         return self.table()

@@ -49,10 +49,14 @@ class AdaptationCurrent(NonlinearIF):
         threshold = cast(self.threshold, dtype)
         last_spikes = self.fire(state.v, threshold)
         v = self.integrate(state.v, current.astype(dtype) - state.w)
-        drive = cast(self.coupling, dtype) * (v - cast(self.v_rest, dtype))
+        drive = cast(self.coupling, dtype) * (self.driver(state.v, v) - cast(self.v_rest, dtype))
         w = state.w + (leakage(state.w, self.decay_adaptation) + leak(self.decay_adaptation, dtype) * drive)
         v, spikes = self.fire_and_reset(v, last_spikes, threshold)
         return AdaptationState(v, w + cast(self.jump, dtype) * spikes), spikes.astype(current.dtype)
+
+    def driver(self, before: Array, after: Array) -> Array:
+        """The potential that drives the adaptation current: of `before` and `after` the step, the one after it."""
+        return after
 
 
 @nnx.dataclass

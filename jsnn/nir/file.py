@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jsnn.files import Budget, one_line
+from jsnn.files import Budget, as_path, one_line
 from jsnn.nir.graph import INPUT, OUTPUT
 from jsnn.nir.library import NIRError, library
 from jsnn.nir.nodes import check_kind
@@ -40,7 +40,7 @@ def read(graph: Any) -> Flat:
     """
     nir = library()
     if isinstance(graph, str | os.PathLike):
-        graph = _load(Path(graph))
+        graph = _load(as_path(graph))
     if not isinstance(graph, nir.NIRGraph):
         raise TypeError(f"from_nir takes a nir.NIRGraph or the path of one, got {type(graph).__name__}")
     ends = {

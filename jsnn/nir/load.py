@@ -1,5 +1,6 @@
 """Makes a network of ours of a NIR graph."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from jsnn.neurons.base import Discretization
 from jsnn.nir.file import Edge, Flat, read
 from jsnn.nir.graph import INPUT, OUTPUT, Graph, arrange, check_cycles, check_edges
 from jsnn.nir.library import NIRError, check_dt
+from jsnn.nir.neurons import is_hardly_driven
 from jsnn.nir.nodes import NEURONS, Settings, flatten_channels_first, flatten_into, layer_of
 from jsnn.types import Neuron, Shape
 
@@ -25,7 +27,7 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
     Args:
         graph: a `nir.NIRGraph`, or the path of a file.
-        dt: the length of a step, in s.
+        dt: the length of a step, in s. A file does not say for which it was written.
         discretization: how the equations are solved, as in `jsnn.LIF.from_time_constants`: `"euler"`, as Norse,
             snnTorch and SpikingJelly do, or `"exact"`.
         neuron: further parameters of all neurons that spike, which go before what the graph says, such as `surrogate`,
@@ -33,6 +35,9 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
     Returns:
         a Neuron. Its weights can be trained.
+
+    Warns:
+        UserWarning: if neurons are so far from their threshold that the graph was probably written for another `dt`.
 
     Raises:
         NIRError: if the file is corrupt or of an unknown version, a node of a type that is not known, a parameter
@@ -59,6 +64,13 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
     except ValueError as error:
         raise NIRError(f"the graph cannot be run: {error}") from error
     layers = _layers(flat, Settings(dt, discretization, neuron))
+    if faint := [name for name, layer in layers.items() if is_hardly_driven(layer)]:
+        warnings.warn(
+            f"an input of 1 moves the membranes of {', '.join(faint)} less than a thousandth of the way to their "
+            f"threshold in a step of dt = {dt} s. A file does not say its dt: Sinabs writes for dt=1.0, and others for "
+            f"their own, see docs/nir.md",
+            stacklevel=2,
+        )
     return _assembled(layers, flat.edges)
 
 
@@ -67,6 +79,8 @@ def _layers(flat: Flat, settings: Settings) -> dict[str, Layer]:
     shapes = [flat.input_shape, flat.input_shape[1:]]  # some libraries write the batch axis with the rest
     if len(flat.input_shape) > 3:
         shapes.reverse()
+    if flat.output_shape is not None and flat.output_shape[:2] == flat.input_shape[:2]:
+        shapes.append(flat.input_shape[2:])  # Rockpool writes batch and time, which both ends share
     errors: list[NIRError] = []
     for shape in filter(None, shapes):
         try:
@@ -100,10 +114,9 @@ def _layers_for(flat: Flat, shape: Shape, settings: Settings) -> dict[str, Layer
         taken = shapes[next(source for source, other in flat.edges if other == target and (source, other) not in late)]
         if shapes[source] != taken:
             raise NIRError(f"{source!r} leads back to {target!r} with shape {shapes[source]}, which takes {taken}")
-    if flat.output_shape is not None and flat.output_shape not in (
-        shapes[OUTPUT],
-        (flat.output_shape[0], *shapes[OUTPUT]),
-    ):
+    said = flat.output_shape
+    before = 0 if said is None else len(said) - len(shapes[OUTPUT])  # axes of batch and time
+    if said is not None and not (0 <= before <= 2 and said[before:] == shapes[OUTPUT]):
         raise NIRError(f"the output must be of shape {shapes[OUTPUT]}, the graph says {flat.output_shape}")
     for name, taken in flattened.items():
         behind = [target for source, target in flat.edges if source == name]

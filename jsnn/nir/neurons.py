@@ -26,6 +26,7 @@ from jsnn.neurons.spiking_activation import RateCoded
 from jsnn.nir.library import NIRError
 from jsnn.types import Neuron, Parameter
 
+_FAR_BELOW = 1e-3  # a share of the threshold
 METADATA = "jsnn"  # under which a node keeps what NIR has no word for
 RATE_CODED: dict[str, Any] = {"SpikingActivation": SpikingActivation, "BurstIF": BurstIF}
 
@@ -245,6 +246,16 @@ def _build_rate_coded(values: dict[str, np.ndarray], metadata: dict[str, Any], d
     more = {"max_spikes": float(metadata["max_spikes"])} if "max_spikes" in metadata else {}
     neuron = RATE_CODED[metadata["neuron"]](dt=dt, amplitude=dt * scale, **more)
     return Scaled(neuron, scale, v_init=metadata["v_init"])
+
+
+def is_hardly_driven(neuron: Any) -> bool:
+    """Whether an input of 1 brings every neuron less than a thousandth of the way to its threshold in a step."""
+    if not isinstance(neuron, LIF | CuBaLIF):
+        return False
+    gain = np.abs(number(neuron.gain))
+    if isinstance(neuron, CuBaLIF):  # the current grows until it is its input times that
+        gain = gain / np.maximum(1 - number(neuron.decay_syn), np.finfo(np.float64).tiny)
+    return bool(np.all(gain < _FAR_BELOW * (number(neuron.threshold) - number(neuron.v_rest))))
 
 
 def _simplified(values: dict[str, np.ndarray]) -> dict[str, Any]:

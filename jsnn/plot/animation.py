@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
+from jsnn.files import as_path
 from jsnn.plot.arrays import finite
 from jsnn.plot.canvas import DIVERGING, axes_or_new
 from jsnn.plot.images import in_unit_range
@@ -62,7 +63,7 @@ def animate(
         raise ValueError(f"frames_per_second must be > 0, got {frames_per_second}")
     if dt is not None and not dt > 0:
         raise ValueError(f"dt must be > 0 s, got {dt}")
-    save = None if path is None else _writer(Path(path), frames_per_second)
+    save = None if path is None else _writer(as_path(path), frames_per_second)
 
     from matplotlib.animation import FuncAnimation
 

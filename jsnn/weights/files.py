@@ -1,57 +1,84 @@
 """The files that other libraries keep their weights in."""
 
 import io
+import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jsnn.arguments import checked
-from jsnn.files import Budget, Npz, one_line
+from jsnn.files import Budget, Npz, as_path, one_line
 
 if TYPE_CHECKING:
     from jsnn.files.hdf5 import Hdf5
 
-_KERAS_WEIGHTS = "model.weights.h5"  # in a .keras file
+_KERAS_WEIGHTS, _KERAS_CONFIG = "model.weights.h5", "config.json"  # in a .keras file
+_LONGEST_CONFIG = 2**24  # bytes; read as JSON it takes some fifty times as many
 
 
 class WeightsError(ValueError):
     """A file that cannot be read, or weights that do not fit a network; it names every one that does not."""
 
 
+class Unordered(dict[str, np.ndarray]):
+    """Arrays by name, of a file that does not keep the order in which the layers run; they are sorted by name.
+
+    Attributes:
+        order: the names of modules whose order is known from elsewhere in the file, in that order.
+        is_subclassed: whether it is a Keras model with a `call` of its own, whose layers are numbered in the order in
+            which they were made.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], order: Sequence[str] = (), is_subclassed: bool = False
+    ) -> None:
+        super().__init__(sorted(arrays.items(), key=lambda item: natural(item[0])))
+        self.order, self.is_subclassed = tuple(order), is_subclassed
+
+
 @checked
-def load(path: str | Path) -> dict[str, np.ndarray]:
+def load(path: str | Path, *, key: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a weights file, by name.
 
     * `.safetensors`, the best choice: `safetensors.torch.save_file(network.state_dict(), path)`. Such a file keeps no
-      order; the arrays come sorted by name, with numbers by value.
+      order; the arrays come sorted by name, with numbers by value, and `from_torch` asks for the order where neither
+      numbers in the names nor shapes tell it.
     * `.npz`, with no objects in it.
-    * `.pt` and `.pth`: a `state_dict`, if PyTorch is installed, and only its arrays. A pickle that would run code is
+    * `.pt`, `.pth` and `.ckpt`: a `state_dict`, if PyTorch is installed, and only its arrays; with `key` the one under
+      that key of a dictionary, such as `key="state_dict"` for PyTorch Lightning. A pickle that would run code is
       refused.
-    * `.h5` and `.keras`: Keras' weights, or a whole model, of which only the weights are read.
+    * `.h5` and `.keras`: Keras' weights, or a whole model, of which the weights are read, and from a `.keras` file the
+      order of its layers. A `.weights.h5` file keeps no order.
+
+    Suffixes may be in capitals, and a leading ~ is the home folder.
 
     No code of a file is run, and no link in one is followed. Sizes are checked before anything is read: an array must
     not take more than 2,000 times its bytes in the file, nor all arrays more than half of the free memory.
 
     Raises:
-        WeightsError: if the file cannot be read, is too large, or is of another kind.
+        WeightsError: if the file cannot be read, is too large, or is of another kind, or there is nothing under `key`.
         FileNotFoundError: if there is no such file.
         ImportError: if a package is missing: `pip install 'jsnn[weights]'` installs safetensors and h5py.
     """
-    path = Path(path)
-    if path.suffix not in _READERS:
+    path = as_path(path)
+    kind = path.suffix.lower()
+    if kind not in _READERS:
         raise WeightsError(f"{path.name}: weights are read from {', '.join(_READERS)} files; save it as .safetensors")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    if key is not None and _READERS[kind] is not _load_torch:
+        raise WeightsError(f"key={key!r} is for files of PyTorch, .pt, .pth and .ckpt, got {path.name}: leave it out")
     try:
-        return _READERS[path.suffix](path)
+        return _load_torch(path, key) if _READERS[kind] is _load_torch else _READERS[kind](path)
     except (ImportError, WeightsError):
         raise
     except Exception as error:  # each library has errors of its own for a broken file
-        raise WeightsError(f"{path.name} cannot be read as a {path.suffix} file: {one_line(error)}") from error
+        raise WeightsError(f"{path.name} cannot be read as a {kind} file: {one_line(error)}") from error
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -60,7 +87,7 @@ def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
     except ModuleNotFoundError as error:
         raise ImportError(f"{path.name} needs the package safetensors: pip install 'jsnn[weights]'") from error
     Budget(path).take("the file", path.stat().st_size, path.stat().st_size)
-    return dict(sorted(load_file(path).items(), key=lambda item: natural(item[0])))
+    return Unordered(load_file(path))
 
 
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
@@ -68,7 +95,7 @@ def _load_npz(path: Path) -> dict[str, np.ndarray]:
         return {name: file.read(name) for name in file.names}
 
 
-def _load_torch(path: Path) -> dict[str, np.ndarray]:
+def _load_torch(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
     cure = "save it as .safetensors, with safetensors.torch.save_file(network.state_dict(), 'weights.safetensors')"
     try:
         import torch
@@ -85,8 +112,18 @@ def _load_torch(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(
             f"{path.name} is refused, as it is broken or holds more than arrays and may run code: {cure}"
         ) from error
-    if not (isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())):
+
+    def is_state_dict(value: Any) -> bool:
+        return isinstance(value, Mapping) and all(isinstance(array, torch.Tensor) for array in value.values())
+
+    inside = [name for name, value in content.items() if is_state_dict(value)] if isinstance(content, Mapping) else []
+    if key is not None:
+        if key not in inside:
+            raise WeightsError(f"{path.name} holds no state_dict under key={key!r}, there is one under {inside}")
+        content = content[key]
+    if not is_state_dict(content):
         found = f"the keys {list(content)}" if isinstance(content, Mapping) else type(content).__name__
+        cure = f"give one of the keys, key={inside[0]!r}" if inside else cure
         raise WeightsError(f"{path.name} must hold a state_dict, arrays by name, got {found}: {cure}")
     budget = Budget(path)
     for name, t in content.items():  # a tensor may repeat its values
@@ -100,12 +137,18 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
     except ModuleNotFoundError as error:
         raise ImportError(f"{path.name} needs the package h5py: pip install 'jsnn[weights]'") from error
     source: Path | io.BytesIO = path
+    order: list[str] = []
     budget = Budget(path)
-    if path.suffix == ".keras" and zipfile.is_zipfile(path):  # Keras 2 may write an .h5 file by that name
+    if path.suffix.lower() == ".keras" and zipfile.is_zipfile(path):  # Keras 2 may write an .h5 file by that name
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(_KERAS_WEIGHTS)
             budget.take(entry.filename, entry.file_size, entry.compress_size)
             source = io.BytesIO(archive.read(entry))
+            configuration = archive.NameToInfo.get(_KERAS_CONFIG)
+            if configuration is not None and configuration.file_size <= _LONGEST_CONFIG:
+                budget.take(_KERAS_CONFIG, configuration.file_size, configuration.compress_size)
+                with suppress(ValueError, RecursionError):  # without it the weights can still be read
+                    order = list(_layer_names(json.loads(archive.read(configuration)), ""))
     with open_hdf5(source, budget) as file:
         root = "model_weights/" if file.is_group("model_weights") else ""
         if file.has_attribute(root.rstrip("/"), "layer_names"):  # Keras 2's format, which keeps the order
@@ -115,11 +158,37 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
         start = len(root)
         names = [name[start:] for name in file.names if file.is_array(name) and name.startswith(root)]
         found = {name: np.asarray(file.read(root + name)) for name in names if not name.startswith("optimizer")}
-    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+        model = file.attribute("vars", "name") if file.is_group("vars") and file.has_attribute("vars", "name") else ""
+    is_subclassed = not order and bool(model) and not str(model).startswith(("sequential", "functional"))
+    return Unordered(found, order, is_subclassed)
+
+
+def _layer_names(model: Any, prefix: str) -> Iterator[str]:
+    """The names that a model's layers have in its weights file, in the order of its configuration.
+
+    Keras names them by their classes, and numbers those of one class: dense, dense_1, ...
+    """
+    settings = model.get("config") if isinstance(model, dict) else None
+    layers = settings.get("layers") if isinstance(settings, dict) else None
+    if not isinstance(layers, list):
+        if prefix:
+            yield prefix.rstrip("/")
+        return
+    seen: dict[str, int] = {}
+    for layer in layers:
+        name = _snake_case(str(layer.get("class_name"))) if isinstance(layer, dict) else ""
+        number = seen[name] = seen.get(name, -1) + 1
+        yield from _layer_names(layer, f"{prefix}layers/{name}{f'_{number}' if number else ''}/")
+
+
+def _snake_case(name: str) -> str:
+    """A class's name as Keras writes it: BatchNormalization becomes batch_normalization."""
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))).lower()
 
 
 _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".safetensors": _load_safetensors, ".npz": _load_npz, ".pt": _load_torch, ".pth": _load_torch,
+    ".ckpt": _load_torch,
     ".h5": _load_keras, ".keras": _load_keras,
 }  # fmt: skip
 

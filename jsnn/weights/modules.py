@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,36 @@ class Source(NamedTuple):
     value: np.ndarray
 
 
+Order: TypeAlias = Literal["known", "of definition", "unknown"]
+
+
+class Certainty(NamedTuple):
+    """How sure it is that arrays come in the order in which their modules run."""
+
+    given: Sequence[str]  # names of modules, in the order in which they are known to run
+    by_user: bool  # whether the user has given them
+    separator: str
+    order: Order  # that of the arrays
+    is_subclassed: bool = False  # see `Unordered`
+
+    def of(self, first: str, second: str) -> Order:
+        """Return what is known of the order of two modules, the second of which comes later in the arrays."""
+        if self.order == "known" or self._rank(first) < self._rank(second):
+            return "known"
+        alike = re.sub(r"_?\d+", "", first) == re.sub(r"_?\d+", "", second)  # Keras counts dense, dense_1, ...
+        if not alike or natural(first) > natural(second):
+            return self.order
+        return "of definition" if self.is_subclassed and first.startswith("layers/") else "known"
+
+    def _rank(self, name: str) -> int:
+        places = (
+            index
+            for index, module in enumerate(self.given)
+            if name == module or name.startswith(module + self.separator)
+        )
+        return next(places, len(self.given))
+
+
 class Module(NamedTuple):
     """The arrays of one layer."""
 
@@ -52,7 +82,8 @@ def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, n
     unknown = [module for module in order if not of(module)]
     if unknown:
         raise WeightsError(f"order names {unknown}, which have no arrays; there are {list(arrays)}")
-    first = [name for module in order for name in of(module)]
+    known = order or getattr(arrays, "order", ())
+    first = [name for module in known for name in of(module)]
     return {name: np.asarray(arrays[name]) for name in dict.fromkeys([*first, *arrays])}
 
 

@@ -1,8 +1,9 @@
 """Arrays into the places of a network, and the report of it."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,16 @@ from flax import nnx
 
 from jsnn.neurons import ParametricLIF
 from jsnn.types import Shape
-from jsnn.weights.files import WeightsError
-from jsnn.weights.modules import Arrays, Module, Source, keras_modules, ordered, torch_modules
+from jsnn.weights.files import Unordered, WeightsError
+from jsnn.weights.modules import Arrays, Certainty, Module, Source, keras_modules, ordered, torch_modules
 from jsnn.weights.places import Place, places
 
 _FIELDS = {
     "beta": ("decay", "beta"), "alpha": ("decay_syn", "alpha"), "threshold": ("threshold",), "w": ("w",),
     "initial_level": ("initial_level",), "tau": ("tau",),
 }  # fmt: skip
+Fits: TypeAlias = Callable[[Module, Place], bool]
+
 _DECAYS = ("decay", "decay_syn", "alpha", "beta")
 _SNNTORCH_RESETS = ("subtract", "zero", "none")  # by snnTorch's numbers
 
@@ -66,10 +69,15 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
         shape: that of one input, without time and batch: `(N,)` or `(H, W, C)`. From it follows which image a dense
             layer gets flattened.
         order: names of modules (`"encoder"`), in the network's order, which come first. For arrays whose own order is
-            another, as that of a `.safetensors` file is.
+            another, as that of a `.safetensors` file is, or of modules that are defined in another order than they run.
+
+    Without `order`, arrays of a file that keeps none go where their shapes fit, and a `state_dict` is taken in the
+    order in which its modules are defined. Modules that fit in each other's place are told apart by the numbers in
+    their names alone (`"fc1"`, `"fc2"`). Where that does not tell, the first is an error and the second warns.
 
     Raises:
-        WeightsError: if anything does not fit; it names every array and every layer that does not.
+        WeightsError: if anything does not fit, or could stand in two places; it names every array and every layer that
+            does not.
         TypeError: if the network has weights in a layer of another kind, or `arrays` is no dictionary, or `shape` no
             tuple.
 
@@ -83,7 +91,9 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     0.bias (2,)      ->  layers[0].bias (2,)
     1.beta ()        ->  layers[1].decay ()
     """
-    return _put(network, torch_modules(ordered(arrays, order, ".")), places(network, shape), channels_first=True)
+    modules = torch_modules(ordered(arrays, order, "."))
+    certainty = Certainty(order, bool(order), ".", "unknown" if isinstance(arrays, Unordered) else "of definition")
+    return _put(network, modules, places(network, shape), certainty, channels_first=True)
 
 
 def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
@@ -101,7 +111,11 @@ def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     arr_1 (2,)    ->  layers[0].bias (2,)
     """
     found = places(network, shape)
-    return _put(network, keras_modules(ordered(arrays, order, "/"), found), found, channels_first=False)
+    modules = keras_modules(ordered(arrays, order, "/"), found)
+    kept = order or getattr(arrays, "order", ())
+    is_unknown, is_subclassed = isinstance(arrays, Unordered), getattr(arrays, "is_subclassed", False)
+    certainty = Certainty(kept, bool(order), "/", "unknown" if is_unknown else "known", is_subclassed)
+    return _put(network, modules, found, certainty, channels_first=False)
 
 
 class _Draft:
@@ -121,18 +135,32 @@ class _Draft:
         self.moves[source.name] = Move(source.name, source.value.shape, "", (), reason)
 
 
-def _put(network: Any, modules: list[Module], found: list[Place], *, channels_first: bool) -> tuple[Any, Report]:
+def _put(
+    network: Any, modules: list[Module], found: list[Place], certainty: Certainty, *, channels_first: bool
+) -> tuple[Any, Report]:
     draft = _Draft(channels_first)
+    unclear: list[tuple[Module, Module]] = []
+
+    def fits(module: Module, place: Place) -> bool:
+        trial = _Draft(channels_first)
+        (_fit_neuron if module.kind == "neuron" else _fit)(trial, module, place)
+        return not trial.faults
+
     for kind in ("layer", "synapse", "norm"):
         theirs = [module for module in modules if module.kind == kind]
         ours = [place for place in found if place.kind == kind]
+        if certainty.order == "unknown" and not certainty.by_user:
+            theirs = _by_shape(theirs, ours, fits)
+        unclear += _unclear(list(zip(theirs, ours)), fits, certainty)
         for module, place in zip(theirs, ours):
             _fit(draft, module, place)
         for module in theirs[len(ours) :]:
             draft.faults += [f"{_said(source)} has no {kind} left to go to" for source in module.sources]
         for place in ours[len(theirs) :]:
             draft.faults.append(f"{place.name} ({type(place.part).__name__}) gets no weights")
-    _fit_neurons(draft, [m for m in modules if m.kind == "neuron"], [p for p in found if p.kind == "neuron"])
+    neurons = _fit_neurons(draft, [m for m in modules if m.kind == "neuron"], [p for p in found if p.kind == "neuron"])
+    for pairs in neurons:
+        unclear += _unclear(pairs, fits, certainty)
     changed = {}
     for key, (place, values) in draft.changes.items():
         try:
@@ -145,9 +173,49 @@ def _put(network: Any, modules: list[Module], found: list[Place], *, channels_fi
             + "\n  ".join(draft.faults)
             + "\nIf only their order is another, give it: order=(names of modules)."
         )
+    if unclear:
+        first, second = max(unclear, key=lambda pair: certainty.of(pair[0].name, pair[1].name) == "unknown")
+        said = (
+            f"{first.name!r} and {second.name!r} fit in each other's place, {len(unclear)} such pairs in all: give the "
+            f"order in which the modules run, order=({first.name!r}, {second.name!r}, ...)"
+        )
+        if certainty.of(first.name, second.name) == "unknown":
+            raise WeightsError(f"the file does not say in which order its layers run, and nothing was changed: {said}")
+        warnings.warn(f"weights are taken in the order in which the modules are defined, but {said}", stacklevel=3)
     parts = jax.tree.map(lambda part: changed.get(id(part), part), network, is_leaf=lambda part: id(part) in changed)
     names = [source.name for module in modules for source in module.sources]
     return parts, Report(tuple(draft.moves[name] for name in names))
+
+
+def _by_shape(modules: list[Module], places: list[Place], fits: Fits) -> list[Module]:
+    """Modules in the order of the places that their shapes fit; those that fit nowhere last."""
+    left, found = list(modules), []
+    for place in places:
+        module = next((module for module in left if fits(module, place)), None)
+        if module is None:
+            return modules  # as they were: the errors name what stands in each place
+        left.remove(module)
+        found.append(module)
+    return found + left
+
+
+def _unclear(pairs: list[tuple[Module, Place]], fits: Fits, certainty: Certainty) -> list[tuple[Module, Module]]:
+    """Pairs of modules with other values that could change places, and whose names do not say which is first."""
+    return [
+        (first, second)
+        for index, (first, place) in enumerate(pairs)
+        for second, other in pairs[index + 1 :]
+        if certainty.of(first.name, second.name) != "known"
+        and not _equal(first, second)
+        and fits(first, other)
+        and fits(second, place)
+    ]
+
+
+def _equal(first: Module, second: Module) -> bool:
+    """Whether two modules hold the same values, so that it is all the same which is where."""
+    pairs = zip(first.sources, second.sources)
+    return len(first.sources) == len(second.sources) and all(np.array_equal(a.value, b.value) for a, b in pairs)
 
 
 def _fit(draft: _Draft, module: Module, place: Place) -> None:
@@ -196,20 +264,23 @@ def _channels_last(value: np.ndarray, axis: int, image: Shape | None) -> tuple[n
     return np.moveaxis(images, axis, axis + len(image) - 1).reshape(value.shape), True
 
 
-def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> None:
-    """The parameters of neurons; those that have no counterpart are left out."""
+def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> list[list[tuple[Module, Place]]]:
+    """Put the parameters of neurons, leave out those that have no counterpart, and return what went where, by kind."""
+    kinds: list[list[tuple[Module, Place]]] = []
     for slots in (("w",), ("beta", "threshold"), ("initial_level",)):
         theirs = [module for module in modules if {source.slot for source in module.sources} & set(slots)]
         modules = [module for module in modules if module not in theirs]
         ours = [place for place in found if _takes(place, slots)]
         if len(theirs) == len(ours):
-            for module, place in zip(theirs, ours):
-                _fit_neuron(draft, module, place)
+            kinds.append(list(zip(theirs, ours)))
             continue
         for source in (source for module in theirs for source in module.sources):
             draft.leave_out(source, f"{len(theirs)} such neurons there, {len(ours)} here")
     for source in (source for module in modules for source in module.sources):
         draft.leave_out(source, "not known of any neuron")
+    for module, place in (pair for pairs in kinds for pair in pairs):
+        _fit_neuron(draft, module, place)
+    return kinds
 
 
 def _takes(place: Place, slots: tuple[str, ...]) -> bool:
