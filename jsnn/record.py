@@ -77,7 +77,7 @@ def record(
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
     check_method(method)
-    inputs, state = prepare(network, inputs, state, num_steps)
+    network, inputs, state = prepare(network, inputs, state, num_steps)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)

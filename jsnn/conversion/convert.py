@@ -28,6 +28,7 @@ from jsnn.conversion.source import Place, Source
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, Rate, SpikingActivation
 from jsnn.neurons.base import is_key, with_dt
+from jsnn.neurons.ranges import POSITIVE
 from jsnn.types import Array, Neuron, Parameter
 
 Replacement: TypeAlias = Neuron | Activation
@@ -204,7 +205,7 @@ def _take_thresholds(network: Converted) -> Converted:
     neurons = []
     for neuron, parameters in zip(network.neurons, network.parameters, strict=True):
         if parameters:
-            threshold = value_of(weights, parameters[0])
+            threshold = POSITIVE.project(value_of(weights, parameters[0]))
             start = 0.5 if neuron.v_init is None else neuron.v_init
             neuron = dataclasses.replace(neuron, scale=jnp.asarray(neuron.spike_size / threshold), v_init=start)
         neurons.append(neuron)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_decay, check_not_negative, check_positive, check_surrogate, leakage
+from jsnn.neurons.base import cast, check_surrogate, leakage
 from jsnn.neurons.cuba import CuBaState, CurrentSynapse
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 
@@ -74,10 +75,11 @@ class SRM0(CurrentSynapse):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_decay("decay_refractory", self.decay_refractory)
-        check_positive("threshold", self.threshold)
-        check_not_negative("refractory", self.refractory)
         check_surrogate(self.surrogate)
+
+    def ranges(self) -> dict[str, Range]:
+        own = {"decay_refractory": SHARE, "threshold": POSITIVE, "refractory": NOT_NEGATIVE}
+        return {**super().ranges(), **own}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SRM0State:  # type: ignore[override]
         v, i = super().init(shape, dtype)
