@@ -59,7 +59,8 @@ def test_forward_mode_passes_straight_through(value):
     bounded = led_to(neuron, min(max(value, 0.0), 1.0))
     forward = jax.jacfwd(lambda neuron: jsnn.unroll(neuron, ONES)[1].sum())
     assert jax.tree.leaves(forward(neuron)) == jax.tree.leaves(forward(bounded))
-    np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(jax.tree.map(lambda p: p[None], bounded)), gradient(bounded)[None])
+    several = jax.tree.map(lambda p: p[None], neuron)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(several), gradient(neuron)[None])
 
 
 def trained(value):
@@ -124,7 +125,7 @@ def test_what_is_led_astray_runs_as_its_copy(astray):
     neuron, _, _ = astray
     x = jnp.asarray(np.random.default_rng(0).normal(1, 1, (8, 2, 3)), jnp.float32)
     state, y = jsnn.unroll(neuron, x)
-    expected, z = jsnn.unroll(dataclasses.replace(neuron), x)
+    _, z = jsnn.unroll(dataclasses.replace(neuron), x)
     np.testing.assert_array_equal(y, z)
     before = neuron.init((2, 3))
     np.testing.assert_allclose(neuron.step(before, x[0])[1], y[0], rtol=1e-6)
@@ -155,7 +156,8 @@ def test_a_trained_activation_past_its_bound(make):
     np.testing.assert_allclose(activation(x), [[0, SMALLEST, SMALLEST]])
     by = nnx.grad(lambda activation: -activation(x).sum())(activation)
     np.testing.assert_allclose(by["threshold"][...], -2)  # of the two values above it: it rises again
-    np.testing.assert_allclose(jsnn.unroll(jsnn.convert(activation, x), x, num_steps=4)[1].mean(0), activation(x), atol=1e-9)
+    converted = jsnn.unroll(jsnn.convert(activation, x), x, num_steps=4)[1].mean(0)
+    np.testing.assert_allclose(converted, activation(x), atol=1e-9)
 
 
 def test_a_trained_delay_and_neuron_are_written_as_they_run():

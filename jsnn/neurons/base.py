@@ -156,7 +156,7 @@ def _is_being_copied() -> bool:
 
 
 def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """A network in which some parts are changed, the innermost first; those that have none in them stay the same objects."""
+    """Return a network in which some parts are changed, the innermost first; the others stay the same objects."""
     children, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
     if isinstance(tree, nnx.Variable) or (len(children) == 1 and children[0] is tree):
         return tree
