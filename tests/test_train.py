@@ -168,7 +168,7 @@ def by_jsnn(network, optimizer, images, labels, key):
 
 
 def numbers(network, kind):
-    """The arrays of a network by their paths, keys as numbers; a `dt` is a number in one network, an array in another."""
+    """The arrays of a network by their paths, keys as numbers; no `dt`, which is an array in one network alone."""
     found = {path: variable[...] for path, variable in nnx.to_flat_state(nnx.state(network, kind)) if "dt" not in path}
     return {path: jax.random.key_data(x) if is_key(x) else x for path, x in found.items()}
 
