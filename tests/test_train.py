@@ -111,7 +111,7 @@ def with_keys():
     """A network with everything that is not to be trained: keys, fixed arrays, running averages, a fixed synapse."""
     rngs = nnx.Rngs(0)
     return jsnn.Sequential(
-        nnx.Linear(3, 4, rngs=rngs),
+        nnx.Linear(3, 4, use_bias=False, rngs=rngs),  # its bias would have no gradient but rounding
         nnx.BatchNorm(4, rngs=rngs),
         jsnn.LIF(nnx.Param(jnp.full(4, 0.99)), threshold=jnp.full(4, 0.5)),
         jsnn.Dropout(0.25, jax.random.key(1)),
