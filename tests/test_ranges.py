@@ -206,7 +206,7 @@ def test_the_gradient_of_what_is_fixed_is_stopped(make):
 
 def test_no_autapse_is_trained():
     network = jsnn.compat.norse.lif_recurrent(2, 3, rngs=nnx.Rngs(0), v_th=0.1)
-    x = jnp.ones((6, 3, 2))
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (6, 3, 2)), jnp.float32)
     gradients = jax.grad(lambda network: jsnn.unroll(network, x)[1].sum())(network)
     updates, _ = optax.adam(0.1).update(gradients, optax.adam(0.1).init(network))
     after = optax.apply_updates(network, updates).layers[1].synapse.kernel[...]
