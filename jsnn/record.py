@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.base import FrozenPytree, within_ranges
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, check_method, is_network, prepare, run
 
@@ -77,7 +77,8 @@ def record(
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
     check_method(method)
-    network, inputs, state = prepare(network, inputs, state, num_steps)
+    inputs, state = prepare(network, inputs, state, num_steps)
+    network = within_ranges(network)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)

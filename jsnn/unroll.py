@@ -89,7 +89,8 @@ def unroll(
     >>> more_spikes.shape
     (5, 2, 3)
     """
-    neuron, inputs, state = prepare(neuron, inputs, state, num_steps)
+    inputs, state = prepare(neuron, inputs, state, num_steps)
+    neuron = within_ranges(neuron)
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
@@ -192,8 +193,8 @@ def check_method(method: str) -> None:
 
 
 @checked
-def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Neuron, Array, State]:
-    """The neuron within its ranges, the inputs of `unroll`, checked, and the state to start from."""
+def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
+    """The inputs of `unroll`, checked, and the state to start from."""
     check_is_neuron("unroll", neuron)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise TypeError(f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)")
@@ -203,10 +204,9 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
         check_memory("the outputs", (num_steps, *inputs.shape))
-    neuron = within_ranges(neuron)
     if state is None:
         state = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
-    return neuron, inputs, state
+    return inputs, state
 
 
 @contextmanager

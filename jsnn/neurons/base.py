@@ -120,8 +120,8 @@ class FrozenPytree(Ranged, nnx.Pytree):
         """Raise ValueError if a parameter has a value out of its range; but project what was trained."""
         parameter = getattr(self, name)
         if isinstance(parameter, nnx.Param) and _is_being_copied():
-            values = [_value(part) for part in (parameter, allowed.low, allowed.high)]
-            if any(value is None for value in values) or not np.all(np.clip(*values) == values[0]):  # type: ignore[call-overload]
+            value, low, high = (_value(part) for part in (parameter, allowed.low, allowed.high))
+            if value is None or low is None or high is None or not np.all(np.clip(value, low, high) == value):
                 object.__setattr__(self, name, _projected(parameter, allowed))
         else:
             _check(name, parameter, allowed.holds, allowed.rule)
@@ -157,6 +157,7 @@ def _is_being_copied() -> bool:
 
 def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
     """Return a network in which some parts are changed, the innermost first; the others stay the same objects."""
+    structure: Any
     children, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
     if isinstance(tree, nnx.Variable) or (len(children) == 1 and children[0] is tree):
         return tree
