@@ -4,7 +4,8 @@ Both are discretised by zero-order hold: the input stays constant over a step, a
 constant input is passed unchanged in the end. Spikes 1 / dt high become the rate that they stand for.
 
 Parameters may each be a number, an array or an `nnx.Param` (trained); arrays broadcast from the right, as for all
-neurons. A trained `tau` is kept at 1e-8 s or above where it is used.
+neurons. A trained `tau` is kept at 1e-8 s or above where it is used. There the input passes through, and the derivative
+with respect to `tau` is 0, which is the right one: far below `dt`, another `tau` changes nothing.
 
 Source: nengo's and KerasSpiking's `Lowpass` and `Alpha`.
 """
@@ -14,9 +15,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, cast, check_not_negative, check_positive
+from jsnn.neurons.base import FrozenPytree, cast
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.recurrence import linear_recurrence, one_step_late
 from jsnn.types import Array, Parameter, Shape
+
+SHORTEST = 1e-8  # s; what a time constant of 0 is in a quotient
 
 __all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
 
@@ -38,10 +42,8 @@ class Filter(FrozenPytree):
     initial_level: Parameter = 0.0
     delay: bool | None = nnx.static(default=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative("tau", self.tau)
-        check_positive("dt", self.dt)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "tau": NOT_NEGATIVE._replace(low=SHORTEST), "dt": POSITIVE}
 
     def initial(self, shape: Shape, dtype: Any) -> Array:
         """The level before the first step."""
@@ -54,7 +56,7 @@ class Filter(FrozenPytree):
     def steps_per_tau(self, dtype: Any) -> Array:
         """The ratio dt / tau, in `dtype` or in float32 where that is more precise."""
         dtype = jnp.promote_types(dtype, jnp.float32)
-        return jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), 1e-8)
+        return jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), SHORTEST)
 
 
 class LowpassState(NamedTuple):

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jsnn import rounding
 from jsnn.arguments import checked
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.base import FrozenPytree, within_ranges
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, check_method, explaining, is_network, prepare, run
 
@@ -82,6 +82,7 @@ def record(
         if not isinstance(name, str):
             raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
     inputs, state = prepare(network, inputs, state, num_steps)
+    network = within_ranges(network)
 
     def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)

@@ -9,15 +9,18 @@ than a small training step. Randomness comes from `jax.random.fold_in(key, step)
 state draws the same numbers as one that was never stopped.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.neurons.base import FrozenPytree, map_parts, within_ranges
 from jsnn.types import Array, Neuron
 
 Metrics: TypeAlias = dict[str, Array]
@@ -27,7 +30,7 @@ Loss: TypeAlias = Callable[[Any, Array, Array, Array], tuple[Array, Metrics]]
 
 
 class TrainState(NamedTuple):
-    """Everything that training changes, a plain pytree of arrays."""
+    """Everything that training changes, a plain pytree of arrays, which it shares with nothing outside."""
 
     step: Array  # shape=(), dtype=int32: optimiser steps taken
     params: nnx.State  # the network's `nnx.Param`s
@@ -37,7 +40,10 @@ class TrainState(NamedTuple):
 
 @checked
 def create(network: Network, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
-    """Splits a network into its structure and the state before the first step.
+    """Split a network into its structure and the state before the first step.
+
+    The state holds copies, so the network stays as it is while the state is trained and donated. A number `dt` becomes
+    an array, which has room for what a schedule sets.
 
     >>> import jsnn, optax
     >>> from flax import nnx
@@ -46,17 +52,26 @@ def create(network: Network, optimizer: optax.GradientTransformation) -> tuple[n
     >>> int(state.step)
     0
     """
-    graph, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
-    return graph, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
+    graph, params, rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)  # type: ignore[misc]
+    return graph, _copied(TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params)))
 
 
-def network_of(graph: nnx.GraphDef, state: TrainState) -> Any:
-    """The network with the parameters of a state."""
-    return nnx.merge(graph, state.params, state.rest)
+def network_of(graph: nnx.GraphDef, state: TrainState, at_step: Callable[[Any, Array], Any] | None = None) -> Any:
+    """The network of a state, as it was trained last: with a `dt` as the schedule has set it.
+
+    It is a copy: to go on training the state does not touch it. Trained parameters are within their ranges.
+
+    Args:
+        graph: the structure, from `create`.
+        state: the state.
+        at_step: that of `make_step`, if it sets more than `dt`: it is called with the last step that was taken.
+    """
+    network = within_ranges(nnx.merge(graph, *_copied((state.params, state.rest))))
+    return network if at_step is None else at_step(network, jnp.maximum(state.step - 1, 0))
 
 
 def unchanged(network: Network, step: Array) -> Network:
-    """What a network is at every step, unless it follows a schedule."""
+    """Return the network unchanged: the default `at_step`, for training without a schedule."""
     return network
 
 
@@ -144,5 +159,23 @@ def make_evaluate(
 
 def _rest_of(network: Network, before: nnx.State) -> nnx.State:
     """What a network holds besides its parameters, of all that it held before; a schedule may have added to it."""
-    after = dict(nnx.to_flat_state(nnx.split(network, nnx.Param, ...)[2]))  # type: ignore[misc]
+    rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)[2]  # type: ignore[misc]
+    after = dict(nnx.to_flat_state(rest))
     return nnx.from_flat_state([(path, after[path]) for path, _ in nnx.to_flat_state(before)])
+
+
+def _with_dt_as_arrays(network: Network) -> Network:
+    """The network with arrays for the numbers `dt` in it: what is not an array is part of the structure."""
+
+    def is_number(part: Any) -> bool:
+        return isinstance(part, FrozenPytree) and isinstance(getattr(part, "dt", None), int | float)
+
+    def change(part: Any) -> Any:
+        return dataclasses.replace(part, dt=jnp.asarray(part.dt, float))
+
+    return map_parts(network, is_number, change)
+
+
+def _copied(tree: Any) -> Any:
+    """The same with arrays of its own, no two of them one."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf, tree)

@@ -16,7 +16,7 @@ from flax.errors import TraceContextError
 
 from jsnn import fused
 from jsnn.arguments import check_memory, checked
-from jsnn.neurons.base import MEMBRANE, check_is_neuron
+from jsnn.neurons.base import MEMBRANE, check_is_neuron, within_ranges
 from jsnn.neurons.shapes import check_state
 from jsnn.types import Array, Neuron, State, TimeParallel
 
@@ -92,6 +92,7 @@ def unroll(
     (5, 2, 3)
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
+    neuron = within_ranges(neuron)
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from flax import nnx
 
 import jsnn
 from jsnn import decode, losses, models, train
+from jsnn.neurons.base import is_key, within_ranges
 
 
 def loss(network, images, labels, key):
@@ -99,3 +102,167 @@ def test_randomness_depends_on_the_step_alone():
     _, rest = advance(state, images, labels, jnp.zeros((1, 2), jnp.int32), key)
     np.testing.assert_array_equal(whole["loss"], np.concatenate([first["loss"], rest["loss"]]))
     assert len(set(np.asarray(whole["loss"]).tolist())) == 4
+
+
+# Only an nnx.Param is trained, whichever way
+
+
+def with_keys():
+    """A network with everything that is not to be trained: keys, fixed arrays, running averages, a fixed synapse."""
+    rngs = nnx.Rngs(0)
+    return jsnn.Sequential(
+        nnx.Linear(3, 4, use_bias=False, rngs=rngs),  # its bias would have no gradient but rounding
+        nnx.BatchNorm(4, rngs=rngs),
+        jsnn.LIF(nnx.Param(jnp.full(4, 0.99)), threshold=jnp.full(4, 0.5)),
+        jsnn.Dropout(0.25, jax.random.key(1)),
+        jsnn.compat.snntorch.rleaky(0.5, linear_features=4, learn_recurrent=False, rngs=rngs),
+        jsnn.Stochastic(jsnn.LIF(0.5), jax.random.key(2)),
+        jsnn.StochasticSpiking(jax.random.key(3), dt=0.5),
+        jsnn.filters.Lowpass(jnp.full(4, 0.5), 0.5),
+        nnx.Linear(4, 3, rngs=rngs),
+        jsnn.LI(nnx.Param(jnp.array(1.0))),
+    )
+
+
+STEPS = 4
+
+
+def by_flax(network, optimizer, images, labels, key):
+    optimizer = nnx.Optimizer(network, optimizer, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(network, optimizer, key):
+        gradients, _ = nnx.grad(loss, has_aux=True)(network, images, labels, key)
+        optimizer.update(network, gradients)
+
+    for number in range(STEPS):
+        step(network, optimizer, jax.random.fold_in(key, number))
+    return network
+
+
+def by_split(network, optimizer, images, labels, key):
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, rest, state, key):
+        def objective(params):
+            network = nnx.merge(graph, params, rest, copy=True)
+            value, _ = loss(network, images, labels, key)
+            return value, nnx.split(network, nnx.Param, ...)[2]
+
+        gradients, rest = jax.grad(objective, has_aux=True)(params)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), rest, state
+
+    for number in range(STEPS):
+        params, rest, state = step(params, rest, state, jax.random.fold_in(key, number))
+    return nnx.merge(graph, params, rest)
+
+
+def by_jsnn(network, optimizer, images, labels, key):
+    graph, state = train.create(network, optimizer)
+    indices = jnp.tile(jnp.arange(len(images)), (STEPS, 1))
+    state, _ = train.make_advance(graph, loss, optimizer)(state, images, labels, indices, key)
+    return train.network_of(graph, state)
+
+
+def numbers(network, kind):
+    """The arrays of a network by their paths, keys as numbers; no `dt`, which is an array in one network alone."""
+    found = {path: variable[...] for path, variable in nnx.to_flat_state(nnx.state(network, kind)) if "dt" not in path}
+    return {path: jax.random.key_data(x) if is_key(x) else x for path, x in found.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [optax.adam, optax.sgd, optax.adamw])
+def test_three_roads_give_the_same_numbers(problem, make):
+    images, labels = (x[:12] for x in problem)
+    roads = [road(with_keys(), make(1e-2), images, labels, jax.random.key(5)) for road in (by_flax, by_split, by_jsnn)]
+    roads, before = [within_ranges(network) for network in roads], with_keys()
+    for network in roads:
+        for kind in (nnx.Param, nnx.BatchStat):
+            now, first, start = (numbers(net, kind) for net in (network, roads[0], before))
+            assert now.keys() == first.keys()
+            for path, value in now.items():
+                np.testing.assert_allclose(value, first[path], rtol=1e-4, atol=1e-6, err_msg=str(path))
+                assert not np.array_equal(value, start[path]), path
+        start = numbers(before, ...)
+        for path, value in numbers(network, nnx.All(nnx.Not(nnx.Param), nnx.Not(nnx.BatchStat))).items():
+            np.testing.assert_array_equal(value, start[path], err_msg=str(path))
+
+
+# The state is nobody else's
+
+
+def test_the_state_shares_no_array_with_anything(problem):
+    images, labels = problem
+    key, weights = jax.random.key(0), jnp.full(3, 0.5)
+    network = jsnn.Sequential(
+        jsnn.LIF(nnx.Param(weights), gain=weights), jsnn.Dropout(0.5, key), jsnn.Stochastic(jsnn.LIF(0.5), key)
+    )
+    sibling = jsnn.Sequential(jsnn.Dropout(0.5, key), jsnn.LI(weights))
+
+    def mean(network, images, labels, key):
+        value = jsnn.unroll(network, images, num_steps=2)[1].mean()
+        return value, {"loss": value}
+
+    graph, state = train.create(network, optax.adam(1e-2))
+    advance = train.make_advance(graph, mean, optax.adam(1e-2))
+    networks = []
+    for _ in range(2):
+        networks.append(train.network_of(graph, state))
+        state, _ = advance(state, images, labels, jnp.zeros((1, 4), jnp.int32), key)
+    for leaf in jax.tree.leaves((network, sibling, networks, key, weights)):
+        assert not leaf.is_deleted()
+
+
+@pytest.mark.slow
+def test_training_a_conversion_leaves_the_rate_network_and_its_twin():
+    model = models.rate_dense([3, 4, 2], rngs=nnx.Rngs(0))
+    images, labels = jnp.ones((8, 3)), jnp.zeros(8, jnp.int32)
+    network = jsnn.convert(model, images)
+    calibrated = jsnn.conversion.calibrate(network, images)
+    optimizer = optax.adam(1e-2)
+    graph, state = train.create(calibrated, optimizer)
+    train.make_advance(graph, loss, optimizer)(state, images, labels, jnp.zeros((2, 4), jnp.int32), jax.random.key(0))
+    assert model(images).shape == (8, 2)
+    for one in (network, calibrated):
+        assert jsnn.unroll(one, images, num_steps=2)[1].shape == (2, 8, 2)
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("dt", [0.5, jnp.array(0.5)])
+def test_the_network_has_the_dt_that_it_was_trained_with_last(problem, dt):
+    images, labels = problem
+    neurons = jsnn.SpikingActivation(dt=dt), jsnn.filters.Lowpass(0.1, dt)
+    network = jsnn.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), *neurons)
+    optimizer = optax.adam(1e-2)
+    graph, state = train.create(network, optimizer)
+    np.testing.assert_allclose(train.network_of(graph, state).layers[1].dt, 0.5)
+
+    def at_step(network, step):
+        return jsnn.with_dt(network, 0.5 / (step + 1))
+
+    advance = train.make_advance(graph, loss, optimizer, at_step)
+    state, _ = advance(state, images, labels, jnp.zeros((4, 4), jnp.int32), jax.random.key(0))
+    trained = train.network_of(graph, state)
+    np.testing.assert_allclose([trained.layers[1].dt, trained.layers[2].dt], 0.5 / 4, rtol=1e-6)
+    state, _ = advance(state, images, labels, jnp.zeros((1, 4), jnp.int32), jax.random.key(0))
+    np.testing.assert_allclose(train.network_of(graph, state).layers[1].dt, 0.5 / 5, rtol=1e-6)
+    np.testing.assert_allclose(network.layers[1].dt, 0.5)
+
+
+def test_another_schedule_is_asked_for_the_last_step(problem):
+    images, labels = problem
+    optimizer = optax.adam(1e-2)
+    graph, state = train.create(jsnn.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jsnn.LIF()), optimizer)
+
+    def at_step(network, step):
+        return jsnn.Sequential(network.layers[0], dataclasses.replace(network.layers[1], threshold=1.0 + step))
+
+    step = jax.jit(train.make_step(graph, loss, optimizer, at_step))
+    for _ in range(3):
+        state, _ = step(state, (images[:4], labels[:4]), jax.random.key(0))
+    assert train.network_of(graph, state, at_step).layers[1].threshold == 3.0

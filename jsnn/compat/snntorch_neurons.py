@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.neurons import LIF, CuBaLIF, LIFState, SpikingNeuron
-from jsnn.neurons.base import cast, check_decay, check_positive, leakage
+from jsnn.neurons.base import cast, check_positive, leakage
+from jsnn.neurons.ranges import SHARE, SMALLEST, Range
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -95,9 +96,14 @@ class Alpha(LateReset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_decay("alpha", self.alpha)
-        check_decay("beta", self.beta)
         check_positive("alpha - beta", self.alpha - self.beta)
+
+    def ranges(self) -> dict[str, Range]:
+        """A trained `alpha` stays above `beta`, and a trained `beta` leaves room for it."""
+        highest = 1.0 if isinstance(self.alpha, nnx.Param) else jnp.min(jnp.asarray(self.alpha))
+        beta = SHARE._replace(high=jax.lax.stop_gradient(highest) - SMALLEST)
+        least = jnp.minimum(jnp.max(jnp.asarray(self.beta)), beta.high) + SMALLEST
+        return {**super().ranges(), "alpha": SHARE._replace(low=jax.lax.stop_gradient(least)), "beta": beta}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AlphaState:
         zeros = jnp.zeros(shape, dtype)

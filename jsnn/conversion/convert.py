@@ -30,6 +30,7 @@ from jsnn.conversion.source import Place, Plan, Source
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, Rate, SpikingActivation
 from jsnn.neurons.base import has_field, is_key, with_dt
+from jsnn.neurons.ranges import POSITIVE
 from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Neuron, Parameter
 
@@ -163,7 +164,7 @@ def _take_thresholds(network: Converted) -> Converted:
     for neuron, parameters in zip(network.neurons, network.parameters, strict=True):
         is_another = isinstance(neuron.neuron, Activated) and not is_homogeneous(neuron.neuron.activation)
         if parameters and not is_another and not isinstance(neuron.neuron, Rate):
-            threshold = value_of(weights, parameters[0])
+            threshold = POSITIVE.project(value_of(weights, parameters[0]))
             start = 0.5 if neuron.v_init is None else neuron.v_init
             neuron = dataclasses.replace(neuron, scale=jnp.asarray(neuron.drive / threshold), v_init=start)
         neurons.append(neuron)

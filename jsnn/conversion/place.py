@@ -59,7 +59,7 @@ class Scaled(FrozenPytree):
                 v = jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
             except ValueError as error:
                 raise ValueError(f"v_init of shape {jnp.shape(self.v_init)} does not fit neurons {shape}") from error
-        threshold = self.neuron.threshold if isinstance(self.neuron, SpikingNeuron) else 1.0
+        threshold = self.neuron.within_ranges().threshold if isinstance(self.neuron, SpikingNeuron) else 1.0
         return state._replace(v=v * cast(threshold, dtype))
 
     def step(self, state: State, current: Array) -> tuple[State, Array]:
@@ -77,8 +77,10 @@ class Scaled(FrozenPytree):
     @property
     def spike_size(self) -> Parameter:
         """What one spike in a step adds to the output."""
-        height = self.neuron.amplitude / self.neuron.dt if isinstance(self.neuron, RateCoded) else 1.0
-        return height / self.scale
+        if not isinstance(self.neuron, RateCoded):
+            return 1.0 / self.scale
+        neuron = self.neuron.within_ranges()
+        return neuron.amplitude / neuron.dt / self.scale
 
     @property
     def drive(self) -> Parameter:

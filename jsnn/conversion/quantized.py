@@ -3,11 +3,15 @@
 Both have a threshold that is trained with the weights; it becomes the threshold of the neuron that takes their place.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
+from jsnn.neurons.base import Ranged
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.spiking_activation import differentiated_as
 from jsnn.types import Array
 
@@ -18,26 +22,43 @@ def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
 
         y = threshold * clip(floor(levels * x / threshold + 1/2) / levels, 0, 1)
 
-    The floor has the derivative 1 (straight through).
+    The floor has the derivative 1 (straight through), so that of y with respect to x is that of the clip,
+
+        1  where -threshold / (2 levels) < x < threshold - threshold / (2 levels),  0 elsewhere
+
+    as in the paper. There the derivative with respect to the threshold is (y - x) / threshold; above it is 1, below 0.
+    A trained threshold that is not positive is used as `jsnn.neurons.ranges.SMALLEST`.
 
     Source: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks"
     (2022).
     """
     check_broadcasts("threshold", threshold, x.shape, "x")
     check_broadcasts("levels", levels, x.shape, "x")
-    share = x / threshold
-    steps = differentiated_as(jnp.floor(share * levels + 0.5) / levels, share)
-    return threshold * jnp.clip(steps, 0, 1)
+    threshold = POSITIVE.project(threshold)
+    share, shift = x / threshold, 0.5 / levels
+    steps = jnp.clip(jnp.floor(share * levels + 0.5) / levels, 0, 1)
+    return threshold * differentiated_as(steps, _inside(share, -shift, 1 - shift))
 
 
 @checked
 def clip_relu(x: Array, threshold: Array) -> Array:
-    """Clipped at a threshold: threshold * clip(x / threshold, 0, 1)."""
+    """Clipped at a threshold: threshold * clip(x / threshold, 0, 1).
+
+    On both bounds, and outside of them, the derivative with respect to x is 0, as that of a relu is at 0.
+    A trained threshold that is not positive is used as `jsnn.neurons.ranges.SMALLEST`.
+    """
     check_broadcasts("threshold", threshold, x.shape, "x")
-    return threshold * jnp.clip(x / threshold, 0, 1)
+    threshold = POSITIVE.project(threshold)
+    share = x / threshold
+    return threshold * differentiated_as(jnp.clip(share, 0, 1), _inside(share, 0, 1))
 
 
-class ClipFloorReLU(nnx.Module):
+def _inside(x: Array, low: Any, high: Any) -> Array:
+    """Between two bounds x, and outside a constant: `jnp.clip` has half a derivative on its bounds."""
+    return jnp.where((x > low) & (x < high), x, jnp.where(x >= high, 1, 0))
+
+
+class ClipFloorReLU(Ranged, nnx.Module):
     """A drop-in for relu: `clip_floor_relu` with a trained threshold.
 
     Converted, it becomes `jsnn.IF` with that threshold, starting at half of it. With a constant input and `levels`
@@ -66,11 +87,14 @@ class ClipFloorReLU(nnx.Module):
         self.levels = levels
         self.threshold = nnx.Param(jnp.asarray(threshold))
 
+    def ranges(self) -> dict[str, Range]:
+        return {"threshold": POSITIVE}
+
     def __call__(self, x: Array) -> Array:
         return clip_floor_relu(x, self.threshold[...], self.levels)
 
 
-class NoisyReLU(nnx.Module):
+class NoisyReLU(Ranged, nnx.Module):
     """A drop-in for relu: clipped at a trained threshold; in training with noise as large as the rounding of spikes.
 
         y = threshold * clip(x / threshold + u, 0, 1),  u uniform in [-1/2, 1/2) / levels, 0 in inference
@@ -98,11 +122,14 @@ class NoisyReLU(nnx.Module):
         self.deterministic = False
         self.rngs = rngs.fork() if isinstance(rngs, nnx.Rngs) else rngs
 
+    def ranges(self) -> dict[str, Range]:
+        return {"threshold": POSITIVE}
+
     def __call__(self, x: Array) -> Array:
         if self.deterministic:
             return clip_relu(x, self.threshold[...])
         noise = jax.random.uniform(self.rngs.default(), x.shape, x.dtype, -0.5, 0.5) / self.levels
-        return clip_relu(x + self.threshold[...] * noise, self.threshold[...])
+        return clip_relu(x + POSITIVE.project(self.threshold[...]) * noise, self.threshold[...])
 
 
 def _check(levels: int, threshold: float) -> None:

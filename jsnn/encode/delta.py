@@ -8,6 +8,7 @@ from flax import nnx
 from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.checks import time_varying
 from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.shapes import check_fits
 from jsnn.types import Array, Parameter, Shape
 from jsnn.unroll import unroll
@@ -103,9 +104,8 @@ class SendOnDelta(FrozenPytree):
 
     threshold: Parameter = 0.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("threshold", self.threshold)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "threshold": POSITIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> ReferenceState:
         return ReferenceState(jnp.zeros(shape, dtype))

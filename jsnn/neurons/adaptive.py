@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import cast, check_decay, decay_from_time_constant, leak, leakage
+from jsnn.neurons.base import cast, decay_from_time_constant, leak, leakage
 from jsnn.neurons.nonlinear import EIF, QIF, NonlinearIF
+from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -28,9 +29,8 @@ class AdaptationCurrent(NonlinearIF):
     coupling: Parameter = dataclasses.field(default=0.0, kw_only=True)
     jump: Parameter = dataclasses.field(default=0.1, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_decay("decay_adaptation", self.decay_adaptation)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "decay_adaptation": SHARE}
 
     @classmethod
     @checked

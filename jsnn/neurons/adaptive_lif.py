@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import cast, check_not_negative, check_positive
+from jsnn.neurons.base import cast
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.neurons.refractory import RefractoryLIF, RefractoryLIFState
 from jsnn.types import Array, Parameter, Shape
 
@@ -55,10 +56,8 @@ class AdaptiveLIF(RefractoryLIF):
     tau_adaptation: Parameter = dataclasses.field(default=1.0, kw_only=True)
     adaptation: Parameter = dataclasses.field(default=0.01, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("tau_adaptation", self.tau_adaptation)
-        check_not_negative("adaptation", self.adaptation)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "tau_adaptation": POSITIVE, "adaptation": NOT_NEGATIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AdaptiveLIFState:  # type: ignore[override]
         return AdaptiveLIFState(*super().init(shape, dtype), adaptation=jnp.zeros(shape, dtype))

@@ -11,10 +11,10 @@ from jsnn.neurons.base import (
     LeakyMembrane,
     SpikingNeuron,
     cast,
-    check_decay,
     decay_from_time_constant,
     leakage,
 )
+from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -61,9 +61,8 @@ class ALIF(LeakyMembrane, SpikingNeuron):
     decay_adaptation: Parameter = 0.99
     adaptation: Parameter = 0.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_decay("decay_adaptation", self.decay_adaptation)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "decay_adaptation": SHARE}
 
     @classmethod
     @checked

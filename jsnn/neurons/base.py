@@ -6,14 +6,19 @@ Conventions of the whole library, so that no neuron's docstring has to repeat th
 * Parameters may each be a number (fixed, and part of the compiled program), an array (fixed) or an `nnx.Param`
   (trained). Arrays broadcast against the state from the right: `[N]` is per neuron after a dense layer, `[C]` per
   channel after a convolution.
-* A trained decay is clipped to [0, 1] where it is used, so that no optimiser step makes a neuron explode.
+* A trained parameter that an optimiser leads out of its range is used with the nearest value inside, and its gradient
+  leads it back (`jsnn.neurons.ranges`); so no optimiser step makes a neuron explode. Every copy holds that value.
+* Only an `nnx.Param` has a gradient. That of an array which a neuron holds is stopped.
 * The state has the dtype that `init` was given, and keeps it; the output has the dtype of the current. The state that
   `unroll` starts from by itself is float32 or wider, since a sum over time needs more than the 8 bits of bfloat16.
 * Nothing is broadcast against the batch: `init` and `step` raise ValueError if a parameter does not fit the neurons,
   and `step` if the state is not one for its input.
 """
 
+import copy
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, Self, TypeAlias, TypeGuard
 
@@ -25,6 +30,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
 from jsnn.arguments import check_keywords, check_parameters, parameters_of
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range
 from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_call, refuse_hash
 from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Neuron, Parameter, Shape, SpikeFunction
@@ -37,18 +43,50 @@ Discretization: TypeAlias = Literal["exact", "euler"]
 MEMBRANE = "membrane"  # by this name `unroll` finds what its backward pass keeps of a step
 
 
-class FrozenPytree(nnx.Pytree):
+class Ranged:
+    """The part of anything with parameters that says which ranges they have."""
+
+    def ranges(self) -> dict[str, Range]:
+        """The ranges of the parameters that have one, by name."""
+        return {}
+
+    def within_ranges(self) -> Self:
+        """The same with its trained parameters within their ranges; itself, if it has none."""
+        changes = {
+            name: _projected(parameter, allowed)
+            for name, allowed in self.ranges().items()
+            if isinstance(parameter := vars(self).get(name), nnx.Param)
+        }
+        return self._changed(changes) if changes else self
+
+    def _changed(self, changes: dict[str, Any]) -> Self:
+        changed = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(changed, name, value)
+        return changed
+
+
+class FrozenPytree(Ranged, nnx.Pytree):
     """A Flax pytree whose attributes are set once, when it is made.
 
-    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy. The methods `init` and `step` of every subclass
-    check first that parameters, state and input fit each other.
+    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy. The methods `init`, `step`, `all_steps` and
+    `__call__` of every subclass see the parameters as `in_use` gives them; `init` and `step` check first that
+    parameters, state and input fit each other.
     """
+
+    # The arrays that were passed in from inside a traced function. They have a gradient: to stop it would be to give
+    # wrong derivatives of that function.
+    _free: frozenset[str] = frozenset()
+    _is_in_use: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name, check in (("init", fitting_init), ("step", fitting_step)):
             if name in vars(cls):
                 setattr(cls, name, check(vars(cls)[name]))
+        for name in ("init", "step", "all_steps", "__call__"):
+            if name in vars(cls):
+                setattr(cls, name, _with_parameters_in_use(vars(cls)[name]))
         setattr(cls, "__hash__", refuse_hash)  # noqa: B010
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -76,6 +114,85 @@ class FrozenPytree(nnx.Pytree):
     def __post_init__(self) -> None:
         """Check the numbers of all parts; their own checks call this one first."""
         check_parameters(self)
+        for name, allowed in self.ranges().items():
+            self._check_range(name, allowed)
+        free = frozenset(name for name, value in vars(self).items() if _is_differentiated(value))
+        if free:
+            object.__setattr__(self, "_free", free)
+
+    def in_use(self) -> Self:
+        """The part as a step uses it: trained parameters within their ranges, no gradient for what is fixed."""
+        if self._is_in_use:
+            return self
+        ranges = self.ranges()
+        changes: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, nnx.Param):
+                if name in ranges:
+                    changes[name] = _projected(value, ranges[name])
+            elif isinstance(value, nnx.Variable):
+                changes[name] = value.copy(jax.lax.stop_gradient(value[...]))
+            elif name not in self._free and _is_differentiated(value):
+                changes[name] = jax.lax.stop_gradient(value)
+        return self._changed({**changes, "_is_in_use": True}) if changes else self
+
+    def _check_range(self, name: str, allowed: Range) -> None:
+        """Raise ValueError if a parameter has a value out of its range; but project what was trained."""
+        parameter = getattr(self, name)
+        if isinstance(parameter, nnx.Param) and _is_being_copied():
+            value, low, high = (_value(part) for part in (parameter, allowed.low, allowed.high))
+            if value is None or low is None or high is None or not np.all(np.clip(value, low, high) == value):
+                object.__setattr__(self, name, _projected(parameter, allowed))
+        else:
+            _check(name, parameter, allowed.holds, allowed.rule)
+
+
+def _with_parameters_in_use(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: FrozenPytree, *args: Any, **kwargs: Any) -> Any:
+        return method(self.in_use(), *args, **kwargs)
+
+    return call
+
+
+def _projected(parameter: nnx.Param, allowed: Range) -> nnx.Param:
+    return parameter.copy(allowed.project(parameter[...]))  # type: ignore[return-value]
+
+
+def _is_differentiated(value: Any) -> bool:
+    """Whether a value is a fixed array inside of a traced function, which may be about to be differentiated."""
+    return isinstance(value, jax.core.Tracer) and jnp.issubdtype(value.dtype, jnp.inexact)
+
+
+def _is_being_copied() -> bool:
+    """Whether `dataclasses.replace` calls: what was trained is then no mistake, as in a call by the user."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and (
+        frame.f_code.co_name in ("_check_range", "__post_init__", "__init__")
+        or frame.f_globals.get("__name__", "").startswith("flax.")
+    ):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "dataclasses"
+
+
+def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
+    """Return a network in which some parts are changed, the innermost first; the others stay the same objects."""
+    structure: Any
+    children, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
+    if isinstance(tree, nnx.Variable) or (len(children) == 1 and children[0] is tree):
+        return tree
+    changed = [map_parts(child, is_wanted, change) for child in children]
+    if any(new is not old for new, old in zip(changed, children)):
+        tree = structure.unflatten(changed)
+    return change(tree) if is_wanted(tree) else tree
+
+
+def within_ranges(tree: Any) -> Any:
+    """A network in which all trained parameters are within their ranges.
+
+    `unroll` begins with it, so that the gradient of all time steps is looked at as a whole: whether it leads back.
+    """
+    return map_parts(tree, lambda part: isinstance(part, Ranged), lambda part: part.within_ranges())
 
 
 def as_data(value: Any) -> Any:
@@ -136,7 +253,6 @@ class SpikingNeuron(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("threshold", self.threshold)
         known = isinstance(self.reset, str) and self.reset in ("subtract", "zero", "none")
         if not known and (not callable(self.reset) or isinstance(self.reset, nnx.Variable)):
             raise ValueError(
@@ -144,6 +260,9 @@ class SpikingNeuron(FrozenPytree):
                 f"got {self.reset!r}"
             )
         check_surrogate(self.surrogate)
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "threshold": POSITIVE}
 
     def fire(self, v: Array, threshold: Parameter) -> Array:
         """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
@@ -194,9 +313,8 @@ class LeakyMembrane(FrozenPytree):
     gain: Parameter = dataclasses.field(default=1.0, kw_only=True)
     v_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_decay("decay", self.decay)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "decay": SHARE}
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
         """The membrane before the first step."""
@@ -223,9 +341,7 @@ def leak(decay: Parameter, dtype: Any) -> Parameter:
     Computed with it a decay close to 1 loses no precision, because 1 - decay is taken before it is rounded to `dtype`:
     0.999 in float32 is off by 1e-8, little for the decay, but 1e-5 of what leaks.
     """
-    if isinstance(decay, nnx.Variable):
-        decay = jnp.clip(decay[...], 0, 1)
-    return cast(1 - decay, dtype)
+    return cast(1 - (decay[...] if isinstance(decay, nnx.Variable) else decay), dtype)
 
 
 def cast(parameter: Parameter, dtype: Any) -> Parameter:
@@ -299,18 +415,18 @@ def check_surrogate(surrogate: Any) -> None:
 
 
 def check_positive(name: str, parameter: Parameter) -> None:
-    """Refuses a parameter that has a value, not all of it above 0."""
-    _check(name, parameter, lambda value: value > 0, "must be > 0")
+    """Raise ValueError if a parameter has a value that is not above 0 everywhere."""
+    _check(name, parameter, POSITIVE.holds, POSITIVE.rule)
 
 
 def check_not_negative(name: str, parameter: Parameter) -> None:
-    """Refuses a parameter that has a value, not all of it 0 or above."""
-    _check(name, parameter, lambda value: value >= 0, "must be >= 0")
+    """Raise ValueError if a parameter has a value that is not 0 or above everywhere."""
+    _check(name, parameter, NOT_NEGATIVE.holds, NOT_NEGATIVE.rule)
 
 
 def check_decay(name: str, parameter: Parameter) -> None:
-    """Refuses a parameter that has a value, not all of it in [0, 1]."""
-    _check(name, parameter, lambda value: (value >= 0) & (value <= 1), "must be in [0, 1]")
+    """Raise ValueError if a parameter has a value that is not in [0, 1] everywhere."""
+    _check(name, parameter, SHARE.holds, SHARE.rule)
 
 
 def _check(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:

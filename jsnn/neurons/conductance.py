@@ -12,10 +12,10 @@ from jsnn.neurons.base import (
     Reset,
     SpikingNeuron,
     cast,
-    check_decay,
     decay_from_time_constant,
     leakage,
 )
+from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -72,10 +72,9 @@ class ConductanceLIF(SpikingNeuron):
     v_rest: Parameter = dataclasses.field(default=0.0, kw_only=True)
     reset: Reset = nnx.static(default="zero", kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("decay", "decay_excitatory", "decay_inhibitory"):
-            check_decay(name, getattr(self, name))
+    def ranges(self) -> dict[str, Range]:
+        decays = dict.fromkeys(("decay", "decay_excitatory", "decay_inhibitory"), SHARE)
+        return {**super().ranges(), **decays}
 
     @classmethod
     @checked

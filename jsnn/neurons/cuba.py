@@ -11,11 +11,11 @@ from jsnn.neurons.base import (
     LeakyMembrane,
     SpikingNeuron,
     cast,
-    check_decay,
     decay_from_time_constant,
     leak,
     leakage,
 )
+from jsnn.neurons.ranges import SHARE, Range
 from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Parameter, Shape
 
@@ -43,11 +43,13 @@ class CurrentSynapse(LeakyMembrane):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_decay("decay_syn", self.decay_syn)
         if self.synapse_order not in ("decay_then_jump", "jump_then_decay"):
             raise ValueError(
                 f"synapse_order must be 'decay_then_jump' or 'jump_then_decay', got {self.synapse_order!r}"
             )
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "decay_syn": SHARE}
 
     @classmethod
     @checked

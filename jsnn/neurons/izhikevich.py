@@ -9,7 +9,8 @@ from flax import nnx
 
 from jsnn import surrogate as surrogates
 from jsnn.arguments import checked
-from jsnn.neurons.base import Reset, SpikingNeuron, bounded, cast, check_positive
+from jsnn.neurons.base import Reset, SpikingNeuron, bounded, cast
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 # a, b, c, d and the membrane before the first step, of the paper's figure 2; but the resonator starts at its rest, as
@@ -85,10 +86,8 @@ class Izhikevich(SpikingNeuron):
     v_reset: Parameter = dataclasses.field(default=-65.0, kw_only=True)
     surrogate: SpikeFunction = nnx.static(default=surrogates.arctan(0.1, height=1.0), kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("a", self.a)
-        check_positive("dt", self.dt)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "a": POSITIVE, "dt": POSITIVE}
 
     @classmethod
     @checked

@@ -14,11 +14,11 @@ from jsnn.neurons.base import (
     SpikingNeuron,
     bounded,
     cast,
-    check_positive,
     decay_from_time_constant,
     leak,
 )
 from jsnn.neurons.lif import LIFState
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape
 
 MAX_EXPONENT = 20.0  # beyond it an exponential upstroke rises no steeper, so that a membrane without reset stays finite
@@ -89,9 +89,8 @@ class EIF(NonlinearIF):
     sharpness: Parameter = dataclasses.field(default=1.0, kw_only=True)
     rheobase: Parameter = dataclasses.field(default=0.8, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("sharpness", self.sharpness)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "sharpness": POSITIVE}
 
     def integrate(self, v: Array, current: Array) -> Array:
         """The membrane after leak, upstroke and input."""
@@ -142,9 +141,8 @@ class QIF(NonlinearIF):
     curvature: Parameter = dataclasses.field(default=1.0, kw_only=True)
     v_critical: Parameter = dataclasses.field(default=0.8, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("curvature", self.curvature)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "curvature": POSITIVE}
 
     def integrate(self, v: Array, current: Array) -> Array:
         """The membrane after drift and input."""

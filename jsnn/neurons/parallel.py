@@ -8,7 +8,8 @@ from flax import nnx
 
 from jsnn import surrogate as surrogates
 from jsnn.arguments import check_memory, checked
-from jsnn.neurons.base import FrozenPytree, cast, check_positive, check_surrogate
+from jsnn.neurons.base import FrozenPytree, cast, check_surrogate
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 
@@ -58,10 +59,12 @@ class SlidingPSN(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("threshold", self.threshold)
         if not jnp.ndim(self.weights) or not len(self.weights):  # type: ignore[arg-type]
             raise ValueError(f"weights must be an array [k] or [k, N], k at least 1, got {self.weights!r}")
         check_surrogate(self.surrogate)
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "threshold": POSITIVE}
 
     @classmethod
     @checked

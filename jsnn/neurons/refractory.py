@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
-from jsnn.neurons.base import cast, check_not_negative, check_positive
+from jsnn.neurons.base import cast
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded, differentiated_as
 from jsnn.types import Array, Parameter, Shape
 
@@ -104,10 +105,8 @@ class RefractoryLIF(InitialMembrane, RateCoded):
     tau_ref: Parameter = dataclasses.field(default=0.002, kw_only=True)
     min_voltage: Parameter = dataclasses.field(default=0.0, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("tau_mem", self.tau_mem)
-        check_not_negative("tau_ref", self.tau_ref)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "tau_mem": POSITIVE, "tau_ref": NOT_NEGATIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryLIFState:
         return RefractoryLIFState(v=self.initial_membrane(shape, dtype), refractory_time=jnp.zeros(shape, dtype))

@@ -13,11 +13,11 @@ from jsnn.neurons.base import (
     Reset,
     SpikingNeuron,
     cast,
-    check_decay,
     check_not_negative,
     decay_from_time_constant,
     leakage,
 )
+from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 
 
@@ -69,9 +69,8 @@ class ResonateAndFire(SpikingNeuron):
     reset: Reset = nnx.static(default="zero", kw_only=True)
     v_reset: Parameter | None = dataclasses.field(default=None, kw_only=True)  # type: ignore[assignment]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_decay("decay", self.decay)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "decay": SHARE}
 
     @classmethod
     @checked

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_positive, check_surrogate
+from jsnn.neurons.base import cast, check_surrogate
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
@@ -62,8 +63,10 @@ class SigmaDelta(Activated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("threshold", self.threshold)
         check_surrogate(self.surrogate)
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "threshold": POSITIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SigmaDeltaState:
         return SigmaDeltaState(sigma=jnp.zeros(shape, dtype), sent=jnp.zeros(shape, dtype))

@@ -12,14 +12,12 @@ from jsnn.arguments import checked
 from jsnn.neurons.base import (
     Discretization,
     cast,
-    check_decay,
-    check_not_negative,
-    check_positive,
     check_surrogate,
     decay_from_time_constant,
     leakage,
 )
 from jsnn.neurons.cuba import CuBaState, CurrentSynapse
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 
@@ -84,9 +82,6 @@ class SRM0(CurrentSynapse):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_decay("decay_refractory", self.decay_refractory)
-        check_positive("threshold", self.threshold)
-        check_not_negative("refractory", self.refractory)
         check_surrogate(self.surrogate)
 
     @classmethod
@@ -117,6 +112,10 @@ class SRM0(CurrentSynapse):
         elif tau_refractory is not None:
             raise TypeError("give tau_refractory or decay_refractory, got both")
         return super().from_time_constants(tau_mem, tau_syn, dt, discretization=discretization, **parameters)
+
+    def ranges(self) -> dict[str, Range]:
+        own = {"decay_refractory": SHARE, "threshold": POSITIVE, "refractory": NOT_NEGATIVE}
+        return {**super().ranges(), **own}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SRM0State:  # type: ignore[override]
         v, i = super().init(shape, dtype)

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, cast, check_positive, is_key
+from jsnn.neurons.base import FrozenPytree, cast, is_key
+from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape
 
 _MANY = 2.0**30  # spikes in a step, from which on none are drawn
@@ -45,9 +46,8 @@ class RateCoded(FrozenPytree):
     spiking_aware: bool = nnx.static(default=True)
     amplitude: Parameter = dataclasses.field(default=1.0, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("dt", self.dt)
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "dt": POSITIVE}
 
     def emit(self, spikes: Array, rates: Array) -> Array:
         """The output for a number of spikes [...] that stands for `rates` [...], both of one dtype."""

@@ -1,6 +1,6 @@
 """What can be put around any neuron, or beside it: a refractory period, escape noise, delays, and dropout in time."""
 
-import copy
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +14,10 @@ from jsnn.neurons.base import (
     SpikingNeuron,
     cast,
     check_is_neuron,
-    check_not_negative,
-    check_positive,
     has_field,
     is_key,
 )
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 __all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
@@ -65,7 +64,9 @@ class Refractory(FrozenPytree):
     def __post_init__(self) -> None:
         check_is_neuron("Refractory", self.neuron)
         super().__post_init__()
-        check_not_negative("period", self.period)
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "period": NOT_NEGATIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryState:
         return RefractoryState(self.neuron.init(shape, dtype), jnp.zeros(shape, dtype))
@@ -138,7 +139,9 @@ class Stochastic(FrozenPytree):
             )
         if not is_key(self.key):
             raise TypeError(f"key must be made by jax.random.key, got {self.key!r}")
-        check_positive("width", self.width)
+
+    def ranges(self) -> dict[str, Range]:
+        return {**super().ranges(), "width": POSITIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> StochasticState:
         return StochasticState(self.neuron.init(shape, dtype), self.key)
@@ -151,8 +154,7 @@ class Stochastic(FrozenPytree):
         def escape(x: Array) -> Array:
             return surrogate(x + (cast(self.width, x.dtype) * noise).astype(x.dtype))
 
-        noisy: Any = copy.copy(self.neuron)  # dataclasses.replace would refuse a decay that training has led beyond 1
-        object.__setattr__(noisy, "surrogate", escape)
+        noisy: Any = dataclasses.replace(self.neuron, surrogate=escape)  # type: ignore[type-var]
         inner, spikes = noisy.step(state.neuron, current)
         return StochasticState(inner, next_key), spikes
 
@@ -196,7 +198,6 @@ class Delay(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_not_negative("steps", self.steps)
         if np.size(self.steps) == 0:
             raise ValueError(f"steps must not be empty, got shape {np.shape(self.steps)}")
         if self.longest is None:
@@ -208,6 +209,10 @@ class Delay(FrozenPytree):
         elif not isinstance(self.steps, nnx.Variable | jax.core.Tracer) and np.max(self.steps) > self.longest:
             raise ValueError(f"steps must be <= longest = {self.longest}, got {self.steps}")
 
+    def ranges(self) -> dict[str, Range]:
+        longest = np.inf if self.longest is None else self.longest
+        return {**super().ranges(), "steps": NOT_NEGATIVE._replace(high=longest)}
+
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> DelayState:
         assert self.longest is not None
         return DelayState((jnp.zeros(shape, dtype),) * self.longest)
@@ -218,8 +223,6 @@ class Delay(FrozenPytree):
         dtype, longest = state.past[0].dtype, len(state.past)
         known = (current.astype(dtype), *state.past)  # known[k] is x[t - k]
         steps = jnp.asarray(self.steps, jnp.promote_types(dtype, jnp.float32))
-        # not jnp.clip, which halves the gradient of a delay of 0
-        steps = jnp.where(steps < 0, 0, jnp.where(steps > longest, longest, steps))
         whole = jnp.minimum(jnp.floor(steps), longest - 1)
         near, far = (
             sum(jnp.where(whole == k, x, 0) for k, x in enumerate(neighbours)) for neighbours in (known[:-1], known[1:])

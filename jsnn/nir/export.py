@@ -13,7 +13,7 @@ from jsnn.conversion.network import Converted
 from jsnn.conversion.program import flatten, read
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Recurrent, Sequential
-from jsnn.neurons.base import Discretization
+from jsnn.neurons.base import Discretization, within_ranges
 from jsnn.neurons.wrappers import Delay
 from jsnn.nir.converted import write_converted
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
@@ -68,7 +68,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     writer = _Writer(dt, discretization)
     names = {INPUT: typed(nir.Input(input_type=np.array(channels_first(shape))), shape, shape)}
-    outputs = writer.write(writer.layer("", network, Value((INPUT,), shape)))
+    outputs = writer.write(writer.layer("", within_ranges(network), Value((INPUT,), shape)))
     if outputs.order is not None:
         raise NIRError("the output is a flattened image, whose order is another in NIR: leave the flattening out")
     edges = [*writer.edges, *((source, OUTPUT) for source in outputs.sources)]

@@ -75,10 +75,10 @@ def describe(neuron: Any, dt: float, discretization: Discretization) -> Descript
 
 def _membrane(neuron: Any, dt: float, discretization: Discretization) -> tuple[str, dict[str, np.ndarray]]:
     """The kind of a node with a leaky membrane, and its parameters without those of the threshold."""
-    share, gain, rest = _share_of(neuron.decay), number(neuron.gain), number(neuron.v_rest)
+    share, gain, rest = 1 - number(neuron.decay), number(neuron.gain), number(neuron.v_rest)
     spikes = "F" if isinstance(neuron, SpikingNeuron) else ""
     if isinstance(neuron, CuBaLI | CuBaLIF):
-        share_syn = _share_of(neuron.decay_syn)
+        share_syn = 1 - number(neuron.decay_syn)
         tau_mem = _time_constant("decay", share, dt, discretization)
         tau_syn = _time_constant("decay_syn", share_syn, dt, discretization)
         # the gain goes into w_in and not into r, so that snnTorch, which has no r, can take it
@@ -111,11 +111,6 @@ def _as_integrator(filter: Lowpass, dt: float) -> LI:
 def _check_dt(part: Lowpass | RateCoded, dt: float) -> None:
     if not np.allclose(number(part.dt), dt, rtol=1e-6, atol=0):
         raise NIRError(f"its dt = {part.dt} is not the dt = {dt} to write it for: change it with jsnn.with_dt")
-
-
-def _share_of(decay: Parameter) -> np.ndarray:
-    """What leaks in a step; a trained decay is clipped, as it is where it is used."""
-    return 1 - np.clip(number(decay), 0, 1)
 
 
 def _time_constant(name: str, share: np.ndarray, dt: float, discretization: Discretization) -> np.ndarray:

@@ -354,7 +354,7 @@ def _changed(place: Place, values: dict[str, np.ndarray]) -> Any:
 def _parameter(old: Any, field: str, value: np.ndarray) -> Any:
     """A value of the old one's sort: trained, or fixed. snnTorch clips its decays to [0, 1], as we do trained ones."""
     if isinstance(old, nnx.Variable):
-        return type(old)(jnp.asarray(value, old.dtype))
+        return old.copy(jnp.asarray(value, old.dtype))
     if field in _DECAYS:
         value = np.clip(value, 0, 1)
     return jnp.asarray(value, jnp.float32) if value.ndim else float(value)
