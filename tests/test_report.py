@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from outside import outside
 from rich.console import Console
 
 import jsnn
@@ -103,6 +104,7 @@ def test_a_page_says_what_was_run(dead):
     assert "98.70%" in page  # the reference
     assert f"{summary['final']['test_accuracy']:.2%}" in page
     assert page.count("<figure>") == page.count("<img ")
+    assert outside(page) == []
 
 
 def missing_sections(page):
