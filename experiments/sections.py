@@ -217,7 +217,9 @@ def _add_sample(page: Page, run: Run, index: int, seen: Sample, dt: float | None
         if layer.states:
             page.figure(
                 figures.traces(layer.states, layer.spikes, layer.threshold, dt),
-                f"{name}: the state after each step of a few neurons, from the quietest that fired to the busiest.",
+                f"{name}: the states of a few neurons, the busiest on top; where there are enough, they are neurons "
+                f"that fired at some steps and not at all of them. A state is that of the end of a step, after the "
+                f"reset: where a neuron spiked, its membrane has been reset already.",
                 f"Traces of {name}, {what}",
             )
 
