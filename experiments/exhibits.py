@@ -88,8 +88,7 @@ def _images(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         f"are a batch, which is encoded at once.",
     )
     figure, [ax] = _panels(1, height=3.4)
-    captions = [str(label) for label in codes.labels]
-    plot.images(codes.images, captions=captions, limit=32, ax=ax)
+    plot.images(codes.images, captions=codes.labels, limit=32, ax=ax)
     sheet.figure("images", figure, "Images of the batch, with their classes.", "Digits side by side")
 
 

@@ -15,6 +15,7 @@ import jsnn
 from experiments.page import DPI
 from jsnn import plot
 from jsnn.conversion import Converted, Diagnosis
+from jsnn.data import Dataset
 from jsnn.energy import Comparison
 from jsnn.plot.canvas import INK, PALETTE
 from jsnn.types import Array
@@ -27,14 +28,14 @@ _TRACES = 6  # neurons of a layer whose membranes are drawn
 
 
 def of_conversion(
-    folder: Path, network: Converted, images: Array, labels: np.ndarray, num_steps: int, dt: float
+    folder: Path, network: Converted, images: Array, labels: np.ndarray, names: Sequence[str], num_steps: int, dt: float
 ) -> None:
     """A raster of the first and the last hidden layer, and class probabilities over time for a few images."""
     layers = jsnn.record(network, images[:_SAMPLES], num_steps=num_steps, keep=["outputs"])
     first, last = network.names[0], network.names[-1]
     chosen = {name: _some_neurons(np.asarray(layers[name].outputs)[:, 0] != 0) for name in dict.fromkeys((first, last))}
     of_rasters(folder, chosen, dt)
-    of_probabilities(folder, np.asarray(layers["output"].outputs), labels, dt)
+    of_probabilities(folder, np.asarray(layers["output"].outputs), labels, names, dt)
 
 
 def of_rasters(folder: Path, spikes: Mapping[str, np.ndarray], dt: float) -> None:
@@ -46,13 +47,14 @@ def of_rasters(folder: Path, spikes: Mapping[str, np.ndarray], dt: float) -> Non
     _save(figure, folder, "raster")
 
 
-def of_probabilities(folder: Path, outputs: np.ndarray, labels: np.ndarray, dt: float) -> None:
+def of_probabilities(folder: Path, outputs: np.ndarray, labels: np.ndarray, names: Sequence[str], dt: float) -> None:
     """Class probabilities over time, [T, B, classes], of the first images."""
     count = min(_SAMPLES, outputs.shape[1])
     figure = Figure(figsize=(8, 2.8 * count), layout="constrained")
     for sample, ax in enumerate(np.atleast_1d(figure.subplots(count))):
-        plot.class_probabilities(outputs, sample=sample, target=int(labels[sample]), dt=dt, ax=ax)
-        ax.set_title(f"test image {sample}, class {labels[sample]}")
+        target, classes = int(labels[sample]), _plain(names)
+        plot.class_probabilities(outputs, sample=sample, target=target, class_names=classes, dt=dt, ax=ax)
+        ax.set_title(f"test image {sample}, class {classes[target]}")
     _save(figure, folder, "class_probabilities")
 
 
@@ -199,6 +201,11 @@ def pictures(images: np.ndarray, captions: Sequence[str]) -> Figure:
     figure = Figure(figsize=(_WIDTH, 0.2 + 1.5 * rows))
     plot.images(_colours(images), captions=_plain(captions), ax=figure.add_axes((0, 0, 1, 1)))
     return figure
+
+
+def class_names(dataset: Dataset) -> list[str]:
+    """Return the names of a data set's classes, their numbers where it has none."""
+    return list(dataset.class_names or map(str, range(dataset.num_classes)))
 
 
 def _plain(texts: Sequence[str]) -> list[str]:

@@ -186,13 +186,17 @@ def add_samples(page: Page, run: Run, subject: Subject, seen: Observation) -> No
         _add_sample(page, run, index, sample, subject.dt)
         if sample.prediction != seen.predictions[index]:
             page.text(
-                f"Among all test images it was taken for {_class_names(run)[seen.predictions[index]]}: with other "
+                f"Among all test images it was taken for {figures.class_names(run.sets.test)[seen.predictions[index]]}: with other "
                 f"random spikes or membranes, the answer is another."
             )
 
 
 def _add_sample(page: Page, run: Run, index: int, seen: Sample, dt: float | None) -> None:
-    names, image, label = _class_names(run), run.sets.test.images[index], int(run.sets.test.labels[index])
+    names, image, label = (
+        figures.class_names(run.sets.test),
+        run.sets.test.images[index],
+        int(run.sets.test.labels[index]),
+    )
     chosen, what = names[seen.prediction], f"test image {index}"
     verdict = "recognised" if label == seen.prediction else f"taken for {chosen}"
     page.section(f"Test image {index}: {names[label]}, {verdict}")
@@ -226,7 +230,7 @@ def _add_sample(page: Page, run: Run, index: int, seen: Sample, dt: float | None
 
 def add_mistakes(page: Page, run: Run, seen: Observation) -> None:
     """Which class is taken for which, and the worst mistakes."""
-    dataset, names = run.sets.test, _class_names(run)
+    dataset, names = run.sets.test, figures.class_names(run.sets.test)
     page.section("Mistakes")
     count = len(seen.labels)
     part = f"the first {count:,} of the" if count < len(dataset) else "the"
@@ -253,8 +257,3 @@ def _worst(seen: Observation) -> np.ndarray:
     """The indices of the images that were taken for another class, the highest loss first."""
     wrong = np.flatnonzero(seen.predictions != seen.labels)
     return wrong[np.argsort(-seen.losses[wrong], kind="stable")]
-
-
-def _class_names(run: Run) -> list[str]:
-    dataset = run.sets.test
-    return list(dataset.class_names or map(str, range(dataset.num_classes)))

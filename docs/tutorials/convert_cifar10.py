@@ -60,8 +60,7 @@ def save(figure, name):
 name = "digits" if small else "cifar10"
 training = data.subset(data.load(name, "train"), 1 if small else 4)
 test = data.load(name, f"test[:{num_test}]")
-classes = "airplane automobile bird cat deer dog frog horse ship truck"
-class_names = test.class_names if small else classes.split()
+class_names = test.class_names
 training.images.shape
 
 # %%
