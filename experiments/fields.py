@@ -12,6 +12,8 @@ from experiments import config
 from experiments.config import Config
 from experiments.config.errors import nearest
 
+_REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}  # which one option sets
+
 
 def override(experiment: Config, arguments: list[str], name: str, description: str) -> Config:
     """Return the config with the fields that the command line sets.
@@ -59,7 +61,8 @@ def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
         flag = f"{prefix}{name.replace('_', '-')}"
         if isinstance(value, tuple):
             value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
-        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
+        is_group = isinstance(value, dict) and value.keys() != _REFERENCE
+        found += (_flags(value, f"{flag}.") if is_group else []) or [flag]
     return found
 
 

@@ -32,8 +32,11 @@ class Measures:
 
     def add(self, outputs: np.ndarray, labels: np.ndarray, spikes: Mapping[str, np.ndarray | Array]) -> None:
         """Takes one batch: outputs [T, B, classes], labels [B], and how often each neuron spiked, [B, ...] by layer."""
-        self.correct += np.asarray(is_correct(outputs, labels)).sum(1)
-        self.mean_correct += float(is_correct(outputs[-self.last_steps :].mean(0), labels).sum())
+        classes, mean = jnp.asarray(labels), outputs[-self.last_steps :].mean(0)
+        self.correct += np.asarray(is_correct(jnp.asarray(outputs), jnp.broadcast_to(classes, outputs.shape[:2]))).sum(
+            1
+        )
+        self.mean_correct += float(is_correct(jnp.asarray(mean), classes).sum())
         counts = np.concatenate([np.asarray(layer).reshape(len(labels), -1) for layer in spikes.values()], axis=1)
         self.spikes += float(counts.sum(dtype=np.float64))
         self.fewest, self.most = min(self.fewest, counts.min()), max(self.most, counts.max())
