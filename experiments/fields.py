@@ -12,7 +12,22 @@ from experiments import config
 from experiments.config import Config
 from experiments.config.errors import nearest
 
-_REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}  # which one option sets
+_REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}
+_RULES = tyro.constructors.ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Return how one option sets a reference: it is a number there, whose source is not known."""
+    if info.type is not config.Reference:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda texts: config.Reference(float(texts[0])),
+        is_instance=lambda value: isinstance(value, config.Reference),
+        str_from_instance=lambda reference: [str(reference.value)],
+    )
 
 
 def override(experiment: Config, arguments: list[str], name: str, description: str) -> Config:
@@ -29,7 +44,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     """
     boxes = io.StringIO()  # tyro's errors, drawn over several lines
     try:
-        with contextlib.redirect_stderr(boxes):
+        with contextlib.redirect_stderr(boxes), _RULES:
             changed, unknown = tyro.cli(
                 type(experiment),
                 default=experiment,

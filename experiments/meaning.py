@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from experiments import config
 from experiments.config import Experiment
@@ -64,11 +64,11 @@ def less(experiment: Experiment) -> list[str]:
     Other data count as less, as the numbers are not those of the config. Weights that another run has trained had less
     if that run had, as long as its folder is there.
     """
-    found = [
-        f"{name} {now}, not {full}"
-        for name, full in experiment.reduced_from.items()
-        if (now := value_of(experiment, name)) != full and not (name == "train.epochs" and now > full)
-    ]
+    found = []
+    for name, full in experiment.reduced_from.items():
+        now = value_of(experiment, name)
+        if now < full if isinstance(now, int) and isinstance(full, int) else now != full:
+            found.append(f"{name} {now}, not {full}")
     if experiment.train.weights is not None:
         with contextlib.suppress(OSError, ValueError):
             trained = config.from_json((Path(experiment.train.weights) / "config.json").read_text("utf-8"))
@@ -87,7 +87,7 @@ def warning(missing: list[str]) -> str:
 
 def value_of(experiment: Experiment, name: str) -> int | str:
     """Return a field by its dotted name."""
-    value = experiment
+    value: Any = experiment
     for part in name.split("."):
         value = getattr(value, part)
-    return value  # type: ignore[return-value]
+    return value

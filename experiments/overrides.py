@@ -28,10 +28,13 @@ def changes(before: config.Config, after: config.Config) -> list[str]:
 def remember(before: config.Config, after: config.Config) -> config.Config:
     """Return `after` with what `before` has more of, its epochs and data, so that the run's page can say so."""
     if isinstance(before, config.Study) and isinstance(after, config.Study):
-        stages = [remember(*pair) for pair in zip(before.stages, after.stages)]
-        return dataclasses.replace(after, stages=(*stages, *after.stages[len(stages) :]))
-    if not (isinstance(before, Experiment) and isinstance(after, Experiment)):
-        return after
+        return dataclasses.replace(after, stages=tuple(map(_remember, before.stages, after.stages)))
+    if isinstance(before, Experiment) and isinstance(after, Experiment):
+        return _remember(before, after)
+    return after
+
+
+def _remember(before: Experiment, after: Experiment) -> Experiment:
     changed = {name: old for name in _SIZE if (old := value_of(before, name)) != value_of(after, name)}
     return dataclasses.replace(after, reduced_from=changed | before.reduced_from)
 

@@ -55,7 +55,7 @@ def test_a_reference_is_a_number_with_a_source():
 def test_a_reference_on_the_command_line_is_a_number():
     changed = override(Experiment(), ["--reference", "test_accuracy", "0.5"], "x", "")
     assert changed.reference == {"test_accuracy": Reference(0.5)}
-    changed = override(FULL, ["--reference.test_accuracy", "0.5"], "x", "")
+    changed = override(FULL, ["--reference.test-accuracy", "0.5"], "x", "")
     assert changed.reference == {"test_accuracy": Reference(0.5)}  # whose source is not the config's
     assert override(FULL, [], "x", "").reference == FULL.reference
 

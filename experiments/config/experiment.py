@@ -27,15 +27,6 @@ def _as_reference(value: Any) -> Any:
     return value if isinstance(value, dict | Reference) else {"value": value}
 
 
-_NUMBER = tyro.constructors.PrimitiveConstructorSpec(  # on the command line, where no source can be given
-    nargs=1,
-    metavar="FLOAT",
-    instance_from_str=lambda texts: Reference(float(texts[0])),
-    is_instance=lambda value: isinstance(value, Reference),
-    str_from_instance=lambda reference: [str(reference.value)],
-)
-
-
 @settings
 class Experiment:
     """One training run, from data set to numbers."""
@@ -60,7 +51,7 @@ class Experiment:
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
-    reference: dict[str, Annotated[Reference, pydantic.BeforeValidator(_as_reference), _NUMBER]] = pydantic.Field(
+    reference: dict[str, Annotated[Reference, pydantic.BeforeValidator(_as_reference)]] = pydantic.Field(
         default_factory=dict
     )
     """What others reach, by the name of the metric in the summary, to stand beside the result."""
