@@ -125,7 +125,7 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
     figures.of_conversion(
         run.folder, network, some, test.labels, figures.class_names(test), settings.num_steps, settings.dt
     )
-    figures.of_accuracy(run.folder, {"output of each step": outcome.accuracy_by_step}, accuracy)
+    figures.of_accuracy(run.folder, {"output of the step": outcome.accuracy_by_step}, accuracy)
     diagnosis = conversion.diagnose(
         network, some, test.labels[: len(some)], num_steps=settings.num_steps, dt=settings.dt
     )

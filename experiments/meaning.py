@@ -78,10 +78,10 @@ def less(experiment: Experiment) -> list[str]:
 
 
 def warning(missing: list[str]) -> str:
-    """Return a sentence for a run that had less than its config; of references it says whether they can be compared."""
+    """Return a sentence for a run that had less than its config."""
     return (
-        f"This run had less than the config that it came from: {', '.join(missing)}. Its numbers are not those of the "
-        f"config, and the references are not for it."
+        f"This run had less than the config that it came from: {', '.join(missing)}. Its numbers need not be those of "
+        f"the config, and are not to be compared with any reference."
     )
 
 

@@ -171,12 +171,13 @@ def add_layers(page: Page, subject: Subject, seen: Observation) -> None:
     page.figure(
         figures.accuracy(
             {
-                "output of each step": seen.accuracy_by_step,
-                "mean output of all steps so far": seen.mean_accuracy_by_step,
+                "output of the step": seen.accuracy_by_step,
+                "mean output so far": seen.mean_accuracy_by_step,
             },
             {},
         ),
-        "How accurate the network is on these images if it is stopped after so many steps.",
+        "How accurate the network is on these images if it is stopped after so many steps, deciding on the output of "
+        "that step, or on the mean output of all steps so far.",
         "Accuracy against the number of steps",
     )
 

@@ -94,7 +94,7 @@ def test_opacity_is_the_root_of_the_share_that_fires():
 
 @pytest.mark.parametrize("loc", ["left", "center", "right"])
 def test_a_title_stands_above_the_note(loc):
-    ax = plot.raster(np.eye(300))
+    ax = plot.raster(np.eye(600))
     title = ax.set_title("a title of the user's that is as long as the picture is wide", loc=loc)
     ax.figure.draw_without_rendering()
     [above] = ax.child_axes
@@ -104,7 +104,7 @@ def test_a_title_stands_above_the_note(loc):
 
 
 def test_pictures_drawn_one_after_the_other_have_one_note():
-    ax = plot.raster(np.eye(300))
+    ax = plot.raster(np.eye(300), ax=axes(6, 2.4))
     assert len(plot.raster(np.eye(600), ax=ax).child_axes) == 1
 
 

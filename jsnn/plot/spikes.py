@@ -25,7 +25,7 @@ from jsnn.plot.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROWS, _COLUMNS = 240, 1000  # that a picture shows apart, at least
+_ROWS, _COLUMNS = 240, 1000  # that a picture shows apart, at least; more rows are too low for marks
 _MARKS = 30_000  # spikes that are drawn one by one; more are drawn as an image
 
 
@@ -87,19 +87,20 @@ def raster(
     ax.spines[["top", "right"]].set_visible(False)
     length = time_axis(ax, max(map(len, trains.values())), dt)
     pixels = ax.get_window_extent()
-    columns, rows = max(_COLUMNS, int(pixels.width)), max(_ROWS, int(pixels.height))
+    fewest = _ROWS if len(trains) == 1 else max(_ROWS // len(trains), 100)
+    most = max(_COLUMNS, int(pixels.width)), max(fewest, int(pixels.height) // len(trains))
     if len(trains) == 1:
         [(name, train)] = trains.items()
         band = (-0.5, train.shape[1] - 0.5)
-        remark = _draw_layer(ax, train != 0, categories[name], shades, band, length, (columns, rows))
+        remark = _draw_layer(ax, train != 0, categories[name], shades, band, length, fewest, most)
         ax.set_ylim(-0.5, train.shape[1] - 0.5)
         ax.set_ylabel(f"Neuron of {name}" if name else "Neuron")
         whole_numbers(ax.yaxis)
     else:
-        rows, remark = max(rows // len(trains), 100), None
+        remark = None
         for position, (name, train) in enumerate(trains.items()):
             band = (-position - 0.47, -position + 0.47)
-            if _draw_layer(ax, train != 0, categories[name], shades, band, length, (columns, rows)):
+            if _draw_layer(ax, train != 0, categories[name], shades, band, length, fewest, most):
                 remark = "large layers: darker where more neurons fire"
             ax.axhline(-position - 0.5, color="#c5c9cf", linewidth=0.8)
         ax.set_ylim(-len(trains) + 0.5, 0.5)
@@ -179,21 +180,22 @@ def _draw_layer(
     shades: dict[int, Shade],
     band: tuple[float, float],
     length: float,
+    fewest: int,
     most: tuple[int, int],
 ) -> str | None:
     """Draw the spikes of a layer, `fired` [T, N], in a band between two heights of the y axis.
 
-    An image of at most so many columns and rows is drawn where that is less than there is; what a dot of it means is
-    returned.
+    Where there are more than the fewest rows, or too much for marks, it is an image of at most so many columns and
+    rows. What a dot of it means is returned if it is more than a neuron at a step.
     """
     num_steps, num_neurons = fired.shape
     bottom, top = band
     row = (top - bottom) / num_neurons
-    if num_steps > most[0] or num_neurons > most[1] or fired.sum() > _MARKS:
+    if num_steps > most[0] or num_neurons > fewest or fired.sum() > _MARKS:
         image, remark = _density(fired, categories, shades, most)
         extent = (-0.5 * length, (num_steps - 0.5) * length, bottom, top)
         ax.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
-        return remark
+        return remark if image.shape[:2] != (num_neurons, num_steps) else None
     for category, (color, _) in shades.items():
         step, neuron = np.nonzero(fired & (categories == category))
         low = bottom + (neuron + 0.06) * row
@@ -213,7 +215,7 @@ def _density(
     palette = np.array([to_rgb(shade.color) for shade in shades.values()])
     hue = np.einsum("ktn,kc->ntc", shares / np.maximum(total, 1e-12), palette)
     opacity = np.sqrt(np.minimum(total / strong, 1)).T[..., None]  # one spike among many can still be seen
-    neurons, steps = round(fired.shape[1] / shares.shape[2]), round(len(fired) / shares.shape[1])
+    neurons, steps = -(-fired.shape[1] // shares.shape[2]), -(-len(fired) // shares.shape[1])
     remark = f"neurons x steps in a dot: {neurons} x {steps}, darkest where {100 * strong:.0f}% are spikes"
     return np.concatenate([np.clip(hue, 0, 1), opacity], axis=-1), remark
 
