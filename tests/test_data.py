@@ -47,6 +47,13 @@ def test_tfds_sets(name, shape, first_class, data_dir, cache):
     assert (dataset.class_names[0], len(dataset.class_names)) == (first_class, 10)
 
 
+def test_a_subset_is_a_stride_and_snntorchs_a_block():
+    train = data.load("digits", "train")
+    np.testing.assert_array_equal(data.subset(train, 10).labels, train.labels[::10])
+    block = len(train) // 10
+    np.testing.assert_array_equal(data.load("digits", f"train[:{block}]").labels, train.labels[:block])
+
+
 NUMBERS = tuple(map(str, range(10)))
 
 
