@@ -81,7 +81,7 @@ def test_ten_thousand_neurons_are_an_image():
     assert np.all(pixels[120:, :, 3] == 0)  # the silent half shows nothing
     assert np.mean(pixels[:120, :, 3] > 0) > 0.9
     np.testing.assert_allclose(pixels[0, 0, :3], to_rgb(PALETTE[0]), atol=1e-6)
-    assert note_of(ax).startswith("neurons x steps in a dot: 42 x 1, darkest where")
+    assert note_of(ax).startswith("neurons x steps a dot: 42 x 1; darkest:")
 
 
 def test_opacity_is_the_root_of_the_share_that_fires():
@@ -98,7 +98,7 @@ def test_a_title_stands_above_the_note(loc):
     title = ax.set_title("a title of the user's that is as long as the picture is wide", loc=loc)
     ax.figure.draw_without_rendering()
     [above] = ax.child_axes
-    assert note_of(ax).startswith("neurons x steps in a dot")
+    assert note_of(ax).startswith("neurons x steps a dot")
     assert not title.get_window_extent().overlaps(above.xaxis.label.get_window_extent())
     assert title.get_window_extent().y1 <= ax.figure.bbox.y1
 

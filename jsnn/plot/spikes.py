@@ -216,7 +216,7 @@ def _density(
     hue = np.einsum("ktn,kc->ntc", shares / np.maximum(total, 1e-12), palette)
     opacity = np.sqrt(np.minimum(total / strong, 1)).T[..., None]  # one spike among many can still be seen
     neurons, steps = -(-fired.shape[1] // shares.shape[2]), -(-len(fired) // shares.shape[1])
-    remark = f"neurons x steps in a dot: {neurons} x {steps}, darkest where {100 * strong:.0f}% are spikes"
+    remark = f"neurons x steps a dot: {neurons} x {steps}; darkest: {100 * strong:.0f}% spikes"
     return np.concatenate([np.clip(hue, 0, 1), opacity], axis=-1), remark
 
 
