@@ -19,7 +19,7 @@ class Codes(NamedTuple):
 
     sizes: tuple[int, int]  # images in the data set, and in its subset
     images: np.ndarray  # the batch, [B, H, W] in [0, 1]
-    labels: np.ndarray  # [B]
+    labels: list[str]  # the class of each, B
     image: np.ndarray  # the one that is drawn, [H, W]
     pixel: tuple[int, int]  # the one whose spikes are drawn alone
     half: Array  # [1000, 5], rate-coded trains of the value 0.5
@@ -65,7 +65,7 @@ class Codes(NamedTuple):
         return rows
 
 
-def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Array, labels: np.ndarray) -> Codes:
+def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Array, labels: list[str]) -> Codes:
     """A batch of images [B, H, W] in all codes, of which the one image is kept that is drawn.
 
     Raises:

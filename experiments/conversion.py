@@ -122,8 +122,10 @@ def report(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str,
     outcome = evaluate(run, network, settings, [settings.num_steps], console)[0]
     test, accuracy = run.sets.test, {"rate network": run.evaluate(run.sets.test)["accuracy"]}
     some = prepare(run, test.images[: settings.batch_size])
-    figures.of_conversion(run.folder, network, some, test.labels, settings.num_steps, settings.dt)
-    figures.of_accuracy(run.folder, {"each step's output": outcome.accuracy_by_step}, accuracy)
+    figures.of_conversion(
+        run.folder, network, some, test.labels, figures.class_names(test), settings.num_steps, settings.dt
+    )
+    figures.of_accuracy(run.folder, {"output of the step": outcome.accuracy_by_step}, accuracy)
     diagnosis = conversion.diagnose(
         network, some, test.labels[: len(some)], num_steps=settings.num_steps, dt=settings.dt
     )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments import config
 from experiments.codes import FIELDS, GREY_LEVELS, Codes
-from experiments.page import Page
+from experiments.page import DPI, Page
 from jsnn import encode, plot, rounding
 from jsnn.plot.canvas import ACCENT, INK, colors, legend_beside, open_frame
 from jsnn.types import Array
@@ -52,13 +52,14 @@ class _Sheet:
         self.page.text(text)
 
     def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
-        figure.savefig(self.folder / f"{name}.png", dpi=120)
+        figure.savefig(self.folder / f"{name}.png", dpi=DPI)
         self.page.figure(figure, caption, alt)
 
     def raster(self, name: str, spikes: Array, title: str, caption: str) -> None:
         """The spikes of all pixels, [T, H, W]."""
-        figure, [ax] = _panels(1)
-        _raster(ax, spikes.reshape(len(spikes), -1), title, "Pixel")
+        trains = spikes.reshape(len(spikes), -1)
+        figure, [ax] = _panels(1, height=min(max(3.6, 1.6 + trains.shape[1] / DPI), 6.4))  # MNIST has 784 rows
+        _raster(ax, trains, title, "Pixel")
         self.figure(name, figure, caption, f"Raster of all pixels, {title}")
 
     def animation(self, name: str, spikes: Array, title: str, caption: str) -> None:
@@ -70,7 +71,7 @@ class _Sheet:
 
 
 def _panels(count: int, columns: int = 1, *, height: float = 3.6, **options: Any) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = Figure(figsize=(6.4, height), dpi=DPI, layout="constrained")
     return figure, np.ravel(figure.subplots(count // columns, columns, **options)).tolist()
 
 
@@ -88,8 +89,7 @@ def _images(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         f"are a batch, which is encoded at once.",
     )
     figure, [ax] = _panels(1, height=3.4)
-    captions = [str(label) for label in codes.labels]
-    plot.images(codes.images, captions=captions, limit=32, ax=ax)
+    plot.images(codes.images, captions=codes.labels, limit=32, ax=ax)
     sheet.figure("images", figure, "Images of the batch, with their classes.", "Digits side by side")
 
 

@@ -12,6 +12,23 @@ from experiments import config
 from experiments.config import Config
 from experiments.config.errors import nearest
 
+_REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}
+_RULES = tyro.constructors.ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Return how one option sets a reference: it is a number there, whose source is not known."""
+    if info.type is not config.Reference:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda texts: config.Reference(float(texts[0])),
+        is_instance=lambda value: isinstance(value, config.Reference),
+        str_from_instance=lambda reference: [str(reference.value)],
+    )
+
 
 def override(experiment: Config, arguments: list[str], name: str, description: str) -> Config:
     """Return the config with the fields that the command line sets.
@@ -27,7 +44,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     """
     boxes = io.StringIO()  # tyro's errors, drawn over several lines
     try:
-        with contextlib.redirect_stderr(boxes):
+        with contextlib.redirect_stderr(boxes), _RULES:
             changed, unknown = tyro.cli(
                 type(experiment),
                 default=experiment,
@@ -59,7 +76,8 @@ def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
         flag = f"{prefix}{name.replace('_', '-')}"
         if isinstance(value, tuple):
             value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
-        found += (_flags(value, f"{flag}.") if isinstance(value, dict) else []) or [flag]
+        is_group = isinstance(value, dict) and value.keys() != _REFERENCE
+        found += (_flags(value, f"{flag}.") if is_group else []) or [flag]
     return found
 
 

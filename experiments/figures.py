@@ -12,8 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jsnn
+from experiments.page import DPI
 from jsnn import plot, rounding
 from jsnn.conversion import Converted, Diagnosis
+from jsnn.data import Dataset
 from jsnn.energy import Comparison
 from jsnn.plot.canvas import INK, PALETTE
 from jsnn.types import Array
@@ -26,14 +28,14 @@ _TRACES = 6  # neurons of a layer whose membranes are drawn
 
 
 def of_conversion(
-    folder: Path, network: Converted, images: Array, labels: np.ndarray, num_steps: int, dt: float
+    folder: Path, network: Converted, images: Array, labels: np.ndarray, names: Sequence[str], num_steps: int, dt: float
 ) -> None:
     """A raster of the first and the last hidden layer, and class probabilities over time for a few images."""
     layers = jsnn.record(network, images[:_SAMPLES], num_steps=num_steps, keep=["outputs"])
     first, last = network.names[0], network.names[-1]
     chosen = {name: _some_neurons(np.asarray(layers[name].outputs)[:, 0] != 0) for name in dict.fromkeys((first, last))}
     of_rasters(folder, chosen, dt)
-    of_probabilities(folder, np.asarray(layers["output"].outputs), labels, dt)
+    of_probabilities(folder, np.asarray(layers["output"].outputs), labels, names, dt)
 
 
 def of_rasters(folder: Path, spikes: Mapping[str, np.ndarray], dt: float) -> None:
@@ -45,13 +47,14 @@ def of_rasters(folder: Path, spikes: Mapping[str, np.ndarray], dt: float) -> Non
     _save(figure, folder, "raster")
 
 
-def of_probabilities(folder: Path, outputs: np.ndarray, labels: np.ndarray, dt: float) -> None:
+def of_probabilities(folder: Path, outputs: np.ndarray, labels: np.ndarray, names: Sequence[str], dt: float) -> None:
     """Class probabilities over time, [T, B, classes], of the first images."""
     count = min(_SAMPLES, outputs.shape[1])
     figure = Figure(figsize=(8, 2.8 * count), layout="constrained")
     for sample, ax in enumerate(np.atleast_1d(figure.subplots(count))):
-        plot.class_probabilities(outputs, sample=sample, target=int(labels[sample]), dt=dt, ax=ax)
-        ax.set_title(f"test image {sample}, class {labels[sample]}")
+        target, classes = int(labels[sample]), _plain(names)
+        plot.class_probabilities(outputs, sample=sample, target=target, class_names=classes, dt=dt, ax=ax)
+        ax.set_title(f"test image {sample}, class {classes[target]}")
     _save(figure, folder, "class_probabilities")
 
 
@@ -156,16 +159,16 @@ def training_rates(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def rates(layers: Mapping[str, np.ndarray], unit: str) -> Figure:
-    """How the firing rates [N] of each layer's neurons are distributed."""
-    figure = Figure(figsize=(_WIDTH, 1.0 + 1.3 * len(layers)), layout="constrained")
-    edges = np.linspace(0, max(float(np.max(rate)) for rate in layers.values()) or 1.0, 41)
-    for ax, (name, rate) in zip(np.atleast_1d(figure.subplots(len(layers), sharex=True)), layers.items()):
+    """How the firing rates [N] of each layer's neurons are distributed, each layer on an axis of its own."""
+    figure = Figure(figsize=(_WIDTH, 1.0 + 1.6 * len(layers)), layout="constrained")
+    for ax, (name, rate) in zip(np.atleast_1d(figure.subplots(len(layers))), layers.items()):
+        edges = np.linspace(0, float(np.max(rate)) or 1.0, 41)
         ax.hist(rate, edges, weights=np.full(rate.shape, 100 / rate.size), color=PALETTE[0])
         ax.axvline(float(rate.mean()), color=INK, linestyle="--", linewidth=1.2)
         ax.set_title(f"{name}: mean {rate.mean():.3g}", loc="left", fontsize="medium")
         ax.set_ylabel("Neurons (%)")
         ax.spines[["top", "right"]].set_visible(False)
-    ax.set_xlabel(f"Firing rate ({unit})")
+        ax.set_xlabel(f"Firing rate ({unit})")
     return figure
 
 
@@ -200,6 +203,11 @@ def pictures(images: np.ndarray, captions: Sequence[str]) -> Figure:
     return figure
 
 
+def class_names(dataset: Dataset) -> list[str]:
+    """Return the names of a data set's classes, their numbers where it has none."""
+    return list(dataset.class_names or map(str, range(dataset.num_classes)))
+
+
 def _plain(texts: Sequence[str]) -> list[str]:
     """Return texts as matplotlib draws them unchanged: what stands between two dollar signs would be a formula."""
     return [text.replace("$", r"\$") for text in texts]
@@ -212,7 +220,7 @@ def _colours(images: np.ndarray) -> np.ndarray:
 
 def raster(spikes: Mapping[str, np.ndarray], dt: float | None) -> Figure:
     """The spikes of all layers, each [T, N], one layer above the other."""
-    figure = Figure(figsize=(_WIDTH, max(3.2, 1.0 + 1.2 * len(spikes))), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, max(3.2, 1.0 + 1.2 * len(spikes))), dpi=DPI, layout="constrained")
     plot.raster(spikes, dt=dt, ax=figure.subplots())
     return figure
 
@@ -235,7 +243,7 @@ def traces(
     states: Mapping[str, np.ndarray], spikes: np.ndarray, threshold: np.ndarray | None, dt: float | None
 ) -> Figure:
     """The states [T, N] of a few neurons of a layer over time, the busiest at the top."""
-    chosen = _from_quiet_to_busy(np.abs(spikes).sum(0))
+    chosen = _from_quiet_to_busy(np.abs(spikes))
     figure = Figure(figsize=(_WIDTH, (1.2 + 0.32 * len(chosen)) * len(states)), layout="constrained")
     for ax, (name, values) in zip(np.atleast_1d(figure.subplots(len(states))), states.items()):
         is_membrane = name == "v"
@@ -255,12 +263,20 @@ def traces(
 _STATES = {"v": "Membrane", "i": "Current"}
 
 
-def _from_quiet_to_busy(counts: np.ndarray) -> np.ndarray:
-    """A few neurons [N] -> [K], spread evenly over those that fired, as far as there are so many."""
+def _from_quiet_to_busy(spikes: np.ndarray) -> np.ndarray:
+    """Return a few neurons of [T, N], [K], from the quietest to the busiest.
+
+    They are spread evenly over those that fired at some steps and not at others, as far as there are so many; then
+    come those that never fired, and at last those that fired at every step.
+    """
+    counts, steps = spikes.sum(0), np.count_nonzero(spikes, axis=0)
     order = np.argsort(counts, kind="stable")
-    fired = order[counts[order] > 0]
-    pool = fired if len(fired) >= _TRACES else order[-_TRACES:]
-    return pool[np.linspace(0, len(pool) - 1, min(_TRACES, len(pool))).round().astype(int)]
+    silent, saturated = order[steps[order] == 0], order[steps[order] == len(spikes)]
+    telling = order[~np.isin(order, [*silent, *saturated])]
+    if len(telling) < _TRACES:
+        rest = np.concatenate([telling, silent, saturated])[:_TRACES]
+        return rest[np.argsort(counts[rest], kind="stable")]
+    return telling[np.linspace(0, len(telling) - 1, _TRACES).round().astype(int)]
 
 
 def _some_neurons(spikes: np.ndarray) -> np.ndarray:

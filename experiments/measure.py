@@ -83,5 +83,5 @@ def measure(run: Run, dt: float) -> dict[str, float]:
         measures.add(np.asarray(outputs)[:, mask], dataset.labels[index][mask], counted)
     outputs, spikes = respond(jnp.asarray(dataset.images[batches[0]]), run.key)
     figures.of_histogram(run.folder, {name: np.asarray(layer) for name, layer in spikes.items()})
-    figures.of_probabilities(run.folder, np.asarray(outputs), dataset.labels, dt)
+    figures.of_probabilities(run.folder, np.asarray(outputs), dataset.labels, figures.class_names(dataset), dt)
     return measures.metrics()

@@ -10,6 +10,7 @@ import numpy as np
 import jsnn
 from experiments import build, config, conversion
 from experiments.loop import Run
+from experiments.meaning import headline
 from jsnn import decode, energy
 from jsnn.conversion import Converted, respond
 from jsnn.conversion.place import Scaled
@@ -92,8 +93,10 @@ def subject_of(run: Run) -> Subject:
         def converted_inputs(key: Array, images: Array) -> tuple[Array, int | None]:
             return build.prepare_images(experiment.data, key, images, training=False), settings.num_steps
 
+        steps = 1 if headline(experiment) == "last_accuracy" else settings.last_steps
+
         def mean_of_last(outputs: Array) -> Array:
-            return jnp.mean(outputs[-settings.last_steps :], axis=0)
+            return jnp.mean(outputs[-steps:], axis=0)
 
         return Subject(network, converted_inputs, mean_of_last, settings.dt, settings.batch_size, _CONVERTED_IMAGES)
     trained, batch_size = run.network(), experiment.train.eval_batch_size
@@ -131,7 +134,8 @@ def observe(run: Run, subject: Subject) -> Observation:
     def see(network: Neuron, images: Array, labels: Array, mask: Array, key: Array) -> tuple[Any, ...]:
         outputs, spikes = _count(*_fresh(subject, network, images, key))
         steps = jnp.arange(1, len(outputs) + 1).reshape(-1, 1, 1)
-        correct = [is_correct(x, labels) for x in (outputs, jnp.cumsum(outputs, 0) / steps)]
+        everywhere = jnp.broadcast_to(labels, outputs.shape[:2])
+        correct = [is_correct(x, everywhere) for x in (outputs, jnp.cumsum(outputs, 0) / steps)]
         weights = mask.astype(jnp.float32)
         total = {name: jnp.tensordot(weights, n, 1) for name, n in spikes.items()}
         least = {name: jnp.min(n, 0, initial=jnp.inf, where=_column(mask, n)) for name, n in spikes.items()}

@@ -1,19 +1,42 @@
 """What may be set anew of a run that exists: nothing that would change the numbers of what it has trained."""
 
+import dataclasses
 import math
 from typing import Any
 
 from experiments import config
 from experiments.config import Experiment
+from experiments.meaning import value_of
 
 _WHERE = ("mesh", "data.residence")  # where a run lies changes its numbers by rounding alone
-_AFTERWARDS = ("name", "reference", "conversion", "sweep")  # what is made of the trained weights, anew at every end
+_AFTERWARDS = (
+    "name",
+    "reference",
+    "reduced_from",
+    "conversion",
+    "sweep",
+)  # what is made of the trained weights, anew at every end
+_SIZE = ("train.epochs", "data.name", "data.train_split", "data.test_split")  # what a run may have less of
 _SHOWN = ("data", "encoder", "num_steps", "train.eval_batch_size")  # what an evaluation shows the network
 
 
 def changes(before: config.Config, after: config.Config) -> list[str]:
     """Return what differs between two configs, such as "train.epochs 20 in place of 10"."""
     return [f"{name} {after} in place of {before}" for name, (before, after) in _differences(before, after).items()]
+
+
+def remember(before: config.Config, after: config.Config) -> config.Config:
+    """Return `after` with what `before` has more of, its epochs and data, so that the run's page can say so."""
+    if isinstance(before, config.Study) and isinstance(after, config.Study):
+        return dataclasses.replace(after, stages=tuple(map(_remember, before.stages, after.stages)))
+    if isinstance(before, Experiment) and isinstance(after, Experiment):
+        return _remember(before, after)
+    return after
+
+
+def _remember(before: Experiment, after: Experiment) -> Experiment:
+    changed = {name: old for name in _SIZE if (old := value_of(before, name)) != value_of(after, name)}
+    return dataclasses.replace(after, reduced_from=changed | before.reduced_from)
 
 
 def check_resume(before: Experiment, after: Experiment, trained: int) -> None:

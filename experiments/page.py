@@ -19,6 +19,7 @@ from jsnn.files import as_path
 
 _CSS_PIXELS = 96  # to an inch
 _SHARPNESS = 1.75  # pixels of a drawn figure to a CSS pixel: screens are finer than 96 dpi
+DPI = _CSS_PIXELS * _SHARPNESS  # at which a figure is drawn
 _TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
@@ -142,7 +143,7 @@ class _Embedded(NamedTuple):
 def _embed(figure: Figure | Path) -> _Embedded:
     if isinstance(figure, Figure):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_CSS_PIXELS * _SHARPNESS, facecolor="white")
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
         data, kind, scale = buffer.getvalue(), "image/png", _SHARPNESS
     else:
         if figure.suffix.lower() not in _TYPES:

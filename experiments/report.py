@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import config, energy_section, sections, spread
+from experiments import config, energy_section, meaning, sections, spread
 from experiments.loop import Run
 from experiments.observe import Observation, observe, subject_of
 from experiments.page import Page, link
@@ -32,6 +32,8 @@ def write(run: Run, summary: Mapping[str, Any], console: Console) -> None:
         seen = observe(run, subject)
         page = Page(run.experiment.name, _lead(run, summary))
         warnings = sections.warnings(seen.layers)
+        if missing := meaning.less(experiment):
+            page.warn(meaning.warning(missing))
         for warning in warnings:
             page.warn(warning)
         _add_result(page, run, summary, seen)
@@ -66,19 +68,21 @@ def write_study(study: config.Study, folder: Path, summary: Mapping[str, Any]) -
         for row in summary["rows"]
     ]
     page.table(rows, "A row for each stage, which has a page of its own, and one for every setting of its sweep.")
-    references = [
-        {
-            "stage": stage.name,
-            "metric": name,
-            "result": format_metric(name, summary["final"].get(f"{stage.name}/{name}")),
-            "reference": format_metric(name, value),
-        }
-        for stage in study.stages
-        for name, value in stage.reference.items()
-    ]
+    references, missing = [], []
+    for stage in study.stages:
+        prefix = f"{stage.name}/"
+        metrics = {k.removeprefix(prefix): v for k, v in summary["final"].items() if k.startswith(prefix)}
+        decided = meaning.decisions(stage)
+        references += [
+            {"stage": stage.name} | row | {"decided on": decided.get(row["metric"], "")}
+            for row in meaning.references(stage, metrics)
+        ]
+        missing += [f"{stage.name}: {one}" for one in meaning.less(stage)]
+    if missing:
+        page.warn(meaning.warning(missing))
     if references:
         page.section("Beside the reference")
-        page.table(references, _REFERENCE)
+        page.table(references)
     page.section("What was run")
     page.facts(_origin(summary, folder))
     page.code(config.to_json(study), "config.json")
@@ -86,7 +90,6 @@ def write_study(study: config.Study, folder: Path, summary: Mapping[str, Any]) -
 
 
 _SETTINGS = ("scale", "synapse", "dt", "num_steps")  # of a sweep
-_REFERENCE = "The reference is the published tutorial's network, run with its own library on the same files."
 
 
 def _take_final_weights(run: Run) -> None:
@@ -112,23 +115,24 @@ def _lead(run: Run, summary: Mapping[str, Any]) -> str:
         images += f", the mean of {len(summary['seeds'])} networks"
     if run.experiment.conversion is None:
         return f"Right on {final['test_accuracy']:.2%} {images}, after {seconds} of training."
+    name = meaning.headline(run.experiment)
     return (
-        f"The rate network is right on {final['test_accuracy']:.2%}, the spiking one on {final['mean_accuracy']:.2%} "
-        f"{images}, after {seconds} of training."
+        f"The rate network is right on {final['test_accuracy']:.2%}, the spiking one, by "
+        f"{meaning.decisions(run.experiment)[name]}, on {final[name]:.2%} {images}, after {seconds} of training."
     )
 
 
 def _add_result(page: Page, run: Run, summary: Mapping[str, Any], seen: Observation) -> None:
     page.section("Result")
-    final, reference = summary["final"], run.experiment.reference
-    metrics = without_losses(final)
+    metrics = without_losses(summary["final"])
     if seen.layers:
         metrics = {"spikes_per_image": sum(layer.spikes for layer in seen.layers)} | metrics
-    rows = []
-    for name in dict.fromkeys([*reference, "test_accuracy", *metrics]):
-        row = {"metric": name, "result": format_metric(name, metrics.get(name))}
-        rows.append(row | {"reference": format_metric(name, reference.get(name))} if reference else row)
-    page.table(rows, _REFERENCE if reference else "")
+    rows = {row["metric"]: row for row in meaning.references(run.experiment, metrics)}
+    decided = meaning.decisions(run.experiment)
+    for name in dict.fromkeys([*rows, "test_accuracy", *metrics]):
+        plain = {"metric": name, "result": format_metric(name, metrics.get(name))}
+        rows[name] = rows.get(name, plain) | {"decided on": decided.get(name, "")}
+    page.table(list(rows.values()))
 
 
 def _add_what_was_run(page: Page, run: Run, summary: Mapping[str, Any]) -> None:

@@ -207,7 +207,7 @@ def _prepare(
             held.enter_context(lock.hold(folder))
         files.read_sealed(folder / "config.json")
         before = load_config(str(folder / "config.json"))
-        experiment = override(before, arguments, existing, __doc__)
+        experiment = overrides.remember(before, override(before, arguments, existing, __doc__))
         if isinstance(experiment, config.Gallery):
             raise ValueError(f"{folder} is a gallery, whole as it is: draw another with {folder / 'config.json'}")
         if options.report is not None:
@@ -233,7 +233,8 @@ def _prepare(
             console.print(f"with {change}", highlight=False, markup=False)
         return run
     assert name is not None
-    experiment = override(load_config(name), arguments, name, __doc__)
+    before = load_config(name)
+    experiment = overrides.remember(before, override(before, arguments, name, __doc__))
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))

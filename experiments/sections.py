@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import jsnn
-from experiments import conversion, figures, spread
+from experiments import conversion, figures, meaning, spread
 from experiments.loop import Run
 from experiments.observe import LayerActivity, Observation, Sample, Subject, record_samples
 from experiments.page import Page
@@ -29,9 +29,9 @@ def warnings(layers: list[LayerActivity]) -> list[str]:
             )
         elif (share := float(layer.saturated.mean())) >= _SATURATED:
             found.append(
-                f"Layer {layer.name} is saturated: {share:.0%} of its {layer.rates.size:,} neurons spiked at every "
-                f"step for every test image. Such neurons tell nothing of the image. Try a higher threshold, a smaller "
-                f"input, or a penalty on firing rates."
+                f"Layer {layer.name} always fires: {share:.0%} of its {layer.rates.size:,} neurons had at least as "
+                f"many spikes as steps for every test image. Such neurons tell nothing of the image. Try a higher "
+                f"threshold, a smaller input, or a penalty on firing rates."
             )
     return found
 
@@ -98,8 +98,8 @@ def add_conversion(page: Page, run: Run, subject: Subject, summary: Mapping[str,
             "activation": row.name,
             "relative error": f"{row.relative_error:.4f}",
             "cosine similarity": f"{row.cosine_similarity:.4f}",
-            "silent": f"{row.silent:.1%}",
-            "saturated": f"{row.saturated:.1%}",
+            "silent pairs": f"{row.silent:.1%}",
+            "saturated pairs": f"{row.saturated:.1%}",
             "rate (Hz)": f"{row.rate:.2f}",
             "spikes": f"{row.spikes:,.0f}",
             "output error alone": f"{row.output_error:.4f}",
@@ -109,8 +109,8 @@ def add_conversion(page: Page, run: Run, subject: Subject, summary: Mapping[str,
     page.table(
         rows,
         f"Each activation beside the rate that it stands for, on {len(images)} test images: its own error, and the "
-        f"error of the output if it alone spikes. Silent and saturated are shares over neurons and images. "
-        f"{found.worst} loses most.",
+        f"error of the output if it alone spikes. Of all pairs of a neuron and an image, silent are those without a "
+        f"spike, saturated those with at least as many spikes as steps. {found.worst} loses most.",
     )
     page.figure(
         figures.diagnosis(found), "Where the conversion loses, as in the table.", "Bars: the errors of each activation"
@@ -148,8 +148,8 @@ def add_layers(page: Page, subject: Subject, seen: Observation) -> None:
             "neurons": f"{layer.rates.size:,}",
             f"rate ({short})": format_metric("rate", float(layer.rates.mean() * scale)),
             f"highest ({short})": format_metric("rate", float(layer.rates.max() * scale)),
-            "silent": f"{layer.silent.mean():.1%}",
-            "saturated": f"{layer.saturated.mean():.1%}",
+            "dead neurons": f"{layer.silent.mean():.1%}",
+            "always firing": f"{layer.saturated.mean():.1%}",
             "spikes": format_metric("spikes", layer.spikes),
         }
         for layer in seen.layers
@@ -158,8 +158,8 @@ def add_layers(page: Page, subject: Subject, seen: Observation) -> None:
         rows,
         f"The layers that spike, for {len(seen.labels):,} test images, each shown for {len(seen.accuracy_by_step)} "
         f"steps: the mean rate of a neuron and that of the busiest one, the share of neurons that spiked for no image "
-        f"(silent) and of those that spiked at least once a step for every image (saturated), and the spikes of the "
-        f"layer for one image.",
+        f"at all (dead) and of those that had at least as many spikes as steps for every image (always firing), and "
+        f"the spikes of the layer for one image.",
     )
     for warning in warnings(seen.layers):
         page.warn(warning)
@@ -170,9 +170,14 @@ def add_layers(page: Page, subject: Subject, seen: Observation) -> None:
     )
     page.figure(
         figures.accuracy(
-            {"each step's output": seen.accuracy_by_step, "mean output so far": seen.mean_accuracy_by_step}, {}
+            {
+                "output of the step": seen.accuracy_by_step,
+                "mean output so far": seen.mean_accuracy_by_step,
+            },
+            {},
         ),
-        "How accurate the network is on these images if it is stopped after so many steps.",
+        "How accurate the network is on these images if it is stopped after so many steps, deciding on the output of "
+        "that step, or on the mean output of all steps so far.",
         "Accuracy against the number of steps",
     )
 
@@ -181,18 +186,23 @@ def add_samples(page: Page, run: Run, subject: Subject, seen: Observation) -> No
     """The first test images, and the worst mistake."""
     if not seen.layers:
         return
+    names = figures.class_names(run.sets.test)
     indices = list(dict.fromkeys([*range(min(_SAMPLES, len(seen.labels))), *_worst(seen)[:1].tolist()]))
     for index, sample in zip(indices, record_samples(run, subject, indices)):
         _add_sample(page, run, index, sample, subject.dt)
         if sample.prediction != seen.predictions[index]:
             page.text(
-                f"Among all test images it was taken for {_class_names(run)[seen.predictions[index]]}: with other "
-                f"random spikes or membranes, the answer is another."
+                f"Among all test images it was taken for {names[seen.predictions[index]]}: with other random spikes or "
+                f"membranes, the answer is another."
             )
 
 
 def _add_sample(page: Page, run: Run, index: int, seen: Sample, dt: float | None) -> None:
-    names, image, label = _class_names(run), run.sets.test.images[index], int(run.sets.test.labels[index])
+    names, image, label = (
+        figures.class_names(run.sets.test),
+        run.sets.test.images[index],
+        int(run.sets.test.labels[index]),
+    )
     chosen, what = names[seen.prediction], f"test image {index}"
     verdict = "recognised" if label == seen.prediction else f"taken for {chosen}"
     page.section(f"Test image {index}: {names[label]}, {verdict}")
@@ -217,18 +227,21 @@ def _add_sample(page: Page, run: Run, index: int, seen: Sample, dt: float | None
         if layer.states:
             page.figure(
                 figures.traces(layer.states, layer.spikes, layer.threshold, dt),
-                f"{name}: the state after each step of a few neurons, from the quietest that fired to the busiest.",
+                f"{name}: the states of a few neurons, the busiest on top; where there are enough, they are neurons "
+                f"that fired at some steps and not at all of them. A state is that of the end of a step, after the "
+                f"reset: where a neuron spiked, its membrane has been reset already.",
                 f"Traces of {name}, {what}",
             )
 
 
 def add_mistakes(page: Page, run: Run, seen: Observation) -> None:
     """Which class is taken for which, and the worst mistakes."""
-    dataset, names = run.sets.test, _class_names(run)
+    dataset, names = run.sets.test, figures.class_names(run.sets.test)
     page.section("Mistakes")
     count = len(seen.labels)
     part = f"the first {count:,} of the" if count < len(dataset) else "the"
-    how = " The spiking network decides on the mean output of its last steps." if run.experiment.conversion else ""
+    name = meaning.headline(run.experiment) if run.experiment.conversion else "test_accuracy"
+    how = f" Decided on {meaning.decisions(run.experiment)[name]}."
     worst = _worst(seen)
     page.text(f"{len(worst):,} of {count:,} test images are taken for another class.")
     page.figure(
@@ -251,8 +264,3 @@ def _worst(seen: Observation) -> np.ndarray:
     """The indices of the images that were taken for another class, the highest loss first."""
     wrong = np.flatnonzero(seen.predictions != seen.labels)
     return wrong[np.argsort(-seen.losses[wrong], kind="stable")]
-
-
-def _class_names(run: Run) -> list[str]:
-    dataset = run.sets.test
-    return list(dataset.class_names or map(str, range(dataset.num_classes)))

@@ -58,7 +58,8 @@ def record(
         method: as in `jsnn.unroll`. A neuron of which states are kept is scanned.
 
     Returns:
-        the layers' records by name, in the order in which they run; arrays are `[ceil(T / every), B, ...]`.
+        the layers' records by name, in the order in which they run; arrays are `[ceil(T / every), B, ...]`. A state is
+        that of the end of its step: where a neuron that resets at once has spiked, its membrane is the reset one.
 
     Raises:
         ValueError: if `keep` names what is not there, `neurons` is not in a layer, `every` is below 1, or there is no

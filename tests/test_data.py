@@ -13,6 +13,7 @@ import pytest
 
 from jsnn import data
 from jsnn.data import Dataset
+from jsnn.data.sources import _class_names
 
 SMALL = Dataset(np.arange(10, dtype=np.uint8)[:, None, None, None], np.arange(10))
 
@@ -32,7 +33,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     [
         ("mnist", (28, 28, 1), "0"),
         ("fashion_mnist", (28, 28, 1), "T-shirt/top"),
-        ("cifar10", (32, 32, 3), None),
+        ("cifar10", (32, 32, 3), "airplane"),
     ],
 )
 def test_tfds_sets(name, shape, first_class, data_dir, cache):
@@ -44,7 +45,33 @@ def test_tfds_sets(name, shape, first_class, data_dir, cache):
     assert dataset.labels.dtype == np.int32
     assert set(dataset.labels) == set(range(10))
     assert (dataset.name, dataset.num_classes, len(dataset)) == (name, 10, 300)
-    assert first_class is None or dataset.class_names[0] == first_class
+    assert (dataset.class_names[0], len(dataset.class_names)) == (first_class, 10)
+
+
+def test_a_subset_is_a_stride_and_snntorchs_a_block():
+    train = data.load("digits", "train")
+    np.testing.assert_array_equal(data.subset(train, 10).labels, train.labels[::10])
+    block = len(train) // 10
+    np.testing.assert_array_equal(data.load("digits", f"train[:{block}]").labels, train.labels[:block])
+
+
+NUMBERS = tuple(map(str, range(10)))
+
+
+@pytest.mark.parametrize(
+    ("name", "prepared", "last"),
+    [
+        ("cifar10", NUMBERS, "truck"),
+        ("cifar10:3.0.2", (), "truck"),
+        ("fashion_mnist/plain", NUMBERS, "Ankle boot"),
+        ("cifar10", tuple("abcdefghij"), "j"),
+        ("mnist", NUMBERS, "9"),
+        ("cifar100", NUMBERS, "9"),
+    ],
+)
+def test_classes_have_names_where_tfds_has_none(name, prepared, last):
+    names = _class_names(name, prepared)
+    assert (len(names), names[-1]) == (10, last)
 
 
 def test_tfds_splits_agree_with_each_other_and_with_the_cache(data_dir, cache):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from outside import outside
 from PIL import Image
 from rich.console import Console
 
@@ -54,6 +55,7 @@ def test_the_page_holds_every_figure_with_a_caption(drawn):
     page = (drawn / "report.html").read_text()
     assert len(re.findall(r'src="data:image/png', page)) == len(FIGURES)
     assert len(re.findall(r'src="data:image/gif', page)) == len(ANIMATIONS)
+    assert outside(page) == []
     assert all(caption.strip() for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page, re.S))
     for text in ("Rate code", "Latency code", "Delta modulation", "Random spikes", "Other codes", "1,437"):
         assert text in page

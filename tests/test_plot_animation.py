@@ -1,10 +1,12 @@
 """Animations: frames that Pillow can read back, and errors before anything is rendered."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from outside import outside
 from PIL import Image
 
 from jsnn import plot
@@ -87,6 +89,17 @@ def test_html(tmp_path):
     for text in (page, plot.to_html5(animation)):
         assert text.count("data:image/png;base64") == 4
         assert "<script" in text
+        assert outside(text) == []
+        buttons = set(re.findall(r'class="fa (?:fa-play )?(fa-[a-z-]+)"', text))
+        assert len(buttons) == 9
+        assert all(f".{button}::before" in text for button in buttons)
+    assert page.startswith("<!DOCTYPE html>")
+
+
+def test_what_is_loaded_from_outside_is_found():
+    page = '<link rel="icon"\nhref="https://a/b.css"><a href="f">'
+    page += '<img src="data:,"><script src=//c/d.js></script>url(e.png)'
+    assert outside(page) == ["https://a/b.css", "//c/d.js", "e.png"]
 
 
 def test_mp4(tmp_path):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from golden import note_of
 
 from jsnn import plot
 
@@ -42,7 +43,7 @@ def test_of_many_classes_the_likely_ones_and_the_target_have_colour():
     assert len(ax.lines) == 1000
     named = {line.get_label() for line in ax.lines if not line.get_label().startswith("_")}
     assert {*map(str, range(500, 509)), "7 (target)"} == named
-    assert ax.get_title(loc="right") == "in colour: 10 of 1,000 classes"
+    assert note_of(ax) == "in colour: 10 of 1,000 classes"
 
 
 def test_a_single_step_is_seen():
@@ -62,7 +63,7 @@ def test_confusion_by_hand():
     np.testing.assert_allclose(ax.images[0].get_array(), [[2 / 3, 1 / 3, 0], [0, 0, 0], [0, 0.5, 0.5]])
     numbers = {text.get_position()[::-1]: text.get_text() for text in ax.texts}
     assert numbers == {(0, 0): "2", (0, 1): "1", (2, 1): "1", (2, 2): "1"}
-    assert ax.get_title(loc="right") == "accuracy 60.00% of 5"
+    assert note_of(ax) == "accuracy 60.00% of 5"
 
 
 def test_confusion_with_names():

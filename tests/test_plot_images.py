@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flax import nnx
+from golden import note_of
 from matplotlib.figure import Figure
 
 from jsnn import plot
@@ -47,7 +48,7 @@ def test_images_with_one_channel_and_without_captions():
 
 def test_a_limit_is_said():
     ax = plot.images(np.zeros((100, 4, 4)), captions=list(map(str, range(100))), limit=10)
-    assert (len(ax.texts), ax.get_title(loc="right")) == (10, "the first 10 of 100")
+    assert (len(ax.texts), note_of(ax)) == (10, "the first 10 of 100")
 
 
 def test_captions_keep_their_room_in_small_axes():
@@ -135,7 +136,7 @@ def test_weights_of_a_dense_layer():
 def test_weights_of_a_convolution():
     kernels = RNG.normal(size=(3, 3, 32, 64))
     ax = plot.weights(kernels)
-    assert ax.get_title(loc="right") == "the first 8 x 8 of 32 x 64 kernels"
+    assert note_of(ax) == "the first 8 x 8 of 32 x 64 kernels"
     grid = np.ma.filled(ax.images[0].get_array(), np.nan)
     np.testing.assert_array_equal(grid[-3:, -3:], kernels[:, :, 7, 7])
     first_layer = plot.weights(kernels[:, :, :1, :12])

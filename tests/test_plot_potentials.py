@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden import note_of
 from matplotlib.colors import to_hex
 
 from jsnn import plot
@@ -69,7 +70,7 @@ def test_ten_thousand_neurons_are_a_heat_map():
     [image] = ax.images
     np.testing.assert_array_equal(image.get_array(), values.T)
     assert image.get_clim()[1] == 4.0
-    assert ax.get_title(loc="right") == "red in the colour bar: threshold 4"
+    assert note_of(ax) == "red in the colour bar: threshold 4"
     bar = ax.figure.axes[1]
     assert bar.get_ylabel() == "Membrane potential"
     assert [line.get_ydata()[0] for line in bar.lines if to_hex(line.get_color()) == ACCENT] == [4.0]
@@ -96,3 +97,11 @@ def test_heat_map_keeps_its_contrast():
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         plot.traces(V, **options)
+
+
+def test_one_neuron_needs_no_axis():
+    threshold = [1.0, 0.9, 0.8]
+    ax = plot.traces(V[:, 0], spikes=SPIKES[:, 0], threshold=threshold)
+    same = plot.traces(V[:, :1], spikes=SPIKES[:, :1], threshold=np.array(threshold)[:, None])
+    for line, other in zip(ax.lines, same.lines, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())

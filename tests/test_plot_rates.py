@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden import note_of
 
 from jsnn import plot
 from jsnn.plot.rates import intervals
@@ -33,7 +34,7 @@ def test_firing_rates():
     spikes[0, 0, 2] = 1  # one spike in 20 steps of 10 ms: 5 Hz
     ax = plot.firing_rate_histogram(spikes, dt=1e-2)
     [(shares, edges)] = stairs(ax)
-    assert legend(ax) == ["mean 26.2 Hz\n50% silent"]
+    assert legend(ax) == ["mean 26.2 Hz\n50% never fire"]
     assert shares.sum() == pytest.approx(1)
     assert (shares[0], shares[1], shares[-1]) == (0.5, 0.25, 0.25)
     np.testing.assert_allclose(np.diff(edges), 5.0)
@@ -50,8 +51,35 @@ def test_each_bin_of_rates_holds_as_many_rates():
 
 def test_rates_of_a_dead_layer():
     ax = plot.firing_rate_histogram({"dead": np.zeros((5, 3)), "alive": np.ones((5, 2))})
-    assert legend(ax) == ["dead\nmean 0 spikes per step\n100% silent", "alive\nmean 1 spikes per step\n0% silent"]
-    assert legend(plot.firing_rate_histogram(np.zeros((5, 3)))) == ["mean 0 spikes per step\n100% silent"]
+    assert legend(ax) == [
+        "dead\nmean 0 spikes per step\n100% never fire",
+        "alive\nmean 1 spikes per step\n0% never fire",
+    ]
+    assert legend(plot.firing_rate_histogram(np.zeros((5, 3)))) == ["mean 0 spikes per step\n100% never fire"]
+
+
+def test_each_layer_has_bins_of_its_own():
+    """A layer of 1 to 10 Hz beside one of 500 Hz was a single bar; so were short intervals beside long ones."""
+    slow = np.zeros((1000, 10))
+    for neuron in range(10):
+        slow[: neuron + 1, neuron] = 1
+    fast = np.tile([[1.0], [0.0]], (500, 3))
+    layers = stairs(plot.firing_rate_histogram({"slow": slow, "fast": fast}, dt=1e-3, bins=10))
+    np.testing.assert_allclose(layers[0][0], [0, *[0.1] * 10])
+    np.testing.assert_allclose(layers[1][0][-1], 1)
+    long = np.zeros((1000, 1))
+    long[[0, 400, 999]] = 1
+    short, wide = stairs(plot.isi_histogram({"short": slow[:, 1:] + fast[:, :1], "long": long}, bins=10))
+    np.testing.assert_allclose(np.diff(short[1]), 1)
+    assert np.count_nonzero(short[0]) == 2
+    assert np.count_nonzero(wide[0]) == 2
+
+
+def test_one_neuron_needs_no_axis():
+    train = np.array([0, 1, 0, 1])
+    for picture in (plot.spike_histogram, plot.firing_rate_histogram, plot.isi_histogram):
+        [(shares, _)], [(same, _)] = stairs(picture(train)), stairs(picture(train[:, None]))
+        np.testing.assert_array_equal(shares, same)
 
 
 def test_intervals_by_hand():
@@ -82,7 +110,7 @@ def test_intervals_of_a_bernoulli_process():
     assert found.mean() == pytest.approx(10, rel=0.03)
     assert variation.mean() == pytest.approx(np.sqrt(0.9), rel=0.02)
     ax = plot.isi_histogram(spikes, bins=20)
-    assert ax.get_title(loc="right").startswith("not shown: the longest 0.")
+    assert note_of(ax).startswith("not shown: the longest 0.")
     assert len(stairs(ax)[0][0]) <= 20
 
 

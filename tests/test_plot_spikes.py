@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
+from golden import note_of
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from jsnn import plot
 from jsnn.plot.canvas import ACCENT, INK, PALETTE
 
 SPIKES = np.array([[0, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]])  # [T, N]
+
+
+def axes(width, height):
+    """Axes of 100 times as many pixels."""
+    return Figure(figsize=(width, height), dpi=100).add_axes((0, 0, 1, 1))
 
 
 def marks(ax):
@@ -66,7 +73,7 @@ def test_a_layer_by_name_alone():
 def test_ten_thousand_neurons_are_an_image():
     spikes = np.zeros((20, 10_000), bool)
     spikes[:, :5000] = np.random.default_rng(0).random((20, 5000)) < 0.1
-    ax = plot.raster(spikes, classes=np.arange(10_000) // 5000)
+    ax = plot.raster(spikes, classes=np.arange(10_000) // 5000, ax=axes(4, 2.4))
     [image] = ax.images
     pixels = image.get_array()
     assert pixels.shape == (240, 20, 4)
@@ -74,15 +81,59 @@ def test_ten_thousand_neurons_are_an_image():
     assert np.all(pixels[120:, :, 3] == 0)  # the silent half shows nothing
     assert np.mean(pixels[:120, :, 3] > 0) > 0.9
     np.testing.assert_allclose(pixels[0, 0, :3], to_rgb(PALETTE[0]), atol=1e-6)
-    assert ax.get_title(loc="right").startswith("neurons x steps in a dot: 42 x 1, darkest where")
+    assert note_of(ax).startswith("neurons x steps a dot: 42 x 1; darkest:")
 
 
 def test_opacity_is_the_root_of_the_share_that_fires():
     spikes = np.zeros((2, 480))
     spikes[0] = 1  # both neurons of each row
     spikes[1, ::2] = 1  # one of them
-    [image] = plot.raster(spikes).images
+    [image] = plot.raster(spikes, ax=axes(4, 2.4)).images
     np.testing.assert_allclose(image.get_array()[:, :, 3], [[1.0, 0.5**0.5]] * 240)
+
+
+@pytest.mark.parametrize("loc", ["left", "center", "right"])
+def test_a_title_stands_above_the_note(loc):
+    ax = plot.raster(np.eye(600))
+    title = ax.set_title("a title of the user's that is as long as the picture is wide", loc=loc)
+    ax.figure.draw_without_rendering()
+    [above] = ax.child_axes
+    assert note_of(ax).startswith("neurons x steps a dot")
+    assert not title.get_window_extent().overlaps(above.xaxis.label.get_window_extent())
+    assert title.get_window_extent().y1 <= ax.figure.bbox.y1
+
+
+def test_pictures_drawn_one_after_the_other_have_one_note():
+    ax = plot.raster(np.eye(300), ax=axes(6, 2.4))
+    assert len(plot.raster(np.eye(600), ax=ax).child_axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "rows"),
+    [((4, 5), 1, 240), ((4, 12), 1, 784), ((4, 12), 2, 784 // 2 - 5), ((4, 3), 3, 100)],
+)
+def test_rows_merge_only_where_the_pixels_are_fewer(size, layers, rows):
+    ax = axes(size[0], 0.67 * size[1])
+    spikes = np.ones((50, rows))
+    plot.raster({str(layer): spikes for layer in range(layers)} if layers > 1 else spikes, ax=ax)
+    for image in ax.images:  # of so many spikes
+        assert image.get_array().shape[:2] == (rows, 50)
+    ax = plot.raster(np.ones((50, 5000)), ax=axes(*size))
+    assert ax.images[0].get_array().shape[0] == max(240, round(100 * size[1]))
+
+
+def test_as_many_steps_as_the_axes_have_pixels():
+    ax = plot.raster(np.ones((3000, 20)), ax=axes(40, 3))
+    assert ax.images[0].get_array().shape[:2] == (20, 3000)
+
+
+def test_one_neuron_needs_no_axis():
+    train = np.array([0, 1, 1, 0])
+    assert marks(plot.raster(train)) == marks(plot.raster(train[:, None]))
+    assert marks(plot.raster({"a": train, "b": np.eye(4)}))
+    assert plot.spike_counts(train).lines[0].get_ydata().tolist() == [0, 1, 1, 0]
+    with pytest.raises(ValueError, match=r"spikes must be \[T, N\], got shape \(\)"):
+        plot.raster(np.array(1))
 
 
 @pytest.mark.parametrize("shape", [(5000, 3), (400, 200)])
@@ -149,7 +200,7 @@ def test_counts_of_a_batch():
     np.testing.assert_allclose(ax.lines[0].get_ydata(), 2.0)
     vertices = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (vertices.min(), vertices.max()) == pytest.approx((0.4, 3.6))
-    assert "percentile" in ax.get_title(loc="right")
+    assert "percentile" in note_of(ax)
 
 
 def test_counts_of_layers_are_per_neuron():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from outside import outside
 from rich.console import Console
 
 import jsnn
@@ -22,6 +24,7 @@ from experiments.config import (
     NorseRecurrent,
     Poisson,
     RateDense,
+    Reference,
     Study,
     Sweep,
     Train,
@@ -37,8 +40,8 @@ DEAD = Experiment(
     num_steps=4,
     data=DATA,
     model=NorseRecurrent(hidden=16, v_th=1e6),
-    train=TRAIN,
-    reference={"test_accuracy": 0.987},
+    train=Train(epochs=2, batch_size=32),
+    reference={"test_accuracy": Reference(0.987, "the tutorial's text"), "rate": 0.25},
 )
 RATE = Experiment(
     name="rate",
@@ -70,7 +73,7 @@ def summary_of(folder):
 @pytest.fixture(scope="module")
 def dead(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dead")
-    assert start(folder, DEAD) == 0
+    assert start(folder, DEAD, "--train.epochs", "1") == 0
     return folder / "run"
 
 
@@ -94,7 +97,7 @@ def test_a_dead_layer_is_named_with_what_to_try(dead):
 def test_a_page_says_what_was_run(dead):
     page, summary = page_of(dead), summary_of(dead)
     assert summary["command"].startswith("python -m experiments.run ")
-    assert summary["command"].endswith(f"--workdir {dead}")
+    assert summary["command"].endswith(f"--workdir {dead} --train.epochs 1")
     for text in (
         summary["command"],
         f"experiments.run {dead}/config.json",
@@ -102,9 +105,14 @@ def test_a_page_says_what_was_run(dead):
         summary["versions"]["jax"],
     ):
         assert text in page
-    assert "98.70%" in page  # the reference
+    cells = " ".join(re.findall("<td[^>]*>(.*?)</td>", page))
+    assert "98.70% the tutorial&#39;s text the maximum of the output over all 4 steps" in cells
+    assert "0.25 the config does not say" in cells
+    assert "had less than the config that it came from: train.epochs 1, not 2." in page
+    assert config.from_json((dead / "config.json").read_text()).reduced_from == {"train.epochs": 2}
     assert f"{summary['final']['test_accuracy']:.2%}" in page
     assert page.count("<figure>") == page.count("<img ")
+    assert outside(page) == []
 
 
 def missing_sections(page):
@@ -128,6 +136,10 @@ def test_a_conversion_shows_its_diagnosis_and_sweep(converted):
     for text in (
         "<h2>Conversion",
         "cosine similarity",
+        "silent pairs",
+        "dead neurons",
+        "the spiking one, by the mean output over all 6 steps, on",
+        "Decided on the mean output over all 6 steps.",
         "0_relu",
         "2 settings against spikes per image",
         "mean_accuracy",

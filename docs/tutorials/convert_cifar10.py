@@ -60,8 +60,7 @@ def save(figure, name):
 name = "digits" if small else "cifar10"
 training = data.subset(data.load(name, "train"), 1 if small else 4)
 test = data.load(name, f"test[:{num_test}]")
-classes = "airplane automobile bird cat deer dog frog horse ship truck"
-class_names = test.class_names if small else classes.split()
+class_names = test.class_names
 training.images.shape
 
 # %%
@@ -130,8 +129,8 @@ save(ax.figure, "training")
 #
 # On a quarter of the images the network learns too much by heart. The whole training set and 20 epochs give 77.1% on
 # the whole test set, with 75.8% in spikes: `python -m experiments.run configs/cifar10_normalised.py`.
-# `configs/cifar10_conversion.py` is the original to the letter, with pixels from 0 to 255 and no shuffling: 68.3% and
-# 59.0%.
+# `configs/cifar10_conversion.py` is the original to the letter, with pixels from 0 to 255 and no shuffling (of TFDS's
+# order): 68.3% and 59.0%.
 
 # %% [markdown]
 # ## Into spikes
@@ -200,8 +199,8 @@ save(figure, "raster")
 # %% [markdown]
 # ## The decision over time
 #
-# Softmax of the output at each step, for the two test images that the original shows, 0 and 19, and for the first two
-# that are decided rightly. The thick line is the right class.
+# Softmax of the output at each step, for the test images 0 and 19 and for the first two that are decided rightly. The
+# original shows its images 0 and 19, which are others: TFDS has another order. The thick line is the right class.
 
 # %%
 outputs = respond(network, test_images[:test_batch_size]).outputs

@@ -14,8 +14,8 @@
 # # Spike encodings
 #
 # A spiking network runs over time, and an image does not. This page turns MNIST's digits into spikes in every way that
-# [snnTorch's tutorial 1](https://snntorch.readthedocs.io/en/latest/tutorials/tutorial_1.html) does, with the same
-# settings and pictures, and in some further ways. Nothing is trained.
+# [snnTorch's tutorial 1](https://snntorch.readthedocs.io/en/latest/tutorials/tutorial_1.html) does, with its settings
+# of the codes and its pictures, but of other images and another signal, and in some further ways. Nothing is trained.
 #
 # Run it as a script, or open it as a notebook with jupytext. The figures below come from running it. MNIST is read with
 # TFDS: `TFDS_DATA_DIR` says where it lies. `python -m experiments.run configs/encoding_mnist.py` draws the same
@@ -56,8 +56,8 @@ def panels(rows, columns=1, width=7.0, height=3.4, **options):
 # %% [markdown]
 # ## Images
 #
-# To look at codes a tenth of the data is plenty: `data.subset` keeps every tenth image, 6,000 of 60,000. Pixels become
-# floating point from 0 to 1, because encoders refuse integers.
+# To look at codes a tenth of the data is plenty: `data.subset` keeps every tenth image, 6,000 of 60,000
+# (the original keeps the first 6,000). Pixels become floating point from 0 to 1, because encoders refuse integers.
 
 # %%
 digits = data.subset(data.load("digits" if small else "mnist", "train"), 10)

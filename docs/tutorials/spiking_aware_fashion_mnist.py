@@ -242,8 +242,10 @@ save(ax.figure, "training")
 #
 # ## Asking for a rate
 #
-# A penalty on the firing rates keeps them where they are wanted, here at 10 Hz. `l2_rate` is the original's: it
-# penalises each neuron for each image that does not make it fire at 10 Hz, and so asks all images to look alike.
+# A penalty on the firing rates keeps them where they are wanted, here at 10 Hz. `l2_rate` penalises
+# each neuron for each image that does not make it fire at 10 Hz over all steps, and so asks all images to look alike.
+# The original's penalty is the same square, but of the output of the last step alone: its layer returns no other, and
+# that is all that Keras's regulariser is shown.
 
 # %%
 each, _ = fit(

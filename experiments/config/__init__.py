@@ -19,7 +19,7 @@ from experiments.config.encoders import (
     Rate,
     SpikeLatencyLIF,
 )
-from experiments.config.experiment import Experiment, Study
+from experiments.config.experiment import Experiment, Reference, Study
 from experiments.config.gallery import Gallery
 from experiments.config.networks import (
     Feedforward,
@@ -60,6 +60,7 @@ __all__ = [
     "Rate",
     "RateConv",
     "RateDense",
+    "Reference",
     "SpikeLatencyLIF",
     "SpikingDense",
     "Study",

@@ -1,8 +1,9 @@
 """A training run, and a study of several."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
+import tyro
 from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
 from experiments.config.base import LARGEST_SEED, Name, Seed, settings, unique
@@ -10,6 +11,20 @@ from experiments.config.conversion import Conversion, Sweep
 from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase, Population
 from experiments.config.networks import Feedforward, Model, RateConv, RateDense
 from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
+
+
+@settings
+class Reference:
+    """What others reach, to stand beside a result."""
+
+    value: float
+    source: str = ""
+    """Where the number comes from, such as "run with its own library on the same files"; "" where nobody says."""
+
+
+def _as_reference(value: Any) -> Any:
+    """Return a number alone, as older configs have it, as the fields of a `Reference`."""
+    return value if isinstance(value, dict | Reference) else {"value": value}
 
 
 @settings
@@ -36,8 +51,12 @@ class Experiment:
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
-    reference: dict[str, float] = pydantic.Field(default_factory=dict)
-    """What the published tutorial reaches, by the name of the metric in the summary, to stand beside the result."""
+    reference: dict[str, Annotated[Reference, pydantic.BeforeValidator(_as_reference)]] = pydantic.Field(
+        default_factory=dict
+    )
+    """What others reach, by the name of the metric in the summary, to stand beside the result."""
+    reduced_from: tyro.conf.Suppress[dict[str, int | str]] = pydantic.Field(default_factory=dict)
+    """What the config had where the command line set fewer epochs or other data; the runner writes it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, Latency | Burst | Phase) and (any(self.data.mean) or set(self.data.std) != {1.0}):

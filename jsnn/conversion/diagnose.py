@@ -54,8 +54,8 @@ class ActivationDiagnosis(NamedTuple):
     name: str
     relative_error: float  # |mean output - activation| / |activation|, Euclidean over neurons and inputs
     cosine_similarity: float
-    silent: float  # the fraction of neurons, over all inputs, that never spike
-    saturated: float  # the fraction that spikes at every step, on average
+    silent: float  # of all pairs of a neuron and an input, the fraction without a spike
+    saturated: float  # of all pairs of a neuron and an input, the fraction with at least as many spikes as steps
     rate: float  # mean firing rate, Hz (spikes per step over dt)
     spikes: float  # mean number of spikes for one input, over all neurons
     output_error: float  # the relative error of the network's mean output when this activation alone spikes
@@ -81,7 +81,16 @@ class Diagnosis(NamedTuple):
         return sum(row.spikes for row in self.activations)
 
     def __str__(self) -> str:
-        head = ("name", "rel. error", "cosine", "silent", "saturated", "rate/Hz", "spikes", "output error alone")
+        head = (
+            "name",
+            "rel. error",
+            "cosine",
+            "silent pairs",
+            "saturated pairs",
+            "rate/Hz",
+            "spikes",
+            "output error alone",
+        )
         lines = [
             (
                 row.name, f"{row.relative_error:.4f}", f"{row.cosine_similarity:.4f}", f"{row.silent:.1%}",
@@ -95,7 +104,7 @@ class Diagnosis(NamedTuple):
         if self.accuracy is not None and self.mean_accuracy is not None:
             table.append(
                 f"accuracy: rate network {self.rate_accuracy:.2%}, last step {self.accuracy[-1]:.2%}, "
-                f"mean over steps {self.mean_accuracy[-1]:.2%}"
+                f"mean over all {self.num_steps} steps {self.mean_accuracy[-1]:.2%}"
             )
         return "\n".join(table)
 

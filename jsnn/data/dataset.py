@@ -70,7 +70,7 @@ class Dataset:
 def subset(dataset: Dataset, factor: int) -> Dataset:
     """Every `factor`-th example, 1/factor of the data set; the number of classes stays.
 
-    Source: snnTorch's `utils.data_subset`.
+    snnTorch's `utils.data_subset` takes as many, but as a block, the first of them: `load(name, "train[:6000]")`.
 
     Raises:
         ValueError: `factor` is not within 1..N.

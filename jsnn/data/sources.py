@@ -19,6 +19,13 @@ from jsnn.data.dataset import Dataset
 from jsnn.files import FileError, Header, Npz, as_path, one_line
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
+_CLASS_NAMES = {  # of sets that may have been prepared without their names
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+}
 
 
 @checked
@@ -174,8 +181,13 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     parts = [read(*interval) for interval in intervals]
     images, labels = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
     classes = info.features[label_key]
-    class_names = tuple(classes.names or ())
-    return Dataset(images, labels, name, classes.num_classes, class_names)
+    return Dataset(images, labels, name, classes.num_classes, _class_names(name, tuple(classes.names or ())))
+
+
+def _class_names(name: str, prepared: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a set's classes: the prepared ones, but those we know where these are only numbers."""
+    numbered = prepared == tuple(map(str, range(len(prepared))))  # as TFDS names them where it has no file of names
+    return _CLASS_NAMES.get(re.split("[/:]", name)[0], prepared) if numbered else prepared
 
 
 @contextmanager

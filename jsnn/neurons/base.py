@@ -140,7 +140,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
         """Raise ValueError if a parameter has a value out of its range; but project what was trained."""
         parameter = getattr(self, name)
         if isinstance(parameter, nnx.Param) and _is_being_copied():
-            value, low, high = (_value(part) for part in (parameter, allowed.low, allowed.high))
+            value, low, high = (value_of_parameter(part) for part in (parameter, allowed.low, allowed.high))
             if value is None or low is None or high is None or not np.all(np.clip(value, low, high) == value):
                 object.__setattr__(self, name, _projected(parameter, allowed))
         else:

@@ -177,7 +177,8 @@ class Delay(FrozenPytree):
     used.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
-    convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step.
+    convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step. There each
+    synapse has a delay, here each neuron.
 
     Attributes:
         steps: the number of steps, 0 or more; an array is per neuron.

@@ -1,5 +1,7 @@
 """Moving pictures: spikes of an image over time, as GIF, MP4 or HTML."""
 
+import html
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,27 @@ from jsnn.plot.images import in_unit_range
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
+
+_ICONS = """<style>
+.anim-buttons i { font-style: normal; }
+.fa-minus::before { content: "\\2212"; }
+.fa-plus::before { content: "+"; }
+.fa-pause::before { content: "\\275A\\275A"; }
+.fa-play::before { content: "\\25B6\\FE0E"; }
+.fa-flip-horizontal::before { content: "\\25C0\\FE0E"; }
+.fa-step-forward::before { content: "\\25B6\\FE0E|"; }
+.fa-step-backward::before { content: "|\\25C0\\FE0E"; }
+.fa-fast-forward::before { content: "\\25B6\\FE0E\\25B6\\FE0E|"; }
+.fa-fast-backward::before { content: "|\\25C0\\FE0E\\25C0\\FE0E"; }
+</style>"""  # what stands on matplotlib's buttons, in place of the font that it takes from the network
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,"></head>
+<body>
+{body}
+</body>
+</html>
+"""
 
 
 @checked
@@ -37,7 +60,7 @@ def animate(
             of an event camera by polarity (0 off, blue; 1 on, red); or [T, H, W, 3], colours in [0, 1] (integers:
             0..255).
         path: where to write it: `.gif` needs nothing else, `.mp4` needs ffmpeg on the PATH, `.html` is a page with
-            buttons, complete in itself. None writes nothing.
+            buttons that loads nothing from a network. None writes nothing.
         frames_per_second: how fast it runs, at most 50 for a GIF.
         dt: the length of a step, in s, for the time above the picture; without it steps are counted.
         ax: where to draw; None makes a figure of its own. Saving renders the whole figure of `ax`.
@@ -93,7 +116,7 @@ def animate(
 
 @checked
 def to_html5(animation: "FuncAnimation") -> str:
-    """An animation as HTML with buttons to play it, complete in itself, for a page or a notebook.
+    """Return an animation as HTML with buttons to play it, for a page or a notebook; it loads nothing from a network.
 
     matplotlib leaves out frames, and logs it, above 20 MB (rcParams["animation.embed_limit"]).
 
@@ -102,7 +125,7 @@ def to_html5(animation: "FuncAnimation") -> str:
     >>> "<script" in plot.to_html5(plot.animate(np.eye(4)[None]))
     True
     """
-    return animation.to_jshtml()
+    return re.sub(r"<link\b[^>]*>", lambda _: _ICONS, animation.to_jshtml())
 
 
 def _pictures(frames: ArrayLike) -> tuple[np.ndarray, tuple[float, float], str]:
@@ -141,6 +164,7 @@ def _writer(path: Path, frames_per_second: float) -> Callable[["FuncAnimation"],
     except OSError as error:
         raise type(error)(f"cannot write {path}: {error}: choose another folder") from error
     if kind == ".html":
-        return lambda animation: path.write_text(to_html5(animation), "utf-8")
+        title = html.escape(path.stem)
+        return lambda animation: path.write_text(_PAGE.format(title=title, body=to_html5(animation)), "utf-8")
     writer = (PillowWriter if kind == ".gif" else FFMpegWriter)(fps=frames_per_second)  # type: ignore[arg-type]
     return lambda animation: animation.save(path, writer=writer)

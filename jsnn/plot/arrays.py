@@ -59,11 +59,18 @@ def one_sample(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
     return array[:, sample].reshape(len(array), -1)
 
 
-def all_samples(name: str, values: ArrayLike) -> np.ndarray:
-    """[T, B, ...] as [T, B, N]; [T, N] is one sample."""
+def of_neurons(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
+    """As `one_sample`; [T] is one neuron, [T, 1]."""
     array = finite(name, values)
-    if array.ndim < 2:
-        raise ValueError(f"{name} must be [T, N] or [T, B, ...], got shape {array.shape}: put time first")
+    return one_sample(name, array[:, None] if array.ndim == 1 and sample is None else array, sample)
+
+
+def all_samples(name: str, values: ArrayLike) -> np.ndarray:
+    """[T, B, ...] as [T, B, N]; [T, N] is one sample, [T] one neuron of it."""
+    array = finite(name, values)
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be [T], [T, N] or [T, B, ...], got one number")
+    array = array[:, None] if array.ndim == 1 else array
     return array.reshape(len(array), -1 if array.ndim > 2 else 1, int(np.prod(array.shape[2:] or array.shape[1:])))
 
 

@@ -98,8 +98,16 @@ def legend_beside(ax: "Axes", title: str | None = None) -> None:
 
 
 def note(ax: "Axes", text: str) -> None:
-    """A remark above the upper right corner."""
-    ax.set_title(text, loc="right", fontsize="small", color=FAINT)
+    """Put a remark above the upper right corner, below any title.
+
+    It is the label of an axis of its own there, because matplotlib moves titles above those.
+    """
+    for earlier in [child for child in ax.child_axes if child.get_label() == "note"]:
+        earlier.remove()
+    above = ax.secondary_xaxis("top", label="note")
+    above.set_xticks([])
+    above.spines["top"].set_visible(False)
+    above.set_xlabel(text, loc="right", fontsize="small", color=FAINT)
 
 
 def say_empty(ax: "Axes", text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
-from jsnn.plot.arrays import check_spikes, finite, one_sample
+from jsnn.plot.arrays import check_spikes, finite, of_neurons, one_sample
 from jsnn.plot.canvas import (
     ACCENT,
     INK,
@@ -43,9 +43,10 @@ def traces(
     More are a heat map, on whose colour bar a constant threshold is marked; their spikes are left to `raster`.
 
     Args:
-        values: [T, N].
+        values: [T, N], or [T] of one neuron. The membranes that `jsnn.record` gives are those after the reset of their
+            step: where a neuron spiked, its membrane is below the threshold already.
         spikes: what the neurons fired, of the same shape; a mark stands above the trace where it is not zero.
-        threshold: a number, one per neuron [N], or one that varies, [T, N] ([T, B, ...] with a sample).
+        threshold: a number, one per neuron [N], or one that varies, of the shape of values.
         sample: which sample of a batch, where the values are [T, B, ...]; all its neurons share an axis.
         dt: the length of a step, in s; without it time is in steps.
         label: what the values are, with their unit, such as "Synaptic current (nA)".
@@ -61,16 +62,17 @@ def traces(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('Time (ms)', 'Membrane potential of neuron')
     """
-    values = one_sample("values", values, sample)
+    alone = finite("values", values).ndim == 1
+    values = of_neurons("values", values, sample)
     fired = None
     if spikes is not None:
-        trains = one_sample("spikes", spikes, sample)
+        trains = of_neurons("spikes", spikes, sample)
         if trains.shape != values.shape:
             raise ValueError(f"spikes must have the shape of values, {values.shape}, got {trains.shape}")
         check_spikes("spikes", trains)
         fired = trains != 0
     if threshold is not None:
-        threshold = _threshold(threshold, values.shape, sample)
+        threshold = _threshold(threshold, values.shape[:1] if alone else values.shape, sample).reshape(values.shape)
     if values.shape[1] > _LANES:
         return _heat_map(values, threshold, dt, label, ax)
 

@@ -34,7 +34,7 @@ def spike_histogram(
     The share is on a logarithmic axis, because most neurons are silent in most steps.
 
     Args:
-        spikes: [T, N] or [T, B, ...], or layers (or settings, such as several dt) by name.
+        spikes: [T, N], [T, B, ...] or [T] of one neuron, or layers (or settings, such as several dt) by name.
         height: what one spike puts out, a number or one per neuron: 1 / dt for a `SpikingActivation`.
         ax: where to draw; None makes a figure.
 
@@ -56,7 +56,7 @@ def spike_histogram(
     most = max(map(len, shares.values()))
     edges = np.arange(most + 1) - 0.5
     ax = axes_or_new(ax)
-    _stairs(ax, {name: np.pad(share, (0, most - len(share))) for name, share in shares.items()}, edges)
+    _stairs(ax, {name: (np.pad(share, (0, most - len(share))), edges) for name, share in shares.items()})
     ax.set_yscale("log")
     ax.set_ylim(0.5 * min(share[share > 0].min() for share in shares.values()), 1.3)
     percent(ax.yaxis)
@@ -77,13 +77,14 @@ def firing_rate_histogram(
 ) -> "Axes":
     r"""How the firing rates of the neurons are distributed: rate = mean over time and samples of spikes / height / dt.
 
-    The legend gives each layer's mean rate and how many of its neurons never fire.
+    The legend gives each layer's mean rate and how many of its neurons never fire. Each layer has bins of its own, so
+    that one of low rates is not squeezed into a single bar beside one of high rates.
 
     Args:
-        spikes: [T, N] or [T, B, ...], or layers by name.
+        spikes: [T, N], [T, B, ...] or [T] of one neuron, or layers by name.
         height: what one spike puts out, a number or one per neuron: 1 / dt for a `SpikingActivation`.
         dt: the length of a step, in s, which gives rates in Hz; without it they are in spikes per step.
-        bins: into how many bins the range of the rates is cut.
+        bins: into how many bins the range of a layer's rates is cut.
         ax: where to draw; None makes a figure.
 
     Raises:
@@ -94,26 +95,25 @@ def firing_rate_histogram(
     >>> from jsnn import plot
     >>> ax = plot.firing_rate_histogram(np.array([[0, 1], [0, 1], [0, 0], [0, 0]]), dt=1e-3)
     >>> ax.get_legend().get_texts()[0].get_text()
-    'mean 250 Hz\n50% silent'
+    'mean 250 Hz\n50% never fire'
     """
     if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
     unit = "spikes per step" if dt is None else "Hz"
-    rates, finest = {}, 0.0
+    rates, shares = {}, {}
     for name, (title, values) in by_name("spikes", spikes).items():
         counts = spike_numbers(title, all_samples(title, values), height)
         rate = counts.mean(axis=(0, 1)) / (dt or 1)
-        finest = max(finest, 1 / (counts.shape[0] * counts.shape[1] * (dt or 1)))  # what one spike adds to a rate
-        rates[_with_lines(name, f"mean {rate.mean():.3g} {unit}", f"{100 * np.mean(rate == 0):.3g}% silent")] = rate
-    largest = max(rate.max() for rate in rates.values())
-    width = finest * max(
-        1, math.ceil(largest / finest / bins)
-    )  # bins of unequal numbers of rates would look like a comb
-    edges = np.arange(-0.5 * finest, largest + width, width)
+        finest = 1 / (counts.shape[0] * counts.shape[1] * (dt or 1))  # what one spike adds to a rate
+        # Bins of unequal numbers of rates would look like a comb.
+        width = finest * max(1, math.ceil(rate.max() / finest / bins))
+        edges = np.arange(-0.5 * finest, rate.max() + width, width)
+        title = _with_lines(name, f"mean {rate.mean():.3g} {unit}", f"{100 * np.mean(rate == 0):.3g}% never fire")
+        rates[title], shares[title] = rate, (np.histogram(rate, edges)[0] / rate.size, edges)
     ax = axes_or_new(ax)
-    shades = _stairs(ax, {name: np.histogram(rate, edges)[0] / rate.size for name, rate in rates.items()}, edges)
+    shades = _stairs(ax, shares)
     for rate, color in zip(rates.values(), shades):
         ax.axvline(rate.mean(), color=color, linestyle="--", linewidth=1.2)
     percent(ax.yaxis)
@@ -136,9 +136,10 @@ def isi_histogram(
     Source: Softky and Koch, "The highly irregular firing of cortical cells", Journal of Neuroscience 1993.
 
     Args:
-        spikes: [T, N] or [T, B, ...], or layers by name; each sample of a neuron is a train of its own.
+        spikes: [T, N], [T, B, ...] or [T] of one neuron, or layers by name; each sample of a neuron is a train of its
+            own.
         dt: the length of a step, in s; without it intervals are in steps.
-        bins: into how many bins the intervals are sorted, at most; each is a whole number of steps wide.
+        bins: into how many bins the intervals of a layer are sorted, at most; each is a whole number of steps wide.
         ax: where to draw; None makes a figure.
 
     Raises:
@@ -164,17 +165,19 @@ def isi_histogram(
         mean = f"mean {length * steps.mean():.3g} {unit}" if steps.size else "no neuron fires twice"
         cv = f"CV {np.mean(variation):.2g}" if variation.size else "no CV"
         found[_with_lines(name, mean, cv, f"{steps.size:,} intervals")] = steps
-    longest = max((math.ceil(np.percentile(steps, 99.5)) for steps in found.values() if steps.size), default=1)
-    width = -(-longest // bins)
-    edges = np.arange(0.5, longest + width + 0.5, width)
+    shares, beyond = {}, 0.0
+    for name, steps in found.items():
+        longest = math.ceil(np.percentile(steps, 99.5)) if steps.size else 1
+        width = -(-longest // bins)
+        edges = np.arange(0.5, longest + width + 0.5, width)
+        shares[name] = np.histogram(steps, edges)[0] / max(steps.size, 1), edges * length
+        beyond = max(beyond, float(np.mean(steps > edges[-1])) if steps.size else 0.0)
     ax = axes_or_new(ax)
-    shares = {name: np.histogram(steps, edges)[0] / max(steps.size, 1) for name, steps in found.items()}
-    _stairs(ax, shares, edges * length)
+    _stairs(ax, shares)
     percent(ax.yaxis)
     ax.set_xlabel(f"Inter-spike interval ({unit})")
     ax.set_ylabel("Intervals (%)")
     legend_beside(ax)
-    beyond = max((np.mean(steps > edges[-1]) for steps in found.values() if steps.size), default=0)
     if beyond:
         note(ax, f"not shown: the longest {100 * beyond:.2g}%")
     if not any(steps.size for steps in found.values()):
@@ -194,19 +197,19 @@ def intervals(trains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return between, np.sqrt(np.maximum(square - mean**2, 0)) / mean
 
 
-def _stairs(ax: "Axes", shares: dict[str, np.ndarray], edges: np.ndarray) -> list[str]:
-    """One histogram filled, or several as outlines; returns their colours."""
+def _stairs(ax: "Axes", shares: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    """Draw one histogram filled, or several as outlines, each with its edges; return their colours."""
     open_frame(ax)
     shades = colors(len(shares)) if len(shares) > 1 else [INK]
-    for (name, share), color in zip(shares.items(), shades):
+    for (name, (share, edges)), color in zip(shares.items(), shades):
         if len(shares) == 1:
             ax.stairs(share, edges, fill=True, color=color, alpha=0.85, label=name)
         else:
             ax.stairs(share, edges, color=color, linewidth=1.8, label=name)
     if len(shares) > 1:
         legend_beside(ax)
-    ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0, None if any(share.any() for share in shares.values()) else 1)
+    ax.set_xlim(min(edges[0] for _, edges in shares.values()), max(edges[-1] for _, edges in shares.values()))
+    ax.set_ylim(0, None if any(share.any() for share, _ in shares.values()) else 1)
     return shades
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
-from jsnn.plot.arrays import all_samples, by_name, check_spikes, labels, one_sample, spike_numbers
+from jsnn.plot.arrays import all_samples, by_name, check_spikes, labels, of_neurons, spike_numbers
 from jsnn.plot.canvas import (
     ACCENT,
     INK,
@@ -25,7 +25,7 @@ from jsnn.plot.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROWS, _COLUMNS = 240, 1000  # what a picture of this size can still show apart
+_ROWS, _COLUMNS = 240, 1000  # that a picture shows apart, at least; more rows are too low for marks
 _MARKS = 30_000  # spikes that are drawn one by one; more are drawn as an image
 
 
@@ -47,12 +47,13 @@ def raster(
 ) -> "Axes":
     r"""A raster: a mark for every spike, time to the right, one row per neuron.
 
-    A layer of more neurons than there is room for is drawn as an image, neighbouring neurons in one row, which is the
-    darker the more of them fire. Negative spikes (delta modulation) have a colour of their own.
+    A layer of more neurons than the Axes have rows of pixels (at the figure's dpi; 240 count as there) is drawn as an
+    image, neighbouring neurons in one row, which is the darker the more of them fire. Negative spikes (delta
+    modulation) have a colour of their own.
 
     Args:
-        spikes: [T, N], or layers by name, drawn one above the other in equal heights, the first on top. Any value but
-            zero is a spike.
+        spikes: [T, N], [T] of one neuron, or layers by name, drawn one above the other in equal heights, the first on
+            top. Any value but zero is a spike.
         sample: which sample of a batch, where the spikes are [T, B, ...]; all its neurons share the axis.
         classes: the class of each neuron, integers [N], which gives it its colour; by name for layers that have any.
         dt: the length of a step, in s; without it time is in steps.
@@ -72,7 +73,7 @@ def raster(
     ('Time (ms)', ['hidden\n[10]', 'output\n[3]'])
     """
     layers = by_name("spikes", spikes)
-    trains = {name: one_sample(title, values, sample) for name, (title, values) in layers.items()}
+    trains = {name: of_neurons(title, values, sample) for name, (title, values) in layers.items()}
     for name, (title, _) in layers.items():
         check_spikes(title, trains[name])
     by_class = classes is not None
@@ -85,16 +86,22 @@ def raster(
     ax = axes_or_new(ax, height=max(3.6, 1.3 * len(trains)))
     ax.spines[["top", "right"]].set_visible(False)
     length = time_axis(ax, max(map(len, trains.values())), dt)
+    pixels = ax.get_window_extent()
+    fewest = _ROWS if len(trains) == 1 else max(_ROWS // len(trains), 100)
+    most = max(_COLUMNS, int(pixels.width)), max(fewest, int(pixels.height) // len(trains))
     if len(trains) == 1:
         [(name, train)] = trains.items()
-        _draw_layer(ax, train != 0, categories[name], shades, (-0.5, train.shape[1] - 0.5), length, _ROWS)
+        band = (-0.5, train.shape[1] - 0.5)
+        remark = _draw_layer(ax, train != 0, categories[name], shades, band, length, fewest, most)
         ax.set_ylim(-0.5, train.shape[1] - 0.5)
         ax.set_ylabel(f"Neuron of {name}" if name else "Neuron")
         whole_numbers(ax.yaxis)
     else:
+        remark = None
         for position, (name, train) in enumerate(trains.items()):
             band = (-position - 0.47, -position + 0.47)
-            _draw_layer(ax, train != 0, categories[name], shades, band, length, max(_ROWS // len(trains), 100))
+            if _draw_layer(ax, train != 0, categories[name], shades, band, length, fewest, most):
+                remark = "large layers: darker where more neurons fire"
             ax.axhline(-position - 0.5, color="#c5c9cf", linewidth=0.8)
         ax.set_ylim(-len(trains) + 0.5, 0.5)
         ax.set_yticks(-np.arange(len(trains)), [f"{name}\n[{train.shape[1]:,}]" for name, train in trains.items()])
@@ -103,6 +110,8 @@ def raster(
         for shade in shades.values():
             ax.plot([], [], "s", color=shade.color, label=shade.name)
         legend_beside(ax, "Class" if by_class else None)
+    if remark:
+        note(ax, remark)
     if not any(train.any() for train in trains.values()):
         say_empty(ax, "no spikes")
     return ax
@@ -121,7 +130,7 @@ def spike_counts(
     Of a batch: the mean over the samples, and a band from the 10th to the 90th percentile.
 
     Args:
-        spikes: [T, N] or [T, B, ...], or layers by name.
+        spikes: [T, N], [T, B, ...] or [T], or layers by name.
         height: what one spike puts out, a number or one per neuron: 1 / dt for a `SpikingActivation`, which may fire
             several at a step.
         dt: the length of a step, in s; without it time is in steps.
@@ -171,42 +180,49 @@ def _draw_layer(
     shades: dict[int, Shade],
     band: tuple[float, float],
     length: float,
-    rows: int,
-) -> None:
-    """The spikes of a layer, `fired` [T, N], in a band between two heights of the y axis."""
+    fewest: int,
+    most: tuple[int, int],
+) -> str | None:
+    """Draw the spikes of a layer, `fired` [T, N], in a band between two heights of the y axis.
+
+    Where there are more than the fewest rows, or too much for marks, it is an image of at most so many columns and
+    rows. What a dot of it means is returned if it is more than a neuron at a step.
+    """
     num_steps, num_neurons = fired.shape
     bottom, top = band
     row = (top - bottom) / num_neurons
-    if num_neurons > rows or num_steps > _COLUMNS or fired.sum() > _MARKS:
-        image, remark = _density(fired, categories, shades, rows)
+    if num_steps > most[0] or num_neurons > fewest or fired.sum() > _MARKS:
+        image, remark = _density(fired, categories, shades, most)
         extent = (-0.5 * length, (num_steps - 0.5) * length, bottom, top)
         ax.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
-        note(ax, remark if rows == _ROWS else "large layers: darker where more neurons fire")
-        return
+        return remark if image.shape[:2] != (num_neurons, num_steps) else None
     for category, (color, _) in shades.items():
         step, neuron = np.nonzero(fired & (categories == category))
         low = bottom + (neuron + 0.06) * row
         ax.vlines(step * length, low, low + 0.88 * row, color=color, linewidth=1.3, rasterized=len(step) > 2000)
+    return None
 
 
-def _density(fired: np.ndarray, categories: np.ndarray, shades: dict[int, Shade], rows: int) -> tuple[np.ndarray, str]:
+def _density(
+    fired: np.ndarray, categories: np.ndarray, shades: dict[int, Shade], most: tuple[int, int]
+) -> tuple[np.ndarray, str]:
     """An image [rows, columns, RGBA], its hue that of who fires, its opacity how many of them do; and that in words."""
     from matplotlib.colors import to_rgb
 
-    shares = np.stack([_mean_of_blocks(fired & (categories == category), rows) for category in shades])
+    shares = np.stack([_mean_of_blocks(fired & (categories == category), most) for category in shades])
     total = shares.sum(axis=0)
     strong = np.percentile(total[total > 0], 99) if total.any() else 1.0
     palette = np.array([to_rgb(shade.color) for shade in shades.values()])
     hue = np.einsum("ktn,kc->ntc", shares / np.maximum(total, 1e-12), palette)
     opacity = np.sqrt(np.minimum(total / strong, 1)).T[..., None]  # one spike among many can still be seen
-    neurons, steps = round(fired.shape[1] / shares.shape[2]), round(len(fired) / shares.shape[1])
-    remark = f"neurons x steps in a dot: {neurons} x {steps}, darkest where {100 * strong:.0f}% are spikes"
+    neurons, steps = -(-fired.shape[1] // shares.shape[2]), -(-len(fired) // shares.shape[1])
+    remark = f"neurons x steps a dot: {neurons} x {steps}; darkest: {100 * strong:.0f}% spikes"
     return np.concatenate([np.clip(hue, 0, 1), opacity], axis=-1), remark
 
 
-def _mean_of_blocks(values: np.ndarray, rows: int) -> np.ndarray:
-    """[T, N] averaged over neighbours to at most `_COLUMNS` steps and `rows` neurons."""
-    for axis, count in enumerate((_COLUMNS, rows)):
+def _mean_of_blocks(values: np.ndarray, most: tuple[int, int]) -> np.ndarray:
+    """[T, N] averaged over neighbours to at most so many steps and neurons."""
+    for axis, count in enumerate(most):
         size = values.shape[axis]
         if size > count:
             edges = np.arange(count + 1) * size // count

@@ -1,0 +1,93 @@
+"""What the numbers of a run mean: how each was decided, where its reference comes from, what the run had less of."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments import config
+from experiments.config import Experiment
+from experiments.summary import format_metric
+
+_UNKNOWN = "the config does not say"
+_DECODERS = {
+    "max_over_time": "the maximum of the output over all {} steps",
+    "last": "the output of the last of {} steps",
+    "mean": "the mean output over all {} steps",
+    "sum": "the sum of the outputs of all {} steps",
+}
+
+
+def headline(experiment: Experiment) -> Literal["last_accuracy", "mean_accuracy"]:
+    """Return the accuracy that stands for a converted network: the one that has a reference, else that of the mean."""
+    last = "last_accuracy" in experiment.reference and "mean_accuracy" not in experiment.reference
+    return "last_accuracy" if last else "mean_accuracy"
+
+
+def decisions(experiment: Experiment) -> dict[str, str]:
+    """Return what each accuracy of a run was decided on, by the name of the metric."""
+    settings = experiment.conversion
+    if settings is not None:
+        steps, last = settings.num_steps, min(settings.last_steps, settings.num_steps)
+        mean = f"the last {last} of {steps} steps" if last < steps else f"all {steps} steps"
+        return {
+            "test_accuracy": "the rate network's output",
+            "last_accuracy": _DECODERS["last"].format(steps),
+            "mean_accuracy": f"the mean output over {mean}",
+        }
+    if isinstance(experiment.model, config.RateConv | config.RateDense):
+        return {"test_accuracy": "the rate network's output"}
+    steps = experiment.num_steps
+    return {
+        "test_accuracy": _DECODERS[experiment.objective.decoder].format(steps),
+        "last_accuracy": _DECODERS["last"].format(steps),
+        "mean_accuracy": _DECODERS["mean"].format(steps),
+    }
+
+
+def references(experiment: Experiment, metrics: Mapping[str, float]) -> list[dict[str, str]]:
+    """Return a row for each reference of an experiment: the metric, the result, the reference and its source."""
+    return [
+        {
+            "metric": name,
+            "result": format_metric(name, metrics.get(name)),
+            "reference": format_metric(name, reference.value),
+            "source of the reference": reference.source or _UNKNOWN,
+        }
+        for name, reference in experiment.reference.items()
+    ]
+
+
+def less(experiment: Experiment) -> list[str]:
+    """Return what a run had less of than the config it came from, such as "train.epochs 1, not 10".
+
+    Other data count as less, as the numbers are not those of the config. Weights that another run has trained had less
+    if that run had, as long as its folder is there.
+    """
+    found = []
+    for name, full in experiment.reduced_from.items():
+        now = value_of(experiment, name)
+        if now < full if isinstance(now, int) and isinstance(full, int) else now != full:
+            found.append(f"{name} {now}, not {full}")
+    if experiment.train.weights is not None:
+        with contextlib.suppress(OSError, ValueError):
+            trained = config.from_json((Path(experiment.train.weights) / "config.json").read_text("utf-8"))
+            if isinstance(trained, Experiment):
+                found += [f"weights trained with {one}" for one in less(trained)]
+    return found
+
+
+def warning(missing: list[str]) -> str:
+    """Return a sentence for a run that had less than its config."""
+    return (
+        f"This run had less than the config that it came from: {', '.join(missing)}. Its numbers need not be those of "
+        f"the config, and are not to be compared with any reference."
+    )
+
+
+def value_of(experiment: Experiment, name: str) -> int | str:
+    """Return a field by its dotted name."""
+    value: Any = experiment
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
