@@ -191,7 +191,7 @@ def test_ignored_steps_of_labels_in_time():
         losses.mse_temporal_loss(SAMPLES, SAMPLES[0], target_is_time=True, ignore_label=-1)
 
 
-@pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy, metrics.is_correct])
+@pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy])
 def test_outputs_that_are_not_decoded_are_named(function):
     with pytest.raises(
         ValueError, match=r"logits must be \[B, N\] .* got \(6, 4, 3\), \[T, B, N\]: decode the outputs"

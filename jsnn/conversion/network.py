@@ -88,7 +88,7 @@ class Converted(nnx.Module):
         for index, place in enumerate(plan.places):
             kind = plan.program.types[place.operand]
             wider = jnp.promote_types(kind.dtype, dtype)
-            states.append(self.filtered(index, place).init(tuple(kind.shape), wider, kind.dtype))
+            states.append(self.filtered(index, place).init(tuple(kind.shape), wider, of_input=kind.dtype))
         return tuple(states)
 
     def step(self, state: tuple[tuple[State, State], ...], current: Array) -> tuple[Any, Array]:

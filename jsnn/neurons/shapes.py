@@ -31,10 +31,10 @@ def fitting_init(init: Callable[..., State]) -> Callable[..., State]:
     """Return a neuron's `init` with a check that the parameters fit neurons of the shape."""
 
     @functools.wraps(init)
-    def checked_init(self: Any, shape: Shape, dtype: Any = jnp.float32) -> State:
+    def checked_init(self: Any, shape: Shape, dtype: Any = jnp.float32, **options: Any) -> State:
         shape = as_shape(shape)
         check_fits(shape, **self.per_neuron())
-        return init(self, shape, dtype)
+        return init(self, shape, dtype, **options)
 
     return checked_init
 
