@@ -32,6 +32,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault(name, value)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what a test with the mark `rows(n)` has besides n of its rows, which are spread over the table."""
+    tables: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("rows"):
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for table in tables.values():
+        (count,) = table[0].get_closest_marker("rows").args  # type: ignore[union-attr]
+        chosen = {index * len(table) // count for index in range(count)}
+        for index, item in enumerate(table):
+            if index not in chosen:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def parity() -> Callable[[str], dict[str, np.ndarray]]:
     """Load one file of golden vectors by its stem, or skip where there is none of that name."""

@@ -74,6 +74,7 @@ def test_no_shift_and_no_cutout_change_nothing():
         np.testing.assert_array_equal(jax.jit(function)(jax.random.key(0), IMAGES), IMAGES)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_cutout_removes_one_square_that_the_border_may_clip(size):
     images = np.tile(IMAGES[:1], (300, 1, 1, 1))
@@ -91,6 +92,7 @@ def test_cutout_removes_one_square_that_the_border_may_clip(size):
     assert matches.any(axis=0).all()
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_functions_are_pure_and_draw_for_each_image(name):
     images = jnp.asarray(np.tile(IMAGES[:1], (64, 1, 1, 1)), jnp.uint8)

@@ -170,6 +170,7 @@ def test_what_a_compiled_program_takes():
 # Measuring
 
 
+@pytest.mark.slow
 def test_sides_take_turns():
     calls = []
 
@@ -257,6 +258,7 @@ def test_what_is_written(found, tmp_path):
 # The command line
 
 
+@pytest.mark.slow
 def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
     options = ["--case", "latency", "--peers", "none", "--steps", "2", "--rounds", "1", "--allocator", "system"]
     __main__.main([*options, "--out", str(tmp_path / "new" / "folder")])

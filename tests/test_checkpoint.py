@@ -108,6 +108,7 @@ def test_read_only_saves_nothing(tmp_path):
         Checkpoints(tmp_path, read_only=True).save(2, {"x": jnp.zeros(())}, {})
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     """A limit on the size of files stands for the full disk: writing past it fails with an OSError as well."""
     printed = in_a_process(f"""
@@ -138,6 +139,7 @@ def test_a_save_cut_short_is_not_a_checkpoint(tmp_path):
     assert Checkpoints(tmp_path).last == 1
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), None])
 def test_a_score_that_is_not_finite_wins_nothing(tmp_path, score):
     checkpoints = Checkpoints(tmp_path)

@@ -10,7 +10,6 @@ import optax
 import pytest
 from flax import nnx
 from golden import close
-from thin import thinned
 
 import jsnn
 from jsnn.compat import keras_spiking
@@ -33,7 +32,8 @@ def sum_of_squares(neuron, x):
 sum_of_squares_and_gradient = jax.jit(jax.value_and_grad(sum_of_squares, argnums=1, has_aux=True))
 
 
-@pytest.mark.parametrize("dtype", thinned(["f32", "f64"]))
+@pytest.mark.rows(3)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("stem", ACTIVATIONS)
 def test_spiking_activation(parity, stem, dtype):
     golden = parity(f"keras_spiking_SpikingActivation__{stem}")
@@ -71,6 +71,7 @@ FILTERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("stem", FILTERS)
 def test_filters(parity, stem):
     golden = parity(f"keras_spiking_{stem}")
@@ -110,6 +111,7 @@ def loss_at_the_last_step(network, x, labels, num_steps):
     return loss, layers
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("dt", ["0.001", "0.01", "0.1", "1.0", "lowpass"])
 def test_fashion_mnist_tutorial(parity, dt):
     golden = parity("keras_spiking_tutorial_fashion16")
@@ -157,6 +159,7 @@ REGULARIZERS = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("case", REGULARIZERS)
 def test_regularizers(parity, case):
     golden = parity("keras_spiking_regularizers")

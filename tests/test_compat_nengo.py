@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import close
-from thin import thinned
 
 import jsnn
 from jsnn.compat import nengo
@@ -37,9 +36,10 @@ def states_and_outputs_op_by_op(neuron, J):
 
 # Under jit, v + rate * dt is rounded once and not twice, as nengo does it. Within 200 steps that makes up to 1e-5 in
 # float32, less than the 5e-5 by which nengo's own float32 voltages are off its float64 ones. Spikes are the same.
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("dtype", "jit", "tolerance"),
-    thinned([("f32", False, 0), ("f64", False, 0), ("f64", True, 1e-12), ("f32", True, 2e-5)]),
+    [("f32", False, 0), ("f64", False, 0), ("f64", True, 1e-12), ("f32", True, 2e-5)],
 )
 @pytest.mark.parametrize("inputs", ["const_amp0.05", "const_amp1.0", "random_amp1.0"])
 @pytest.mark.parametrize("name", ["SpikingRectifiedLinear", "RegularSpiking"])
@@ -78,6 +78,7 @@ LIFS = {
 
 
 # A drive just above threshold blows up the last bit of expm1 and log1p: nengo's own float32 is off by 2e-5.
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("f32", 5e-5), ("f64", 1e-12)])
 @pytest.mark.parametrize("stem", LIFS)
 def test_lif(parity, stem, dtype, tolerance):
@@ -175,6 +176,7 @@ def test_short_time_constants_pass_through():
         nengo.lowpass(-0.1)
 
 
+@pytest.mark.slow
 def test_a_triangle_starts_at_its_level_and_may_be_late():
     x = jnp.arange(1.0, 5.0)[:, None]
     np.testing.assert_allclose(jsnn.unroll(nengo.triangle(1e-3, initial_level=4.0), x)[1][:, 0] * 3, [6, 5, 8, 11])

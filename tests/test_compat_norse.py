@@ -105,6 +105,7 @@ FEED_FORWARD = {
 }
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("stem", FEED_FORWARD)
 def test_gradients_through_feed_forward_layers(parity, stem):
     golden = parity(stem)
@@ -136,6 +137,7 @@ RECURRENT = {
 }
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("stem", RECURRENT)
 def test_gradients_through_recurrent_layer(parity, stem):
     golden = parity(stem)
@@ -173,6 +175,7 @@ def encoded(x, num_steps=32):
     return jsnn.unroll(norse.lif_current_encoder(), images, num_steps=num_steps)[1]
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("stem", "method"),
     [("norse_tutorial_snn_mnist", "super_released"), ("norsehead_tutorial_snn_mnist", "super")],
@@ -250,6 +253,7 @@ CELLS = {
 }
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("stem", CELLS)
 def test_other_cells_give_norses_traces_and_gradients(parity, stem):
     make, parameters, adaptation = CELLS[stem]

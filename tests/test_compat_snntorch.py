@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden import close
-from thin import thinned
 
 import jsnn
 from jsnn import surrogate
@@ -76,6 +75,7 @@ def test_neurons_give_snntorchs_traces(parity, stem):
     assert_traces_match(golden, *traces(make(**parameters), golden["input"]))
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("all_to_all", [False, True])
 @pytest.mark.parametrize(("reset", "delay"), [("none", True), ("subtract", False), ("subtract", True)])
 def test_rleaky_gives_snntorchs_traces(parity, reset, delay, all_to_all):
@@ -84,6 +84,7 @@ def test_rleaky_gives_snntorchs_traces(parity, reset, delay, all_to_all):
     assert_traces_match(golden, *traces(neuron, golden["input"]))
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("all_to_all", [False, True])
 @pytest.mark.parametrize("reset", ["none", "subtract", "zero"])
 def test_rsynaptic_gives_snntorchs_traces(parity, reset, all_to_all):
@@ -109,7 +110,8 @@ GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize("stem", thinned(GRADIENTS, 2))
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("stem", GRADIENTS)
 def test_gradients_through_two_layers(parity, stem):
     golden = parity(f"snntorch_bptt_{stem}")
     reset, delay, spike_grad = GRADIENTS[stem]
@@ -249,6 +251,7 @@ NEURONS = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("name", NEURONS)
 def test_jit_gives_the_same(name):
     eager = jsnn.unroll(NEURONS[name](), jnp.asarray(INPUTS))
@@ -257,6 +260,7 @@ def test_jit_gives_the_same(name):
     jax.tree.map(close, eager[0], jitted[0])
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
 @pytest.mark.parametrize("name", NEURONS)
 def test_dtype_is_kept(name, dtype):

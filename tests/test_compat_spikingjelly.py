@@ -46,6 +46,7 @@ def spikes_voltages_and_gradients(neuron, x, weights):
     return jax.grad(loss, argnums=(0, 1), has_aux=True)(neuron, x)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("stem", CASES)
 def test_spikes_voltages_and_gradients(parity, stem):
     golden, neuron = parity(f"sj_{stem}"), CASES[stem]

@@ -29,6 +29,7 @@ def test_config_is_named_as_its_file_and_survives_json(path):
     assert config.from_json(config.to_json(settings)) == settings
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_loss_of_a_batch_has_the_metrics(path, training):
@@ -43,6 +44,7 @@ def test_loss_of_a_batch_has_the_metrics(path, training):
         assert {f"rate/{name}" for name in build.hidden_neurons(network)} < set(metrics)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -69,6 +71,7 @@ def test_every_encoder_works_with_every_network(kind, model):
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
     settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)
@@ -93,6 +96,7 @@ def test_optimizer_options_and_clipping():
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_rate_penalty_enters_the_loss():
     base = config.Experiment(num_steps=4, model=config.Feedforward(hidden=(5,)))
     penalised = dataclasses.replace(base, objective=config.Objective(rate_penalty=2.0, rate_target=0.25))

@@ -27,6 +27,7 @@ KEPT = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("name", "function"), KEPT.items(), ids=KEPT)
 def test_names_and_warnings(name, function):
     name = name.partition(" (")[0]

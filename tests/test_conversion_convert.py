@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import close
-from thin import thinned
 
 import jsnn
 
@@ -40,7 +39,8 @@ def keras_network(g, padding="SAME", first_pool=jsnn.avg_pool):
     return network
 
 
-@pytest.mark.parametrize(("case", "options"), thinned(GOLDEN.items(), 2), ids=GOLDEN)
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("case", "options"), GOLDEN.items(), ids=GOLDEN)
 @pytest.mark.filterwarnings("ignore:softmax is kept")
 def test_nengo_dl_converter(parity, case, options):
     g = parity(f"nengo_dl_Converter__{case}")

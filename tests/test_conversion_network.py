@@ -204,6 +204,7 @@ def test_rates(network, model):
     close(rates["0_relu"], jax.nn.relu(model.layers[1](model.layers[0](INPUTS))), 1e-6)
 
 
+@pytest.mark.slow
 def test_remat(network):
     graph, params, rest = nnx.split(network, nnx.Param, ...)
 
@@ -267,6 +268,7 @@ def test_fine_tuning_saving_and_restoring(network, model, tmp_path):
     assert not np.allclose(tuned, static(network))
 
 
+@pytest.mark.slow
 def test_weights_of_a_closure_are_trained_too():
     weights = drawn(4, 3)
     x = drawn(B, 4)

@@ -36,6 +36,7 @@ def keys_of(part):
     return [tuple(jax.random.key_data(key).ravel().tolist()) for key in leaves]
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("neuron", [neuron for neuron, _ in RANDOM.values()], ids=RANDOM)
 def test_each_place_has_a_key_of_its_own(neuron):
     network = jsnn.convert(twice, FIVE[:, :3], swap={jax.nn.relu: neuron})
@@ -117,6 +118,7 @@ def test_rates_in_hz_are_by_the_dt_of_the_network():
     assert found.activations[0].rate == pytest.approx(5 / 1.1)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("synapse", "late"),
     [
@@ -158,6 +160,7 @@ HOMOGENEOUS = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("name", "neuron"), NOT_HOMOGENEOUS.items(), ids=NOT_HOMOGENEOUS)
 def test_a_replacement_that_cannot_be_scaled(name, neuron):
     convert = functools.partial(jsnn.convert, RELU, FIVE[:, :2], swap={RELU: neuron})
@@ -215,6 +218,7 @@ ACCUMULATORS = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize(("neuron", "x", "level"), ACCUMULATORS.values(), ids=ACCUMULATORS)
 def test_sums_over_time_are_float32(neuron, x, level, dtype):
@@ -229,6 +233,7 @@ def test_sums_over_time_are_float32(neuron, x, level, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {jnp.dtype(dtype)}  # asked for
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dtype", NARROW)
 def test_a_narrow_model_spikes_as_it_should(dtype):
     weights = jnp.asarray([[1.0, 0.5], [0.25, 2.0]], dtype)

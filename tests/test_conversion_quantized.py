@@ -32,6 +32,7 @@ def test_the_floor_is_passed_straight_through():
     np.testing.assert_allclose(by_threshold(jnp.asarray(2.0)), 1 + (0.25 - 0.35), rtol=1e-5)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("levels", [4, 8])
 def test_one_layer_loses_nothing_in_as_many_steps_as_levels(levels):
     model = nnx.Sequential(nnx.Linear(5, 32, rngs=nnx.Rngs(0)), ClipFloorReLU(levels, 1.5))
@@ -55,6 +56,7 @@ def test_two_layers_converge(make):
     assert error[1] < 0.05 < 0.5 < error[0] / error[1]
 
 
+@pytest.mark.slow
 def test_calibration_and_diagnosis_take_learned_thresholds():
     network = jsnn.convert(dense_net(ClipFloorReLU(4), ClipFloorReLU(4)), X)
     found = jsnn.conversion.diagnose(network, X, num_steps=4)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
-from thin import thinned
 
 import jsnn
 
@@ -146,7 +145,8 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(("make", "shape", "names", "kept"), thinned(MODELS.values()), ids=MODELS)
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("make", "shape", "names", "kept"), MODELS.values(), ids=MODELS)
 @pytest.mark.filterwarnings("ignore:.*is kept and sees")
 def test_models(make, shape, names, kept):
     model, x = make(), inputs(B, *shape)

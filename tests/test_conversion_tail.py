@@ -47,6 +47,7 @@ def tail_of(function):
     return tail(program, program.inputs[0])
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("function", "shape"), LINEAR.values(), ids=LINEAR)
 def test_linear_operations_that_make_it_smaller(function, shape):
     found = tail_of(function)

@@ -41,6 +41,7 @@ def assert_is_xla(*arguments, relative=1e-5, **options):
         assert_close(actual, expected, relative)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("batch", "size", "padding"), [  # the kernel's gradient takes chunks of 16 images
     (3, (7, 6), "VALID"),  # a kernel as large as the image
     (16, (2, 4), "SAME"),
@@ -65,6 +66,7 @@ def test_kernels_larger_than_the_images(channels):
 EXPLICIT = ((1, 2), (0, 1))
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("images", "kernel", "arguments"), [
     ((5, 7, 6, 4), (3, 3, 4, 6), {"strides": (2, 1)}),
     ((5, 7, 6, 4), (3, 3, 4, 6), {"options": (("rhs_dilation", (2, 1)),)}),

@@ -48,6 +48,7 @@ def test_tfds_sets(name, shape, first_class, data_dir, cache):
     assert (dataset.class_names[0], len(dataset.class_names)) == (first_class, 10)
 
 
+@pytest.mark.slow
 def test_a_subset_is_a_stride_and_snntorchs_a_block():
     train = data.load("digits", "train")
     np.testing.assert_array_equal(data.subset(train, 10).labels, train.labels[::10])
@@ -150,6 +151,7 @@ def test_digits_hold_every_image_of_scikit_learn_once():
     assert sorted(map(tuple, ours)) == sorted(map(tuple, theirs))
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("split", "start", "stop"),
     [("train[:100]", 0, 100), ("train[90%:]", 1293, 1437), ("train[-10:]", 1427, 1437), ("train[5:9]", 5, 9)],
@@ -310,6 +312,7 @@ def test_bad_split_of_a_tfds_set(data_dir):
 # Batches
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("n", "batch_size", "steps"), [(10, 3, 3), (10, 5, 2), (7, 7, 1), (5, 1, 5)])
 def test_epoch_permutation_visits_each_example_at_most_once(n, batch_size, steps):
     permutation = jax.jit(data.epoch_permutation, static_argnums=(1, 2))

@@ -22,6 +22,7 @@ DECODERS = [
 each_decoder = pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.__name__)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("decoder", "outputs", "expected"),
     [
@@ -59,6 +60,7 @@ def test_dtype_is_kept(decoder, dtype):
         assert decoded.dtype == jax.eval_shape(pullback, decoded)[0].dtype == dtype
 
 
+@pytest.mark.rows(3)
 @each_decoder
 def test_jit_and_vmap_equal_eager(decoder):
     expected = decoder(SPIKES)
@@ -71,6 +73,7 @@ def test_max_over_time_gives_the_gradient_to_the_first_of_equals():
     np.testing.assert_array_equal(gradient.ravel(), [0, 1, 0])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("num_spikes", [1, 3])
 def test_spike_times_and_their_gradient(num_spikes):
     spikes = (np.random.default_rng(0).random((6, 4, 3)) < 0.3).astype(np.float32)

@@ -62,6 +62,7 @@ each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODER
 # Golden vectors
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("case", ["T32_mnistnorm256", "T32_range", "T48_mnistnorm256"])
 @pytest.mark.parametrize(
     ("encoder", "name"),
@@ -77,6 +78,7 @@ def test_norse_lif_encoders(parity, encoder, name, case):
     assert golden["spikes"].any()
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("case", "parameters"),
     [
@@ -240,6 +242,7 @@ def test_gradient_of_population():
 # Transforms and dtypes
 
 
+@pytest.mark.rows(2)
 @each_encoder
 def test_jit_and_vmap_are_an_eager_loop(encoder):
     keys = jax.random.split(KEY, len(X))

@@ -86,6 +86,7 @@ def test_neurons_are_independent(probability):
     assert_plausible([p_of_covariance(left, right, probability) for left, right in pairs])
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     "others",
     [
@@ -102,6 +103,7 @@ def test_keys_are_independent(others, probability):
     assert_plausible([p_of_covariance(left, right, probability) for left, right in pairs])
 
 
+@pytest.mark.slow
 def test_no_two_neurons_have_the_same_train():
     trains = np.packbits(draw(0.5, 128, 200_000), axis=0).T  # [N, 16]
     assert len(np.unique(trains, axis=0)) == len(trains)
@@ -122,6 +124,7 @@ def test_a_static_probability_is_a_time_varying_one_that_stays():
     np.testing.assert_array_equal(bernoulli(KEY, probability, 20, jnp.bool_), varying)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.uint8, jnp.bfloat16, jnp.float32])
 def test_dtype(dtype):
     spikes = bernoulli(KEY, jnp.full(10, 0.5), 20, dtype)

@@ -77,6 +77,7 @@ def test_time_contrast_by_hand():
 # As Neurons, under transforms
 
 
+@pytest.mark.rows(1)
 @each_coder
 def test_coders_are_neurons_that_stream(coder):
     assert isinstance(coder, Neuron)
@@ -89,6 +90,7 @@ def test_coders_are_neurons_that_stream(coder):
     assert jax.tree.structure(coder.init((2,))) == jax.tree.structure(state)
 
 
+@pytest.mark.rows(2)
 @each_encoder
 def test_jit_and_vmap_are_an_eager_loop(encoder):
     loop = np.stack([encoder(WALK[:, :, n]) for n in range(3)], axis=-1)

@@ -23,6 +23,7 @@ def steps(spikes):
 # Golden vectors
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("first", range(0, 512, 64))
 def test_snntorch_latency_grid(parity, first):
     golden = parity("snntorch_latency_grid")
@@ -37,6 +38,7 @@ def test_snntorch_latency_grid(parity, first):
         np.testing.assert_array_equal(steps(spikes), golden[f"spike_step_{case['idx']}"], str(case))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -122,6 +124,7 @@ def test_several_spikes_a_neuron():
     np.testing.assert_array_equal(encode.spikes_to_times(spikes), [0, 1])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("spikes", "options", "expected"),
     [

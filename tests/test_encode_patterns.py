@@ -40,6 +40,7 @@ def test_phases_of_8_bits_are_the_bits_of_a_pixel():
     np.testing.assert_array_equal(spikes[8:], spikes[:8])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("num_phases", [1, 5, 24])
 def test_weighted_phases_add_up_to_the_value(num_phases):
     x = np.append(np.random.default_rng(0).random(200, np.float32), np.float32([0.0, 1.0]))
@@ -49,6 +50,7 @@ def test_weighted_phases_add_up_to_the_value(num_phases):
     assert (x - total / 3).max() <= 2.0**-num_phases
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("encoder", [encode.burst, encode.phase])
 def test_values_outside_are_clipped_under_jit_and_refused_outside(encoder):
     x = jnp.array([-0.5, 1.5])

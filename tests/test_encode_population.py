@@ -33,6 +33,7 @@ def test_several_dimensions_have_ranges_of_their_own():
     np.testing.assert_allclose(activity[0, 1], gaussians(30, 6, 10, 50, 1.5), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_grid_is_one_gaussian_around_each_of_its_points():
     x = np.float32([[0.2, 0.9, -1.0], [0.5, 0.5, 3.0]])  # [B, D]
     low, high = np.float32([0, 0, -4]), np.float32([1, 1, 4])

@@ -21,6 +21,7 @@ def test_interpolated_rate_follows_the_line_between_the_values():
     assert_spike_probability(np.asarray(spikes).T, [0.25, 0.75, 0.5])
 
 
+@pytest.mark.slow
 def test_interpolated_rate_at_the_values_own_instants_is_rate():
     x = np.random.default_rng(0).random((6, 4, 5), np.float32)
     np.testing.assert_array_equal(encode.interpolated_rate(KEY, x, 6), encode.rate(KEY, x, None))
@@ -65,6 +66,7 @@ def test_dtype_and_vmap():
 OUTSIDE = np.float32([[-0.5, 0.5, 1.5]])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     "encoder", [lambda x: encode.rate(KEY, x, 50), lambda x: encode.interpolated_rate(KEY, x, 50)[:, None]]
 )

@@ -12,6 +12,7 @@ from jsnn import encode
 LABELS = np.array([1, 0])
 
 
+@pytest.mark.slow
 def test_snntorch_targets(parity):
     golden = parity("snntorch_targets")
     held = 0

@@ -58,6 +58,7 @@ def test_values_of_many_sizes_are_multiplied():
 SPIKING = jsnn.SpikingActivation(jax.nn.relu, dt=0.5)  # spikes are 2.0 high
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("first", "x", "kinds"),
     [
@@ -77,6 +78,7 @@ def test_what_is_a_spike(first, x, kinds):
     assert " ".join("AC" if row.accumulates else "MAC" for row in rows) == kinds
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("layer", "neurons"),
     [
@@ -186,6 +188,7 @@ def test_joules_of_keras_spiking(parity):
         assert energy.joules(operations, device) == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_joules_of_keras_spiking_for_convolutions(parity):
     """Its connections include those with the padding, and every pooling is free."""
     expected = json.loads(str(parity("keras_spiking_ModelEnergy")["meta"]))["results"]

@@ -58,6 +58,7 @@ def test_joules_by_hand(small):
         rate.joules("loihy")
 
 
+@pytest.mark.slow
 def test_a_small_convolution_by_hand():
     conv = nnx.Conv(1, 1, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
     conv.kernel[...] = jnp.ones((3, 3, 1, 1)).at[0].set(0.0)  # what comes from the row above counts for nothing

@@ -20,6 +20,7 @@ def filtered(neuron, x):
     return jsnn.unroll(neuron, jnp.asarray(x, jnp.float32))[1]
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(("neuron", "x", "y"), [
     (Lowpass(HALF), [1, 0, 2, -1], [0.5, 0.25, 1.125, 0.0625]),
     (Lowpass(HALF, delay=True), [1, 0, 2, -1], [0, 0.5, 0.25, 1.125]),
@@ -35,6 +36,7 @@ def test_traces_by_hand(neuron, x, y):
     np.testing.assert_allclose(filtered(neuron, np.asarray(x).reshape(len(x), -1)).squeeze(), y, rtol=1e-6)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 @pytest.mark.parametrize("tau", [0.0, 1e-5, np.zeros(3)])
 def test_a_time_constant_of_zero_passes_the_input_through(make, tau):
@@ -76,6 +78,7 @@ def test_in_bfloat16_a_slow_filter_still_moves(make):
     assert y[-1] > 0.2  # a decay of 0.998 would round to 1, and nothing would move
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_gradients_are_those_of_finite_differences(make):
     def run(tau, level, dt, x):
@@ -86,6 +89,7 @@ def test_gradients_are_those_of_finite_differences(make):
         check_grads(jax.jit(run), arguments, order=1, modes=["rev"], eps=1e-7, rtol=1e-5)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_a_trained_time_constant_led_astray_is_harmless(make):
     neuron = jax.tree.map(lambda tau: tau - 1, make(nnx.Param(jnp.full(3, 0.01))))

@@ -136,6 +136,7 @@ def test_what_fits():
 FIRST = {"ALIF", "Delay", "LIF_trained", "RefractoryLIF", "SigmaDelta_tanh"}  # the others take a minute or two
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     "name",
     [
@@ -165,6 +166,7 @@ APPLIED = {name: Applied(function(name)) for name in NAMES}
 APPLIED |= {f"surrogate {index}": Applied(spike) for index, (spike, _) in enumerate(FORMULAS)}
 
 
+@pytest.mark.slow
 def test_common_functions_fit():
     """On every JAX, and so do their gradients: a newer JAX may write them with operations of another name."""
     current = jax.ShapeDtypeStruct((B, N), jnp.float32)
@@ -219,6 +221,7 @@ def test_without_a_compiler_unroll_scans(monkeypatch):
     assert "pallas" not in str(jax.make_jaxpr(run)(CURRENTS))
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("derivative", [jax.jacfwd, jax.hessian])
 def test_other_derivatives_name_the_cure(derivative):
     def total(inputs):
@@ -238,12 +241,14 @@ def test_unroll_runs_the_kernels_of_the_platform_that_it_is_lowered_for():
         assert "mosaic" not in jax.jit(with_gradients(unroll)).lower(*arguments).as_text()
 
 
+@pytest.mark.slow
 def test_a_user_s_neuron_of_several_dtypes():
     state = initial(MIXED)
     compare(MIXED, state, CURRENTS, tolerance=1e-2)  # bfloat16 has 8 bits
     lower_for_cuda(MIXED, state, CURRENTS)
 
 
+@pytest.mark.slow
 def test_bfloat16():
     neuron = jsnn.RefractoryLIF(0.25, tau_mem=nnx.Param(jnp.full(N, 0.3)), tau_ref=0.125)
     currents = CURRENTS.astype(jnp.bfloat16)
@@ -252,6 +257,7 @@ def test_bfloat16():
         lower_for_cuda(neuron, initial(neuron, dtype=dtype), currents)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("length", [1, T])
 def test_static_input_is_read_once(length):
     neuron = NEURONS["CuBaLIF"]

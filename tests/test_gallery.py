@@ -80,6 +80,7 @@ def test_seeds_decide_the_spikes(tmp_path):
     assert np.array_equal(first.latency["linear"], other.latency["linear"])
 
 
+@pytest.mark.slow
 def test_what_the_codes_hold(tmp_path):
     codes = gallery.prepare(TINY, tmp_path).codes
     image = codes.image
@@ -98,6 +99,7 @@ def test_what_the_codes_hold(tmp_path):
     assert codes.delta["with off-spikes"].min() == -1
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

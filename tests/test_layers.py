@@ -168,6 +168,7 @@ def test_pools_are_flax_s(shape, window):
     np.testing.assert_allclose(ours[1], flax[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("window", [2, 3])
 def test_the_gradient_of_max_pool_goes_to_the_first_of_equal_values(window):
     x = np.float32(np.random.default_rng(1).random((4, 7, 8, 3)) < 0.3)  # spikes: ties everywhere
@@ -188,6 +189,7 @@ def test_max_pool_of_spikes_is_a_logical_or():
     np.testing.assert_array_equal(jsnn.max_pool(jnp.float32(spikes)), expected)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("layer", [jsnn.max_pool, jsnn.avg_pool, jsnn.flatten])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_pools_keep_the_dtype(layer, dtype):

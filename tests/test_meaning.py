@@ -64,6 +64,7 @@ def shortened(arguments, experiment=FULL):
     return overrides.remember(experiment, override(experiment, arguments, "x", ""))
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("arguments", "less"),
     [

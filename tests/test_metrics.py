@@ -10,6 +10,7 @@ from jsnn import metrics
 SPIKES = jnp.array([[[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]], [[0.0, 1.0, 1.0]], [[0.0, 1.0, 1.0]]])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_snntorch(parity, case):
     golden = parity("snntorch_accuracy")
@@ -38,6 +39,7 @@ def test_snntorch_small_case(parity):
 OUTPUTS = jnp.array([[[0.0, 0.6], [0.0, 0.0]], [[0.9, 0.6], [0.0, 0.0]]])  # the second sample ties: class 0
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("accuracy", "targets", "expected"),
     [
@@ -94,6 +96,7 @@ def test_wrong_dt(dt):
         metrics.firing_rate(SPIKES, dt=dt)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("accuracy", [metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal])
 def test_wrong_input(accuracy):
     with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 3\)"):

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden import close
-from thin import thinned
 
 import jsnn
 from jsnn.nir import Graph, NIRError, Scale, Threshold, from_nir, to_nir
@@ -63,6 +62,7 @@ def test_there_are_goldens():
     assert {name.split("_")[1] for name in GOLDENS} == {"norse", "snntorch", "spikingjelly"}
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("name", GOLDENS)
 def test_others_graphs_give_their_outputs(name, tmp_path):
     golden = np.load(DATA / f"{name}.npz")
@@ -165,7 +165,8 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", thinned(NETWORKS))
+@pytest.mark.rows(2)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_comes_back_the_same(name, tmp_path):
     network, shape = NETWORKS[name]
     x = random_inputs(shape)
@@ -249,6 +250,7 @@ class Residual(nnx.Module):
         return self.last(jsnn.flatten(jsnn.avg_pool(jax.nn.relu(self.second(x) + x))))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     "options",
     [
@@ -296,6 +298,7 @@ def test_a_subgraph_is_opened_and_a_loop_is_recurrent():
     np.testing.assert_array_equal(outputs(network, inputs)[:, 0], expected)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("start", "end", "shape"), [(0, -1, (24,)), (0, 1, (6, 4)), (1, -1, (2, 12)), (2, 2, (2, 3, 4))]
 )
@@ -353,6 +356,7 @@ def test_a_loop_through_a_delay_takes_a_step_more():
     assert outputs(loop, jnp.eye(7)[0][:, None]).ravel().tolist() == [1, 0, 0, 1, 0, 0, 1]
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("graph", [BRANCHES, TWO_LAYERS_IN_A_RING], ids=["branches", "ring"])
 def test_a_graph_runs_alike_at_once_and_step_by_step(graph):
     x = random_inputs((3,), 5)

@@ -52,6 +52,7 @@ def rendered(ax):
     return file.getvalue()
 
 
+@pytest.mark.rows(3)
 @ALL
 def test_makes_a_labelled_picture_of_its_own(picture, array, axis_labels):
     ax = picture(array)
@@ -134,6 +135,7 @@ def test_time_has_a_unit(name):
         picture(array, dt=0)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("name", ["spike_histogram", "spike_counts", "firing_rate_histogram"])
 def test_height_of_a_spike(name):
     picture, array, _ = PICTURES[name]
@@ -147,6 +149,7 @@ def test_height_of_a_spike(name):
         picture(array, height=np.ones(5))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", ["raster", "traces", "class_probabilities", "output_traces"])
 def test_sample_of_a_batch(name):
     picture, _, _ = PICTURES[name]

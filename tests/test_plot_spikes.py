@@ -108,6 +108,7 @@ def test_pictures_drawn_one_after_the_other_have_one_note():
     assert len(plot.raster(np.eye(600), ax=ax).child_axes) == 1
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     ("size", "layers", "rows"),
     [((4, 5), 1, 240), ((4, 12), 1, 784), ((4, 12), 2, 784 // 2 - 5), ((4, 3), 3, 100)],

@@ -46,6 +46,7 @@ def equations(jaxpr):
             yield from equations(inner)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
     network, shape = NETWORKS[name]
@@ -63,6 +64,7 @@ def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
     assert floats([s.neuron if isinstance(s, RecurrentState) else s for s in states]) == {"float32"}
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("model", [Feedforward(hidden=(5,)), NorseRecurrent(hidden=5)], ids=lambda model: model.kind)
 def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(model):
     experiment = Experiment(num_steps=4, model=model, train=Train(precision="bfloat16"))

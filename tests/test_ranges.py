@@ -28,6 +28,7 @@ def gradient(neuron, sign=1.0, x=ONES, **options):
 
 
 # The membrane of a leaky integrator on five ones is 1 + d + ... + d^t: d/dd of their sum is 4 + 6 d + 6 d^2 + 4 d^3.
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("method", ["scan", "parallel", "fused"])
 @pytest.mark.parametrize(("decay", "up", "down"), [
     (0.0, 4.0, 4.0), (1.0, 20.0, 20.0),  # on the bounds, whole
@@ -52,6 +53,7 @@ def test_the_gradient_of_all_steps_decides_whether_it_leads_back():
         np.testing.assert_allclose(of(outside, sign), jnp.where(whole > 0, whole, 0), rtol=1e-5)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0, 2.0])
 def test_forward_mode_passes_straight_through(value):
     assert jax.jvp(lambda x: project(x, 0.0, 1.0), (value,), (3.0,)) == (min(max(value, 0.0), 1.0), 3.0)
@@ -147,6 +149,7 @@ def test_a_threshold_below_zero_makes_no_membrane_grow():
     assert jsnn.unroll(leaky, jnp.ones((1000, 1)))[0].v < 2
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [jsnn.conversion.ClipFloorReLU, lambda: jsnn.conversion.NoisyReLU(rngs=nnx.Rngs(0))])
 def test_a_trained_activation_past_its_bound(make):
     activation = make()
@@ -189,6 +192,7 @@ FIXED = {
 }
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", FIXED.values(), ids=FIXED)
 def test_the_gradient_of_what_is_fixed_is_stopped(make):
     network = jsnn.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), make())
@@ -204,6 +208,7 @@ def test_the_gradient_of_what_is_fixed_is_stopped(make):
     jax.tree.map(np.testing.assert_array_equal, after.layers[1], network.layers[1])
 
 
+@pytest.mark.slow
 def test_no_autapse_is_trained():
     network = jsnn.compat.norse.lif_recurrent(2, 3, rngs=nnx.Rngs(0), v_th=0.1)
     x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (6, 3, 2)), jnp.float32)

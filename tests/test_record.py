@@ -31,6 +31,7 @@ NAMES = ["0_abs", "1_Linear", "2_LIF", "3_Sequential/0_Linear", "3_Sequential/1_
 INPUTS = jnp.asarray(np.random.default_rng(0).normal(0, 3, (T, B, 3)), jnp.float32)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("num_steps", [None, T])
 def test_is_unroll_and_shows_every_layer(num_steps):
     inputs = INPUTS if num_steps is None else INPUTS[0]
@@ -108,6 +109,7 @@ def test_keep_finds_what_a_state_holds_inside():
     assert layer.states.outputs is None
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("num_steps", "every", "neurons", "chosen"),
     [

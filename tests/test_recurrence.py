@@ -80,6 +80,7 @@ in_parallel = outputs_and_gradients(lambda neuron, state, currents: neuron.all_s
 one_by_one = outputs_and_gradients(lambda neuron, state, currents: jax.lax.scan(neuron.step, state, currents))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS.keys())
 def test_all_steps_is_a_scan_of_step(neuron):
     assert isinstance(neuron, TimeParallel)

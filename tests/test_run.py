@@ -108,6 +108,7 @@ def test_help_shows_every_field(capsys):
         assert text in printed
 
 
+@pytest.mark.rows(6)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -365,6 +366,7 @@ def test_a_folder_in_use_is_refused_and_can_be_evaluated(capsys, copied):
         assert call(capsys, "--evaluate", copied)[0] == 0
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [

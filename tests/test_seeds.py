@@ -116,6 +116,7 @@ def test_in_one_batched_product_the_networks_differ_by_rounding_alone(finished, 
     np.testing.assert_allclose(np.mean(losses, axis=(0, 2)), [row["train_loss"] for row in first], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_said_to_be_whose(tmp_path):
     several = seeds.open_run(SEVERAL, tmp_path, QUIET)
     losses = np.ones((4, 5))

@@ -22,6 +22,7 @@ unroll = jax.jit(jsnn.unroll)  # the neuron is an argument, so that one compilat
 over_all = pytest.mark.parametrize("make", NEURONS.values(), ids=NEURONS.keys())
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jnp.sin, lambda x: x])
 def test_the_number_of_spikes_is_the_integral_of_the_rate(activation):
     state, outputs = jsnn.unroll(jsnn.SpikingActivation(activation, dt=0.25), X)
@@ -30,6 +31,7 @@ def test_the_number_of_spikes_is_the_integral_of_the_rate(activation):
     assert ((state.v >= 0) & (state.v < 1)).all()
 
 
+@pytest.mark.rows(1)
 @over_all
 def test_gradient_is_that_of_the_rate_step_by_step(make):
     neuron = make(activation=jnp.sin, dt=0.25, amplitude=0.5)
@@ -53,6 +55,7 @@ def weighted_sum(neuron, x, v, weights):
     return (weights * outputs).sum(), outputs
 
 
+@pytest.mark.rows(2)
 @over_all
 def test_forward_is_the_same_spikes_with_and_without_awareness(make):
     aware, not_aware = (unroll(make(dt=0.25, spiking_aware=aware), X)[1] for aware in (True, False))
@@ -60,6 +63,7 @@ def test_forward_is_the_same_spikes_with_and_without_awareness(make):
     np.testing.assert_array_equal(aware, not_aware)
 
 
+@pytest.mark.rows(1)
 @over_all
 def test_without_awareness_differentiation_is_refused(make):
     neuron = make(spiking_aware=False)
@@ -71,6 +75,7 @@ def test_without_awareness_differentiation_is_refused(make):
     assert jax.grad(lambda w: (w * jsnn.unroll(neuron, X)[1]).sum())(1.0).shape == ()
 
 
+@pytest.mark.rows(2)
 @over_all
 def test_dt_may_be_traced(make):
     traced = unroll(make(dt=jnp.array(0.25)), X)[1]
@@ -117,6 +122,7 @@ def test_random_spikes_have_the_dtype_of_the_input(make, dtype):
         assert jax.eval_shape(jsnn.unroll, neuron, X.astype(dtype))[1].dtype == dtype
 
 
+@pytest.mark.slow
 def test_random_spikes_of_negative_rates():
     x = jnp.full((20000, 1), -5.0)
     _, stochastic = jsnn.unroll(jsnn.StochasticSpiking(jax.random.key(0), jnp.sinh, dt=0.01), x)

@@ -147,6 +147,7 @@ def test_strict_heaviside_dtype_and_extreme_inputs(spike, dtype):
     assert np.isfinite(derivative.astype(jnp.float32)).all()
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("spike", [sg.arctan(), sg.boxcar(), sg.leaky(), sg.custom(lambda x: 0.5)], ids=repr)
 def test_every_transform_gives_the_derivative(spike):
     x = jnp.asarray(X, jnp.float32).reshape(2, 81)
@@ -183,6 +184,7 @@ def test_height_is_the_derivative_at_zero_and_slope_narrows(factory):
     np.testing.assert_allclose(narrow.derivative(X / 4), wide.derivative(X), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("factory", [sg.arctan, sg.sigmoid, sg.triangular, sg.boxcar, sg.gaussian, sg.erf])
 def test_unit_area(factory):
     x = np.linspace(-500, 500, 400_001)

@@ -130,6 +130,7 @@ def swapped_with_named_state(self, state, current):
     return y, {"v": v}
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("methods", "message"), [
     ({"init": state_in_numpy, "step": mutated_state}, "changed what it was given"),
     ({"step": mutated_neuron}, "step changed what it was given, the neuron's rate: what changes belongs into the"),
@@ -183,6 +184,7 @@ def test_what_is_no_pytree_is_refused():
         check_neuron(Plain())
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("neuron", [
     Integrator(),
     jsnn.LIF(nnx.Param(jnp.full(4, 0.9)), reset="zero"),
@@ -200,6 +202,7 @@ def test_a_network_after_an_image():
     check_neuron(network, (2, 2, 2))
 
 
+@pytest.mark.slow
 def test_the_documentation_s_neuron_passes_and_has_ten_lines():
     page = Path(__file__).parents[1] / "docs" / "neurons.md"
     imports, code = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[:2]
@@ -210,6 +213,7 @@ def test_the_documentation_s_neuron_passes_and_has_ten_lines():
     check_neuron(found["Cubic"](nnx.Param(jnp.full(4, 0.9, jnp.float32)), nnx.Param(jnp.ones(4, jnp.float32))))
 
 
+@pytest.mark.slow
 def test_what_runs_away_is_warned_of():
     with pytest.warns(UserWarning, match="Izhikevich: a gradient is not finite .* under a current of 100:"):
         check_neuron(jsnn.Izhikevich())

@@ -233,6 +233,7 @@ def test_training_a_conversion_leaves_the_rate_network_and_its_twin():
 # Schedules
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dt", [0.5, jnp.array(0.5)])
 def test_the_network_has_the_dt_that_it_was_trained_with_last(problem, dt):
     images, labels = problem

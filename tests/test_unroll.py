@@ -76,6 +76,7 @@ def assert_trees_close(actual, expected, tolerance=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), actual, expected)
 
 
+@pytest.mark.rows(1)
 @EVERY_NETWORK
 def test_layer_by_layer_is_step_by_step(make, inputs):
     network = make()
@@ -87,6 +88,7 @@ def test_layer_by_layer_is_step_by_step(make, inputs):
     assert_trees_close(gradients, expected_gradients, tolerance=1e-4)
 
 
+@pytest.mark.rows(1)
 @EVERY_NETWORK
 def test_a_static_input_is_the_same_input_at_every_step(make, inputs):
     network, still = make(), inputs[0]
@@ -97,6 +99,7 @@ def test_a_static_input_is_the_same_input_at_every_step(make, inputs):
     assert_trees_close((gradients, gradient), (expected_gradients, tiled_gradient.sum(0)), tolerance=1e-4)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("remat", "num_steps"), [(True, None), (5, None), (4, None), (True, T)])  # 4 leaves a rest
 def test_remat_changes_nothing_but_memory(remat, num_steps):
     network = jsnn.Sequential(linear(5, 6), jsnn.LIF(nnx.Param(jnp.full(6, 0.9))))
@@ -105,6 +108,7 @@ def test_remat_changes_nothing_but_memory(remat, num_steps):
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, remat=remat), expected)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("method", ["scan", "fused", "parallel"])
 def test_every_method_gives_the_same_numbers(method):
     network = jsnn.Sequential(
@@ -158,6 +162,7 @@ def test_remat_saves_memory():
     assert memory(True) < 0.25 * memory(False)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("remat", [False, 3])
 def test_going_on_from_a_state_is_one_longer_run(remat):
     network = jsnn.Sequential(jsnn.CuBaLIF(), jsnn.ALIF(reset_delay=True), jsnn.LI())
@@ -277,6 +282,7 @@ def test_bad_input_is_named_with_its_cure(arguments, options, error, message):
         jsnn.unroll(*arguments, **options)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("remat", [False, True, 3])
 @pytest.mark.parametrize("shape", [(0, 2, 5), (4, 0, 5)])
 def test_no_steps_or_no_samples(shape, remat):
@@ -299,6 +305,7 @@ NETWORKS_OF_ALL_KINDS = {
 }
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("make", NETWORKS_OF_ALL_KINDS.values(), ids=NETWORKS_OF_ALL_KINDS.keys())
 def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
     network = make()

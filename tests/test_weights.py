@@ -72,6 +72,7 @@ def golden(name):
     return content | {"inputs": content["inputs"].astype(np.float32) / 16}
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [snntorch_dense, snntorch_recurrent, norse_conv, spikingjelly_conv])
 def test_outputs_are_theirs(make):
     network, shape = make()
@@ -101,6 +102,7 @@ def test_report_says_what_went_where():
     assert report.left_out == ("1.num_batches_tracked",)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "model.h5", "arrays.npz", "keras_2.keras"])
 def test_keras_files(file, tmp_path):
     expected = golden("keras")

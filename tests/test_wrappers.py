@@ -80,6 +80,7 @@ def test_stochastic_resets_by_its_threshold_and_spikes_by_its_key():
     assert gradient.any()
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("neuron", [
     jsnn.SRM0(0.5, 0.5, refractory=0.0),
     jsnn.SlidingPSN(jnp.array([0.5, 0.5])),
@@ -148,6 +149,7 @@ def test_threshold_batch_norm_takes_time_and_batch_together():
     np.testing.assert_allclose(normalised.std((0, 1)), 0.25, rtol=1e-3)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("neuron", [
     jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)),
     jsnn.Dropout(0.5, jax.random.key(0)),
