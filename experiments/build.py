@@ -14,7 +14,7 @@ from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
 from jsnn.filters import Filter
 from jsnn.metrics import is_correct
-from jsnn.neurons.base import with_dt
+from jsnn.neurons.pytree import with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.precision import initial_state, reduce_precision
 from jsnn.train import Loss, Metrics, Network, unchanged

@@ -59,7 +59,7 @@ from jsnn.neurons import (
     SpikingActivation,
     StochasticSpiking,
 )
-from jsnn.neurons.base import with_dt
+from jsnn.neurons.pytree import with_dt
 from jsnn.neurons.wrappers import Delay, Dropout, Refractory, Stochastic
 from jsnn.normalization import ThresholdBatchNorm
 from jsnn.record import LayerRecord, record

@@ -20,7 +20,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from jsnn import checksum
 from jsnn.files import as_path
-from jsnn.neurons.base import is_key
+from jsnn.neurons.checks import is_key
 from jsnn.types import State
 
 _TOGETHER = MultiprocessingOptions()

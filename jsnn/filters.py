@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, cast
+from jsnn.neurons.base import cast
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.recurrence import linear_recurrence, one_step_late
 from jsnn.types import Array, Parameter, Shape

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import FrozenPytree, as_data, check_is_neuron
+from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import FrozenPytree, as_data
 from jsnn.neurons.shapes import refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
-from jsnn.neurons.base import check_is_neuron
+from jsnn.neurons.checks import check_is_neuron
 from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import Method, unroll
 

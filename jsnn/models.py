@@ -21,7 +21,7 @@ from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
 from jsnn.linear import Linear
 from jsnn.neurons import LI, LIF, SpikingActivation
-from jsnn.neurons.base import is_key
+from jsnn.neurons.checks import is_key
 from jsnn.types import Array, Neuron
 
 _TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan_in)

@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jsnn.arguments import check_memory, checked
-from jsnn.neurons.base import check_positive
+from jsnn.neurons.checks import check_positive
 
 __all__ = ["ThresholdBatchNorm"]
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jsnn import rounding
 from jsnn.arguments import checked
-from jsnn.neurons.base import FrozenPytree, within_ranges
+from jsnn.neurons.pytree import FrozenPytree, within_ranges
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, check_method, explaining, is_network, prepare, run
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jsnn.neurons.base import is_key
+from jsnn.neurons.checks import is_key
 from jsnn.record import Keep, LayerRecord, record
 from jsnn.train import Loss
 from jsnn.types import Array, Neuron, State

@@ -20,7 +20,7 @@ import optax
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import FrozenPytree, map_parts, within_ranges
+from jsnn.neurons.pytree import FrozenPytree, map_parts, within_ranges
 from jsnn.types import Array, Neuron
 
 Metrics: TypeAlias = dict[str, Array]

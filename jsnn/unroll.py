@@ -16,7 +16,9 @@ from flax.errors import TraceContextError
 
 from jsnn import fused
 from jsnn.arguments import check_memory, checked
-from jsnn.neurons.base import MEMBRANE, check_is_neuron, within_ranges
+from jsnn.neurons.base import MEMBRANE
+from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import within_ranges
 from jsnn.neurons.shapes import check_state
 from jsnn.types import Array, Neuron, State, TimeParallel
 

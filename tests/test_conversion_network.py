@@ -12,7 +12,7 @@ from flax import nnx
 import jsnn
 from jsnn.checkpoint import Checkpoints
 from jsnn.conversion.network import replace
-from jsnn.neurons.base import with_dt
+from jsnn.neurons.pytree import with_dt
 
 T, B = 6, 2
 SHAPE = (4,)

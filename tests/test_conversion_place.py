@@ -95,7 +95,7 @@ DTS = {  # swap's neuron, synapse, convert's dt: the network's
 def test_dt_is_that_of_neurons_and_filters(neuron, synapse, dt, expected):
     swap = None if neuron is None else {jax.nn.relu: neuron}
     network = jsnn.convert(twice, FIVE, swap=swap, synapse=synapse, dt=dt)
-    parts = jsnn.neurons.base.parts_with_dt(network)
+    parts = jsnn.neurons.pytree.parts_with_dt(network)
     assert {float(part.dt) for part in parts} <= {expected}
     assert network.dt == expected
     assert f"dt: {expected:g} s" in str(network.report)

@@ -14,7 +14,7 @@ from flax import nnx
 
 import jsnn
 from jsnn import memory
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.pytree import FrozenPytree
 
 ROOT = Path(__file__).parent.parent
 

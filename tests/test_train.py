@@ -9,7 +9,8 @@ from flax import nnx
 
 import jsnn
 from jsnn import decode, losses, models, train
-from jsnn.neurons.base import is_key, within_ranges
+from jsnn.neurons.checks import is_key
+from jsnn.neurons.pytree import within_ranges
 
 
 def loss(network, images, labels, key):

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jsnn import filters, neurons
 from jsnn.arguments import check_memory, checked
 from jsnn.compat import nengo_neurons
-from jsnn.neurons.base import check_not_negative, check_positive
+from jsnn.neurons.checks import check_not_negative, check_positive
 from jsnn.neurons.spiking_activation import Activation
 from jsnn.types import Array, Parameter
 

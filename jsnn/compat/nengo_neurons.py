@@ -8,7 +8,8 @@ from flax import nnx
 
 from jsnn import neurons
 from jsnn.neurons import IzhikevichState
-from jsnn.neurons.base import FrozenPytree, cast
+from jsnn.neurons.base import cast
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.types import Array, Parameter, Shape
 
 

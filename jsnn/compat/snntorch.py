@@ -34,7 +34,7 @@ from jsnn.compat import snntorch_neurons as neurons
 from jsnn.compat.snntorch_neurons import trainable
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
-from jsnn.neurons.base import check_decay, check_positive
+from jsnn.neurons.checks import check_decay, check_positive
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 
 ResetMechanism: TypeAlias = Literal["subtract", "zero", "none"]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.neurons import LIF, CuBaLIF, LIFState, SpikingNeuron
-from jsnn.neurons.base import cast, check_positive, leakage
+from jsnn.neurons.base import cast, leakage
+from jsnn.neurons.checks import check_positive
 from jsnn.neurons.ranges import SHARE, SMALLEST, Range
 from jsnn.types import Array, Parameter, Shape
 

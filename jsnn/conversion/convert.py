@@ -29,7 +29,8 @@ from jsnn.conversion.scale import Scales, scaled
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, Rate, SpikingActivation
-from jsnn.neurons.base import has_field, is_key, with_dt
+from jsnn.neurons.checks import has_field, is_key
+from jsnn.neurons.pytree import with_dt
 from jsnn.neurons.ranges import POSITIVE
 from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Neuron, Parameter

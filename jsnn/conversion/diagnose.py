@@ -13,7 +13,7 @@ from jsnn.conversion.network import Converted, replace
 from jsnn.conversion.place import Scaled, wide
 from jsnn.metrics import is_correct
 from jsnn.neurons import Rate
-from jsnn.neurons.base import FrozenPytree, parts_with_dt
+from jsnn.neurons.pytree import FrozenPytree, parts_with_dt
 from jsnn.types import Array, Shape, State
 from jsnn.unroll import unroll
 

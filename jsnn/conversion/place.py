@@ -14,7 +14,9 @@ from jsnn.conversion.tail import Tail
 from jsnn.filters import Filter
 from jsnn.layers import Sequential
 from jsnn.neurons import IF, LI, LIF, BurstIF, Rate
-from jsnn.neurons.base import FrozenPytree, SpikingNeuron, cast, is_key, parts_with_dt, value_of_parameter
+from jsnn.neurons.base import SpikingNeuron, cast
+from jsnn.neurons.checks import is_key, value_of_parameter
+from jsnn.neurons.pytree import FrozenPytree, parts_with_dt
 from jsnn.neurons.spiking_activation import Activated, RateCoded
 from jsnn.neurons.wrappers import Delay, Dropout, Stochastic
 from jsnn.types import Array, Neuron, Parameter, Shape, State

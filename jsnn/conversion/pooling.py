@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import max_pool
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.types import Array, Shape
 
 

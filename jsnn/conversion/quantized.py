@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
-from jsnn.neurons.base import Ranged
+from jsnn.neurons.pytree import Ranged
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.spiking_activation import differentiated_as
 from jsnn.types import Array

@@ -7,7 +7,9 @@ from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
 from jsnn.encode.checks import time_varying
-from jsnn.neurons.base import FrozenPytree, cast, check_positive
+from jsnn.neurons.base import cast
+from jsnn.neurons.checks import check_positive
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.shapes import check_fits
 from jsnn.types import Array, Parameter, Shape

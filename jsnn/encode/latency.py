@@ -14,7 +14,7 @@ from jsnn.encode.checks import (
     floating,
 )
 from jsnn.encode.times import interpolate_spikes, times_to_spikes
-from jsnn.neurons.base import check_positive
+from jsnn.neurons.checks import check_positive
 from jsnn.types import Array
 
 

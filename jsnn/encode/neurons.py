@@ -6,7 +6,7 @@ from jsnn.arguments import checked
 from jsnn.encode.checks import check_num_steps, floating
 from jsnn.encode.latency import spike_latency
 from jsnn.neurons import LIF
-from jsnn.neurons.base import check_positive
+from jsnn.neurons.checks import check_positive
 from jsnn.surrogate import superspike
 from jsnn.types import Array, Parameter, SpikeFunction
 from jsnn.unroll import unroll

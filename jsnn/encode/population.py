@@ -11,7 +11,8 @@ import numpy as np
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
 from jsnn.encode.checks import check_at_least, floating
-from jsnn.neurons.base import _check, cast, check_positive
+from jsnn.neurons.base import cast
+from jsnn.neurons.checks import check_holds, check_positive
 from jsnn.neurons.shapes import check_fits
 from jsnn.types import Array
 
@@ -101,7 +102,7 @@ def receptive_fields(
     check_positive("beta", beta)
     for name, value in (("low", low), ("high", high)):
         check_broadcasts(name, value, x.shape, "x")
-    _check("high - low", cast(high, x.dtype) - cast(low, x.dtype), lambda span: span > 0, "must be > 0")
+    check_holds("high - low", cast(high, x.dtype) - cast(low, x.dtype), lambda span: span > 0, "must be > 0")
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
     # in units of the distance between centres
     position = (x - low) / (high - low) * (num_neurons - 2) + 0.5

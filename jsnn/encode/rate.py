@@ -16,7 +16,7 @@ from jsnn.encode.checks import (
     floating,
     time_varying,
 )
-from jsnn.neurons.base import check_positive
+from jsnn.neurons.checks import check_positive
 from jsnn.types import Array
 
 

@@ -6,14 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    Discretization,
-    LeakyMembrane,
-    SpikingNeuron,
-    cast,
-    decay_from_time_constant,
-    leakage,
-)
+from jsnn.neurons.base import Discretization, LeakyMembrane, SpikingNeuron, cast, decay_from_time_constant, leakage
 from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 

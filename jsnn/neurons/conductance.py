@@ -7,14 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    Discretization,
-    Reset,
-    SpikingNeuron,
-    cast,
-    decay_from_time_constant,
-    leakage,
-)
+from jsnn.neurons.base import Discretization, Reset, SpikingNeuron, cast, decay_from_time_constant, leakage
 from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 

@@ -6,13 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    Discretization,
-    LeakyMembrane,
-    SpikingNeuron,
-    cast,
-    decay_from_time_constant,
-)
+from jsnn.neurons.base import Discretization, LeakyMembrane, SpikingNeuron, cast, decay_from_time_constant
 from jsnn.recurrence import linear_recurrence
 from jsnn.types import Array, Parameter, Shape
 

@@ -8,15 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    LeakyMembrane,
-    Reset,
-    SpikingNeuron,
-    bounded,
-    cast,
-    decay_from_time_constant,
-    leak,
-)
+from jsnn.neurons.base import LeakyMembrane, Reset, SpikingNeuron, bounded, cast, decay_from_time_constant, leak
 from jsnn.neurons.lif import LIFState
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape

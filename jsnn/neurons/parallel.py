@@ -8,7 +8,9 @@ from flax import nnx
 
 from jsnn import surrogate as surrogates
 from jsnn.arguments import check_memory, checked
-from jsnn.neurons.base import FrozenPytree, cast, check_surrogate
+from jsnn.neurons.base import cast
+from jsnn.neurons.checks import check_surrogate
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction
 

@@ -9,7 +9,8 @@ import numpy as np
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import SpikingNeuron, cast, check_positive
+from jsnn.neurons.base import SpikingNeuron, cast
+from jsnn.neurons.checks import check_positive
 from jsnn.neurons.lif import LIFState
 from jsnn.types import Array, Parameter, Shape
 

@@ -9,14 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    Reset,
-    SpikingNeuron,
-    cast,
-    check_not_negative,
-    decay_from_time_constant,
-    leakage,
-)
+from jsnn.neurons.base import Reset, SpikingNeuron, cast, decay_from_time_constant, leakage
+from jsnn.neurons.checks import check_not_negative
 from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.base import cast, check_surrogate
+from jsnn.neurons.base import cast
+from jsnn.neurons.checks import check_surrogate
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.neurons.spiking_activation import Activated
 from jsnn.types import Array, Parameter, Shape, SpikeFunction

@@ -9,13 +9,8 @@ from flax import nnx
 
 from jsnn import surrogate as surrogates
 from jsnn.arguments import checked
-from jsnn.neurons.base import (
-    Discretization,
-    cast,
-    check_surrogate,
-    decay_from_time_constant,
-    leakage,
-)
+from jsnn.neurons.base import Discretization, cast, decay_from_time_constant, leakage
+from jsnn.neurons.checks import check_surrogate
 from jsnn.neurons.cuba import CuBaState, CurrentSynapse
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range
 from jsnn.types import Array, Parameter, Shape, SpikeFunction

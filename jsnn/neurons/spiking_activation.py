@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.neurons.base import FrozenPytree, cast, is_key
+from jsnn.neurons.base import cast
+from jsnn.neurons.checks import is_key
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape
 

@@ -9,14 +9,9 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.alif import ALIF
-from jsnn.neurons.base import (
-    FrozenPytree,
-    SpikingNeuron,
-    cast,
-    check_is_neuron,
-    has_field,
-    is_key,
-)
+from jsnn.neurons.base import SpikingNeuron, cast
+from jsnn.neurons.checks import check_is_neuron, has_field, is_key
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 

@@ -13,7 +13,8 @@ from jsnn.conversion.network import Converted
 from jsnn.conversion.program import flatten, read
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Recurrent, Sequential
-from jsnn.neurons.base import Discretization, within_ranges
+from jsnn.neurons.base import Discretization
+from jsnn.neurons.pytree import within_ranges
 from jsnn.neurons.wrappers import Delay
 from jsnn.nir.converted import write_converted
 from jsnn.nir.graph import INPUT, OUTPUT, Graph

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import Layer, Sequential
-from jsnn.neurons.base import FrozenPytree
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order, refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jsnn.neurons.base import is_key
+from jsnn.neurons.checks import is_key
 from jsnn.types import Shape, as_shape
 
 

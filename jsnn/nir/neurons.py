@@ -21,7 +21,8 @@ from flax import nnx
 from jsnn.conversion.place import Scaled
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, LI, LIF, BurstIF, CuBaLI, CuBaLIF, ParametricLIF, SpikingActivation
-from jsnn.neurons.base import Discretization, SpikingNeuron, is_key
+from jsnn.neurons.base import Discretization, SpikingNeuron
+from jsnn.neurons.checks import is_key
 from jsnn.neurons.spiking_activation import RateCoded
 from jsnn.nir.library import NIRError
 from jsnn.types import Neuron, Parameter

@@ -1,0 +1,78 @@
+"""Checks of what neurons are made with, and what can be checked of a parameter."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn import surrogate as surrogates
+from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE
+from jsnn.types import Array, Neuron, Parameter
+
+
+def has_field(part: Any, name: str) -> bool:
+    """Whether a part is a dataclass with a field of that name."""
+    return dataclasses.is_dataclass(part) and name in {field.name for field in dataclasses.fields(part)}
+
+
+def is_key(value: Any) -> TypeGuard[Array]:
+    """Whether a value is a key made by `jax.random.key`."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def check_is_neuron(taker: str, value: Any) -> None:
+    """Refuses what is no Neuron, for whom it was given to."""
+    if isinstance(value, type):
+        raise TypeError(f"{taker} takes a neuron, got the class {value.__name__}: make one, {value.__name__}(...)")
+    if not isinstance(value, Neuron):
+        raise TypeError(
+            f"{taker} takes a Neuron, an object with init and step, got {type(value).__name__}: "
+            f"put layers without memory into jsnn.Sequential"
+        )
+
+
+def check_surrogate(surrogate: Any) -> None:
+    """Refuses what is no function, and what would make one if it were called."""
+    name = getattr(surrogate, "__name__", "")
+    if not callable(surrogate) or isinstance(surrogate, nnx.Variable | type) or vars(surrogates).get(name) is surrogate:
+        raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
+
+
+def check_positive(name: str, parameter: Parameter) -> None:
+    """Raise ValueError if a parameter has a value that is not above 0 everywhere."""
+    check_holds(name, parameter, POSITIVE.holds, POSITIVE.rule)
+
+
+def check_not_negative(name: str, parameter: Parameter) -> None:
+    """Raise ValueError if a parameter has a value that is not 0 or above everywhere."""
+    check_holds(name, parameter, NOT_NEGATIVE.holds, NOT_NEGATIVE.rule)
+
+
+def check_decay(name: str, parameter: Parameter) -> None:
+    """Raise ValueError if a parameter has a value that is not in [0, 1] everywhere."""
+    check_holds(name, parameter, SHARE.holds, SHARE.rule)
+
+
+def check_holds(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
+    """Raise ValueError if a parameter has a value for which the rule does not hold, TypeError if it is no number."""
+    value = value_of_parameter(parameter)
+    if value is None:
+        return
+    if isinstance(parameter, (list, tuple)) or is_key(parameter) or not jnp.issubdtype(value.dtype, jnp.number):
+        raise TypeError(f"{name} must be a number, an array or an nnx.Param, got {parameter!r}")
+    if not np.all(holds(value)):
+        raise ValueError(f"{name} {rule}, got {value}")
+
+
+def value_of_parameter(parameter: Parameter) -> np.ndarray | None:
+    """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
+    value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
+    return (
+        None
+        if isinstance(value, jax.core.Tracer)
+        else np.asarray(jax.random.key_data(value) if is_key(value) else value)
+    )
