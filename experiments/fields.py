@@ -63,13 +63,13 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     if unknown:
         flag = unknown[0].partition("=")[0]
         raise ValueError(
-            f"there is no field {flag}{nearest(flag.replace('_', '-'), _flags(dataclasses.asdict(experiment)))}"
+            f"there is no field {flag}{nearest(flag.replace('_', '-'), flags(dataclasses.asdict(experiment)))}"
         )
     config.to_json(changed)  # says what would not survive it
     return changed
 
 
-def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
+def flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
     """The options of the command line that set the fields of a config."""
     found = []
     for name, value in settings.items():
@@ -77,7 +77,7 @@ def _flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
         if isinstance(value, tuple):
             value = {str(index): part for index, part in enumerate(value) if isinstance(part, tuple | dict)}
         is_group = isinstance(value, dict) and value.keys() != _REFERENCE
-        found += (_flags(value, f"{flag}.") if is_group else []) or [flag]
+        found += (flags(value, f"{flag}.") if is_group else []) or [flag]
     return found
 
 

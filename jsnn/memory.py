@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import psutil
 from flax import nnx
 
+from jsnn.arguments import checked
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.types import Array, Neuron, Shape, as_shape
 from jsnn.unroll import Method, unroll
@@ -24,6 +25,7 @@ __all__ = ["check_fits", "memory_estimate", "of_function"]
 _CURE = "take a smaller batch or fewer steps, unroll with remat=True, use bfloat16, or share the batch out over devices"
 
 
+@checked
 def memory_estimate(
     network: Neuron,
     shape: Shape,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from experiments import config, execute, processes, run
+from experiments import config, execute, fields, processes, run
 from experiments.gallery import Gallery
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,7 +112,7 @@ class Commands:
 
     def _overrides(self, settings: config.Config) -> list[str]:
         some, found = self.random, []
-        flags = run._flags(dataclasses.asdict(settings))
+        flags = fields.flags(dataclasses.asdict(settings))
         for _ in range(some.choice((1, 1, 2, 3))):
             flag = some.choice(flags)
             if some.random() < 0.15:

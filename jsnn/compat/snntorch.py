@@ -281,18 +281,11 @@ def _uniform(inputs: int) -> dict[str, Any]:
     return {"kernel_init": initializer, "bias_init": initializer}
 
 
-class Fixed(nnx.Variable):
-    """A weight that training leaves as it is: it has no gradient, whatever one differentiates by."""
-
-    def get_value(self, **index: Any) -> Any:
-        return jax.lax.stop_gradient(super().get_value(**index))
-
-
 def _freeze(layer: nnx.Module) -> nnx.Module:
     """Return a new layer with its weights fixed."""
     for name, value in list(vars(layer).items()):
         if isinstance(value, nnx.Param):
-            setattr(layer, name, Fixed(value[...]))
+            setattr(layer, name, neurons.Fixed(value[...]))
     return layer
 
 

@@ -101,9 +101,9 @@ class Alpha(LateReset):
 
     def ranges(self) -> dict[str, Range]:
         """A trained `alpha` stays above `beta`, and a trained `beta` leaves room for it."""
-        highest = 1.0 if isinstance(self.alpha, nnx.Param) else jnp.min(jnp.asarray(self.alpha))
+        highest = 1.0 if isinstance(self.alpha, nnx.Param) else jnp.min(jnp.asarray(self.alpha), initial=1.0)
         beta = SHARE._replace(high=jax.lax.stop_gradient(highest) - SMALLEST)
-        least = jnp.minimum(jnp.max(jnp.asarray(self.beta)), beta.high) + SMALLEST
+        least = jnp.minimum(jnp.max(jnp.asarray(self.beta), initial=0.0), beta.high) + SMALLEST
         return {**super().ranges(), "alpha": SHARE._replace(low=jax.lax.stop_gradient(least)), "beta": beta}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AlphaState:
@@ -146,3 +146,10 @@ class OneToOne(nnx.Module):
 def trainable(value: float | Array) -> nnx.Param:
     """A parameter of snnTorch's that is to be learned."""
     return nnx.Param(jnp.asarray(value, jnp.result_type(value, float)))
+
+
+class Fixed(nnx.Variable):
+    """A weight that training leaves as it is: it has no gradient, whatever one differentiates by."""
+
+    def get_value(self, **index: Any) -> Any:
+        return jax.lax.stop_gradient(super().get_value(**index))

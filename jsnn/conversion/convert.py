@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.arguments import check
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.network import Converted, replace, value_of
 from jsnn.conversion.place import Scaled, agreed_dt, check_scale
@@ -198,7 +199,7 @@ def _check_example(fn: Callable[[Array], Array], example: Any) -> Array:
             f"convert takes one input, one array [B, ...], got a {type(example).__name__} of {len(example)}: put "
             f"several into one array that the function takes apart, as in lambda x: fn(x[..., :3], x[..., 3:])"
         )
-    example = jnp.asarray(example)
+    example = check("example", example, (Array,))
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(f"the example must be floating point, got {example.dtype}: convert it, x.astype(jnp.float32)")
     return example

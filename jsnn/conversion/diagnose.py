@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_memory, checked
 from jsnn.conversion.network import Converted, replace
 from jsnn.conversion.place import Scaled, wide
 from jsnn.metrics import is_correct
@@ -148,6 +148,7 @@ def diagnose(
     own = float(np.mean(network.dt))
     if dt is not None and parts_with_dt(network) and not np.isclose(dt, own, rtol=1e-6):
         raise ValueError(f"dt = {dt} is not the dt = {own:g} of the network's neurons and filters: leave it out")
+    check_memory("the outputs of all steps", (num_steps, min(batch_size, len(data))))
     totals = [_Totals() for _ in network.names]
     correct, mean_correct, rate_correct = np.zeros(num_steps), np.zeros(num_steps), 0.0
     measure = jax.jit(_measure, static_argnums=2)

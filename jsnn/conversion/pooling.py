@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import max_pool
+from jsnn.neurons.checks import is_function
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.types import Array, Shape
 
@@ -41,6 +42,11 @@ class SpikingMaxPool(FrozenPytree):
     """
 
     pool: Callable[[Array], Array] = nnx.static(default=max_pool)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_function(self.pool):
+            raise TypeError(f"pool must be a function such as jsnn.max_pool, got {self.pool!r}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SpikingMaxPoolState:
         pooled = jax.eval_shape(self.pool, jax.ShapeDtypeStruct(shape, dtype))

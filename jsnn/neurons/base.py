@@ -26,7 +26,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn import surrogate as surrogates
-from jsnn.neurons.checks import check_positive, check_surrogate, value_of_parameter
+from jsnn.neurons.checks import check_positive, check_surrogate, is_function, value_of_parameter
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import POSITIVE, SHARE, Range
 from jsnn.recurrence import linear_recurrence
@@ -67,7 +67,7 @@ class SpikingNeuron(FrozenPytree):
     def __post_init__(self) -> None:
         super().__post_init__()
         known = isinstance(self.reset, str) and self.reset in ("subtract", "zero", "none")
-        if not known and (not callable(self.reset) or isinstance(self.reset, nnx.Variable)):
+        if not known and not is_function(self.reset):
             raise ValueError(
                 f"reset must be 'subtract', 'zero', 'none' or a function (v, spikes, threshold) -> v, "
                 f"got {self.reset!r}"

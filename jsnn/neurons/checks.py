@@ -24,8 +24,13 @@ def is_key(value: Any) -> TypeGuard[Array]:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
+def is_function(value: Any) -> bool:
+    """Whether a value can be called as a function, which classes, parameters and neurons cannot."""
+    return callable(value) and not isinstance(value, nnx.Variable | type | Neuron)
+
+
 def check_is_neuron(taker: str, value: Any) -> None:
-    """Refuses what is no Neuron, for whom it was given to."""
+    """Raise TypeError, with the name of the taker, if a value is no Neuron."""
     if isinstance(value, type):
         raise TypeError(f"{taker} takes a neuron, got the class {value.__name__}: make one, {value.__name__}(...)")
     if not isinstance(value, Neuron):
@@ -36,9 +41,9 @@ def check_is_neuron(taker: str, value: Any) -> None:
 
 
 def check_surrogate(surrogate: Any) -> None:
-    """Refuses what is no function, and what would make one if it were called."""
+    """Raise TypeError if a value is no function, or one that would make a surrogate if it were called."""
     name = getattr(surrogate, "__name__", "")
-    if not callable(surrogate) or isinstance(surrogate, nnx.Variable | type) or vars(surrogates).get(name) is surrogate:
+    if not is_function(surrogate) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
 
 

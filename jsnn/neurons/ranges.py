@@ -48,6 +48,8 @@ SHARE = Range("must be in [0, 1]", lambda value: (value >= 0) & (value <= 1), lo
 def project(value: Array, low: Any, high: Any) -> Array:
     """The nearest values in [low, high], of the shape and dtype of `value`, with a gradient that leads back.
 
+    Integers become floating point.
+
     Forward-mode derivatives pass straight through, as if there were no bounds. So do gradients where `value` lies
     inside, or on a bound; outside they pass if a step against the gradient leads back inside, and are 0 if not.
 
@@ -58,10 +60,8 @@ def project(value: Array, low: Any, high: Any) -> Array:
     >>> jax.grad(lambda x: project(x, 0.0, 1.0).sum())(values).tolist()  # descent makes values smaller
     [0.0, 1.0, 1.0, 1.0]
     """
-    value = jnp.asarray(value)
+    value = jnp.asarray(value, jnp.result_type(value, float))
     low, high = (jnp.broadcast_to(jnp.asarray(bound, value.dtype), value.shape) for bound in (low, high))
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        return jnp.clip(value, low, high)
     return _project(value, low, high)
 
 

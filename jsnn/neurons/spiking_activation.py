@@ -23,7 +23,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.base import cast
-from jsnn.neurons.checks import is_key
+from jsnn.neurons.checks import is_function, is_key
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape
@@ -70,7 +70,7 @@ class Activated(FrozenPytree):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.activation) or isinstance(self.activation, nnx.Variable):
+        if not is_function(self.activation):
             raise TypeError(f"activation must be a function such as jax.nn.relu, got {self.activation!r}")
 
 
