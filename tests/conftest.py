@@ -1,5 +1,6 @@
 """What every test may use: the golden vectors of other libraries, the prepared data sets, and a quick compiler."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set how JAX compiles in the processes of the tests, unless the environment says otherwise."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    gc.set_threshold(50_000)  # tracing makes many objects, and to look for cycles among them took a fifth of the time
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
