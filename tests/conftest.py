@@ -24,6 +24,7 @@ SETTINGS = {
     # every program is compiled once for all processes of the tests, and for the next run of the tests
     "JAX_COMPILATION_CACHE_DIR": str(HERE.parent / ".cache" / "compiled"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",  # which take a twelfth of the time to write into each program
 }
 
 

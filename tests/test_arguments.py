@@ -97,6 +97,7 @@ def test_every_room_refuses_what_is_no_array(call, bad):
         call(bad)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.usefixtures("of_8_gib")
 @pytest.mark.parametrize(
     ("call", "message"),

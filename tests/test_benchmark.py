@@ -270,6 +270,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
     assert [row["side"] for row in kept["results"][0]["rows"]] == ["jsnn", "matrix products"]
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize(
     ("options", "message"),
     [

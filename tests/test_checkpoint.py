@@ -139,7 +139,7 @@ def test_a_save_cut_short_is_not_a_checkpoint(tmp_path):
     assert Checkpoints(tmp_path).last == 1
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), None])
 def test_a_score_that_is_not_finite_wins_nothing(tmp_path, score):
     checkpoints = Checkpoints(tmp_path)

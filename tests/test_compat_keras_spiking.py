@@ -32,7 +32,7 @@ def sum_of_squares(neuron, x):
 sum_of_squares_and_gradient = jax.jit(jax.value_and_grad(sum_of_squares, argnums=1, has_aux=True))
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("stem", ACTIVATIONS)
 def test_spiking_activation(parity, stem, dtype):
@@ -111,7 +111,7 @@ def loss_at_the_last_step(network, x, labels, num_steps):
     return loss, layers
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dt", ["0.001", "0.01", "0.1", "1.0", "lowpass"])
 def test_fashion_mnist_tutorial(parity, dt):
     golden = parity("keras_spiking_tutorial_fashion16")
@@ -159,7 +159,7 @@ REGULARIZERS = {
 }
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("case", REGULARIZERS)
 def test_regularizers(parity, case):
     golden = parity("keras_spiking_regularizers")

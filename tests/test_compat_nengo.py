@@ -36,7 +36,7 @@ def states_and_outputs_op_by_op(neuron, J):
 
 # Under jit, v + rate * dt is rounded once and not twice, as nengo does it. Within 200 steps that makes up to 1e-5 in
 # float32, less than the 5e-5 by which nengo's own float32 voltages are off its float64 ones. Spikes are the same.
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("dtype", "jit", "tolerance"),
     [("f32", False, 0), ("f64", False, 0), ("f64", True, 1e-12), ("f32", True, 2e-5)],
@@ -78,7 +78,7 @@ LIFS = {
 
 
 # A drive just above threshold blows up the last bit of expm1 and log1p: nengo's own float32 is off by 2e-5.
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("f32", 5e-5), ("f64", 1e-12)])
 @pytest.mark.parametrize("stem", LIFS)
 def test_lif(parity, stem, dtype, tolerance):
@@ -152,6 +152,7 @@ def test_random_spikes_have_nengos_statistics(parity, name, make):
         np.testing.assert_allclose(n.max(0), golden["max_n"], atol=1e-5)
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("y0", ["zero", "default"])  # in the vectors the default is 0 as well
 @pytest.mark.parametrize(
     "stem", ["Lowpass_0.005", "Lowpass_0.1", "Lowpass_0.00002", "Alpha_0.005", "Alpha_0.1", "Triangle_0.01"]

@@ -16,6 +16,7 @@ def run_and_record(neuron, inputs, name, **kwargs):
     return jsnn.record(neuron, jnp.asarray(inputs, jnp.float32), **kwargs)[name]
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("stem", "parameters", "spikes"),
     [
@@ -33,6 +34,7 @@ def test_lif_gives_norses_trace(parity, stem, parameters, spikes):
     close(layer.states.i, golden["i" + suffix])
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("stem", "parameters"),
     [
@@ -175,7 +177,7 @@ def encoded(x, num_steps=32):
     return jsnn.unroll(norse.lif_current_encoder(), images, num_steps=num_steps)[1]
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stem", "method"),
     [("norse_tutorial_snn_mnist", "super_released"), ("norsehead_tutorial_snn_mnist", "super")],

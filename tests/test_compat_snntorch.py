@@ -68,6 +68,7 @@ def assert_traces_match(golden, spikes, states):
             close(getattr(states, field), golden[f"{name}_f32"])
 
 
+@pytest.mark.rows(12)
 @pytest.mark.parametrize("stem", GOLDEN)
 def test_neurons_give_snntorchs_traces(parity, stem):
     golden = parity(f"snntorch_{stem}")
@@ -190,6 +191,7 @@ MAKE = {
 INPUTS = np.random.default_rng(0).normal(0.3, 0.7, (60, 3, 5)).astype(np.float32)
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("delay", [True, False])
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 @pytest.mark.parametrize("name", MAKE)
@@ -229,6 +231,7 @@ def test_inhibition_compares_membranes_with_their_own_thresholds():
     np.testing.assert_array_equal(traces(neuron, [[[2.0, 3.5]]])[0][0, 0], [1, 0])
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("field", ["alpha", "beta"])
 def test_gradients_of_alphas_decays(field):
     def loss(**decays):
@@ -251,7 +254,7 @@ NEURONS = {
 }
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", NEURONS)
 def test_jit_gives_the_same(name):
     eager = jsnn.unroll(NEURONS[name](), jnp.asarray(INPUTS))

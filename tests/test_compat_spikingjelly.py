@@ -46,7 +46,7 @@ def spikes_voltages_and_gradients(neuron, x, weights):
     return jax.grad(loss, argnums=(0, 1), has_aux=True)(neuron, x)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("stem", CASES)
 def test_spikes_voltages_and_gradients(parity, stem):
     golden, neuron = parity(f"sj_{stem}"), CASES[stem]
@@ -72,6 +72,7 @@ def test_adaptation_sees_the_membrane_before_its_reset():
 
 
 # h = (1 + 3) / 2 fires; dh/dx = 1/2, H'(1) = 1/4, and ds/dx = 1/8: v = (1 - s) h changes by -h ds/dx, or not at all
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("detach_reset", "by_v"), [(False, -0.25), (True, 0.0)])
 def test_detach_reset_leaves_the_gradient_of_the_jump(detach_reset, by_v):
     def after_a_step(x):

@@ -15,7 +15,7 @@ print(jax.jit(lambda x: x + 1)(1.0))
 """
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

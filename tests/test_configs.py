@@ -44,7 +44,7 @@ def test_loss_of_a_batch_has_the_metrics(path, training):
         assert {f"rate/{name}" for name in build.hidden_neurons(network)} < set(metrics)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -71,7 +71,7 @@ def test_every_encoder_works_with_every_network(kind, model):
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
     settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)

@@ -123,6 +123,7 @@ NONE = {
 }
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("function", "others"), NONE.values(), ids=NONE)
 def test_not_taken_for_an_activation_and_yet_not_passed_over(function, others):
     assert found(function) == []
@@ -202,6 +203,7 @@ def test_matches_say_where():
     assert match.path == operations[-1].path
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("name", KNOWN)
 def test_homogeneity_of_the_known(name):
     assert is_homogeneous(KNOWN[name]) == (name in ("relu", "leaky_relu"))

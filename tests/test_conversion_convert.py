@@ -39,7 +39,7 @@ def keras_network(g, padding="SAME", first_pool=jsnn.avg_pool):
     return network
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("case", "options"), GOLDEN.items(), ids=GOLDEN)
 @pytest.mark.filterwarnings("ignore:softmax is kept")
 def test_nengo_dl_converter(parity, case, options):

@@ -241,6 +241,7 @@ def test_gradients_of_convolutions():
     close(gradient, expected)
 
 
+@pytest.mark.slow
 def test_fine_tuning_saving_and_restoring(network, model, tmp_path):
     labels = jnp.array([2, 0])
 

@@ -118,7 +118,7 @@ def test_rates_in_hz_are_by_the_dt_of_the_network():
     assert found.activations[0].rate == pytest.approx(5 / 1.1)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("synapse", "late"),
     [
@@ -195,6 +195,7 @@ AMPLITUDES = {
 }
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("neuron", AMPLITUDES.values(), ids=AMPLITUDES)
 def test_one_spike_a_step_whatever_the_amplitude(neuron):
     """In the first place and in the second, which sees what the first says."""
@@ -218,7 +219,7 @@ ACCUMULATORS = {
 }
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize(("neuron", "x", "level"), ACCUMULATORS.values(), ids=ACCUMULATORS)
 def test_sums_over_time_are_float32(neuron, x, level, dtype):

@@ -60,6 +60,7 @@ CALLS = {
 }
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("opened", [None, ()], ids=["opened", "closed"])
 @pytest.mark.parametrize("function", CALLS.values(), ids=CALLS)
 def test_a_program_computes_what_its_function_does(function, opened):

@@ -145,7 +145,7 @@ MODELS = {
 }
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("make", "shape", "names", "kept"), MODELS.values(), ids=MODELS)
 @pytest.mark.filterwarnings("ignore:.*is kept and sees")
 def test_models(make, shape, names, kept):
@@ -377,6 +377,7 @@ class Partly(Block):
         return self.out(nnx.jit(lambda layers, x: jax.nn.relu(layers[0](x)))(self.layers, x))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("kind", [Jitted, Rematerialised, Partly])
 def test_modules_inside_nnx_jit_and_remat_convert(kind):
     model, x = kind(nnx.Rngs(0)), jnp.ones((2, 3))

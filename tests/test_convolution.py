@@ -41,7 +41,7 @@ def assert_is_xla(*arguments, relative=1e-5, **options):
         assert_close(actual, expected, relative)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("batch", "size", "padding"), [  # the kernel's gradient takes chunks of 16 images
     (3, (7, 6), "VALID"),  # a kernel as large as the image
     (16, (2, 4), "SAME"),
@@ -98,6 +98,7 @@ def test_float64():
     assert {str(output.dtype) for output in outputs} == {"float64"}
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("options", [{"padding": "CIRCULAR"}, {"padding": EXPLICIT, "use_bias": False}], ids=str)
 def test_conv_is_flax_s(options):
     images = normal(0, (18, 7, 6, 2))

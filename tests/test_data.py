@@ -312,7 +312,7 @@ def test_bad_split_of_a_tfds_set(data_dir):
 # Batches
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("n", "batch_size", "steps"), [(10, 3, 3), (10, 5, 2), (7, 7, 1), (5, 1, 5)])
 def test_epoch_permutation_visits_each_example_at_most_once(n, batch_size, steps):
     permutation = jax.jit(data.epoch_permutation, static_argnums=(1, 2))

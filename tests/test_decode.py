@@ -38,6 +38,7 @@ def test_values(decoder, outputs, expected):
     np.testing.assert_array_equal(decoder(outputs), [expected])
 
 
+@pytest.mark.rows(4)
 @each_decoder
 def test_log_softmax(decoder):
     decoded = decoder(SPIKES)
@@ -60,7 +61,7 @@ def test_dtype_is_kept(decoder, dtype):
         assert decoded.dtype == jax.eval_shape(pullback, decoded)[0].dtype == dtype
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @each_decoder
 def test_jit_and_vmap_equal_eager(decoder):
     expected = decoder(SPIKES)

@@ -97,10 +97,8 @@ def test_links_lead_somewhere():
     assert {page: links for page, links in broken.items() if links} == {}
 
 
-GUIDES = [pytest.param(page, marks=pytest.mark.slow) for page in sorted(DOCS.glob("*.md"))]
-
-
-@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: page.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_code_runs_from_the_top_of_the_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where some of it writes
     names: dict[str, object] = {}

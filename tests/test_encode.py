@@ -210,6 +210,7 @@ def test_key_decides(encoder):
 # Gradients
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("encoder", [encode.constant_current, encode.spike_latency_lif])
 def test_gradient_of_lif_encoders(encoder):
     x, v, dv, expected = 3.0, 0.0, 0.0, []
@@ -242,7 +243,7 @@ def test_gradient_of_population():
 # Transforms and dtypes
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @each_encoder
 def test_jit_and_vmap_are_an_eager_loop(encoder):
     keys = jax.random.split(KEY, len(X))

@@ -86,7 +86,7 @@ def test_neurons_are_independent(probability):
     assert_plausible([p_of_covariance(left, right, probability) for left, right in pairs])
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     "others",
     [
@@ -124,7 +124,7 @@ def test_a_static_probability_is_a_time_varying_one_that_stays():
     np.testing.assert_array_equal(bernoulli(KEY, probability, 20, jnp.bool_), varying)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.uint8, jnp.bfloat16, jnp.float32])
 def test_dtype(dtype):
     spikes = bernoulli(KEY, jnp.full(10, 0.5), 20, dtype)

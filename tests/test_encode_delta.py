@@ -17,6 +17,7 @@ each_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: 
 WALK = np.cumsum(np.random.default_rng(0).integers(-3, 4, (40, 2, 3)), axis=0).astype(np.float32) / 8
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("padding", [False, True])
 @pytest.mark.parametrize("off_spike", [False, True])
@@ -90,7 +91,7 @@ def test_coders_are_neurons_that_stream(coder):
     assert jax.tree.structure(coder.init((2,))) == jax.tree.structure(state)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @each_encoder
 def test_jit_and_vmap_are_an_eager_loop(encoder):
     loop = np.stack([encoder(WALK[:, :, n]) for n in range(3)], axis=-1)

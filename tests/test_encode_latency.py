@@ -23,7 +23,7 @@ def steps(spikes):
 # Golden vectors
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("first", range(0, 512, 64))
 def test_snntorch_latency_grid(parity, first):
     golden = parity("snntorch_latency_grid")
@@ -83,6 +83,7 @@ def test_normalized_times_end_at_the_last_step():
         assert times.min() >= 7
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.uint8, jnp.bfloat16])
 def test_spikes_may_be_stored_small(dtype):
     x = np.array([0.2, 0.9], np.float32)

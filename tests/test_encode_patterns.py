@@ -8,6 +8,7 @@ import pytest
 from jsnn import encode
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize(
     ("x", "options", "steps"),
     [

@@ -16,6 +16,7 @@ def gaussians(x, neurons, low, high, beta):
     return np.exp(-((x - centres) ** 2) / (2 * sigma**2))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("neurons", "low", "high", "beta"), [(3, 0.0, 1.0, 1.5), (8, -2.0, 6.0, 1.0), (5, 0.5, 0.6, 2.0)]
 )
@@ -54,6 +55,7 @@ def test_bohtes_spike_times():
     assert np.isinf(times).tolist() == [True, False, False, False, True]
 
 
+@pytest.mark.slow
 def test_transforms_and_gradient():
     x = np.float32([[0.1, 0.6], [0.4, 0.9]])
     for code in (

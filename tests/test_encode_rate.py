@@ -13,6 +13,7 @@ from jsnn import encode
 KEY = jax.random.key(7)
 
 
+@pytest.mark.slow
 def test_interpolated_rate_follows_the_line_between_the_values():
     x = np.repeat(np.float32([[0.0], [1.0], [0.5]]), 20_000, axis=1)  # [K, N]
     spikes = jax.jit(encode.interpolated_rate, static_argnums=2)(KEY, x, 9)

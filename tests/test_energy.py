@@ -78,7 +78,7 @@ def test_what_is_a_spike(first, x, kinds):
     assert " ".join("AC" if row.accumulates else "MAC" for row in rows) == kinds
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("layer", "neurons"),
     [
@@ -123,6 +123,7 @@ def test_a_convolution_that_chooses_its_program_by_the_platform_counts_as_any_ot
     assert row.connections == 4 * 4 * 9 * 8 * 2
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("conv", [nnx.Conv, jsnn.Conv], ids=["flax", "ours"])
 def test_a_convolution_of_many_channels_by_hand(conv):
     """Ours is computed in chunks on a CPU."""
@@ -208,6 +209,7 @@ def test_joules_of_keras_spiking_for_convolutions(parity):
     assert energy.joules(operations, "cpu") == pytest.approx(expected["conv_cpu"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_joules_of_keras_spiking_for_a_rate_network():
     """The model of its tutorial "Estimating model energy": its activations count as neurons."""
     rngs = nnx.Rngs(0)

@@ -85,6 +85,7 @@ HOMES = {  # what writes a file, and what takes its path
 }
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("name", HOMES)
 def test_a_path_may_start_with_the_home_folder_and_end_in_capitals(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -334,6 +335,7 @@ def nested(count):
     return change
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,7 +20,7 @@ def filtered(neuron, x):
     return jsnn.unroll(neuron, jnp.asarray(x, jnp.float32))[1]
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("neuron", "x", "y"), [
     (Lowpass(HALF), [1, 0, 2, -1], [0.5, 0.25, 1.125, 0.0625]),
     (Lowpass(HALF, delay=True), [1, 0, 2, -1], [0, 0.5, 0.25, 1.125]),
@@ -36,7 +36,7 @@ def test_traces_by_hand(neuron, x, y):
     np.testing.assert_allclose(filtered(neuron, np.asarray(x).reshape(len(x), -1)).squeeze(), y, rtol=1e-6)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 @pytest.mark.parametrize("tau", [0.0, 1e-5, np.zeros(3)])
 def test_a_time_constant_of_zero_passes_the_input_through(make, tau):
@@ -51,6 +51,7 @@ def test_a_constant_input_is_passed_unchanged_from_its_level(make):
     np.testing.assert_array_equal(filtered(make(123.0, initial_level=0.7), np.full((1000, 1), 0.7)), np.float32(0.7))
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_the_response_does_not_depend_on_the_step(make):
     coarse = filtered(make(0.02, dt=4e-3), X)
@@ -64,6 +65,7 @@ def test_alpha_is_the_limit_of_two_lowpass_filters_in_a_row():
     np.testing.assert_allclose(filtered(Alpha(5e-3), X), twice[999::1000], atol=2e-4)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_long_time_constants_keep_their_precision(make):
     with jax.enable_x64(True):
@@ -72,13 +74,14 @@ def test_long_time_constants_keep_their_precision(make):
     np.testing.assert_allclose(filtered(make(20.0), x)[-1], precise, rtol=1e-4)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_in_bfloat16_a_slow_filter_still_moves(make):
     _, y = jsnn.unroll(make(0.5), jnp.ones((1500, 1), jnp.bfloat16))
     assert y[-1] > 0.2  # a decay of 0.998 would round to 1, and nothing would move
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_gradients_are_those_of_finite_differences(make):
     def run(tau, level, dt, x):

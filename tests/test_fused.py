@@ -194,6 +194,7 @@ EXACT = {
 }
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("name", EXACT)
 def test_rewritten_operations_are_exact_to_a_few_units_in_the_last_place(name):
     with np.errstate(all="ignore"):

@@ -88,6 +88,7 @@ def test_vectors_may_do_without_a_batch():
     np.testing.assert_allclose(state[2].v, expected_state[2].v[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("run", "error", "message"), [
     (lambda: jsnn.Sequential(), ValueError, "Sequential needs at least one layer, got none"),
     (lambda: jsnn.Sequential(linear(3, 3), 0.9), TypeError,
@@ -158,6 +159,7 @@ def test_recurrent_keeps_the_dtype_of_its_current():
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("shape", "window"), [((2, 7, 5, 3), 2), ((1, 7, 9, 2), 3), ((1, 3, 3, 1), 1)])
 def test_pools_are_flax_s(shape, window):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -189,7 +191,7 @@ def test_max_pool_of_spikes_is_a_logical_or():
     np.testing.assert_array_equal(jsnn.max_pool(jnp.float32(spikes)), expected)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("layer", [jsnn.max_pool, jsnn.avg_pool, jsnn.flatten])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_pools_keep_the_dtype(layer, dtype):
@@ -226,6 +228,7 @@ def test_a_user_s_neuron_of_arrays_is_part_of_a_network(around):
     assert all(map(np.any, jax.tree.leaves(gradients)))
 
 
+@pytest.mark.slow
 def test_networks_are_pytrees_that_optax_can_train():
     model = jsnn.Sequential(linear(3, 4), jsnn.LIF(nnx.Param(jnp.full(4, 0.9)), gain=jnp.ones(4)), linear(4, 2))
     graph, params, rest = nnx.split(model, nnx.Param, ...)

@@ -45,7 +45,7 @@ def check_golden(golden, case, loss, outputs, targets):
     np.testing.assert_allclose(gradient, golden[f"{case}_grad_f32"], rtol=1e-4, atol=1e-8)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("case", "loss", "field", "options"), GOLDEN, ids=[row[0] for row in GOLDEN])
 def test_snntorch(parity, case, loss, field, options):
     golden = parity("snntorch_losses")
@@ -58,6 +58,7 @@ def test_snntorch_target_is_time(parity):
     check_golden(golden, "mse_temporal_time", loss, golden["spk"], golden["target_times"])
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("case", "loss", "field"),
     [
@@ -159,7 +160,7 @@ SAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 2, (6, 4, 3)), jnp.fl
 GOOD = jnp.array([0, 2, 1, 1])
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @each_loss
 @pytest.mark.parametrize("label", [-1, -3, -100, 3, 255])
 def test_a_label_that_is_no_class_never_counts_as_another(loss, label):
@@ -176,7 +177,7 @@ def test_a_label_that_is_no_class_never_counts_as_another(loss, label):
     assert not gradient[:, 1].any()
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("label", [-1, -100, 3])
 def test_the_same_rule_holds_for_logits_weights_and_small_dtypes(label):
     targets = GOOD.at[1].set(label).astype(jnp.int16)
@@ -203,7 +204,7 @@ def test_outputs_that_are_not_decoded_are_named(function):
         function(SAMPLES, GOOD)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @each_loss
 def test_jit_and_vmap_equal_eager(loss):
     expected = loss(SPIKES, LABELS)
@@ -211,6 +212,7 @@ def test_jit_and_vmap_equal_eager(loss):
     np.testing.assert_allclose(both, [expected, expected], rtol=1e-6)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
 @pytest.mark.parametrize("loss", [*ALL, partial(losses.ce_count_loss, weight=np.array([1.0, 2.0]))])
 def test_dtype_is_kept(loss, dtype):

@@ -64,7 +64,7 @@ def shortened(arguments, experiment=FULL):
     return overrides.remember(experiment, override(experiment, arguments, "x", ""))
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("arguments", "less"),
     [

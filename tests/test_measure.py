@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jsnn
 from experiments.measure import Measures
@@ -20,6 +21,7 @@ def test_labels_are_those_of_every_step():
     assert (metrics["rate_mean_hz"], metrics["rate_max_hz"], metrics["spikes_per_image"]) == (1, 2, 4)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_with_labels():
     inputs = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.5]])
     network = jsnn.convert(jax.nn.relu, inputs, dt=1.0)

@@ -39,7 +39,7 @@ def test_snntorch_small_case(parity):
 OUTPUTS = jnp.array([[[0.0, 0.6], [0.0, 0.0]], [[0.9, 0.6], [0.0, 0.0]]])  # the second sample ties: class 0
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("accuracy", "targets", "expected"),
     [
@@ -126,6 +126,7 @@ def test_a_rate_of_nan_is_nan(metric):
     assert jnp.isnan(metric(SPIKES.at[0, 0, 0].set(jnp.nan)))
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("accuracy", [
     metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal,
     lambda outputs, targets, **options: metrics.accuracy(outputs[0], targets, **options),

@@ -149,6 +149,7 @@ def types(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
+@pytest.mark.rows(12)
 @over_neurons(" ", variants=pytest.mark.slow)
 def test_jit_is_eager_and_unroll_is_a_loop_of_steps(neuron):
     assert isinstance(neuron, jsnn.Neuron)
@@ -160,12 +161,14 @@ def test_jit_is_eager_and_unroll_is_a_loop_of_steps(neuron):
     assert_trees_close(unroll(neuron, CURRENTS), (state, jnp.stack(outputs)))
 
 
+@pytest.mark.rows(12)
 @over_neurons(" ", variants=pytest.mark.slow)
 def test_vmap_is_a_batch(neuron):
     state, _ = unroll(neuron, CURRENTS)
     assert_trees_close(jax.vmap(neuron.step)(state, CURRENTS[0]), neuron.step(state, CURRENTS[0]))
 
 
+@pytest.mark.rows(12)
 @over_neurons(" ")
 def test_after_a_convolution_parameters_are_per_channel(neuron):
     def to_images(x):
@@ -225,6 +228,7 @@ def loss(neuron, currents):
     return total
 
 
+@pytest.mark.rows(12)
 @over_neurons(" ", variants=pytest.mark.slow)
 def test_gradients_are_finite_and_reach_all_that_is_trained(neuron):
     gradients = jax.grad(loss, argnums=(0, 1))(neuron, CURRENTS[-3:])
@@ -617,6 +621,7 @@ def test_poisson_spikes_beyond_int32_are_what_is_expected():
 STATEFUL = ("Rate", "user_defined")  # these have no state, or check nothing themselves
 
 
+@pytest.mark.rows(12)
 @over_neurons(*STATEFUL)
 def test_a_state_of_another_batch_is_refused(neuron):
     for batch, other in ((1, 8), (8, 1)):

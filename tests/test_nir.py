@@ -62,10 +62,11 @@ def test_there_are_goldens():
     assert {name.split("_")[1] for name in GOLDENS} == {"norse", "snntorch", "spikingjelly"}
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", GOLDENS)
 def test_others_graphs_give_their_outputs(name, tmp_path):
-    golden = np.load(DATA / f"{name}.npz")
+    with np.load(DATA / f"{name}.npz") as file:
+        golden = dict(file)
     path = tmp_path / "graph.nir"
     path.write_bytes(golden["graph"].tobytes())
     network = from_nir(path, **json.loads(str(golden["settings"])))
@@ -165,7 +166,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_comes_back_the_same(name, tmp_path):
     network, shape = NETWORKS[name]
@@ -250,7 +251,7 @@ class Residual(nnx.Module):
         return self.last(jsnn.flatten(jsnn.avg_pool(jax.nn.relu(self.second(x) + x))))
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     "options",
     [

@@ -52,7 +52,7 @@ def rendered(ax):
     return file.getvalue()
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @ALL
 def test_makes_a_labelled_picture_of_its_own(picture, array, axis_labels):
     ax = picture(array)
@@ -62,6 +62,7 @@ def test_makes_a_labelled_picture_of_its_own(picture, array, axis_labels):
     assert np.mean(pixels != 255) > 0.01  # something was drawn
 
 
+@pytest.mark.rows(8)
 @ALL
 def test_draws_where_it_is_told(picture, array, axis_labels):
     left, right = Figure().subplots(1, 2)
@@ -149,7 +150,7 @@ def test_height_of_a_spike(name):
         picture(array, height=np.ones(5))
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("name", ["raster", "traces", "class_probabilities", "output_traces"])
 def test_sample_of_a_batch(name):
     picture, _, _ = PICTURES[name]

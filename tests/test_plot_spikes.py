@@ -92,6 +92,7 @@ def test_opacity_is_the_root_of_the_share_that_fires():
     np.testing.assert_allclose(image.get_array()[:, :, 3], [[1.0, 0.5**0.5]] * 240)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("loc", ["left", "center", "right"])
 def test_a_title_stands_above_the_note(loc):
     ax = plot.raster(np.eye(600))
@@ -108,7 +109,7 @@ def test_pictures_drawn_one_after_the_other_have_one_note():
     assert len(plot.raster(np.eye(600), ax=ax).child_axes) == 1
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("size", "layers", "rows"),
     [((4, 5), 1, 240), ((4, 12), 1, 784), ((4, 12), 2, 784 // 2 - 5), ((4, 3), 3, 100)],

@@ -28,7 +28,7 @@ def gradient(neuron, sign=1.0, x=ONES, **options):
 
 
 # The membrane of a leaky integrator on five ones is 1 + d + ... + d^t: d/dd of their sum is 4 + 6 d + 6 d^2 + 4 d^3.
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("method", ["scan", "parallel", "fused"])
 @pytest.mark.parametrize(("decay", "up", "down"), [
     (0.0, 4.0, 4.0), (1.0, 20.0, 20.0),  # on the bounds, whole
@@ -53,7 +53,7 @@ def test_the_gradient_of_all_steps_decides_whether_it_leads_back():
         np.testing.assert_allclose(of(outside, sign), jnp.where(whole > 0, whole, 0), rtol=1e-5)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0, 2.0])
 def test_forward_mode_passes_straight_through(value):
     assert jax.jvp(lambda x: project(x, 0.0, 1.0), (value,), (3.0,)) == (min(max(value, 0.0), 1.0), 3.0)
@@ -104,6 +104,7 @@ def astray(request):
     return nnx.merge(graph, led_to(params, value), rest), name, used
 
 
+@pytest.mark.rows(4)
 def test_copies_hold_what_is_used(astray):
     neuron, name, used = astray
     copies = {

@@ -170,6 +170,7 @@ BAD = {
 }
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize(("options", "message"), BAD.values(), ids=BAD)
 def test_what_is_not_there_is_refused(options, message):
     with pytest.raises(ValueError, match=message):

@@ -43,6 +43,7 @@ def assert_equal_to_rounding(actual, expected, tolerance=1e-6):
         np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance * max(1, np.abs(e).max()))
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("leak", [0.05, np.array([0.0, 1e-3, 1.0])])
 def test_recurrence_is_its_equation(leak):
     x, y = RANDOM.normal(size=(500, B, N)), RANDOM.normal(size=(B, N))
@@ -51,6 +52,7 @@ def test_recurrence_is_its_equation(leak):
     np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_recurrence_has_derivatives_of_both_modes_and_any_order():
     def loss(leak):
         return (linear_recurrence(leak, WEIGHTS[:, 0, 0], jnp.array(0.5)) ** 2).sum()
@@ -80,7 +82,7 @@ in_parallel = outputs_and_gradients(lambda neuron, state, currents: neuron.all_s
 one_by_one = outputs_and_gradients(lambda neuron, state, currents: jax.lax.scan(neuron.step, state, currents))
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS.keys())
 def test_all_steps_is_a_scan_of_step(neuron):
     assert isinstance(neuron, TimeParallel)
@@ -93,6 +95,7 @@ def test_all_steps_is_a_scan_of_step(neuron):
     assert_equal_to_rounding(gradients, expected_gradients, tolerance=5e-6)
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS.keys())
 def test_dtypes_are_those_of_a_scan(neuron):
     shape = jax.ShapeDtypeStruct(CURRENTS.shape, jnp.bfloat16)

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 import jsnn
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("x", "rate"), [(2.0, 63.04), (1.1, 20.0), (5.0, 154.73)])
 @pytest.mark.parametrize("dt", [1e-4, 1e-3, 2e-3])
 def test_refractory_lif_spikes_at_its_rate_whatever_the_step(x, rate, dt):

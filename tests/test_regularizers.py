@@ -32,7 +32,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("case", GOLDEN)
 def test_keras_spiking(parity, case):
     golden = parity("keras_spiking_regularizers")
@@ -62,7 +62,7 @@ def test_snntorch_l1_rate_sparsity(parity):
 SPIKES = jnp.array([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("penalty", "options", "expected"),
     [

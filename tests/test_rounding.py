@@ -52,7 +52,7 @@ def test_regular_spikes_as_the_issue_names_them():
     assert np.flatnonzero(targets[:, 0, 0]).tolist() == regular(Fraction(28, 100), 25) == [0, 3, 7, 10, 14, 17, 21]
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("num_steps", [25, 50, 100, 200])
 @pytest.mark.parametrize("classes", [1, 2])  # with two neurons each, a population code
 def test_the_wanted_count_is_a_whole_number_of_spikes(num_steps, classes):
@@ -101,7 +101,7 @@ SUMS = {
 }  # fmt: skip
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("compute", SUMS.values(), ids=SUMS.keys())
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_sums_of_half_precision_are_those_of_float32(compute, dtype):

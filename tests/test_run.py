@@ -255,6 +255,7 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     assert lines[-1]["validation_accuracy"] <= best
 
 
+@pytest.mark.slow
 def test_streamed_data_gives_the_numbers_of_resident_data(finished, tmp_path):
     assert run.main(["configs/digits.py", *QUICK, "--data.residence", "host", "--workdir", str(tmp_path / "run")]) == 0
     first, streamed = (json.loads((f / "summary.json").read_text())["final"] for f in (finished, tmp_path / "run"))

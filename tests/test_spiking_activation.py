@@ -22,7 +22,7 @@ unroll = jax.jit(jsnn.unroll)  # the neuron is an argument, so that one compilat
 over_all = pytest.mark.parametrize("make", NEURONS.values(), ids=NEURONS.keys())
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jnp.sin, lambda x: x])
 def test_the_number_of_spikes_is_the_integral_of_the_rate(activation):
     state, outputs = jsnn.unroll(jsnn.SpikingActivation(activation, dt=0.25), X)
@@ -55,7 +55,7 @@ def weighted_sum(neuron, x, v, weights):
     return (weights * outputs).sum(), outputs
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @over_all
 def test_forward_is_the_same_spikes_with_and_without_awareness(make):
     aware, not_aware = (unroll(make(dt=0.25, spiking_aware=aware), X)[1] for aware in (True, False))

@@ -106,6 +106,7 @@ def gradient(spike, x):
     return jax.grad(lambda x: spike(x).sum())(x)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("spike", "formula"), FORMULAS, ids=[repr(spike) for spike, _ in FORMULAS])
 def test_formula(spike, formula):
     with jax.enable_x64(True):
@@ -114,6 +115,7 @@ def test_formula(spike, formula):
     np.testing.assert_allclose(ours, formula(X), rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("stem", "key", "spike"), GOLDEN)
 def test_golden_vectors(parity, stem, key, spike):
     vectors = parity(stem)
@@ -136,6 +138,7 @@ def test_golden_spikes(parity, stem, key, inclusive):
     np.testing.assert_array_equal(sg.arctan()(x), theirs)
 
 
+@pytest.mark.rows(8)
 @SURROGATES
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_strict_heaviside_dtype_and_extreme_inputs(spike, dtype):
@@ -147,7 +150,7 @@ def test_strict_heaviside_dtype_and_extreme_inputs(spike, dtype):
     assert np.isfinite(derivative.astype(jnp.float32)).all()
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("spike", [sg.arctan(), sg.boxcar(), sg.leaky(), sg.custom(lambda x: 0.5)], ids=repr)
 def test_every_transform_gives_the_derivative(spike):
     x = jnp.asarray(X, jnp.float32).reshape(2, 81)
@@ -177,6 +180,7 @@ def test_derivative_takes_numbers_and_integers():
     np.testing.assert_array_equal(sg.leaky().derivative(jnp.array([-1, 1])), jnp.array([0.1, 1.0]))
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("factory", FACTORIES_WITH_HEIGHT)
 def test_height_is_the_derivative_at_zero_and_slope_narrows(factory):
     assert factory(3.0, height=0.7).derivative(0.0) == pytest.approx(0.7, rel=1e-6)
@@ -184,7 +188,7 @@ def test_height_is_the_derivative_at_zero_and_slope_narrows(factory):
     np.testing.assert_allclose(narrow.derivative(X / 4), wide.derivative(X), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("factory", [sg.arctan, sg.sigmoid, sg.triangular, sg.boxcar, sg.gaussian, sg.erf])
 def test_unit_area(factory):
     x = np.linspace(-500, 500, 400_001)

@@ -130,7 +130,7 @@ def swapped_with_named_state(self, state, current):
     return y, {"v": v}
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("methods", "message"), [
     ({"init": state_in_numpy, "step": mutated_state}, "changed what it was given"),
     ({"step": mutated_neuron}, "step changed what it was given, the neuron's rate: what changes belongs into the"),

@@ -108,7 +108,7 @@ def test_remat_changes_nothing_but_memory(remat, num_steps):
     assert_trees_close(outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, remat=remat), expected)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("method", ["scan", "fused", "parallel"])
 def test_every_method_gives_the_same_numbers(method):
     network = jsnn.Sequential(
@@ -123,6 +123,7 @@ def test_every_method_gives_the_same_numbers(method):
     assert counts == [loops[method], kernels, kernels]
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_auto_takes_no_kernel_anywhere(platform, monkeypatch):
     module = importlib.import_module("jsnn.unroll")  # the function has the same name
@@ -146,6 +147,7 @@ def test_remat_refuses_averages_of_a_chunk():
     assert_trees_close(jsnn.unroll(network, VECTORS, remat=5), jsnn.unroll(network, VECTORS))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("remat", [1, T, 100])
 def test_remat_with_chunks_of_any_length(remat):
     assert_trees_close(jsnn.unroll(jsnn.LIF(), VECTORS, remat=remat), jsnn.unroll(jsnn.LIF(), VECTORS))
@@ -305,7 +307,7 @@ NETWORKS_OF_ALL_KINDS = {
 }
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", NETWORKS_OF_ALL_KINDS.values(), ids=NETWORKS_OF_ALL_KINDS.keys())
 def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
     network = make()

@@ -80,7 +80,7 @@ def test_stochastic_resets_by_its_threshold_and_spikes_by_its_key():
     assert gradient.any()
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("neuron", [
     jsnn.SRM0(0.5, 0.5, refractory=0.0),
     jsnn.SlidingPSN(jnp.array([0.5, 0.5])),
