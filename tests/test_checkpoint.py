@@ -62,15 +62,15 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "like",
-    [state_of(hidden=5), state_of(optimizer=optax.sgd(1e-3)), {"x": jnp.zeros(3)}],
+    "make",
+    [lambda: state_of(hidden=5), lambda: state_of(optimizer=optax.sgd(1e-3)), lambda: {"x": jnp.zeros(3)}],
     ids=["size", "optimizer", "other"],
 )
-def test_a_foreign_checkpoint_is_refused_and_left_alone(tmp_path, like):
+def test_a_foreign_checkpoint_is_refused_and_left_alone(tmp_path, make):
     Checkpoints(tmp_path).save(3, state_of(), {})
     before = sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
     with pytest.raises(CheckpointError, match=r"step 3 .* damaged, or was written by another network or optimiser"):
-        Checkpoints(tmp_path, read_only=True).restore(3, like)
+        Checkpoints(tmp_path, read_only=True).restore(3, make())
     assert before == sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
 
 

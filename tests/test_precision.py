@@ -19,18 +19,22 @@ from jsnn import models, train
 from jsnn.layers import RecurrentState
 from jsnn.precision import initial_state, reduce_precision
 
-RECURRENT = jsnn.Sequential(
-    nnx.Linear(6, 5, rngs=nnx.Rngs(0)),
-    jsnn.Recurrent(jsnn.CuBaLIF(0.9, 0.8), nnx.Linear(5, 5, use_bias=False, rngs=nnx.Rngs(1))),
-    nnx.Linear(5, 3, rngs=nnx.Rngs(2)),
-    jsnn.LI(0.9),
-)
+
+def recurrent():
+    return jsnn.Sequential(
+        nnx.Linear(6, 5, rngs=nnx.Rngs(0)),
+        jsnn.Recurrent(jsnn.CuBaLIF(0.9, 0.8), nnx.Linear(5, 5, use_bias=False, rngs=nnx.Rngs(1))),
+        nnx.Linear(5, 3, rngs=nnx.Rngs(2)),
+        jsnn.LI(0.9),
+    )
+
+
 NETWORKS = {
-    "feedforward": (models.feedforward([6, 5, 3], rngs=nnx.Rngs(0)), (2, 6)),
-    "recurrent": (RECURRENT, (2, 6)),
-    "norse_recurrent": (models.norse_recurrent(6, 5, 3, rngs=nnx.Rngs(0)), (2, 6)),
-    "norse_conv": (models.norse_conv(image_size=16, rngs=nnx.Rngs(0)), (2, 16, 16, 1)),
-    "spiking_dense": (models.spiking_dense([6, 5, 3], tau=0.1, rngs=nnx.Rngs(0)), (2, 6)),
+    "feedforward": (lambda: models.feedforward([6, 5, 3], rngs=nnx.Rngs(0)), (2, 6)),
+    "recurrent": (recurrent, (2, 6)),
+    "norse_recurrent": (lambda: models.norse_recurrent(6, 5, 3, rngs=nnx.Rngs(0)), (2, 6)),
+    "norse_conv": (lambda: models.norse_conv(image_size=16, rngs=nnx.Rngs(0)), (2, 16, 16, 1)),
+    "spiking_dense": (lambda: models.spiking_dense([6, 5, 3], tau=0.1, rngs=nnx.Rngs(0)), (2, 6)),
 }
 
 
@@ -49,7 +53,8 @@ def equations(jaxpr):
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
-    network, shape = NETWORKS[name]
+    make, shape = NETWORKS[name]
+    network = make()
     inputs = jax.ShapeDtypeStruct((4, *shape), jnp.float32)
 
     def look(inputs):
