@@ -119,6 +119,7 @@ def test_the_lowest_currents_of_izhikevich_s_neuron_count_as_minus_30():
     np.testing.assert_allclose(state.v, [-90, -90], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_rates(parity):
     golden = parity("nengo_rates")
     with jax.enable_x64(True):

@@ -139,7 +139,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", RECURRENT)
 def test_gradients_through_recurrent_layer(parity, stem):
     golden = parity(stem)

@@ -113,6 +113,7 @@ def test_state_is_a_pair_for_each_activation(network):
     assert alone.init((7,))[0][1] == ()
 
 
+@pytest.mark.slow
 def test_a_shape_first_seen_inside_jit(model):
     network = jsnn.convert(model, INPUTS)
     x = drawn(3, *SHAPE)
@@ -189,6 +190,7 @@ def test_record(network):
     assert jsnn.record(network, MOVING, keep=["outputs"])["1_relu"].states == ()
 
 
+@pytest.mark.slow
 def test_as_a_layer(network):
     layers = jsnn.Sequential(network, jsnn.LI(0.5))
     records = jax.jit(lambda layers: jsnn.record(layers, INPUTS, num_steps=T))(layers)
@@ -229,6 +231,7 @@ def test_gradients(network):
         assert np.abs(gradient).max() > 0
 
 
+@pytest.mark.slow
 def test_gradients_of_convolutions():
     """Their derivatives are jsnn's own, and run for all time steps at once."""
     convolution = jsnn.Conv(1, 2, (3, 3), use_bias=False, kernel_init=initial, rngs=nnx.Rngs(0))
@@ -287,6 +290,7 @@ def test_weights_of_a_closure_are_trained_too():
     close(gradient, jax.grad(rate_loss)(weights), 0.05)
 
 
+@pytest.mark.slow
 def test_parameters_of_neurons_and_filters_are_trained_each_for_itself(model):
     amplitude, tau = nnx.Param(jnp.ones(())), nnx.Param(jnp.full((), 2.0))
     network = jsnn.convert(

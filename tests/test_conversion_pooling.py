@@ -36,7 +36,7 @@ POOLS = {
 }
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("pool", "key", "average"), POOLS.values(), ids=POOLS)
 def test_exchanged(pool, key, average):
     swap = {RELU: SPIKING, key or pool: average}

@@ -24,6 +24,7 @@ def test_values_by_hand():
     np.testing.assert_allclose(clip_relu(x, jnp.asarray(2.0)), [0, 0.2, 0.26, 0.9, 1, 1.9, 2])
 
 
+@pytest.mark.slow
 def test_the_floor_is_passed_straight_through():
     gradient = jax.grad(lambda x: clip_floor_relu(x, jnp.asarray(2.0), 4).sum())(jnp.array([-1.0, 0.7, 3.0]))
     np.testing.assert_allclose(gradient, [0, 1, 0])

@@ -188,6 +188,7 @@ def test_weights_are_those_of_the_function():
     np.testing.assert_array_equal(weights[0], W1)
 
 
+@pytest.mark.slow
 def test_the_function_stays_as_it_was():
     model, x = rate_conv(True), inputs(B, *IMAGES)
     before, expected = jax.tree.map(jnp.array, nnx.state(model)), model(x)

@@ -47,6 +47,7 @@ def test_grid_is_one_gaussian_around_each_of_its_points():
     np.testing.assert_array_equal(line, encode.receptive_fields(x[:, 0], 3))
 
 
+@pytest.mark.slow
 def test_bohtes_spike_times():
     # the nearest field spikes first, far ones never
     activity = encode.receptive_fields(np.float32([0.5]), 5)

@@ -78,6 +78,7 @@ def test_a_small_convolution_by_hand():
     assert spiking.connection_sparsity == pytest.approx(3 / 27)
 
 
+@pytest.mark.slow
 def test_a_converted_network_stands_beside_its_rate_network():
     model = nnx.Sequential(linear([[1.0, -1.0], [1.0, -1.0]]), nnx.relu, linear(np.ones((2, 3))))
     x = jnp.array([[0.25, 0.5], [1.0, 2.0]])

@@ -92,7 +92,7 @@ def test_gradients_are_those_of_finite_differences(make):
         check_grads(jax.jit(run), arguments, order=1, modes=["rev"], eps=1e-7, rtol=1e-5)
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_a_trained_time_constant_led_astray_is_harmless(make):
     neuron = jax.tree.map(lambda tau: tau - 1, make(nnx.Param(jnp.full(3, 0.01))))

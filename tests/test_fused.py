@@ -126,6 +126,7 @@ def lower_for_cuda(neuron, state, inputs, run=fused.unroll):
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
+@pytest.mark.slow
 def test_what_fits():
     current = jax.ShapeDtypeStruct((B, N), jnp.float32)
     for name, neuron in NEURONS.items():
@@ -267,6 +268,7 @@ def test_static_input_is_read_once(length):
     assert f"f32[{length},{B},{N}]" not in str(traced).split("pallas_call")[0]
 
 
+@pytest.mark.slow
 def test_neurons_that_fill_no_block():
     neuron, shape = NEURONS["LIF_trained"], (3, 17, N)
     assert fused.BLOCK < 3 * 17 * N < 2 * fused.BLOCK
@@ -299,6 +301,7 @@ def test_vmap_and_scan():
         jax.jit(lambda use=use: use(fused.unroll)).trace().lower(lowering_platforms=("cuda",))
 
 
+@pytest.mark.slow
 def test_on_each_device_of_a_mesh():
     """As `Layout.record` and `--seeds` run a network; there a gradient says on which devices it lies."""
     mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,))

@@ -81,6 +81,7 @@ def test_layers_without_memory_see_time_and_batch_as_one():
         assert seen == [expected]
 
 
+@pytest.mark.slow
 def test_vectors_may_do_without_a_batch():
     state, outputs = jsnn.unroll(network(), INPUTS[:, 0])
     expected_state, expected = jsnn.unroll(network(), INPUTS)

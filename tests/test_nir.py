@@ -388,6 +388,7 @@ def test_a_cycle_shows_its_layers():
         close(records[name].outputs, np.stack(late))
 
 
+@pytest.mark.slow
 def test_a_graph_shows_its_layers_and_is_trained():
     records = jsnn.record(BRANCHES, random_inputs((3,), 5))
     assert {name: record.outputs.shape for name, record in records.items()} == {

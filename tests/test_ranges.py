@@ -40,6 +40,7 @@ def test_gradient_of_a_decay_on_and_past_its_bounds(decay, up, down, method):
     np.testing.assert_allclose(-gradient(neuron, -1.0, method=method), down, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_all_steps_decides_whether_it_leads_back():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(20, 2, 3)), jnp.float32)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(20, 2, 3)), jnp.float32)

@@ -36,7 +36,7 @@ def regular(rate, num_steps):
     return [step for step in times if step < num_steps]
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [float, np.float32])
 def test_regular_spikes_of_all_hundredths(dtype, monkeypatch):
     monkeypatch.setattr("jsnn.encode.targets.jnp", np)  # a thousand transfers less
@@ -71,6 +71,7 @@ def test_29_percent_of_100_steps_are_29_spikes():
     assert losses.mse_count_loss(spikes.at[28].set(0.0), jnp.array([0]), correct_rate=0.29) == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_a_burst_has_as_many_spikes_as_its_value_says():
     values = np.arange(101) / 100
     assert encode.burst(jnp.asarray(values), 250, max_spikes=100).sum(0).tolist() == list(range(101))

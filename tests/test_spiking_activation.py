@@ -75,7 +75,7 @@ def test_without_awareness_differentiation_is_refused(make):
     assert jax.grad(lambda w: (w * jsnn.unroll(neuron, X)[1]).sum())(1.0).shape == ()
 
 
-@pytest.mark.rows(2)
+@pytest.mark.slow
 @over_all
 def test_dt_may_be_traced(make):
     traced = unroll(make(dt=jnp.array(0.25)), X)[1]

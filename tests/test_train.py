@@ -32,6 +32,7 @@ def fresh(optimizer):
     return train.create(models.feedforward([3, 8, 3], rngs=nnx.Rngs(0)), optimizer)
 
 
+@pytest.mark.slow
 def test_scan_over_steps_equals_single_steps(problem):
     images, labels = problem
     optimizer, key = optax.adam(1e-2), jax.random.key(1)
@@ -234,7 +235,7 @@ def test_training_a_conversion_leaves_the_rate_network_and_its_twin():
 # Schedules
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("dt", [0.5, jnp.array(0.5)])
 def test_the_network_has_the_dt_that_it_was_trained_with_last(problem, dt):
     images, labels = problem

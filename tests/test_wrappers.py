@@ -149,7 +149,7 @@ def test_threshold_batch_norm_takes_time_and_batch_together():
     np.testing.assert_allclose(normalised.std((0, 1)), 0.25, rtol=1e-3)
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", [
     jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)),
     jsnn.Dropout(0.5, jax.random.key(0)),
