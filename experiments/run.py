@@ -249,7 +249,7 @@ def _prepare(
 
 
 def _open(experiment: Experiment | Study, folder: Path, console: Console) -> Run | _StudyRun:
-    """What a new folder is for; what it lacks is said before the folder is made and the first stage is trained."""
+    """Return the run of a new folder; what is missing is reported before the folder is made or a stage is trained."""
     if isinstance(experiment, Study):
         for stage in experiment.stages:
             make_optimizer(stage.optimizer, 1)

@@ -12,13 +12,11 @@ looked at.
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
 import numbers
 import operator
-import re
 import reprlib
 import types
 import typing
@@ -31,37 +29,12 @@ import numpy as np
 import psutil
 from flax import nnx
 
+from jsnn.keywords import check_keywords
 from jsnn.types import Array, Shape, as_shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CURE = "pass a JAX or NumPy array, or a list of numbers"
-# names for one and the same parameter, in jsnn and in other libraries
-_SYNONYMS = (
-    ("decay", "beta", "tau_mem_inv"),
-    ("decay_syn", "alpha", "tau_syn_inv"),
-    ("threshold", "v_threshold", "v_th", "vth", "thresh", "spike_threshold"),
-    ("v_rest", "v_leak"),
-    ("v_init", "initial_voltage", "v_initial"),
-    ("surrogate", "spike_grad", "surrogate_function", "spike_fn", "surrogate_grad_fn"),
-    ("reset", "reset_mechanism", "reset_fn"),
-    ("tau_mem", "tau_rc", "tau"),
-    ("tau_adaptation", "tau_n"),
-    ("adaptation", "inc_n"),
-    ("num_steps", "timesteps", "time_steps", "n_steps", "T"),
-)
-_NO_HIDDEN_STATE = "no state is hidden, jsnn.unroll(neuron, inputs) carries it"
-_TRAINED = "what is passed as nnx.Param(...) is trained, as in LIF(decay=nnx.Param(jnp.array(0.9)))"
-_CURES = {
-    "init_hidden": _NO_HIDDEN_STATE,
-    "output": _NO_HIDDEN_STATE,
-    "step_mode": "jsnn.unroll(neuron, inputs) takes all steps, neuron.step(state, x) one",
-    "store_v_seq": "jsnn.record(neuron, inputs) returns the states of all steps",
-    "learn_beta": _TRAINED,
-    "learn_alpha": _TRAINED,
-    "learn_threshold": _TRAINED,
-    "seed": "pass key=jax.random.key(seed), or rngs=nnx.Rngs(seed) to layers",
-}
 _LARGEST = 2**31 - 1  # JAX counts steps and elements in int32
 _SMALL = 2**28  # bytes that fit everywhere
 
@@ -108,29 +81,6 @@ def checked(function: F) -> F:
             raise TypeError(f"{where} must be known when it is traced: make it static under jit") from error
 
     return typing.cast(F, call)
-
-
-def check_keywords(owner: Any, given: Iterable[str], takes_seconds: str = "") -> None:
-    """Raise TypeError, with the name that is meant, if a function or class is given an argument that it does not have.
-
-    Args:
-        owner: the function or class.
-        given: the names of the arguments given by name.
-        takes_seconds: the function that takes time constants, where there is one.
-    """
-    known = _keywords_of(owner)
-    if known is None or known.issuperset(given):
-        return
-    name = next(name for name in given if name not in known)
-    meant = [other for group in _SYNONYMS if name in group for other in group if other in known]
-    meant = meant or difflib.get_close_matches(name, sorted(known), n=1)
-    if name in _CURES:
-        cure = f": {_CURES[name]}"
-    elif takes_seconds and re.match("tau|dt$|time_step$", name):
-        cure = f": time constants go to {takes_seconds}(...)"
-    else:
-        cure = f": did you mean {meant[0]!r}?" if meant else f": it has {', '.join(sorted(known))}"
-    raise TypeError(f"{owner.__name__}() got an unexpected keyword argument {name!r}{cure}")
 
 
 def check_parameters(part: Any) -> None:
@@ -257,17 +207,6 @@ def _members_of(owner: Any) -> dict[str, tuple[Any, ...]]:
     unsaid = inspect.Parameter.empty
     members = {name: _members(hint) for name, hint in hints.items() if hint is not unsaid and not isinstance(hint, str)}
     return {name: found for name, found in members.items() if Any not in found}
-
-
-@functools.cache
-def _keywords_of(owner: Any) -> frozenset[str] | None:
-    """The names of the arguments of a function or class; None if it takes any."""
-    function: Any = getattr(owner, "__init__") if isinstance(owner, type) else owner  # noqa: B009
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(parameter.name for parameter in parameters if parameter.kind in named) - {"self", "cls"}
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.types import Array, Neuron, Shape, as_shape
+from jsnn.types import Array, Neuron, Shape
 from jsnn.unroll import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
@@ -73,7 +73,7 @@ def memory_estimate(
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
-    inputs = jax.ShapeDtypeStruct((num_steps, *as_shape(shape)), dtype)
+    inputs = jax.ShapeDtypeStruct((num_steps, *shape), dtype)
 
     def forward(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Any:
         return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat, method=method)

@@ -45,8 +45,9 @@ def relative_error(*numbers: Any) -> float:
 
 
 def wide(x: Array) -> Array:
-    """Return an array of half precision in float32, to square, sum and count in; others as they are."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    """Return an array that is narrower than float32 in float32, to square, sum and count in; others as they are."""
+    is_narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return x.astype(jnp.float32) if is_narrow else x
 
 
 def narrow(result: Array, dtype: Any) -> Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.neurons.checks import is_key
 from jsnn.types import Array, Neuron, Shape, State, TimeParallel
 from jsnn.unroll import is_network, unroll
 
@@ -114,7 +115,7 @@ def _faults_of_init(neuron: Neuron, shape: Shape) -> Iterator[str]:
         return
     is_random = _has_key(neuron) or _has_key(state)
     for leaf, other in zip(leaves, jax.tree.leaves(wide)):
-        if _is_key(leaf):
+        if is_key(leaf):
             continue
         if leaf.shape[:1] != (_B,) or other.shape != (_B + 1, *leaf.shape[1:]):
             yield f"axis 0 of a state must be the batch, got shape {leaf.shape} for {_B} and {other.shape} for {_B + 1}"
@@ -297,17 +298,13 @@ def _copies(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.array(_plain(leaf)), tree)
 
 
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _has_key(tree: Any) -> bool:
-    return any(map(_is_key, jax.tree.leaves(tree)))
+    return any(map(is_key, jax.tree.leaves(tree)))
 
 
 def _plain(leaf: Any) -> Any:
     """A key as the numbers that it stands for."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _same(first: Any, second: Any, tolerance: float = 0.0) -> bool:

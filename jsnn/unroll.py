@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.errors import TraceContextError
 
-from jsnn import fused
+from jsnn import fused, rounding
 from jsnn.arguments import check_memory, checked
 from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
@@ -210,18 +210,9 @@ def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) 
     if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
         check_memory("the outputs", (num_steps, *inputs.shape))
     if state is None:
-        state = widened(neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype))
+        at_rest = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+        state = jax.tree.map(rounding.wide, at_rest)
     return inputs, state
-
-
-def widened(state: State) -> State:
-    """The state with all that is narrower than float32 in float32."""
-
-    def widen(leaf: Array) -> Array:
-        is_narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
-        return leaf.astype(jnp.float32) if is_narrow else leaf
-
-    return jax.tree.map(widen, state)
 
 
 @contextmanager

@@ -129,8 +129,8 @@ save(ax.figure, "training")
 #
 # On a quarter of the images the network learns too much by heart. The whole training set and 20 epochs give 77.1% on
 # the whole test set, with 75.8% in spikes: `python -m experiments.run configs/cifar10_normalised.py`.
-# `configs/cifar10_conversion.py` is the original to the letter, with pixels from 0 to 255 and no shuffling (of TFDS's
-# order): 68.3% and 59.0%.
+# `configs/cifar10_conversion.py` repeats the original exactly: pixels from 0 to 255, and images in TFDS's order,
+# without shuffling. It reaches 68.3% and 59.0%.
 
 # %% [markdown]
 # ## Into spikes

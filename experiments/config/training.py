@@ -51,7 +51,7 @@ class Objective:
     rate_target: NonNegativeFloat = 0.0
     """The rate that costs nothing, in spikes a step; of spiking_dense in Hz."""
     rate_over: Literal["images", "batch"] = "images"
-    """What the penalty looks at: every neuron's rate for every image, or its mean over the batch."""
+    """What is penalised: the rate of every neuron for every image, or its mean over the batch."""
     dt_end: PositiveFloat | None = None
     """Let the step of all parts that have one fall from model.dt to this, geometrically over the training, s."""
 

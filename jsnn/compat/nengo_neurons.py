@@ -1,4 +1,4 @@
-"""The parts behind `jsnn.compat.nengo`: Izhikevich's neuron as nengo has it, and its triangular filter."""
+"""The classes that `jsnn.compat.nengo` uses: Izhikevich's neuron with nengo's rules, and nengo's triangular filter."""
 
 import dataclasses
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The parts behind `jsnn.compat.norse`: an AdEx in Norse's order, and recurrent weights without a diagonal."""
+"""The classes that `jsnn.compat.norse` uses: an AdEx in Norse's order, and recurrent weights without a diagonal."""
 
 import jax
 import jax.numpy as jnp

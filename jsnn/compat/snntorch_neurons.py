@@ -1,4 +1,4 @@
-"""The neurons behind `jsnn.compat.snntorch`: jsnn's own with snnTorch's late reset, and its Alpha."""
+"""The neurons that `jsnn.compat.snntorch` uses: jsnn's own with snnTorch's late reset, and its Alpha."""
 
 from typing import Any, NamedTuple
 

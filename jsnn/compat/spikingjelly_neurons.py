@@ -1,4 +1,4 @@
-"""The neurons behind `jsnn.compat.spikingjelly`: jsnn's own, which start and spike as SpikingJelly's do."""
+"""The neurons that `jsnn.compat.spikingjelly` uses: jsnn's own, which start and spike as SpikingJelly's do."""
 
 import dataclasses
 from typing import Any

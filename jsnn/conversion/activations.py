@@ -64,7 +64,7 @@ NAMED: dict[str, Activation] = {
     "max_pool of 3": functools.partial(max_pool, window=3),
     "max_pool of 4": functools.partial(max_pool, window=4),
 }
-"""What the report names besides, to which there is no neuron to be put in its place unless one asks for it."""
+"""All activations that the report names. Those that are not in `KNOWN` are replaced only if `swap` names them."""
 
 PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1, sloped: 1}
 """How many numbers an activation takes besides its operand; the first is its threshold. Others take none."""

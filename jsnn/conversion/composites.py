@@ -28,9 +28,9 @@ def normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[s
         if operation.name not in ("rsqrt", "sqrt") or operation.outputs[0] not in dependent:
             continue
         members, squares, subtracts = {index}, False, False
-        behind = [atom for atom in operation.inputs if atom in producers]
-        while behind:
-            at = producers[behind.pop()]
+        to_visit = [atom for atom in operation.inputs if atom in producers]
+        while to_visit:
+            at = producers[to_visit.pop()]
             part = program.operations[at]
             is_square = part.name in ("square", "integer_pow") or (part.name == "mul" and len(set(part.inputs)) == 1)
             squares |= is_square
@@ -41,7 +41,7 @@ def normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[s
                 subtracts |= made_by is not None and program.operations[made_by].name == "sub"
             elif part.name in _OF_VARIANCE and at not in members:
                 members.add(at)
-                behind += [atom for atom in part.inputs if atom in producers and atom in dependent]
+                to_visit += [atom for atom in part.inputs if atom in producers and atom in dependent]
         if not squares:
             continue
         scaled = set(operation.outputs)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import check_keywords, check_parameters, parameters_of
+from jsnn.arguments import check_parameters, parameters_of
+from jsnn.keywords import check_keywords
 from jsnn.neurons.checks import check_holds, has_field, value_of_parameter
 from jsnn.neurons.ranges import Range
 from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_call, refuse_hash
@@ -57,17 +58,15 @@ class FrozenPytree(Ranged, nnx.Pytree):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name, check in (("init", fitting_init), ("step", fitting_step)):
-            if name in vars(cls):
-                setattr(cls, name, check(vars(cls)[name]))
-        for name in ("init", "step", "all_steps", "__call__"):
-            if name in vars(cls):
-                setattr(cls, name, _with_parameters_in_use(vars(cls)[name]))
+        checks: dict[str, Callable[..., Any]] = {"init": fitting_init, "step": fitting_step}
+        for name in vars(cls).keys() & {"init", "step", "all_steps", "__call__"}:
+            method = vars(cls)[name]
+            checked = checks[name](method) if name in checks else method
+            setattr(cls, name, _with_parameters_in_use(checked))
         setattr(cls, "__hash__", refuse_hash)  # noqa: B010
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        takes_seconds = "from_time_constants" in dir(cls)
-        check_keywords(cls, kwargs, f"{cls.__name__}.from_time_constants" if takes_seconds else "")
+        check_keywords(cls, kwargs)
         return super().__new__(cls)
 
     __call__ = refuse_call

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.neurons.checks import is_key
 from jsnn.types import Array, Neuron, Parameter, Shape, State, as_shape
 
 
@@ -76,7 +77,7 @@ def check_state(neuron: Neuron, state: State, shape: Shape, dtype: Any, cause: E
         dtype: that of the input.
         cause: an error that may have come of the state; then its structure must be that of `init` as well.
     """
-    if cause is None and all(jnp.shape(leaf) == shape or _is_key(leaf) for leaf in jax.tree.leaves(state)):
+    if cause is None and all(jnp.shape(leaf) == shape or is_key(leaf) for leaf in jax.tree.leaves(state)):
         return  # as most states are; `init` need not be traced
     hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
     expected = jax.eval_shape(lambda: neuron.init(shape, dtype))
@@ -103,7 +104,3 @@ def check_fits(shape: Shape, **parameters: Parameter) -> None:
                 f"{name} has shape {own}, which does not fit neurons of shape {shape}: "
                 f"give a number, or one for each on the last axis, {shape[-1:]}"
             )
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
