@@ -33,6 +33,7 @@ from jsnn.convolution import Conv
 from jsnn.layers import Recurrent, Sequential, avg_pool, flatten, max_pool
 from jsnn.linear import Linear
 from jsnn.memory import memory_estimate
+from jsnn.network import Network
 from jsnn.neurons import (
     ALIF,
     EIF,
@@ -89,6 +90,7 @@ __all__ = [
     "Izhikevich",
     "LayerRecord",
     "Linear",
+    "Network",
     "Neuron",
     "ParametricLIF",
     "PoissonSpiking",

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.neurons.call import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
-from jsnn.neurons.shapes import refuse_call
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -59,7 +59,7 @@ class Sequential(nnx.Module):
                 )
         self.layers = nnx.List(map(as_data, layers))
 
-    __call__ = refuse_call
+    __call__ = call
 
     @property
     def names(self) -> tuple[str, ...]:

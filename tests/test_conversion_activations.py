@@ -10,7 +10,7 @@ from flax import linen, nnx
 from jax import lax
 
 from jsnn.conversion.activations import KNOWN, PARAMETERS, find, is_homogeneous, name_of, not_linear
-from jsnn.conversion.program import flatten, trace
+from jsnn.program import flatten, trace
 
 W = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), jnp.float32)
 

@@ -8,8 +8,8 @@ from flax import nnx
 from jax import lax
 
 import jsnn
-from jsnn.conversion.program import flatten, trace
 from jsnn.conversion.tail import tail
+from jsnn.program import flatten, trace
 
 T, X = 7, np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
 

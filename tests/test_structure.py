@@ -17,14 +17,14 @@ FLOORS = {
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
     5: ["jsnn.checkpoint", "jsnn.data", "jsnn.sharding", "jsnn.train"],
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision", "jsnn.weights"],
-    3: ["jsnn.layers", "jsnn.testing"],
+    3: ["jsnn.layers", "jsnn.network", "jsnn.testing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
         "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record",
         "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
-    0: ["jsnn.arguments", "jsnn.checksum", "jsnn.files", "jsnn.keywords", "jsnn.rounding", "jsnn.types"],
+    0: ["jsnn.arguments", "jsnn.checksum", "jsnn.files", "jsnn.keywords", "jsnn.program", "jsnn.rounding", "jsnn.types"],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 PACKAGES = ["configs", "experiments", "jsnn"]

@@ -17,9 +17,9 @@ from flax import nnx
 
 from jsnn.conversion.composites import normalizations, whole_of
 from jsnn.conversion.overlay import Overlay, constant
-from jsnn.conversion.program import Atom, Operation, Path, Program, flatten, shape_of, trace
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.layers import max_pool
+from jsnn.program import Atom, Operation, Path, Program, flatten, shape_of, trace
 from jsnn.types import Array
 
 Activation: TypeAlias = Callable[..., Array]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from jsnn.conversion.program import Operation, Path, Program
+from jsnn.program import Operation, Path, Program
 
 _CALLED = {"clip"}  # functions of jax.numpy that are calls in the program
 _OF_VARIANCE = (

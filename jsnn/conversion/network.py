@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.conversion.place import Filtered, Scaled, agreed_dt
-from jsnn.conversion.program import Constant, read
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.neurons.base import cast
-from jsnn.neurons.shapes import check_order, refuse_call
+from jsnn.neurons.call import call
+from jsnn.neurons.shapes import check_order
+from jsnn.program import Constant, read
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -48,7 +49,7 @@ class Converted(nnx.Module):
         self.shapes = tuple(place.shape for place in plan.places)
         self.where = tuple(place.where for place in plan.places)
 
-    __call__ = refuse_call
+    __call__ = call
 
     @property
     def activations(self) -> list[Callable[[Array], Array]]:

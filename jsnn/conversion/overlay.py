@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jsnn.conversion.program import Atom, Constant, Program, shape_of
+from jsnn.program import Atom, Constant, Program, shape_of
 
 _COMMUTATIVE = ("add", "mul", "max", "min")
 

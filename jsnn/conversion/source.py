@@ -18,7 +18,8 @@ from jsnn.conversion.activations import (
     slope_of,
     sloped,
 )
-from jsnn.conversion.program import (
+from jsnn.conversion.tail import Tail, tail
+from jsnn.program import (
     Constant,
     Operation,
     Path,
@@ -30,7 +31,6 @@ from jsnn.conversion.program import (
     trace,
     unchanged,
 )
-from jsnn.conversion.tail import Tail, tail
 from jsnn.types import Array, Shape
 
 _RANDOM = ("random_", "threefry", "rng_")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jsnn.conversion.program import Atom, Constant, Operation, Program, called, flatten, read, shape_of
+from jsnn.program import Atom, Constant, Operation, Program, called, flatten, read, shape_of
 from jsnn.types import Array
 
 _UNARY = {

@@ -11,10 +11,10 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
-from jsnn.conversion.program import Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
+from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.types import Array, Neuron, State
 from jsnn.unroll import Watch, is_network, prepare, run
 

@@ -14,9 +14,10 @@ from flax import nnx
 
 from jsnn.arguments import check_parameters, parameters_of
 from jsnn.keywords import check_keywords
+from jsnn.neurons.call import call
 from jsnn.neurons.checks import check_holds, has_field, value_of_parameter
 from jsnn.neurons.ranges import Range
-from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_call, refuse_hash
+from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_hash
 from jsnn.types import Parameter
 
 
@@ -69,7 +70,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
         check_keywords(cls, kwargs)
         return super().__new__(cls)
 
-    __call__ = refuse_call
+    __call__ = call
 
     def per_neuron(self) -> dict[str, Any]:
         """The parameters by name, each a number or an array that broadcasts against the neurons."""

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.network import Converted
-from jsnn.conversion.program import Operation, Program, read
 from jsnn.conversion.source import Place, Plan
 from jsnn.nir.library import NIRError
 from jsnn.nir.neurons import number
 from jsnn.nir.trace import Symbol, as_map, follow
+from jsnn.program import Operation, Program, read
 
 
 def write_converted(writer: Any, label: str, network: Converted, x: Symbol) -> Symbol:

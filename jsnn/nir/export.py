@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.network import Converted
-from jsnn.conversion.program import flatten, read
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Recurrent, Sequential
 from jsnn.neurons.base import Discretization
@@ -23,6 +22,7 @@ from jsnn.nir.library import NIRError, channels_first, check_dt, check_shape, li
 from jsnn.nir.maps import Map, Value, arrange, nodes_of, typed
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
+from jsnn.program import flatten, read
 from jsnn.types import Array, Neuron, Shape
 
 

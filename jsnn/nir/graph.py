@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import Layer, Sequential
+from jsnn.neurons.call import call
 from jsnn.neurons.pytree import FrozenPytree
-from jsnn.neurons.shapes import check_order, refuse_call
+from jsnn.neurons.shapes import check_order
 from jsnn.types import Array, Neuron, Shape, State
 from jsnn.unroll import Method, Watch, over_time, run
 
@@ -63,7 +64,7 @@ class Graph(nnx.Module):
         self.edges = tuple(edges)
         self.late = tuple(late)
 
-    __call__ = refuse_call
+    __call__ = call
 
     def sources(self, name: str) -> tuple[str, ...]:
         """The layers that lead to one within a step."""

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.conversion.program import Operation, Program, called, flatten, read
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
+from jsnn.program import Operation, Program, called, flatten, read
 from jsnn.types import Array, Shape
 
 Symbol: TypeAlias = Value | Map

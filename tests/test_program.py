@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jsnn.conversion.program import Constant, bodies, flatten, read, shape_of, trace
+from jsnn.program import Constant, bodies, flatten, read, shape_of, trace
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 W = jnp.asarray(np.arange(9.0).reshape(3, 3), jnp.float32)

@@ -215,7 +215,7 @@ def splice(
     return program._replace(operations=[*before, *spliced, *behind], types=types)
 
 
-def bodies(operation: Operation) -> Iterator[ClosedJaxpr]:
+def bodies(operation: Operation | JaxprEqn) -> Iterator[ClosedJaxpr]:
     """The programs inside an operation that is no call: a loop or a branch (`scan`, `while`, `cond`)."""
     for value in operation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
