@@ -228,8 +228,9 @@ class _Traced(NamedTuple):
 
 
 def _trace(function: Callable[[Array], Any], shape: Shape, dtype: Any) -> _Traced:
-    is_module = isinstance(function, nnx.Module)
-    graph, variables = nnx.split(function) if is_module else (None, ())  # type: ignore[misc]
+    is_module = isinstance(function, nnx.Pytree)
+    graph: Any
+    graph, variables = nnx.split(function) if is_module else (None, ())
     leaves, structure = jax.tree.flatten(variables)
     found: list[Any] = []
 

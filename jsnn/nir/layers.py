@@ -20,7 +20,7 @@ class Scale(FrozenPytree):
 
     scale: Parameter
 
-    def __call__(self, x: Array) -> Array:  # type: ignore[override]
+    def __call__(self, x: Array) -> Array:
         return x * cast(self.scale, x.dtype)
 
 
@@ -44,5 +44,5 @@ class Threshold(FrozenPytree):
         super().__post_init__()
         check_surrogate(self.surrogate)
 
-    def __call__(self, x: Array) -> Array:  # type: ignore[override]
+    def __call__(self, x: Array) -> Array:
         return self.surrogate(x - cast(self.threshold, x.dtype))

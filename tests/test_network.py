@@ -1,0 +1,182 @@
+"""Networks of any shape: layer by layer as step by step, for every neuron; names, averages, and what is refused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from test_neurons import over_neurons
+
+import jsnn
+from jsnn.neurons.call import call
+
+T, B, N = 6, 3, 4
+INPUTS = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 2, (T, B, N)), jnp.float32)
+
+
+class Residual(nnx.Module):
+    """Two layers and a skip connection, around any neuron."""
+
+    def __init__(self, neuron, rngs):
+        self.first, self.second = (nnx.Linear(N, N, rngs=rngs) for _ in range(2))
+        self.neuron, self.last = neuron, jsnn.LIF(nnx.Param(jnp.asarray(0.5)))
+
+    def __call__(self, x):
+        return self.last(self.second(call(self.neuron, self.first(x)))) + x
+
+
+class Attention(nnx.Module):
+    """Self-attention of spiking queries, keys and values over the tokens [B, 2, N / 2]."""
+
+    def __init__(self, rngs):
+        self.to_tokens = nnx.Linear(N // 2, 3 * N // 2, rngs=rngs)
+        self.spikes, self.out = jsnn.LIF(0.5, threshold=0.2), jsnn.LIF(0.5, threshold=0.1)
+
+    def __call__(self, x):
+        tokens = x.reshape(x.shape[0], 2, N // 2)
+        q, k, v = jnp.split(self.spikes(self.to_tokens(tokens)), 3, axis=-1)
+        return (self.out(jnp.einsum("bqd,bkd,bkv->bqv", q, k, v)) + tokens).reshape(x.shape)
+
+
+class Branches(nnx.Module):
+    """Concatenated branches, a neuron called twice, a list of blocks, a chain, and control flow without a neuron."""
+
+    def __init__(self, rngs):
+        self.shared, self.out = jsnn.CuBaLIF(0.8, 0.7), jsnn.LI(0.9)
+        self.blocks = nnx.List([Residual(jsnn.LIF(0.9), rngs) for _ in range(2)])
+        self.chain = jsnn.Sequential(nnx.Linear(2 * N, N, rngs=rngs), jsnn.LIF(0.7))
+
+    def __call__(self, x):
+        both = jnp.concatenate([self.shared(x), self.shared(2 * x)], axis=-1)
+        x = jax.lax.cond(True, lambda y: y, lambda y: -y, self.chain(both))
+        for block in self.blocks:
+            x = block(x)
+        return {"out": self.out(x), "spikes": x}
+
+
+class Normalised(nnx.Module):
+    def __init__(self, rngs):
+        self.linear, self.norm, self.lif = nnx.Linear(N, N, rngs=rngs), nnx.BatchNorm(N, rngs=rngs), jsnn.LIF(0.9)
+
+    def __call__(self, x):
+        return self.lif(self.norm(self.linear(x))) + x
+
+
+NETWORKS = {
+    "attention": lambda: jsnn.Network(Attention(nnx.Rngs(0))),
+    "branches": lambda: jsnn.Network(Branches(nnx.Rngs(0))),
+    "nested": lambda: jsnn.Network(jsnn.Network(Residual(jsnn.ALIF(), nnx.Rngs(0)))),
+    "in a chain": lambda: jsnn.Sequential(jsnn.Network(Residual(jsnn.LIF(), nnx.Rngs(0))), jsnn.LI(0.5)),
+    "recurrent": lambda: jsnn.Recurrent(
+        jsnn.Network(Residual(jsnn.LIF(), nnx.Rngs(0))), nnx.Linear(N, N, rngs=nnx.Rngs(1))
+    ),
+    "jitted inside": lambda: jsnn.Network(jax.jit(lambda x: jsnn.LIF(0.9)(x) * 2 + x)),
+}
+
+
+def step_by_step(network, inputs):
+    """`unroll`, as a loop of steps."""
+    return jax.lax.scan(network.step, network.init(inputs.shape[1:]), inputs)
+
+
+def assert_close(a, b, tolerance=1e-5):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), a, b)
+
+
+def assert_layers_are_steps(network):
+    static = jnp.broadcast_to(INPUTS[0], INPUTS.shape)
+    assert_close(jax.jit(jsnn.unroll)(network, INPUTS), jax.jit(step_by_step)(network, INPUTS))
+    found = jax.jit(functools.partial(jsnn.unroll, num_steps=T))(network, INPUTS[0])
+    assert_close(found, jax.jit(step_by_step)(network, static))
+
+    def loss(run, network):
+        return sum(jnp.sum(y**2) for y in jax.tree.leaves(run(network, INPUTS)[1]))
+
+    gradients = [jax.jit(jax.grad(functools.partial(loss, run)))(network) for run in (jsnn.unroll, step_by_step)]
+    assert_close(*(jax.tree.map(lambda g: g, nnx.state(g, nnx.Param)) for g in gradients), tolerance=1e-4)
+
+
+@pytest.mark.rows(4)
+@over_neurons(" ")
+def test_every_neuron_in_a_residual_block(neuron):
+    assert_layers_are_steps(jsnn.Network(Residual(neuron, nnx.Rngs(0))))
+
+
+@pytest.mark.rows(3)
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+def test_networks_of_other_shapes(make):
+    assert_layers_are_steps(make())
+
+
+def test_names_are_attribute_paths():
+    network = jsnn.Network(Branches(nnx.Rngs(0)))
+    expected = ["blocks.0.last", "blocks.0.neuron", "blocks.1.last", "blocks.1.neuron", "chain", "out", "shared"]
+    assert sorted(network.init((B, N))) == [*expected, "shared:2"]
+    lif = jsnn.LIF()
+    assert list(jsnn.Network(lambda x: lif(lif(x))).init((B, N))) == ["0_LIF", "1_LIF"]
+    records = jsnn.record(jsnn.Network(Residual(jsnn.LIF(), nnx.Rngs(0))), INPUTS)
+    assert list(records) == ["neuron", "last", "output"]
+    assert records["neuron"].states.v.shape == (T, B, N)
+
+
+def test_batch_norm_sees_all_steps_and_updates_its_averages_once():
+    module, by_hand = (Normalised(nnx.Rngs(0)) for _ in range(2))
+    outputs = jsnn.unroll(jsnn.Network(module), INPUTS)[1]
+    normalised = by_hand.norm(by_hand.linear(INPUTS.reshape(T * B, N))).reshape(T, B, N)
+    expected = jsnn.unroll(jsnn.LIF(0.9), normalised)[1] + INPUTS
+    np.testing.assert_array_equal(outputs, expected)
+    assert_close(nnx.state(module, nnx.BatchStat), nnx.state(by_hand, nnx.BatchStat))
+    assert np.any(module.norm.mean[...] != 0)
+
+
+def test_what_is_static_is_computed_once():
+    def products(network, inputs, **options):
+        program = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, **options)[1])(inputs))
+        return [line.split("=")[0] for line in program.splitlines() if "dot_general" in line]
+
+    found = products(jsnn.Network(Residual(jsnn.LIF(), nnx.Rngs(0))), INPUTS[0], num_steps=T)
+    assert [f"f32[{rows},{N}]" in line for rows, line in zip((B, T * B), found, strict=True)] == [True, True]
+
+
+def test_it_trains_by_flax_and_goes_on_from_a_state():
+    network = jsnn.Network(Residual(jsnn.LIF(nnx.Param(jnp.asarray(0.9))), nnx.Rngs(0)))
+    state, first = jsnn.unroll(network, INPUTS[:2])
+    _, rest = jsnn.unroll(network, INPUTS[2:], state)
+    np.testing.assert_array_equal(jnp.concatenate([first, rest]), jsnn.unroll(network, INPUTS)[1])
+    gradient = nnx.grad(lambda network: jnp.sum(jsnn.unroll(network, INPUTS)[1] ** 2))(network)
+    assert {path[-1] for path, _ in nnx.to_flat_state(gradient)} == {"kernel", "bias", "decay"}
+    assert jsnn.unroll(network, INPUTS[:0])[1].shape == (0, B, N)
+
+
+LIF = jsnn.LIF()
+
+
+@pytest.mark.parametrize(("function", "error", "message"), [
+    (lambda x: None, ValueError, r"must return arrays with the batch axis of its input \(3, 4\), it returned nothing"),
+    (lambda x: LIF(x).sum(), ValueError, r"with the batch axis of its input \(3, 4\), it returned \(\)"),
+    (lambda x: x + LIF(jnp.ones(N)), ValueError, "0_LIF must be given what depends on the input"),
+    (lambda x: jax.lax.scan(lambda y, _: (LIF(y), None), x, length=2)[0], ValueError, "LIF is called inside scan"),
+    (lambda x: jax.lax.cond(True, lambda y: LIF(y), jnp.sin, x), ValueError, "LIF is called inside cond"),
+    (lambda x: jax.vmap(lambda y: LIF(y))(x), TypeError, r"LIF is called inside of jax.vmap: transform the network"),
+    (lambda x: jax.grad(lambda y: LIF(y).sum())(x), TypeError, r"LIF is called inside of jax.grad: transform"),
+    (lambda x: LIF(x) + x[:, :2], TypeError, "incompatible shapes"),
+])  # fmt: skip
+def test_what_is_no_network_is_refused(function, error, message):
+    with pytest.raises(error, match=message):
+        jsnn.unroll(jsnn.Network(function), INPUTS)
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(TypeError, match="Network takes a module or a function, got the class Residual: make one"):
+        jsnn.Network(Residual)
+    with pytest.raises(TypeError, match="Network takes a module or a function of one array, got int"):
+        jsnn.Network(3)
+    with pytest.raises(
+        ValueError, match=r"state must be a dict with a state for each of neuron, last, got \['other'\]"
+    ):
+        jsnn.Network(Residual(LIF, nnx.Rngs(0))).step({"other": ()}, INPUTS[0])
+    with pytest.raises(TypeError, match=r"LIF is not called, as its state is passed in and out: .* jsnn.unroll"):
+        jax.jit(lambda x: LIF(x))(INPUTS[0])
