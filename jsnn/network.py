@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.call import call, neuron_of, neuron_p
+from jsnn.neurons.call import call, neuron_of, neuron_p, outputs_so_far
 from jsnn.neurons.shapes import check_order
 from jsnn.program import Atom, Constant, Operation, Path, Program, bodies, called, flatten, read, trace
 from jsnn.types import Array, Neuron, Shape, State
@@ -239,7 +239,7 @@ def _trace(function: Callable[[Array], Any], shape: Shape, dtype: Any) -> _Trace
         for path, part in nnx.iter_graph(module) if is_module else ():
             if isinstance(part, Neuron) and path:
                 object.__setattr__(part, "_path", ".".join(map(str, path)))
-        outputs, shape = jax.tree.flatten(module(x))
+        outputs, shape = jax.tree.flatten(_explained(module, x))
         found.append(shape)
         return outputs, jax.tree.leaves(nnx.split(module)[1]) if is_module else []
 
@@ -250,6 +250,20 @@ def _trace(function: Callable[[Array], Any], shape: Shape, dtype: Any) -> _Trace
         raise ValueError(f"a network must return arrays with the batch axis of its input {shape}, it returned {shapes}")
     program = flatten(jaxpr, _paths_to_neurons(jaxpr))
     return _Traced(function, variables, program, _calls(program), found[-1])
+
+
+def _explained(function: Callable[[Array], Any], x: Array) -> Any:
+    """function(x), with an error that names the neurons whose outputs do not fit."""
+    token = outputs_so_far.set([])
+    try:
+        return function(x)
+    except (TypeError, ValueError) as error:
+        given = [("the input", x.shape), *outputs_so_far.get()]
+        if meant := [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]:
+            raise ValueError(f"{error} Here {', '.join(meant)}") from error
+        raise
+    finally:
+        outputs_so_far.reset(token)
 
 
 def _calls(program: Program) -> dict[int, _Call]:

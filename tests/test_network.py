@@ -162,7 +162,7 @@ LIF = jsnn.LIF()
     (lambda x: jax.lax.cond(True, lambda y: LIF(y), jnp.sin, x), ValueError, "LIF is called inside cond"),
     (lambda x: jax.vmap(lambda y: LIF(y))(x), TypeError, r"LIF is called inside of jax.vmap: transform the network"),
     (lambda x: jax.grad(lambda y: LIF(y).sum())(x), TypeError, r"LIF is called inside of jax.grad: transform"),
-    (lambda x: LIF(x) + x[:, :2], TypeError, "incompatible shapes"),
+    (lambda x: LIF(x[:, :2]) + x, ValueError, r"the input has shape \(3, 4\), 0_LIF has shape \(3, 2\)"),
 ])  # fmt: skip
 def test_what_is_no_network_is_refused(function, error, message):
     with pytest.raises(error, match=message):

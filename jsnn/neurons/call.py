@@ -1,5 +1,6 @@
 """A neuron called like a layer, `self.lif(x)`, inside of a `jsnn.Network`: a primitive in its traced program."""
 
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import jax
@@ -7,10 +8,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jsnn.neurons.shapes import refuse_call
-from jsnn.types import Array, Neuron
+from jsnn.types import Array, Neuron, Shape
 
 # (input [B, ...], the neuron's arrays) -> its output at one step; the rest of the neuron is a parameter, `tree`
 neuron_p = Primitive("neuron")
+
+
+# the names of the neurons that the function being traced has called, and the shapes of their outputs, for its errors
+outputs_so_far: ContextVar[list[tuple[str, Shape]]] = ContextVar("outputs_so_far")
 
 
 def call(neuron: Neuron, x: Array) -> Array:
@@ -22,7 +27,10 @@ def call(neuron: Neuron, x: Array) -> Array:
     if getattr(x, "shape", None) is None:
         refuse_call(neuron)
     leaves, tree = jax.tree.flatten(neuron)
-    return neuron_p.bind(x, *leaves, tree=tree)
+    y = neuron_p.bind(x, *leaves, tree=tree)
+    given = outputs_so_far.get([])
+    given.append((getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"), y.shape))
+    return y
 
 
 def neuron_of(tree: Any, leaves: Any) -> Neuron:
