@@ -24,7 +24,10 @@ FLOORS = {
         "jsnn.unroll",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
-    0: ["jsnn.arguments", "jsnn.checksum", "jsnn.files", "jsnn.keywords", "jsnn.program", "jsnn.rounding", "jsnn.types"],
+    0: [
+        "jsnn.arguments", "jsnn.checksum", "jsnn.files", "jsnn.keywords", "jsnn.program", "jsnn.rounding",
+        "jsnn.types",
+    ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 PACKAGES = ["configs", "experiments", "jsnn"]
