@@ -17,6 +17,7 @@ from flax import nnx
 
 from jsnn.types import Array
 
+Strides: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 _CHUNK = 16  # images that stay in cache together with what is made of them on the way
@@ -55,13 +56,11 @@ def conv_general_dilated(
 ) -> Array:
     """`jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
 
-    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, stride 1, no dilation,
-    no groups. Everything else goes to JAX as it is.
+    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups. Everything else goes to JAX as it is.
     """
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     plain = (
         lhs.ndim == 4
-        and all(stride == 1 for stride in window_strides)
         and not dilated
         and feature_group_count == 1
         and kwargs.get("batch_group_count", 1) == 1
@@ -73,7 +72,7 @@ def conv_general_dilated(
             padding = jax.lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
         pads = tuple((int(low), int(high)) for low, high in padding)
         if all(size + sum(pad) >= window for size, pad, window in zip(lhs.shape[1:3], pads, rhs.shape)):
-            return _convolve(pads, kwargs.get("precision"), lhs, rhs)
+            return _convolve(tuple(window_strides), pads, kwargs.get("precision"), lhs, rhs)
     return jax.lax.conv_general_dilated(
         lhs,
         rhs,
@@ -92,9 +91,9 @@ def _is_channels_last(dimension_numbers: Any) -> bool:
     return dimension_numbers in (expected, _DIMENSION_NUMBERS)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolve(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
-    as_xla_does = functools.partial(_forward, pads, precision)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
+    as_xla_does = functools.partial(_forward, strides, pads, precision)
     if images.shape[-1] < _MANY_CHANNELS:
         return as_xla_does(images, kernel)
 
@@ -104,26 +103,28 @@ def _convolve(pads: Padding, precision: Any, images: Array, kernel: Array) -> Ar
     return jax.lax.platform_dependent(images, kernel, cpu=in_chunks, default=as_xla_does)
 
 
-def _forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
+def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(
-        images, kernel, (1, 1), pads, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
+        images, kernel, strides, pads, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
     )
 
 
-def _convolve_forward(pads: Padding, precision: Any, images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(pads, precision, images, kernel), (images, kernel)
+def _convolve_forward(
+    strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(strides, pads, precision, images, kernel), (images, kernel)
 
 
 def _convolve_backward(
-    pads: Padding, precision: Any, residuals: tuple[Array, Array], gradient: Array
+    strides: Strides, pads: Padding, precision: Any, residuals: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     def as_xla_does(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
-        return jax.vjp(functools.partial(_forward, pads, precision), images, kernel)[1](gradient)
+        return jax.vjp(functools.partial(_forward, strides, pads, precision), images, kernel)[1](gradient)
 
     def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return (
-            _map(functools.partial(_input_gradient, pads, precision, kernel), gradient),
-            _kernel_gradient(pads, precision, images, kernel.shape, gradient),
+            _map(functools.partial(_input_gradient, strides, pads, precision, kernel, images.shape[1:3]), gradient),
+            _kernel_gradient(strides, pads, precision, images, kernel.shape, gradient),
         )
 
     return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
@@ -134,7 +135,9 @@ def _map(function: Callable[[Array], Array], images: Array) -> Array:
     return jax.lax.map(function, images, batch_size=min(_CHUNK, max(1, len(images))))
 
 
-def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Array) -> Array:
+def _input_gradient(
+    strides: Strides, pads: Padding, precision: Any, kernel: Array, shape: tuple[int, ...], gradient: Array
+) -> Array:
     """Of one image: what each output passes back to all the inputs it saw, in one product, and the sum of it."""
     height, width, channels, out_channels = kernel.shape
     passed = jnp.matmul(
@@ -143,38 +146,43 @@ def _input_gradient(pads: Padding, precision: Any, kernel: Array, gradient: Arra
         precision=precision,
         preferred_element_type=jnp.promote_types(gradient.dtype, jnp.float32),
     ).reshape(*gradient.shape[:2], height, width, channels)
-    padded = _add_overlapping(_add_overlapping(passed, axis=1), axis=0)  # [H + pads, W + pads, C]
-    crop = [(-low, -high, 0) for low, high in pads]
+    padded = _add_overlapping(_add_overlapping(passed, 1, strides[1]), 0, strides[0])
+    # cut off what lies in the padding, and add the rows at the end that no window saw
+    crop = [(-low, size + low - found, 0) for size, found, (low, _) in zip(shape, padded.shape, pads)]
     return jax.lax.pad(padded, jnp.zeros((), padded.dtype), (*crop, (0, 0, 0))).astype(gradient.dtype)
 
 
-def _add_overlapping(x: Array, axis: int) -> Array:
-    """The sum of x[..., k, :] over k, each shifted by k along an axis, which grows."""
+def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
+    """The sum of x[..., k, :] over k, each shifted by k along an axis whose entries lie `stride` apart."""
     count = x.shape[-2]
     zero = jnp.zeros((), x.dtype)
 
     def shifted(k: int) -> Array:
-        edges = [(k, count - 1 - k, 0) if a == axis else (0, 0, 0) for a in range(x.ndim - 1)]
+        edges = [(k, count - 1 - k, stride - 1) if a == axis else (0, 0, 0) for a in range(x.ndim - 1)]
         return jax.lax.pad(x[..., k, :], zero, edges)
 
     return functools.reduce(jnp.add, map(shifted, range(count)))
 
 
-def _kernel_gradient(pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array) -> Array:
+def _kernel_gradient(
+    strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
+) -> Array:
     """One matrix product for each row of the kernel, summed over chunks of images."""
     height, width, channels, out_channels = shape
+    down, along = strides
     # unlike jnp.pad, this also takes negative padding
     padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    out_height, out_width = gradient.shape[1:3]
+    rows_seen, columns_seen = ((size - 1) * stride + 1 for size, stride in zip(gradient.shape[1:3], strides))
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16
 
     def of_chunk(chunk: Array, gradient: Array) -> Array:
-        columns = jnp.concatenate([chunk[:, :, j : j + out_width] for j in range(width)], axis=-1)
+        columns = jnp.concatenate([chunk[:, :, j : j + columns_seen : along] for j in range(width)], axis=-1)
         gradient = gradient.reshape(-1, out_channels)  # [n*H'*W', C']
         rows = [
-            matmul(columns[:, i : i + out_height].reshape(-1, width * channels).T, gradient) for i in range(height)
+            matmul(columns[:, i : i + rows_seen : down].reshape(-1, width * channels).T, gradient)
+            for i in range(height)
         ]  # each [kw*C, C']
         return jnp.stack(rows).reshape(shape)
 

@@ -52,6 +52,17 @@ def test_both_gradients_are_xla_s(batch, size, padding):
     assert_is_xla(normal(0, (batch, 7, 6, 3)), normal(1, (*size, 3, 5)), padding=padding)
 
 
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("strides", "size", "padding"), [
+    ((2, 2), (3, 3), ((1, 1), (1, 1))),  # rows and columns at the end that no window sees
+    ((2, 1), (1, 1), "VALID"),  # columns between the windows, too
+    ((3, 2), (2, 3), "SAME"),
+    ((2, 2), (7, 6), ((3, 2), (-1, 3))),
+])  # fmt: skip
+def test_gradients_with_strides_are_xla_s(strides, size, padding):
+    assert_is_xla(normal(0, (17, 8, 7, 3)), normal(1, (*size, 3, 5)), strides=strides, padding=padding)
+
+
 def test_no_images():
     _, images, kernel = value_and_gradients(OURS, jnp.zeros((0, 7, 6, 3)), jnp.ones((3, 3, 3, 5)))
     assert images.shape == (0, 7, 6, 3)
@@ -68,7 +79,6 @@ EXPLICIT = ((1, 2), (0, 1))
 
 @pytest.mark.rows(3)
 @pytest.mark.parametrize(("images", "kernel", "arguments"), [
-    ((5, 7, 6, 4), (3, 3, 4, 6), {"strides": (2, 1)}),
     ((5, 7, 6, 4), (3, 3, 4, 6), {"options": (("rhs_dilation", (2, 1)),)}),
     ((5, 7, 6, 4), (3, 3, 4, 6), {"padding": EXPLICIT, "options": (("lhs_dilation", (1, 2)),)}),
     ((5, 7, 6, 4), (3, 3, 2, 6), {"options": (("feature_group_count", 2),)}),

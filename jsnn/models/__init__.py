@@ -1,0 +1,37 @@
+"""Networks that are ready: spiking ones of many shapes, those of two tutorials, and rate networks to be converted.
+
+A spiking network is a Neuron: `jsnn.unroll(network, spikes)` gives its outputs at each step, `[T, B, classes]`. A rate
+network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no time and gives logits `[B, classes]`;
+`jsnn.convert` makes it spike.
+"""
+
+from jsnn.models.recurrent import adaptive_neuron, adaptive_recurrent
+from jsnn.models.resnet import default_neuron, spiking_resnet
+from jsnn.models.sequential import (
+    feedforward,
+    norse_conv,
+    norse_recurrent,
+    rate_conv,
+    rate_dense,
+    spiking_dense,
+    times_ten,
+)
+from jsnn.models.spikformer import spikformer, spikformer_neuron
+from jsnn.models.vgg import spiking_vgg
+
+__all__ = [
+    "adaptive_neuron",
+    "adaptive_recurrent",
+    "default_neuron",
+    "feedforward",
+    "norse_conv",
+    "norse_recurrent",
+    "rate_conv",
+    "rate_dense",
+    "spikformer",
+    "spikformer_neuron",
+    "spiking_dense",
+    "spiking_resnet",
+    "spiking_vgg",
+    "times_ten",
+]
