@@ -70,6 +70,30 @@ def make_network(settings: config.Model, image_shape: tuple[int, ...], classes: 
         v_init = jax.random.key(seed) if settings.v_init == "random" else settings.v_init
         sizes = (pixels, *settings.hidden, classes)
         return models.spiking_dense(sizes, rngs=rngs, dt=settings.dt, v_init=v_init, tau=settings.tau)
+    if isinstance(settings, config.SpikingResNet):
+        return models.spiking_resnet(
+            settings.depth,
+            rngs=rngs,
+            form=settings.form,
+            stem=settings.stem,
+            channels=settings.channels,
+            inputs=image_shape[2],
+            outputs=classes,
+            neuron=lambda: jsnn.LIF(
+                settings.decay, reset="zero", surrogate=surrogate.arctan(settings.slope), detach_reset=True
+            ),
+        )
+    if isinstance(settings, config.Spikformer):
+        return models.spikformer(
+            settings.width,
+            settings.depth,
+            rngs=rngs,
+            heads=settings.heads,
+            hidden=settings.hidden,
+            pool=settings.pool,
+            inputs=image_shape[2],
+            outputs=classes,
+        )
     if isinstance(settings, config.NorseRecurrent):
         return models.norse_recurrent(
             pixels,
@@ -148,17 +172,17 @@ def make_loss(experiment: config.Experiment, *, training: bool, record: Record =
     def loss(network: Network, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
         augment_key, encode_key = jax.random.split(key)
         images = prepare_images(experiment.data, augment_key, images, training)
+        if training:
+            network.train()  # batch normalisation by the batch, whose averages jsnn.train keeps
+        else:
+            network = nnx.clone(network)  # the caller's stays as it is
+            network.eval()
         if isinstance(network, Neuron):
             network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
             value, logits, rates = _spiking_loss(
                 experiment, network, images, labels, encode_key, record, reduced=reduced
             )
         else:
-            if training:
-                network.train()  # batch normalisation by the batch, whose averages jsnn.train keeps
-            else:
-                network = nnx.clone(network)  # the caller's stays as it is
-                network.eval()
             logits, rates = (reduce_precision(network) if reduced else network)(images), {}
             value = losses.cross_entropy(logits, labels)
         if objective.kernel_penalty and training:

@@ -1,13 +1,14 @@
 """Two-dimensional convolution that is fast on CPUs too, and above all its gradients.
 
 XLA's CPU backend is slow at what spiking networks need at every step: the gradient of the kernel (a convolution with a
-kernel as large as an image) and that of the input (ten times slower still inside a loop). Both are written here as
-matrix products, over chunks of images that stay in cache, and the convolution itself is taken in such chunks. Other
+kernel as large as an image) and that of the input (ten times slower still inside a loop). Both, and the convolution
+itself where it has many channels, are written here as matrix products, over chunks of images that stay in cache. Other
 platforms keep XLA's own. `python -m experiments.benchmark --case repairs` times both; `tests/test_convolution.py` holds
 the gradients to XLA's.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from jsnn.types import Array
 Strides: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
-_CHUNK = 16  # images that stay in cache together with what is made of them on the way
+_CHUNK_NUMBERS = 800_000  # in the columns of a chunk of images, so that they stay in cache
 _MANY_CHANNELS = 8  # from which on a convolution gains from chunks; with few it loses a little
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -97,10 +98,26 @@ def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, ke
     if images.shape[-1] < _MANY_CHANNELS:
         return as_xla_does(images, kernel)
 
-    def in_chunks(images: Array, kernel: Array) -> Array:
-        return _map(lambda image: as_xla_does(image[None], kernel)[0], images)
+    def repaired(images: Array, kernel: Array) -> Array:
+        def of_image(image: Array) -> Array:
+            columns = _columns(strides, pads, kernel.shape, image[None])[0]
+            product = jnp.matmul(columns, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
+            return product.astype(images.dtype)
 
-    return jax.lax.platform_dependent(images, kernel, cpu=in_chunks, default=as_xla_does)
+        return _map(of_image, images, kernel.shape)
+
+    return jax.lax.platform_dependent(images, kernel, cpu=repaired, default=as_xla_does)
+
+
+def _columns(strides: Strides, pads: Padding, shape: tuple[int, ...], images: Array) -> Array:
+    """What each output sees of its image, `[N, H, W, C] -> [N, H', W', kh*kw*C]`."""
+    # unlike jnp.pad, this also takes negative padding
+    padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
+    (rows, down), (columns, along) = (
+        (size - window + 1, stride) for size, window, stride in zip(padded.shape[1:], shape, strides)
+    )
+    parts = [padded[:, i : i + rows : down, j : j + columns : along] for i in range(shape[0]) for j in range(shape[1])]
+    return jnp.concatenate(parts, axis=-1)
 
 
 def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
@@ -123,16 +140,26 @@ def _convolve_backward(
 
     def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return (
-            _map(functools.partial(_input_gradient, strides, pads, precision, kernel, images.shape[1:3]), gradient),
+            _map(
+                functools.partial(_input_gradient, strides, pads, precision, kernel, images.shape[1:3]),
+                gradient,
+                kernel.shape,
+            ),
             _kernel_gradient(strides, pads, precision, images, kernel.shape, gradient),
         )
 
     return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
 
 
-def _map(function: Callable[[Array], Array], images: Array) -> Array:
+def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ...]) -> Array:
     """The function of each image, computed for a chunk of them at a time."""
-    return jax.lax.map(function, images, batch_size=min(_CHUNK, max(1, len(images))))
+    return jax.lax.map(function, images, batch_size=_chunk(images, images.shape[-1], shape))
+
+
+def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
+    """How many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers."""
+    numbers = math.prod(images.shape[1:3]) * math.prod(shape[:2]) * channels
+    return min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, len(images)))
 
 
 def _input_gradient(
@@ -167,36 +194,27 @@ def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
 def _kernel_gradient(
     strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """One matrix product for each row of the kernel, summed over chunks of images."""
-    height, width, channels, out_channels = shape
-    down, along = strides
-    # unlike jnp.pad, this also takes negative padding
-    padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    rows_seen, columns_seen = ((size - 1) * stride + 1 for size, stride in zip(gradient.shape[1:3], strides))
+    """A matrix product for each chunk of images, and their sum."""
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16
 
-    def of_chunk(chunk: Array, gradient: Array) -> Array:
-        columns = jnp.concatenate([chunk[:, :, j : j + columns_seen : along] for j in range(width)], axis=-1)
-        gradient = gradient.reshape(-1, out_channels)  # [n*H'*W', C']
-        rows = [
-            matmul(columns[:, i : i + rows_seen : down].reshape(-1, width * channels).T, gradient)
-            for i in range(height)
-        ]  # each [kw*C, C']
-        return jnp.stack(rows).reshape(shape)
+    def of_chunk(images: Array, gradient: Array) -> Array:
+        columns = _columns(strides, pads, shape, images)
+        return matmul(columns.reshape(-1, columns.shape[-1]).T, gradient.reshape(-1, shape[-1])).reshape(shape)
 
-    count = images.shape[0] // _CHUNK * _CHUNK
-    total = of_chunk(padded[count:], gradient[count:])
+    chunk = _chunk(gradient, images.shape[-1], shape)
+    count = images.shape[0] // chunk * chunk
+    total = of_chunk(images[count:], gradient[count:])
     if count:
 
         def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
             return total + of_chunk(*chunk), None
 
         def in_chunks(array: Array) -> Array:
-            return array[:count].reshape(-1, _CHUNK, *array.shape[1:])
+            return array[:count].reshape(-1, chunk, *array.shape[1:])
 
-        total, _ = jax.lax.scan(add, total, (in_chunks(padded), in_chunks(gradient)))
+        total, _ = jax.lax.scan(add, total, (in_chunks(images), in_chunks(gradient)))
     return total.astype(images.dtype)
 
 

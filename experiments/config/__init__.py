@@ -28,7 +28,9 @@ from experiments.config.networks import (
     NorseRecurrent,
     RateConv,
     RateDense,
+    Spikformer,
     SpikingDense,
+    SpikingResNet,
 )
 from experiments.config.serialize import Config, from_json, to_json, to_values
 from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
@@ -62,7 +64,9 @@ __all__ = [
     "RateDense",
     "Reference",
     "SpikeLatencyLIF",
+    "Spikformer",
     "SpikingDense",
+    "SpikingResNet",
     "Study",
     "Sweep",
     "Train",

@@ -100,6 +100,43 @@ class SpikingDense:
     """Time constant of a trained lowpass filter behind every neuron, s; None for no filter."""
 
 
+@settings
+class SpikingResNet:
+    """A spiking residual network, see jsnn.models.spiking_resnet."""
+
+    kind: Literal["spiking_resnet"] = "spiking_resnet"
+    depth: tuple[PositiveInt, ...] = (1, 1, 1)
+    """Blocks in each stage; a stage has twice the channels of the one before it, and images of half the size."""
+    form: Literal["sew", "ms"] = "sew"
+    """What skip connections add: spikes (sew) or currents (ms)."""
+    stem: Literal["large", "small", "pooled"] = "pooled"
+    """The first convolution: 7x7 with stride 2 and pooling, 3x3, or 3x3 with pooling before its neuron."""
+    channels: PositiveInt = 32
+    """Channels of the first stage."""
+    decay: Share = 0.5
+    """Membrane decay of the LIF neurons."""
+    slope: PositiveFloat = 2.0
+    """Slope of the arctan surrogate."""
+
+
+@settings
+class Spikformer:
+    """A vision transformer of spikes, see jsnn.models.spikformer."""
+
+    kind: Literal["spikformer"] = "spikformer"
+    width: PositiveInt = 96
+    """Features of a patch."""
+    depth: PositiveInt = 1
+    """Blocks of attention and perceptron."""
+    heads: PositiveInt = 4
+    """Heads of the attention; they divide width."""
+    hidden: PositiveInt | None = None
+    """Neurons in the perceptron's first layer; None for four times width."""
+    pool: tuple[bool, ...] = (True, False, True)
+    """For each convolution of the stem, whether pooling halves the image after it."""
+
+
 Model: TypeAlias = Annotated[
-    Feedforward | NorseRecurrent | NorseConv | RateConv | RateDense | SpikingDense, pydantic.Field(discriminator="kind")
+    Feedforward | NorseRecurrent | NorseConv | RateConv | RateDense | SpikingDense | SpikingResNet | Spikformer,
+    pydantic.Field(discriminator="kind"),
 ]

@@ -16,6 +16,7 @@ from flax import nnx
 from jsnn import surrogate
 from jsnn.arguments import check_memory, checked
 from jsnn.convolution import Conv
+from jsnn.layers import max_pool
 from jsnn.linear import Linear
 from jsnn.network import Network
 from jsnn.neurons import LIF
@@ -23,7 +24,7 @@ from jsnn.types import Array, Neuron
 
 Form: TypeAlias = Literal["sew", "ms"]
 Connect: TypeAlias = Literal["add", "and", "iand"]
-Stem: TypeAlias = Literal["large", "small"]
+Stem: TypeAlias = Literal["large", "small", "pooled"]
 MakeNeuron: TypeAlias = Callable[[], Neuron]
 
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -60,7 +61,8 @@ def spiking_resnet(
         connect: how the SEW form joins the block's spikes y and its input x: "add" x + y, "and" x * y,
             "iand" x * (1 - y).
         stem: "large" begins with a 7x7 convolution of stride 2 and 3x3 pooling of stride 2, as for ImageNet; "small"
-            with a 3x3 convolution of stride 1, as for CIFAR.
+            with a 3x3 convolution of stride 1, as for CIFAR; "pooled" with that and 2x2 pooling before the neuron,
+            so that a static image is pooled once and not at each step.
         channels: those of the first stage.
         strides: of the first convolution in each stage; by default 1 in the first stage and 2 in the others.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions with four times as many outputs; by default from depth 50.
@@ -126,6 +128,8 @@ class ResNet(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Return the logits, `[B, H, W, C] -> [B, outputs]`."""
         x = self.conv(x)
+        if self.stem == "pooled":
+            x = max_pool(x)
         if self.form == "sew":
             x = self.neuron(x)
         if self.stem == "large":
