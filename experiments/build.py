@@ -14,7 +14,7 @@ from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
 from jsnn.filters import Filter
 from jsnn.metrics import is_correct
-from jsnn.neurons.pytree import with_dt
+from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.precision import initial_state, reduce_precision
 from jsnn.train import Loss, Metrics, Network, unchanged
@@ -264,14 +264,15 @@ def _kernels(network: Network) -> list[Array]:
 
 
 def with_new_membranes(network: Neuron, key: Array) -> Neuron:
-    """The network with other random initial membranes, where it has any: KerasSpiking draws them for every batch."""
+    """The network with other random initial membranes, where it has any: KerasSpiking draws them for every batch.
 
-    def is_neuron(part: Any) -> bool:
-        return isinstance(part, InitialMembrane)
+    All else is the network's own: what changes the averages of `nnx.BatchNorm` in one changes them in the other.
+    """
+
+    def is_random(part: Any) -> bool:
+        return isinstance(part, InitialMembrane) and isinstance(part.v_init, jax.Array) and not part.v_init.ndim
 
     def change(part: Any) -> Any:
-        if not is_neuron(part) or not isinstance(part.v_init, jax.Array) or part.v_init.ndim:
-            return part
         return dataclasses.replace(part, v_init=jax.random.fold_in(key, jax.random.bits(part.v_init)))
 
-    return jax.tree.map(change, network, is_leaf=is_neuron)
+    return map_parts(network, is_random, change)
