@@ -169,7 +169,7 @@ def make_loss(experiment: config.Experiment, *, training: bool, record: Record =
     objective = experiment.objective
     reduced = training and experiment.train.precision == "bfloat16"
 
-    def loss(network: Network, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
+    def loss(network: Any, images: Array, labels: Array, key: Array) -> tuple[Array, Metrics]:
         augment_key, encode_key = jax.random.split(key)
         images = prepare_images(experiment.data, augment_key, images, training)
         if training:

@@ -57,7 +57,8 @@ def conv_general_dilated(
 ) -> Array:
     """`jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
 
-    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups. Everything else goes to JAX as it is.
+    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups.
+    Everything else goes to JAX as it is.
     """
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     plain = (

@@ -1,9 +1,4 @@
-"""Networks: layers without memory and neurons, put together so that the result is a neuron again.
-
-`Sequential` runs layer by layer: a layer without memory sees all time steps at once, `[T*B, ...]`, in one large matrix
-product or convolution, and only the cheap dynamics of the neurons are scanned. `step` runs one time step through all
-layers, for streaming. Both give the same spikes.
-"""
+"""Layers: chains of them, recurrence, pooling and flattening."""
 
 import functools
 import math
@@ -13,18 +8,19 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.arguments import checked
+from jsnn.network import Network, States, check_tuple
 from jsnn.neurons.call import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
 from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, over_time, run
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
 
-class Sequential(nnx.Module):
+class Sequential(Network):
     """Layers one after another; any mix of neurons and functions of one array. Itself a Neuron.
 
     Layers without memory (`nnx.Linear`, `jsnn.Conv`, pooling, plain functions) take `[B, ...]` and know nothing of
@@ -59,42 +55,29 @@ class Sequential(nnx.Module):
                 )
         self.layers = nnx.List(map(as_data, layers))
 
-    __call__ = call
-
     @property
     def names(self) -> tuple[str, ...]:
         """One name for each layer: its position and its class or function, such as `"1_LIF"`."""
         return tuple(f"{index}_{_class_name(layer)}" for index, layer in enumerate(self.layers))
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, ...]:
-        """One state for each layer; `()` for those without memory."""
-        states: list[State] = []
-        x = jax.ShapeDtypeStruct(shape, dtype)
+    def one_step(self, x: Array) -> Array:
+        """The layers one after another, `[B, ...]`."""
         for name, layer in zip(self.names, self.layers):
             if isinstance(layer, Neuron):
-                layer_state, x = _call(name, functools.partial(_first_step, layer), x)
-                states.append(layer_state)
+                x = _call(name, functools.partial(call, layer, name=name), x)
             else:
-                states.append(())
-                x = jax.eval_shape(lambda x, name=name, layer=layer: _apply(name, _copy(layer), x), x)
-        return tuple(states)
+                x = checkpoint_name(_apply(name, layer, x), name)
+        return x
 
-    def step(self, state: tuple[State, ...], current: Array) -> tuple[tuple[State, ...], Array]:
-        """One time step through all layers, `current` [B, ...]."""
-        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
-            raise ValueError(
-                f"step takes (state, current), the state a tuple of {len(self.layers)}, one for each layer, as init "
-                f"gives it; got shapes {jax.tree.map(jnp.shape, state)}"
-            )
-        states: list[State] = []
-        x = current
-        for name, layer, layer_state in zip(self.names, self.layers, state):
-            if isinstance(layer, Neuron):
-                layer_state, x = layer.step(layer_state, x)
-            else:
-                x = _apply(name, layer, x)
-            states.append(layer_state)
-        return tuple(states), x
+    def pack(self, states: States) -> tuple[State, ...]:
+        """One state for each layer; `()` for those without memory."""
+        return tuple(states.get(name, ()) for name in self.names)
+
+    def unpack(self, state: tuple[State, ...]) -> States:
+        """The states of the neurons by name."""
+        check_tuple(state, len(self.layers), "layer")
+        parts = zip(self.names, self.layers, state)
+        return {name: own for name, layer, own in parts if isinstance(layer, Neuron)}
 
 
 class RecurrentState(NamedTuple):
@@ -187,35 +170,6 @@ def flatten(x: Array) -> Array:
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-@run.register
-def _run_sequential(
-    network: Sequential,
-    state: tuple[State, ...],
-    x: Array,
-    num_steps: int | None,
-    watch: Watch | None = None,
-    method: Method = "auto",
-) -> tuple[tuple[State, ...], Array]:
-    """Layer by layer."""
-    states: list[State] = []
-    for name, layer, layer_state in zip(network.names, network.layers, state, strict=True):
-        if isinstance(layer, Neuron):
-            if watch is None:
-                layer_state, x = run(layer, layer_state, x, num_steps, method=method)
-            else:
-                layer_state, x = watch.run(name, layer, layer_state, x, num_steps)
-            num_steps = None  # from the first neuron on, everything varies in time
-        elif num_steps is None and x.ndim > 2:
-            folded = _apply(name, layer, x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))  # [T*B, ...]
-            x = folded.reshape(*x.shape[:2], *folded.shape[1:])
-        else:
-            x = _apply(name, layer, x)
-        if watch is not None and not isinstance(layer, Neuron):
-            watch.keep(name, over_time(x, num_steps))
-        states.append(layer_state)
-    return tuple(states), over_time(x, num_steps)
-
-
 def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
     """Calls a layer without memory; errors name it."""
     if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:
@@ -238,17 +192,6 @@ def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
         return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
-
-
-def _copy(layer: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """A layer to try something with: running averages, for one, stay as they were."""
-    return nnx.clone(layer) if isinstance(layer, nnx.Module) else layer
-
-
-def _first_step(neuron: Neuron, x: jax.ShapeDtypeStruct) -> tuple[State, jax.ShapeDtypeStruct]:
-    """The state that a neuron starts from, and the shape of its output."""
-    state = neuron.init(x.shape, x.dtype)
-    return state, jax.eval_shape(lambda state, x: neuron.step(state, x)[1], state, x)
 
 
 def _class_name(layer: Layer) -> str:

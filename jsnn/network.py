@@ -18,15 +18,16 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.call import call, neuron_of, neuron_p, outputs_so_far
+from jsnn.neurons.call import call, neuron_of, neuron_p, outputs_so_far, steps_in_first_axis
 from jsnn.neurons.shapes import check_order
 from jsnn.program import Atom, Constant, Operation, Path, Program, bodies, called, flatten, read, trace
-from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, over_time, run
+from jsnn.types import Array, Neuron, RunPart, Shape, State
+from jsnn.unroll import over_time
 
-NetworkState: TypeAlias = dict[str, State]  # one state for each call of a neuron, by its name
+States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
 
 
 class Network(nnx.Module):
@@ -70,105 +71,133 @@ class Network(nnx.Module):
             raise TypeError(f"Network takes a module or a function of one array, got {type(function).__name__}")
         self.function = function
 
-    __call__ = call
+    def __call__(self, x: Array) -> Array:
+        """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
+        return call(self, x)
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> NetworkState:
+    is_layered = True
+
+    def one_step(self, x: Array) -> Any:
+        """The function of one time step: what is traced. In it, neurons are called like layers."""
+        y = self.function(x)
+        return checkpoint_name(y, "output") if isinstance(y, jax.Array) else y
+
+    def pack(self, states: States) -> State:
+        """The state of the network, made of those of its neurons."""
+        return states
+
+    def unpack(self, state: State) -> States:
+        """The states of its neurons by name."""
+        return state
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
         """The state before the first step, for inputs of `shape`, `[B, ...]`."""
-        traced = _trace(self.function, shape, dtype)
+        traced = trace_network(self, shape, dtype)
         program, values = traced.program, traced.values(jnp.zeros(shape, dtype))
         arrays = [atom for call in traced.calls.values() for atom in call.inputs[1:]]
         for index in sorted(program.needed_for(arrays)):
             _compute(program.operations[index], values)
-        inputs = {call.name: program.types[call.inputs[0]] for call in traced.calls.values()}  # type: ignore[index]
-        return {
-            call.name: call.neuron(values).init(inputs[call.name].shape, inputs[call.name].dtype)
-            for call in traced.calls.values()
-        }
+        states = {}
+        for found in traced.calls.values():
+            x = program.types[found.inputs[0]]  # type: ignore[index]
+            states[found.name] = found.neuron(values).init(x.shape, jnp.promote_types(x.dtype, dtype))
+        return self.pack(states)
 
-    def step(self, state: NetworkState, current: Array) -> tuple[NetworkState, Any]:
+    def step(self, state: State, current: Array) -> tuple[State, Any]:
         """One time step, `current` `[B, ...]`."""
+        states = self.unpack(state)
         check_order(self, state, current)
-        traced = _trace(self.function, current.shape, current.dtype)
-        traced.check_state(state)
-        values, after = traced.values(current), dict(state)
+        traced = trace_network(self, current.shape, current.dtype)
+        states = traced.checked(states)
+        values = traced.values(current)
         for index, operation in enumerate(traced.program.operations):
             if index in traced.calls:
-                call = traced.calls[index]
-                after[call.name], values[operation.outputs[0]] = call.neuron(values).step(
-                    state[call.name], read(values, call.inputs[0])
+                found = traced.calls[index]
+                states[found.name], values[operation.outputs[0]] = found.neuron(values).step(
+                    states[found.name], read(values, found.inputs[0])
                 )
             else:
                 _compute(operation, values)
         traced.write_back(values)
-        return after, traced.outputs(values)
+        return self.pack(states), traced.outputs(values)
 
+    def run_layers(self, state: State, inputs: Array, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
+        """All time steps, layer by layer; see `jsnn.types.Layered`."""
+        shape = inputs.shape if num_steps is not None else inputs.shape[1:]
+        steps = len(inputs) if num_steps is None else num_steps
+        batch = shape[:1] if len(shape) > 1 else ()  # a vector has none
+        if not steps:
+            outputs = trace_network(self, shape, inputs.dtype).described_outputs()
+            return state, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), outputs)
 
-@run.register
-def _run_network(
-    network: Network,
-    state: NetworkState,
-    inputs: Array,
-    num_steps: int | None,
-    watch: Watch | None = None,
-    method: Method = "auto",
-) -> tuple[NetworkState, Any]:
-    """Layer by layer, time and batch as one axis."""
-    shape = inputs.shape if num_steps is not None else inputs.shape[1:]
-    if not shape:
-        raise ValueError("Network takes [B, ...] at each time step, got a number: give it a batch axis")
-    steps = len(inputs) if num_steps is None else num_steps
-    single = _trace(network.function, shape, inputs.dtype)  # for what is static
-    single.check_state(state)
-    if not steps:
-        return state, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), single.described_outputs())
-    traced = _trace(network.function, (steps * shape[0], *shape[1:]), inputs.dtype)  # for what varies in time
-    is_same = [o.name for o in single.program.operations] == [o.name for o in traced.program.operations]
-    if num_steps is None or not is_same:  # a function that asks for the size of its batch may have another program
-        single, static = traced, False
-        x = over_time(inputs, num_steps)
-        values = traced.values(x.reshape(steps * shape[0], *shape[1:]))
-    else:
-        static, values = True, traced.values(inputs)
-    varying: set[int] = set() if static else traced.program.depending_on({traced.program.inputs[-1]})
-    tiled: dict[int, Array] = {}
+        def fold(x: Array) -> Array:
+            """`[T, B, ...] -> [T*B, ...]`"""
+            return x.reshape(-1, *x.shape[1 + len(batch) :]) if batch else x
 
-    def take(atom: Atom) -> Any:
-        """A value with the axis `[T*B]`, where it has one."""
-        if isinstance(atom, Constant) or atom in varying:
-            return read(values, atom)
-        if single.program.types[atom].shape == traced.program.types[atom].shape:
-            return values[atom]
-        if atom not in tiled:
-            tiled[atom] = _fold(over_time(values[atom], steps))
-        return tiled[atom]
+        def unfold(x: Array) -> Array:
+            """`[T*B, ...] -> [T, B, ...]`"""
+            return x.reshape(steps, *batch, *x.shape[1:])
 
-    after = dict(state)
-    for index, operation in enumerate(traced.program.operations):
-        if index in traced.calls:
-            call = traced.calls[index]
-            is_static = static and call.inputs[0] not in varying
-            x = read(values, call.inputs[0])
-            x, count = (x, steps) if is_static else (_unfold(x, steps), None)
-            neuron = call.neuron(values)
-            if watch is None:
-                after[call.name], y = run(neuron, state[call.name], x, count, method=method)
-            else:
-                after[call.name], y = watch.run(call.name, neuron, state[call.name], x, count)
-            values[operation.outputs[0]] = _fold(y)
-            varying |= set(operation.outputs)
-        elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
-            _compute(operation, values, take)
-            varying |= set(operation.outputs)
+        folded = (steps * batch[0], *shape[1:]) if batch else (steps, *shape)
+        traced = trace_network(self, folded, inputs.dtype, folded=(steps, batch))  # for what varies in time
+        single, is_static = traced, num_steps is not None
+        if is_static:
+            single = trace_network(self, shape, inputs.dtype)  # for what does not
+            # a function that asks for the size of its batch may have another program
+            is_static = [o.name for o in single.program.operations] == [o.name for o in traced.program.operations]
+        states = traced.checked(self.unpack(state))
+        if is_static:
+            values, varying = traced.values(inputs), set[int]()
         else:
-            _compute(single.program.operations[index], values)
-    traced.write_back(values)
-    outputs = traced.outputs(values, lambda atom: _unfold(take(atom), steps))
-    if watch is not None and isinstance(outputs, jax.Array):
-        watch.keep("output", outputs)
-    return after, outputs
+            single = traced
+            values = traced.values(fold(over_time(inputs, num_steps)))
+            varying = traced.program.depending_on({traced.program.inputs[-1]})
+        tiled: dict[int, Array] = {}
+
+        def take(atom: Atom) -> Any:
+            """A value with the axis `[T*B]`, where it has one."""
+            if isinstance(atom, Constant) or atom in varying:
+                return read(values, atom)
+            if single.program.types[atom].shape == traced.program.types[atom].shape:
+                return values[atom]
+            if atom not in tiled:
+                tiled[atom] = fold(over_time(values[atom], steps))
+            return tiled[atom]
+
+        def at_steps(atom: Atom) -> tuple[Array, int | None]:
+            """A value as `run_part` takes it, and for how many steps it stays the same."""
+            x = read(values, atom)
+            return (x, steps) if is_static and atom not in varying else (unfold(x), None)
+
+        for index, operation in enumerate(traced.program.operations):
+            if index in traced.calls:
+                found = traced.calls[index]
+                states[found.name], y = run_part(
+                    found.name, found.neuron(values), states[found.name], *at_steps(found.inputs[0])
+                )
+                values[operation.outputs[0]] = fold(y)
+                varying |= set(operation.outputs)
+            elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
+                _compute(operation, values, take)
+                varying |= set(operation.outputs)
+            else:
+                _compute(single.program.operations[index], values)
+            if operation.name == "name":
+                run_part(operation.params["name"], None, (), *at_steps(operation.outputs[0]))
+        traced.write_back(values)
+        return self.pack(states), traced.outputs(values, lambda atom: unfold(take(atom)))
 
 
-class _Call(NamedTuple):
+def check_tuple(state: State, length: int, of_what: str) -> None:
+    """Raise ValueError if a state is not a tuple of this length."""
+    if not isinstance(state, tuple | list) or len(state) != length:
+        raise ValueError(
+            f"step takes (state, current), the state a tuple of {length}, one for each {of_what}, as init gives it; "
+            f"got shapes {jax.tree.map(jnp.shape, state)}"
+        )
+
+
+class Call(NamedTuple):
     """A neuron where it is called."""
 
     name: str
@@ -180,13 +209,13 @@ class _Call(NamedTuple):
         return neuron_of(self.tree, [read(values, atom) for atom in self.inputs[1:]])
 
 
-class _Traced(NamedTuple):
+class Traced(NamedTuple):
     """A network's program for inputs of one shape."""
 
-    function: Any
-    variables: Any  # of the module, as nnx.split gives them
+    network: Network
+    variables: nnx.State
     program: Program  # takes the variables and the input, returns the outputs and the variables
-    calls: dict[int, _Call]  # by the positions of their operations
+    calls: dict[int, Call]  # by the positions of their operations
     structure: Any  # of the outputs
 
     def values(self, x: Array) -> dict[int, Any]:
@@ -204,57 +233,64 @@ class _Traced(NamedTuple):
         return self.structure.unflatten([take(atom) if take else read(values, atom) for atom in atoms])
 
     def write_back(self, values: dict[int, Any]) -> None:
-        """Give the module the variables that its function has changed, such as running averages."""
-        before = self.program.inputs[:-1]
-        after = self.program.outputs[self.structure.num_leaves :]
-        changed = (
-            {
-                path: variable.replace(read(values, new))
-                for (path, variable), old, new in zip(nnx.to_flat_state(self.variables), before, after, strict=True)
-                if new != old
-            }
-            if before
-            else {}
-        )
+        """Give the network the variables that its function has changed, such as running averages."""
+        before, after = self.program.inputs[:-1], self.program.outputs[self.structure.num_leaves :]
+        changed = [
+            (path, variable.replace(read(values, new)))
+            for (path, variable), old, new in zip(nnx.to_flat_state(self.variables), before, after, strict=True)
+            if new != old
+        ]
         if changed:
-            nnx.update(self.function, nnx.from_flat_state(changed))
+            nnx.update(self.network, nnx.from_flat_state(changed))
 
-    def check_state(self, state: NetworkState) -> None:
-        """Raise ValueError if a state is not one of this network."""
+    def checked(self, states: States) -> States:
+        """A copy of the states by name; raises ValueError if they are not those of this network."""
         names = [call.name for call in self.calls.values()]
-        if not isinstance(state, dict) or sorted(state) != sorted(names):
-            found = sorted(state) if isinstance(state, dict) else type(state).__name__
+        if not isinstance(states, dict) or sorted(states) != sorted(names):
+            found = sorted(states) if isinstance(states, dict) else type(states).__name__
             raise ValueError(f"state must be a dict with a state for each of {', '.join(names)}, got {found}")
+        return dict(states)
 
 
-def _trace(function: Callable[[Array], Any], shape: Shape, dtype: Any) -> _Traced:
-    is_module = isinstance(function, nnx.Pytree)
+def trace_network(
+    network: Network,
+    shape: Shape,
+    dtype: Any,
+    *,
+    folded: tuple[int, Shape] | None = None,
+    opens_all: bool = False,
+) -> Traced:
+    """Return a network's program for inputs of a shape; calls without a neuron stay closed, unless all are opened.
+
+    `folded` says that the first axis of the shape is of so many time steps and this batch.
+    """
     graph: Any
-    graph, variables = nnx.split(function) if is_module else (None, ())
+    graph, variables = nnx.split(network)
     leaves, structure = jax.tree.flatten(variables)
     found: list[Any] = []
 
     def at_one_step(leaves: list[Array], x: Array) -> tuple[list[Any], list[Any]]:
-        module = nnx.merge(graph, jax.tree.unflatten(structure, leaves)) if is_module else function
-        for path, part in nnx.iter_graph(module) if is_module else ():
+        copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
+        for path, part in nnx.iter_graph(copy):
             if isinstance(part, Neuron) and path:
-                object.__setattr__(part, "_path", ".".join(map(str, path)))
-        outputs, shape = jax.tree.flatten(_explained(module, x))
+                inner = path[1:] if path[0] == "function" else path
+                object.__setattr__(part, "_path", ".".join(map(str, inner)))
+        outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
         found.append(shape)
-        return outputs, jax.tree.leaves(nnx.split(module)[1]) if is_module else []
+        return outputs, jax.tree.leaves(nnx.split(copy)[1])
 
-    x = jax.ShapeDtypeStruct(shape, dtype)
-    jaxpr, (outputs, _) = trace(at_one_step, leaves, x)
-    if not outputs or any(y.shape[:1] != shape[:1] for y in outputs):
+    jaxpr, (outputs, _) = trace(at_one_step, leaves, jax.ShapeDtypeStruct(shape, dtype))
+    has_batch = len(shape) > 1
+    if not outputs or (has_batch and any(y.shape[:1] != shape[:1] for y in outputs)):
         shapes = ", ".join(str(y.shape) for y in outputs) or "nothing"
         raise ValueError(f"a network must return arrays with the batch axis of its input {shape}, it returned {shapes}")
-    program = flatten(jaxpr, _paths_to_neurons(jaxpr))
-    return _Traced(function, variables, program, _calls(program), found[-1])
+    program = flatten(jaxpr, None if opens_all else _paths_to_neurons(jaxpr))
+    return Traced(network, variables, program, _calls(program), found[-1])
 
 
-def _explained(function: Callable[[Array], Any], x: Array) -> Any:
+def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Shape] | None) -> Any:
     """function(x), with an error that names the neurons whose outputs do not fit."""
-    token = outputs_so_far.set([])
+    tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
     try:
         return function(x)
     except (TypeError, ValueError) as error:
@@ -263,11 +299,12 @@ def _explained(function: Callable[[Array], Any], x: Array) -> Any:
             raise ValueError(f"{error} Here {', '.join(meant)}") from error
         raise
     finally:
-        outputs_so_far.reset(token)
+        outputs_so_far.reset(tokens[0])
+        steps_in_first_axis.reset(tokens[1])
 
 
-def _calls(program: Program) -> dict[int, _Call]:
-    calls: dict[int, _Call] = {}
+def _calls(program: Program) -> dict[int, Call]:
+    calls: dict[int, Call] = {}
     names: dict[str, int] = {}
     from_input = program.depending_on({program.inputs[-1]})
     for index, operation in enumerate(program.operations):
@@ -279,18 +316,15 @@ def _calls(program: Program) -> dict[int, _Call]:
                 )
         if operation.equation.primitive is neuron_p:
             tree = operation.params["tree"]
-            name = _name_of(tree, len(calls))
+            name = (
+                operation.params["name"] or f"{len(calls)}_{type(neuron_of(tree, [None] * tree.num_leaves)).__name__}"
+            )
             names[name] = names.get(name, 0) + 1
             if operation.inputs[0] not in from_input:
                 raise ValueError(f"{name} must be given what depends on the input of the network")
             numbered = name if names[name] == 1 else f"{name}:{names[name]}"
-            calls[index] = _Call(numbered, tree, operation.inputs)
+            calls[index] = Call(numbered, tree, operation.inputs)
     return calls
-
-
-def _name_of(tree: Any, position: int) -> str:
-    neuron = neuron_of(tree, [None] * tree.num_leaves)
-    return getattr(neuron, "_path", f"{position}_{type(neuron).__name__}")
 
 
 def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
@@ -318,13 +352,3 @@ def _paths_to_neurons(jaxpr: ClosedJaxpr, path: Path = ()) -> set[Path]:
 def _compute(operation: Operation, values: dict[int, Any], take: Callable[[Atom], Any] | None = None) -> None:
     arguments = [take(atom) if take else read(values, atom) for atom in operation.inputs]
     values.update(zip(operation.outputs, operation(*arguments), strict=True))
-
-
-def _fold(x: Array) -> Array:
-    """`[T, B, ...] -> [T*B, ...]`"""
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def _unfold(x: Array, steps: int) -> Array:
-    """`[T*B, ...] -> [T, B, ...]`"""
-    return x.reshape(steps, x.shape[0] // steps, *x.shape[1:])

@@ -1,5 +1,6 @@
 """What the layers of a network did over time: all of it, or only what one asks for."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,8 +12,8 @@ from flax import nnx
 from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.pytree import FrozenPytree, within_ranges
-from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, check_method, explaining, is_network, prepare, run
+from jsnn.types import Array, Layered, Neuron, Shape, State
+from jsnn.unroll import Method, check_method, explaining, over_time, prepare, run
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -112,31 +113,25 @@ def _run_watched(
         if jax.tree.leaves(layer):
             records[name] = layer
 
-    def watch(prefix: str) -> Watch:
-        def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-            name = prefix + name
-            if is_network(layer):
-                return run(layer, state, x, num_steps, watch(f"{name}/"), method)
-            kept = _kept_of(name, keep)
-            there[name] = {"outputs", *_names(state)}
-            if kept == _OUTPUTS:
-                states, (state, outputs) = (), run(layer, state, x, num_steps, None, method)
-            else:
-                state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps, None, method)
-            add(name, states, outputs, kept)
-            return state, outputs
+    def run_part(
+        prefix: str, name: str, layer: Neuron | None, state: State, x: Array, num_steps: int | None
+    ) -> tuple[State, Any]:
+        name = f"{prefix}/{name}".strip("/")
+        if isinstance(layer, Layered):
+            return run(layer, state, x, num_steps, functools.partial(run_part, name), method)
+        kept = _kept_of(name, keep)
+        there[name] = {"outputs", *_names(state)}
+        if layer is None:
+            states, outputs = (), over_time(x, num_steps)
+        elif kept == _OUTPUTS:
+            states, (state, outputs) = (), run(layer, state, x, num_steps, None, method)
+        else:
+            state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps, None, method)
+        add(name, states, outputs, kept)
+        return state, outputs
 
-        def keep_outputs(name: str, outputs: Array) -> None:
-            name = prefix + name
-            there[name] = {"outputs"}
-            add(name, (), outputs, _kept_of(name, keep))
-
-        return Watch(run_part, keep_outputs)
-
-    if is_network(network):
-        state, _ = run(network, state, inputs, num_steps, watch(""), method)
-    else:
-        state, _ = watch("").run(type(network).__name__, network, state, inputs, num_steps)
+    name = "" if isinstance(network, Layered) else type(network).__name__
+    state, _ = run_part("", name, network, state, inputs, num_steps)
     _check_kept(keep, there)
     return state, records
 

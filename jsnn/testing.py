@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.checks import is_key
-from jsnn.types import Array, Neuron, Shape, State, TimeParallel
-from jsnn.unroll import is_network, unroll
+from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
+from jsnn.unroll import unroll
 
 __all__ = ["NeuronError", "check_neuron"]
 
@@ -67,7 +67,7 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
     faults = dict.fromkeys(_faults(neuron, shape))  # each once
     if faults:
         raise NeuronError("\n".join(f"{type(neuron).__name__}: {fault}" for fault in faults))
-    for fault in [] if is_network(neuron) else _what_runs_away(neuron, shape):
+    for fault in [] if isinstance(neuron, Layered) else _what_runs_away(neuron, shape):
         warnings.warn(f"{type(neuron).__name__}: {fault}", stacklevel=2)
 
 
@@ -121,7 +121,7 @@ def _faults_of_init(neuron: Neuron, shape: Shape) -> Iterator[str]:
             yield f"axis 0 of a state must be the batch, got shape {leaf.shape} for {_B} and {other.shape} for {_B + 1}"
         elif not is_random and not _same(leaf, other[:_B]):
             yield f"the state depends on the batch size: its numbers are others for {_B} examples than for {_B + 1}"
-    if not is_network(neuron):
+    if not isinstance(neuron, Layered):
         for leaf, other in zip(leaves, jax.tree.leaves(low)):
             if jnp.issubdtype(leaf.dtype, jnp.floating) and (leaf.dtype, other.dtype) != (jnp.float32, jnp.bfloat16):
                 yield f"a state must have the dtype given, got {leaf.dtype} for float32 and {other.dtype} for bfloat16"
@@ -166,7 +166,7 @@ def _faults_of_values(neuron: Neuron, after: State, output: Any, current: Array)
     for leaf in jax.tree.leaves(output):
         if jnp.shape(leaf)[:1] != (_B,):
             yield f"an output of shape {jnp.shape(leaf)} has no batch axis of {_B} in front"
-        elif leaf.shape != current.shape and not is_network(neuron):
+        elif leaf.shape != current.shape and not isinstance(neuron, Layered):
             yield f"an output must have the shape of the current, {current.shape}, got {leaf.shape}"
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
             yield "an output is not finite"
@@ -188,7 +188,7 @@ def _faults_of_dtypes(neuron: Neuron, state: State, current: Array) -> Iterator[
         except Exception as error:
             yield f"under jit a step raised {_first_line(error)}"
             return
-        if is_network(neuron):
+        if isinstance(neuron, Layered):
             continue
         if _types(after) != _types(given) == _types(output):
             yield "step returned (output, state): the order is (state, output)"

@@ -60,3 +60,22 @@ class TimeParallel(Neuron, Protocol):
     def all_steps(self, state: State, currents: Array) -> tuple[State, Any]:
         """What a scan of `step` gives, to rounding: `currents` [T, B, ...] -> (state, outputs [T, B, ...])."""
         ...
+
+
+# (name, neuron, state, its input [T, B, ...], None) -> (state, outputs [T, B, ...]); a static input [B, ...] comes with
+# the number of steps. Without a neuron (None, ()), the input is what a layer without memory puts out, to be looked at.
+RunPart: TypeAlias = Callable[[str, Neuron | None, State, Array, int | None], tuple[State, Any]]
+
+
+@runtime_checkable
+class Layered(Neuron, Protocol):
+    """A Neuron made of parts, which `jsnn.record` looks into: a network."""
+
+    @property
+    def is_layered(self) -> bool:
+        """Whether `unroll` runs it part by part; else its step is scanned, and only `record` takes it apart."""
+        ...
+
+    def run_layers(self, state: State, inputs: Array, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
+        """All time steps: what `unroll` returns. Each part is run by `run_part`, under a name of its own."""
+        ...

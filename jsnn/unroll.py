@@ -1,14 +1,13 @@
 """The one loop over time.
 
-`unroll` runs any Neuron over a whole input. What varies between neurons is only how one of them is run:
-`run` scans `step`, and a network that can do better registers its own way (`Sequential` runs layer by layer).
+`unroll` runs any Neuron over a whole input: `run` scans `step`, and hands a network the neurons in it one by one.
 """
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import within_ranges
 from jsnn.neurons.shapes import check_state
-from jsnn.types import Array, Neuron, State, TimeParallel
+from jsnn.types import Array, Layered, Neuron, RunPart, State, TimeParallel
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 
@@ -30,16 +29,6 @@ Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 _SAVED = jax.checkpoint_policies.save_from_both_policies(
     jax.checkpoint_policies.dots_saveable, jax.checkpoint_policies.save_only_these_names(MEMBRANE)
 )
-
-
-class Watch(NamedTuple):
-    """How one looks into a network while it runs: `jsnn.record` is made of this.
-
-    A network lets `run` run each of its neurons, and shows `keep` what the layers without memory put out.
-    """
-
-    run: Callable[[str, Neuron, State, Array, int | None], tuple[State, Any]]  # (name, neuron, then as `run` below)
-    keep: Callable[[str, Array], None]  # (name, outputs [T, B, ...])
 
 
 @checked
@@ -104,19 +93,20 @@ def unroll(
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
 
 
-@functools.singledispatch
 def run(
     neuron: Neuron,
     state: State,
     inputs: Array,
     num_steps: int | None,
-    watch: Watch | None = None,
+    run_part: RunPart | None = None,
     method: Method = "auto",
 ) -> tuple[State, Any]:
-    """Runs one neuron over inputs already checked: step by step, unless its class has registered a better way.
+    """Run a neuron over inputs already checked: a network layer by layer, anything else step by step.
 
-    A class that does is a network: it has parts, runs them by the same method, and shows them to `watch`.
+    `run_part` is for looking into a network; by default its parts are run by this function.
     """
+    if isinstance(neuron, Layered) and (run_part or neuron.is_layered):
+        return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method))
     check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
     platform = _default_platform()
     if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
@@ -145,9 +135,10 @@ def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
     return size == 1 and steps >= 5000 if platform == "cpu" else size <= 2**12 and steps >= 1000
 
 
-def is_network(neuron: Neuron) -> bool:
-    """Whether a neuron has parts that can be watched."""
-    return run.dispatch(type(neuron)) is not run.dispatch(object)
+def _run_part(
+    method: Method, name: str, neuron: Neuron | None, state: State, inputs: Array, num_steps: int | None
+) -> tuple[State, Any]:
+    return (state, inputs) if neuron is None else run(neuron, state, inputs, num_steps, method=method)
 
 
 def over_time(x: Array, num_steps: int | None) -> Array:

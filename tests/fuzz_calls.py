@@ -106,6 +106,7 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "confusion_matrix": {"targets": lambda: [0, 1]}, "accuracy": {"logits": lambda: array(2, 6)},
     "Dataset": {"images": lambda: np.zeros((2, 4, 4), np.uint8), "labels": lambda: np.array([0, 1])},
     "random_spikes": {"rates": lambda: 100 * array(3)}, "Sequential": {"layers": lambda: jsnn.LIF(0.9)},
+    "Network": {"function": lambda: jax.nn.relu},
     "norse.threshold": {"method": lambda: "super"}, "alpha": {"tau": lambda: 0.01}, "Dropout": {"rate": lambda: 0.5},
     "convert": {"fn": lambda: jax.nn.relu},
     "respond": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "inputs": lambda: array(2, 3)},

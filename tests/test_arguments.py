@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from fuzz_calls import fuzz
 
 import jsnn
@@ -108,7 +109,7 @@ def test_every_room_refuses_what_is_no_array(call, bad):
         (lambda: encode.targets_rate(LABELS, 3, 2**31 - 1), "of shape .* GiB"),
         (lambda: decode.spike_times(OUTPUTS, 2**31 - 1), "GiB"),
         (lambda: jsnn.unroll(jsnn.LIF(0.9), jnp.ones(9), num_steps=2**31 - 1), "the outputs of shape .* GiB"),
-        (lambda: jsnn.compat.norse.lif_recurrent(3, 10**6, rngs=jsnn.models.nnx.Rngs(0)), "weights of shape .* GiB"),
+        (lambda: jsnn.compat.norse.lif_recurrent(3, 10**6, rngs=nnx.Rngs(0)), "weights of shape .* GiB"),
         (lambda: events.bin_events(([0, 10**15], [0, 0], [0, 0], [0, 0]), (2, 2, 2), window=1), "frames of .* GiB"),
         *[(lambda f=f: f(jnp.zeros((0, 2, 3))), "at least one time step") for f in (decode.last, decode.sum)],
         (lambda: metrics.accuracy(jnp.zeros((0, 3)), jnp.zeros(0, int)), "targets must not be empty"),

@@ -48,9 +48,15 @@ def test_spikingjelly_s_weights_give_its_logits(name):
     image = np.random.default_rng(1).normal(size=GOLDEN[f"{name}.image_shape"])  # [B, C, H, W]
     with jax.enable_x64(True):  # no membrane crosses its threshold by rounding
         network = MODELS[name](nnx.Rngs(0, params_dtype=jnp.float64))
-        network = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, network)
-        network, report = jsnn.weights.from_torch(network, draw_weights(shapes), example=np.zeros(image.transpose(0, 2, 3, 1).shape))
+        network = jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, network
+        )
+        network, report = jsnn.weights.from_torch(
+            network, draw_weights(shapes), example=np.zeros(image.transpose(0, 2, 3, 1).shape)
+        )
         network.eval()
-        _, logits = jax.jit(lambda network, x: jsnn.unroll(network, x, num_steps=4))(network, image.transpose(0, 2, 3, 1))
+        _, logits = jax.jit(lambda network, x: jsnn.unroll(network, x, num_steps=4))(
+            network, image.transpose(0, 2, 3, 1)
+        )
     expected = GOLDEN[f"{name}.logits"]
     np.testing.assert_allclose(logits if expected.ndim == 3 else logits.mean(0), expected, atol=1e-9)

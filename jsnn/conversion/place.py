@@ -19,7 +19,7 @@ from jsnn.neurons.checks import is_key, value_of_parameter
 from jsnn.neurons.pytree import FrozenPytree, parts_with_dt
 from jsnn.neurons.spiking_activation import Activated, RateCoded
 from jsnn.neurons.wrappers import Delay, Dropout, Stochastic
-from jsnn.types import Array, Neuron, Parameter, Shape, State
+from jsnn.types import Array, Neuron, Parameter, RunPart, Shape, State
 
 
 @nnx.dataclass
@@ -111,6 +111,8 @@ class Filtered(FrozenPytree):
     synapse: Neuron | None
     tail: Tail = nnx.static()
 
+    is_layered = False
+
     @property
     def around(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         """What comes before the filter, and what behind it."""
@@ -134,6 +136,16 @@ class Filtered(FrozenPytree):
         if self.synapse is None:
             return (neuron, ()), self.tail.apply(x)
         synapse, x = self.synapse.step(state[1], before(x))
+        return (neuron, synapse), behind(x)
+
+    def run_layers(
+        self, state: tuple[State, State], inputs: Array, num_steps: int | None, run_part: RunPart
+    ) -> tuple[tuple[State, State], Array]:
+        before, behind = (jax.vmap(function) for function in self.around)
+        neuron, x = run_part("", self.neuron, state[0], inputs, num_steps)
+        if self.synapse is None:
+            return (neuron, ()), jax.vmap(self.tail.apply)(x)
+        synapse, x = run_part("synapse", self.synapse, state[1], before(x), None)
         return (neuron, synapse), behind(x)
 
 

@@ -15,8 +15,8 @@ from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
 from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
-from jsnn.types import Array, Neuron, State
-from jsnn.unroll import Watch, is_network, prepare, run
+from jsnn.types import Array, Layered, Neuron, State
+from jsnn.unroll import prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 _NO_NEURONS = (Lowpass, Alpha, Delay, Dropout)  # they have a state, but hand on what others put out
@@ -153,16 +153,17 @@ def watch_neurons(
 ) -> None:
     """Runs a network, and has a look at each of its neurons and what it puts out, `[T, B, ...]`; filters are none."""
 
-    def run_part(name: str, layer: Neuron, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
-        if is_network(layer):
-            return run(layer, state, x, num_steps, watch)
+    def run_part(name: str, layer: Neuron | None, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+        if layer is None:
+            return state, x
+        if isinstance(layer, Layered):
+            return run(layer, state, x, num_steps, run_part)
         state, outputs = run(layer, state, x, num_steps)
-        if not (isinstance(layer, _NO_NEURONS) or name.endswith("/synapse")):
+        if not (isinstance(layer, _NO_NEURONS) or name == "synapse"):
             look(layer, outputs)
         return state, outputs
 
-    watch = Watch(run_part, lambda name, outputs: None)
-    run_part(type(network).__name__, network, state, inputs, num_steps)
+    run_part("", network, state, inputs, num_steps)
 
 
 class _Tally(NamedTuple):

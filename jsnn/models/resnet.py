@@ -20,6 +20,7 @@ from jsnn.layers import max_pool
 from jsnn.linear import Linear
 from jsnn.network import Network
 from jsnn.neurons import LIF
+from jsnn.neurons.call import call
 from jsnn.types import Array, Neuron
 
 Form: TypeAlias = Literal["sew", "ms"]
@@ -112,7 +113,7 @@ class ResNet(nnx.Module):
         form: Form,
         stem: Stem,
         widths: Sequence[int],
-        blocks: list[nnx.Module],
+        blocks: Sequence[nnx.Module],
         *,
         neuron: MakeNeuron,
         rngs: nnx.Rngs,
@@ -131,13 +132,13 @@ class ResNet(nnx.Module):
         if self.stem == "pooled":
             x = max_pool(x)
         if self.form == "sew":
-            x = self.neuron(x)
+            x = call(self.neuron, x)
         if self.stem == "large":
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for block in self.blocks:
             x = block(x)
         if self.form == "ms":
-            x = self.neuron(x)
+            x = call(self.neuron, x)
         return self.readout(x.mean(axis=(1, 2)))
 
 
@@ -157,9 +158,9 @@ class SEWBlock(nnx.Module):
         """Return the spikes, `[B, H, W, C] -> [B, H', W', C']`; with "add" they can be more than one at a time."""
         y = x
         for conv, neuron in zip(self.convs, self.neurons):
-            y = neuron(conv(y))
-        if self.skip is not None:
-            x = self.skip_neuron(self.skip(x))
+            y = call(neuron, conv(y))
+        if self.skip is not None and self.skip_neuron is not None:
+            x = call(self.skip_neuron, self.skip(x))
         if self.connect == "add":
             return x + y
         return x * y if self.connect == "and" else x * (1 - y)
@@ -177,7 +178,7 @@ class MSBlock(nnx.Module):
         """Return the currents, `[B, H, W, C] -> [B, H', W', C']`."""
         y = x
         for conv, neuron in zip(self.convs, self.neurons):
-            y = conv(neuron(y))
+            y = conv(call(neuron, y))
         return y + (x if self.skip is None else self.skip(x))
 
 

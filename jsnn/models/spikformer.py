@@ -1,5 +1,6 @@
 """Spikformer: a vision transformer whose queries, keys and values are spikes, so that attention needs no softmax."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jsnn.linear import Linear
 from jsnn.models.resnet import ConvNorm, MakeNeuron
 from jsnn.network import Network
 from jsnn.neurons import LIF
+from jsnn.neurons.call import call
 from jsnn.types import Array
 
 _SCALE = 0.125  # of the products of queries, keys and values, as in the paper
@@ -100,7 +102,7 @@ class PatchStem(nnx.Module):
     def __init__(self, inputs: int, width: int, pool: Sequence[bool], *, neuron: MakeNeuron, rngs: nnx.Rngs) -> None:
         widths = [inputs, *[width // 2**n for n in reversed(range(len(pool)))]]
         self.pool = tuple(pool)
-        self.convs = nnx.List([ConvNorm(i, o, rngs=rngs) for i, o in zip(widths, widths[1:])])
+        self.convs = nnx.List([ConvNorm(i, o, rngs=rngs) for i, o in itertools.pairwise(widths)])
         self.neurons = nnx.List([neuron() for _ in self.convs])
         self.position, self.position_neuron = ConvNorm(width, width, rngs=rngs), neuron()
 
@@ -110,8 +112,8 @@ class PatchStem(nnx.Module):
             x = conv(x)
             if pool:
                 x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-            x = neuron(x)
-        return x + self.position_neuron(self.position(x))
+            x = call(neuron, x)
+        return x + call(self.position_neuron, self.position(x))
 
 
 class SpikformerBlock(nnx.Module):
@@ -128,13 +130,13 @@ class SpikformerBlock(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.attention = SpikingSelfAttention(width, heads, neuron, attention_neuron, rngs=rngs)
-        self.linear1, self.lif1 = LinearNorm(width, hidden, rngs=rngs), neuron()
-        self.linear2, self.lif2 = LinearNorm(hidden, width, rngs=rngs), neuron()
+        self.linear1, self.neuron1 = LinearNorm(width, hidden, rngs=rngs), neuron()
+        self.linear2, self.neuron2 = LinearNorm(hidden, width, rngs=rngs), neuron()
 
     def __call__(self, x: Array) -> Array:
         """Return the spikes, `[B, patches, width]`, added up over the layers."""
         x = x + self.attention(x)
-        return x + self.lif2(self.linear2(self.lif1(self.linear1(x))))
+        return x + call(self.neuron2, self.linear2(call(self.neuron1, self.linear1(x))))
 
 
 class SpikingSelfAttention(nnx.Module):
@@ -157,11 +159,11 @@ class SpikingSelfAttention(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Return the spikes, `[B, patches, width]`."""
         batch, patches, width = x.shape
-        qkv = self.qkv_neuron(self.qkv(x)).reshape(batch, patches, 3, self.heads, -1)
+        qkv = call(self.qkv_neuron, self.qkv(x)).reshape(batch, patches, 3, self.heads, -1)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # each [B, patches, heads, features]
         y = jnp.einsum("bnhd,bhde->bnhe", q, jnp.einsum("bnhd,bnhe->bhde", k, v)) * _SCALE
-        y = self.attention_neuron(y.reshape(batch, patches, width))
-        return self.projection_neuron(self.projection(y))
+        y = call(self.attention_neuron, y.reshape(batch, patches, width))
+        return call(self.projection_neuron, self.projection(y))
 
 
 class LinearNorm(nnx.Module):

@@ -1,5 +1,6 @@
 """A neuron called like a layer, `self.lif(x)`, inside of a `jsnn.Network`: a primitive in its traced program."""
 
+import math
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -13,13 +14,20 @@ from jsnn.types import Array, Neuron, Shape
 # (input [B, ...], the neuron's arrays) -> its output at one step; the rest of the neuron is a parameter, `tree`
 neuron_p = Primitive("neuron")
 
+# how many time steps stand in the first axis of what is traced, with the batch; None where it is the batch alone
+steps_in_first_axis: ContextVar[tuple[int, Shape] | None] = ContextVar("steps_in_first_axis", default=None)
 
 # the names of the neurons that the function being traced has called, and the shapes of their outputs, for its errors
 outputs_so_far: ContextVar[list[tuple[str, Shape]]] = ContextVar("outputs_so_far")
 
 
-def call(neuron: Neuron, x: Array) -> Array:
+def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
     """Return what stands for the output of a neuron while a `jsnn.Network` is traced.
+
+    Args:
+        neuron: any Neuron.
+        x: its input at one time step, `[B, ...]`.
+        name: what `jsnn.record` calls it; by default the path of attributes that leads to it.
 
     Raises:
         TypeError: outside of a network, where nothing carries the neuron's state.
@@ -27,9 +35,10 @@ def call(neuron: Neuron, x: Array) -> Array:
     if getattr(x, "shape", None) is None:
         refuse_call(neuron)
     leaves, tree = jax.tree.flatten(neuron)
-    y = neuron_p.bind(x, *leaves, tree=tree)
+    name = name or getattr(neuron, "_path", None)
+    y = neuron_p.bind(x, *leaves, tree=tree, name=name, folded=steps_in_first_axis.get())
     given = outputs_so_far.get([])
-    given.append((getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"), y.shape))
+    given.append((name or f"{len(given)}_{type(neuron).__name__}", y.shape))
     return y
 
 
@@ -39,31 +48,36 @@ def neuron_of(tree: Any, leaves: Any) -> Neuron:
 
 
 @neuron_p.def_abstract_eval
-def _output(x: Any, *leaves: Any, tree: Any) -> Any:
+def _output(x: Any, *leaves: Any, tree: Any, name: str | None, folded: tuple[int, Shape] | None) -> Any:
     neuron = neuron_of(tree, [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves])
+    steps, batch = folded or (1, x.shape[:1])
 
     def first(neuron: Neuron, x: Array) -> Array:
         return neuron.step(neuron.init(x.shape, x.dtype), x)[1]
 
-    y = jax.eval_shape(first, neuron, jax.ShapeDtypeStruct(x.shape, x.dtype))
-    return jax.core.ShapedArray(y.shape, y.dtype)
+    token = steps_in_first_axis.set(None)  # for networks in the network
+    try:
+        y = jax.eval_shape(first, neuron, jax.ShapeDtypeStruct((*batch, *x.shape[1:]), x.dtype))
+    finally:
+        steps_in_first_axis.reset(token)
+    return jax.core.ShapedArray((steps * math.prod(batch), *y.shape[len(batch) :]) if folded else y.shape, y.dtype)
 
 
-def _refuse(*operands: Any, tree: Any) -> NoReturn:
+def _refuse(*operands: Any, tree: Any, **_: Any) -> NoReturn:
     refuse_call(neuron_of(tree, operands[1:]))
 
 
 def _refuse_transform(transform: str) -> Any:
-    def refuse(operands: Any, *_: Any, tree: Any) -> NoReturn:
-        name = type(neuron_of(tree, operands[1:])).__name__
+    def refuse(operands: Any, *_: Any, tree: Any, name: str | None, **__: Any) -> NoReturn:
+        called = name or type(neuron_of(tree, operands[1:])).__name__
         raise TypeError(
-            f"{name} is called inside of jax.{transform}: transform the network as a whole, around jsnn.unroll"
+            f"{called} is called inside of jax.{transform}: transform the network as a whole, around jsnn.unroll"
         )
 
     return refuse
 
 
 neuron_p.def_impl(_refuse)
-mlir.register_lowering(neuron_p, lambda ctx, *operands, tree: _refuse(*operands, tree=tree))
+mlir.register_lowering(neuron_p, lambda ctx, *operands, **params: _refuse(*operands, **params))
 ad.primitive_jvps[neuron_p] = _refuse_transform("grad")
 batching.primitive_batchers[neuron_p] = _refuse_transform("vmap")

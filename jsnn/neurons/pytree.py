@@ -18,7 +18,7 @@ from jsnn.neurons.call import call
 from jsnn.neurons.checks import check_holds, has_field, value_of_parameter
 from jsnn.neurons.ranges import Range
 from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_hash
-from jsnn.types import Parameter
+from jsnn.types import Array, Parameter
 
 
 class Ranged:
@@ -70,7 +70,9 @@ class FrozenPytree(Ranged, nnx.Pytree):
         check_keywords(cls, kwargs)
         return super().__new__(cls)
 
-    __call__ = call
+    def __call__(self, x: Array) -> Array:
+        """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
+        return call(self, x)  # type: ignore[arg-type]
 
     def per_neuron(self) -> dict[str, Any]:
         """The parameters by name, each a number or an array that broadcasts against the neurons."""

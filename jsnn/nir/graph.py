@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.layers import Layer, Sequential
+from jsnn.network import Network, States
 from jsnn.neurons.call import call
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order
-from jsnn.types import Array, Neuron, Shape, State
-from jsnn.unroll import Method, Watch, over_time, run
+from jsnn.types import Array, Neuron, RunPart, Shape, State
+from jsnn.unroll import run
 
 INPUT, OUTPUT = "input", "output"
 
@@ -26,7 +28,7 @@ class GraphState(NamedTuple):
     late: tuple[Array, ...]  # what the layers at which a cycle closes put out in the last step, [B, ...]
 
 
-class Graph(nnx.Module):
+class Graph(Network):
     """Layers joined by edges. Itself a Neuron.
 
     A layer takes the sum of what leads to it. All layers run in one time step, in an order in which each comes after
@@ -64,8 +66,6 @@ class Graph(nnx.Module):
         self.edges = tuple(edges)
         self.late = tuple(late)
 
-    __call__ = call
-
     def sources(self, name: str) -> tuple[str, ...]:
         """The layers that lead to one within a step."""
         return tuple(source for source, target in self.edges if target == name and (source, target) not in self.late)
@@ -75,8 +75,32 @@ class Graph(nnx.Module):
         """The layers whose outputs are handed on a step later."""
         return tuple(dict.fromkeys(source for source, _ in self.late))
 
+    @property
+    def is_layered(self) -> bool:  # type: ignore[override]
+        """Whether no step needs what the step before has put out."""
+        return not self.late
+
+    def one_step(self, x: Array) -> Array:
+        """All layers in their order; a graph with cycles has a step of its own."""
+
+        def respond(name: str, layer: Layer, x: Array) -> Array:
+            return call(layer, x, name) if isinstance(layer, Neuron) else checkpoint_name(layer(x), name)
+
+        return self._run(respond, x, {})[OUTPUT]
+
+    def pack(self, states: States) -> GraphState:
+        """One state for each layer; `()` for those without memory."""
+        return GraphState(tuple(states.get(name, ()) for name in self.names), ())
+
+    def unpack(self, state: GraphState) -> States:
+        """The states of the neurons by name."""
+        parts = zip(self.names, self.layers, state.layers, strict=True)
+        return {name: own for name, layer, own in parts if isinstance(layer, Neuron)}
+
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
         """One state for each layer, and what the layers at which a cycle closes put out before the first step."""
+        if not self.late:
+            return super().init(shape, dtype)
         taken: dict[str, jax.ShapeDtypeStruct] = {}  # what each layer is given
 
         def silent(name: str, layer: Layer, x: Array) -> Array:
@@ -90,7 +114,7 @@ class Graph(nnx.Module):
             values = self._run(silent, jnp.zeros(shape, dtype), {})
             return tuple(values[name] for name in self.remembered)
 
-        late = before() if self.late else jax.eval_shape(before)
+        late = before()
         states = [
             layer.init(taken[name].shape, taken[name].dtype) if isinstance(layer, Neuron) else ()
             for name, layer in zip(self.names, self.layers)
@@ -99,9 +123,27 @@ class Graph(nnx.Module):
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
         """One time step through all layers, `current` [B, ...]."""
+        if not self.late:
+            return super().step(state, current)
         check_order(self, state, current)
         state, outputs, _ = self.step_and_show(state, current)
         return state, outputs
+
+    def run_layers(
+        self, state: GraphState, inputs: Array, num_steps: int | None, run_part: RunPart
+    ) -> tuple[GraphState, Array]:
+        """All time steps. A graph with cycles runs step by step, and then each layer with what it was given."""
+        if not self.late:
+            return super().run_layers(state, inputs, num_steps, run_part)
+        after, (outputs, given) = run(_Shown(self), state, inputs, num_steps)
+        for name, layer, own in zip(self.names, self.layers, state.layers, strict=True):
+            if isinstance(layer, Neuron):
+                run_part(name, layer, own, given[name], None)
+            else:
+                Sequential(layer).run_layers(
+                    ((),), given[name], None, lambda _, *part, name=name: run_part(name, *part)
+                )
+        return after, outputs
 
     def step_and_show(self, state: GraphState, current: Array) -> tuple[GraphState, Array, dict[str, Array]]:
         """A step, and what each layer was given in it."""
@@ -149,83 +191,18 @@ def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
         raise ValueError(f"layer {name!r} cannot take an input of shape {x.shape}: {error}") from error
 
 
-@run.register
-def _run_graph(
-    graph: Graph,
-    state: GraphState,
-    inputs: Array,
-    num_steps: int | None,
-    watch: Watch | None = None,
-    method: Method = "auto",
-) -> tuple[GraphState, Array]:
-    """Layer by layer, as a `Sequential`, unless a step needs what the step before has put out."""
-
-    def run_one(name: str, neuron: Neuron, state: State, x: Array, steps: int | None) -> tuple[State, Array]:
-        return (
-            run(neuron, state, x, steps, method=method) if watch is None else watch.run(name, neuron, state, x, steps)
-        )
-
-    if graph.late:
-        return _run_cycle(graph, state, inputs, num_steps, watch, method)
-    values = {INPUT: inputs}
-    static = {INPUT} if num_steps is not None else set()  # what has no time axis
-    states: list[State] = []
-
-    def arriving(name: str) -> tuple[Array, int | None]:
-        """What leads to a layer, and for how many steps it stays the same."""
-        sources = graph.sources(name)
-        if static.issuperset(sources):
-            return _total(name, [values[source] for source in sources]), num_steps
-        steps = [num_steps if source in static else None for source in sources]
-        return _total(name, [over_time(values[source], count) for source, count in zip(sources, steps)]), None
-
-    for name, layer, layer_state in zip(graph.names, graph.layers, state.layers, strict=True):
-        x, steps = arriving(name)
-        if isinstance(layer, Neuron):
-            layer_state, values[name] = run_one(name, layer, layer_state, x, steps)
-        else:
-            values[name] = _named(name, layer if steps is not None else functools.partial(_at_all_steps, layer), x)
-            if steps is not None:
-                static.add(name)
-            if watch is not None:
-                watch.keep(name, over_time(values[name], steps))
-        states.append(layer_state)
-    return GraphState(tuple(states), ()), over_time(*arriving(OUTPUT))
-
-
-def _at_all_steps(layer: Callable[[Array], Array], x: Array) -> Array:
-    """A layer without memory, for inputs [T, B, ...]."""
-    return run(Sequential(layer), ((),), x, None)[1]
-
-
-def _run_cycle(
-    graph: Graph, state: GraphState, inputs: Array, num_steps: int | None, watch: Watch | None, method: Method
-) -> tuple[GraphState, Array]:
-    """Step by step. To be watched, each layer is then run once more, with what it was given."""
-    if watch is None:
-        return run(_Cycle(graph), state, inputs, num_steps, method=method)
-    after, (outputs, given) = run(_Cycle(graph, shows=True), state, inputs, num_steps, method=method)
-    for name, layer, layer_state in zip(graph.names, graph.layers, state.layers, strict=True):
-        if isinstance(layer, Neuron):
-            watch.run(name, layer, layer_state, given[name], None)
-        else:
-            watch.keep(name, _at_all_steps(layer, given[name]))
-    return after, outputs
-
-
 @nnx.dataclass
-class _Cycle(FrozenPytree):
-    """A graph that can only run step by step; its outputs come with what each layer was given, or alone."""
+class _Shown(FrozenPytree):
+    """A graph whose outputs come with what each layer was given."""
 
     graph: Graph
-    shows: bool = nnx.static(default=False)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
         return self.graph.init(shape, dtype)
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Any]:
         state, outputs, given = self.graph.step_and_show(state, current)
-        return state, (outputs, given) if self.shows else outputs
+        return state, (outputs, given)
 
 
 def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:

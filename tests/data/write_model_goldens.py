@@ -2,8 +2,8 @@
 
     pip install torch spikingjelly && PYTHONPATH=tests python tests/data/write_model_goldens.py
 
-The weights are not kept, only their names and shapes: `golden.draw_weights` gives the same numbers again. All is in float64, so that
-no membrane crosses its threshold by rounding.
+The weights are not kept, only their names and shapes: `golden.draw_weights` gives the same numbers again. All is in
+float64, so that no membrane crosses its threshold by rounding.
 """
 
 import json
