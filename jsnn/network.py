@@ -223,6 +223,12 @@ class Traced(NamedTuple):
         leaves = [*jax.tree.leaves(self.variables), x]
         return {**self.program.constants, **dict(zip(self.program.inputs, leaves, strict=True))}
 
+    @property
+    def owners(self) -> dict[int, str]:
+        """The paths of the modules that hold the variables, such as `"blocks.0.conv1"`."""
+        paths = [path for path, _ in nnx.to_flat_state(self.variables)]
+        return dict(zip(self.program.inputs, (_dotted(path[:-1]) for path in paths)))
+
     def described_outputs(self) -> Any:
         """The shapes and dtypes of the outputs."""
         return self.outputs({}, lambda atom: self.program.types[atom])  # type: ignore[index]
@@ -273,8 +279,7 @@ def trace_network(
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
             if isinstance(part, Neuron) and path:
-                inner = path[1:] if path[0] == "function" else path
-                object.__setattr__(part, "_path", ".".join(map(str, inner)))
+                object.__setattr__(part, "_path", _dotted(path))
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
         found.append(shape)
         return outputs, jax.tree.leaves(nnx.split(copy)[1])
@@ -286,6 +291,11 @@ def trace_network(
         raise ValueError(f"a network must return arrays with the batch axis of its input {shape}, it returned {shapes}")
     program = flatten(jaxpr, None if opens_all else _paths_to_neurons(jaxpr))
     return Traced(network, variables, program, _calls(program), found[-1])
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    """A path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
+    return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
 
 
 def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Shape] | None) -> Any:
@@ -315,10 +325,7 @@ def _calls(program: Program) -> dict[int, Call]:
                     f"loops and branches of JAX, and let jsnn.unroll run time"
                 )
         if operation.equation.primitive is neuron_p:
-            tree = operation.params["tree"]
-            name = (
-                operation.params["name"] or f"{len(calls)}_{type(neuron_of(tree, [None] * tree.num_leaves)).__name__}"
-            )
+            tree, name = operation.params["tree"], operation.params["name"]
             names[name] = names.get(name, 0) + 1
             if operation.inputs[0] not in from_input:
                 raise ValueError(f"{name} must be given what depends on the input of the network")

@@ -86,7 +86,9 @@ def record(
     inputs, state = prepare(network, inputs, state, num_steps)
     network = within_ranges(network)
 
-    def run_some(state: State, x: Array, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
+    def run_some(
+        state: State, x: Array, steps: int | None, network: Neuron = network
+    ) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
@@ -95,8 +97,13 @@ def record(
             return _every(run_some, state, inputs, num_steps, every)
         if keep is not None and not isinstance(inputs, jax.core.Tracer):
             # what is misspelt is found before anything is computed; in a trace nothing is computed yet
-            jax.eval_shape(lambda state, x: run_some(state, x, num_steps), state, inputs)
+            jax.eval_shape(lambda state, x: run_some(state, x, num_steps, _copy(network)), state, inputs)
         return run_some(state, inputs, num_steps)[1]
+
+
+def _copy(network: Neuron) -> Neuron:
+    """A network to try something with: running averages, for one, stay as they were."""
+    return nnx.clone(network) if isinstance(network, nnx.Module) else network
 
 
 def _run_watched(

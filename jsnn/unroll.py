@@ -161,13 +161,7 @@ def _run_in_chunks(
     chunks = None
     if num_steps is None:
         chunks = inputs[:whole].reshape(total // length, length, *inputs.shape[1:])
-    try:
-        state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
-    except TraceContextError as error:
-        raise ValueError(
-            f"remat={remat} takes layers that change nothing, as each chunk is run twice, by itself: leave it out, or "
-            f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
-        ) from error
+    state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
     outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
     if whole == total:
         return state, outputs
@@ -211,6 +205,11 @@ def explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | Non
     """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
     try:
         yield
+    except TraceContextError as error:
+        raise ValueError(
+            f"a network that changes itself is run as a whole, and not in parts by remat=, neurons= or every=: leave "
+            f"them out, or call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+        ) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(

@@ -17,7 +17,7 @@ def note_of(ax):
 
 
 def draw_weights(shapes):
-    """Return an array of float64 for each name in `{name: shape}`: wide enough that every layer spikes."""
+    """Return a float32 array for each name in `{name: shape}`: wide enough that every layer spikes."""
     arrays = {}
     for name, shape in shapes.items():
         random = np.random.default_rng(zlib.crc32(name.encode()))
@@ -28,4 +28,4 @@ def draw_weights(shapes):
             arrays[name] = centre + 0.1 * random.normal(size=shape)
         else:
             arrays[name] = random.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
-    return arrays
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

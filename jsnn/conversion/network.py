@@ -77,7 +77,6 @@ class Converted(Network):
 
     def one_step(self, x: Array) -> Array:
         """The rate network's function, with neurons and filters in the place of its activations."""
-
         _, batch = steps_in_first_axis.get() or (1, x.shape[:1])
         places = self.source.plan((*batch, *x.shape[1:]), x.dtype).places  # neurons run for one step's batch
 

@@ -27,7 +27,8 @@ def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
     Args:
         neuron: any Neuron.
         x: its input at one time step, `[B, ...]`.
-        name: what `jsnn.record` calls it; by default the path of attributes that leads to it.
+        name: what `jsnn.record` calls it; by default the path of attributes that leads to it, or its position among
+            the neurons and its class.
 
     Raises:
         TypeError: outside of a network, where nothing carries the neuron's state.
@@ -35,10 +36,10 @@ def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
     if getattr(x, "shape", None) is None:
         refuse_call(neuron)
     leaves, tree = jax.tree.flatten(neuron)
-    name = name or getattr(neuron, "_path", None)
-    y = neuron_p.bind(x, *leaves, tree=tree, name=name, folded=steps_in_first_axis.get())
     given = outputs_so_far.get([])
-    given.append((name or f"{len(given)}_{type(neuron).__name__}", y.shape))
+    name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
+    y = neuron_p.bind(x, *leaves, tree=tree, name=name, folded=steps_in_first_axis.get())
+    given.append((name, y.shape))
     return y
 
 
@@ -48,7 +49,7 @@ def neuron_of(tree: Any, leaves: Any) -> Neuron:
 
 
 @neuron_p.def_abstract_eval
-def _output(x: Any, *leaves: Any, tree: Any, name: str | None, folded: tuple[int, Shape] | None) -> Any:
+def _output(x: Any, *leaves: Any, tree: Any, name: str, folded: tuple[int, Shape] | None) -> Any:
     neuron = neuron_of(tree, [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves])
     steps, batch = folded or (1, x.shape[:1])
 
@@ -68,10 +69,9 @@ def _refuse(*operands: Any, tree: Any, **_: Any) -> NoReturn:
 
 
 def _refuse_transform(transform: str) -> Any:
-    def refuse(operands: Any, *_: Any, tree: Any, name: str | None, **__: Any) -> NoReturn:
-        called = name or type(neuron_of(tree, operands[1:])).__name__
+    def refuse(operands: Any, *_: Any, name: str, **__: Any) -> NoReturn:
         raise TypeError(
-            f"{called} is called inside of jax.{transform}: transform the network as a whole, around jsnn.unroll"
+            f"{name} is called inside of jax.{transform}: transform the network as a whole, around jsnn.unroll"
         )
 
     return refuse

@@ -10,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.network import Converted
+from jsnn.conversion.place import Filtered
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Recurrent, Sequential
+from jsnn.network import Network
 from jsnn.neurons.base import Discretization
 from jsnn.neurons.pytree import within_ranges
 from jsnn.neurons.wrappers import Delay
-from jsnn.nir.converted import write_converted
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
 from jsnn.nir.layers import Threshold
 from jsnn.nir.library import NIRError, channels_first, check_dt, check_shape, library
 from jsnn.nir.maps import Map, Value, arrange, nodes_of, typed
+from jsnn.nir.network import write_filtered, write_network
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
 from jsnn.program import flatten, read
@@ -38,7 +40,8 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     Surrogate gradients are not written, nor is which parameters are trained.
 
     Args:
-        network: a `Sequential`, `Recurrent` or `Graph`, one made by `jsnn.convert`, or a neuron or function alone.
+        network: a `Network`, `Sequential`, `Recurrent` or `Graph`, one made by `jsnn.convert`, or a neuron or function
+            alone.
         shape: that of its input at one time step, without a batch axis: `(N,)`, `(L, C)` or `(H, W, C)`.
         dt: the length of a step, in s, with which time constants are computed from decays.
         discretization: how the graph's equations are going to be solved: tau = dt / (1 - decay) for `"euler"`, which
@@ -141,7 +144,9 @@ class _Writer:
             Sequential: self.sequential,
             Recurrent: self.recurrent,
             Graph: self.graph,
-            Converted: functools.partial(write_converted, self),
+            Converted: functools.partial(write_network, self),
+            Network: functools.partial(write_network, self),
+            Filtered: functools.partial(write_filtered, self),
         }
         if type(layer) in networks:
             return networks[type(layer)](label, layer, x)

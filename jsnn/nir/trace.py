@@ -6,13 +6,15 @@ if it only moves values it is a flattening, and if it gives the sums over window
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.neurons.call import neuron_of, neuron_p
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
 from jsnn.program import Operation, Program, called, flatten, read
@@ -20,7 +22,7 @@ from jsnn.types import Array, Shape
 
 Symbol: TypeAlias = Value | Map
 
-_PASSED_ON = ("convert_element_type", "copy", "stop_gradient")
+_PASSED_ON = ("convert_element_type", "copy", "name", "stop_gradient")
 _SUMS = ("add", "add_any", "sub")
 
 
@@ -29,11 +31,20 @@ class Writer(Protocol):
 
     def write(self, symbol: Symbol) -> Value: ...
     def total(self, first: Value, second: Value) -> Value: ...
+    def layer(self, label: str, layer: Any, x: Symbol) -> Symbol: ...
     def flatten(self, x: Value, shape: Shape, order: np.ndarray | None, axes: tuple[int, int] = ...) -> Value: ...
 
 
-def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
-    """Goes through a program and adds what its operations make to `values`: arrays, and what depends on the input.
+def follow(
+    writer: Writer,
+    program: Program,
+    values: dict[int, Any],
+    label: str = "",
+    owners: Mapping[int, str] = MappingProxyType({}),
+) -> None:
+    """Go through a program and add what its operations make to `values`: arrays, and what depends on the input.
+
+    Nodes are named after `label`, the layer at work; those with weights after the `owners` of these, where known.
 
     Raises:
         NIRError: if an operation is none that NIR has a node for; it is named.
@@ -46,6 +57,12 @@ def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
     done: set[int] = set()
     for index, operation in enumerate(program.operations):
         if index in done or dependent.isdisjoint(operation.outputs):
+            continue
+        if operation.equation.primitive is neuron_p:
+            atom, *arrays = operation.inputs
+            neuron = neuron_of(operation.params["tree"], [read(values, array) for array in arrays])
+            prefix = f"{label}." if label else ""
+            values[operation.outputs[0]] = writer.layer(prefix + operation.params["name"], neuron, read(values, atom))
             continue
         inner = called(operation.equation)
         if inner is not None:
@@ -60,6 +77,9 @@ def follow(writer: Writer, program: Program, values: dict[int, Any]) -> None:
             done |= positions
             values[result] = written
         else:
+            owner = next((owners[atom] for atom in operation.inputs if isinstance(atom, int) and atom in owners), None)
+            if owner is not None and isinstance(written, Map) and written.layer is not None:
+                written = written._replace(label=owner)
             values[operation.outputs[0]] = written
 
 
@@ -252,6 +272,9 @@ def _recognise(
                 merged = (*before[:start], int(np.prod(before[start : end + 1])), *before[end + 1 :])
                 if after == merged and np.array_equal(np.moveaxis(moved, -1, 0).ravel(), np.arange(size)):
                     return writer.flatten(x, moved.shape, None, (start, end))
+    if len(x.shape) == 3 and moved.shape == x.shape[-1:]:  # over all places of an image
+        pool = _pooling(lambda values: function(values)[None, None], x, (1, 1, *moved.shape), operations)
+        return None if pool is None else writer.flatten(writer.write(pool), moved.shape, None)
     if moved.ndim == len(x.shape) == 3 and moved.shape[-1] == x.shape[-1]:
         return _pooling(function, x, moved.shape, operations)
     return None

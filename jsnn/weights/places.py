@@ -1,5 +1,7 @@
 """The parts of a network that weights can be put into."""
 
+import math
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -10,6 +12,8 @@ from flax import nnx
 from jsnn.compat.norse_neurons import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
+from jsnn.network import Network, Traced, trace_network
+from jsnn.program import Atom, Program, shape_of
 from jsnn.types import Neuron, Shape, as_shape
 from jsnn.weights.files import WeightsError
 
@@ -39,7 +43,21 @@ def places(network: Any, shape: Shape) -> list[Place]:
     """Where weights can go, in order, found by following the shapes through the network."""
     found: list[Place] = []
 
+    def visit_parts(name: str, network: Network, x: Any) -> None:
+        """The layers of a network of any shape, in the order in which its modules define them."""
+        traced = trace_network(network, x.shape, x.dtype, opens_all=True)
+        given, producers = dict(_given(traced)), traced.program.producers()
+        for path, part in _parts("", network.function):
+            if isinstance(part, _NORMS):  # of channels, whatever the shape
+                visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, _features(part)), x.dtype), None)
+            elif path in given:
+                image = _image_of(traced.program, producers, given[path])
+                visit(f"{name}.{path}", part, traced.program.types[given[path]], image)
+
     def visit(name: str, layer: Any, x: Any, image: Shape | None, kind: Kind = "layer") -> tuple[Any, Shape | None]:
+        if type(layer) is Network:
+            visit_parts(name, layer, x)
+            return _output(name, layer, x), None
         if isinstance(layer, Sequential | nnx.Sequential):
             for index, inner in enumerate(layer.layers):
                 x, image = visit(f"{name}.layers[{index}]", inner, x, image)
@@ -62,6 +80,44 @@ def places(network: Any, shape: Shape) -> list[Place]:
     return found
 
 
+def _parts(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """The layers, normalisations and neurons in a module, by their paths."""
+    if isinstance(part, (*_WEIGHTED, *_NORMS, Neuron)):
+        yield path, part
+    elif isinstance(part, nnx.Pytree):
+        for name, inner in vars(part).items():
+            if not name.startswith("_"):
+                yield from _parts(f"{path}.{name}".lstrip("."), inner)
+
+
+def _features(norm: Any) -> int:
+    return norm.bias.size if norm.bias is not None else norm.scale.size if norm.scale is not None else norm.num_features
+
+
+def _given(traced: Traced) -> Iterator[tuple[str, int]]:
+    """The paths of neurons and of layers with weights, each with the value that it is given."""
+    for call in traced.calls.values():
+        yield call.name, call.inputs[0]  # type: ignore[misc]
+    for operation in traced.program.operations:
+        if operation.name in ("dot_general", "conv_general_dilated"):
+            x, kernel = operation.inputs
+            if kernel in traced.owners:
+                yield traced.owners[kernel], x  # type: ignore[misc]
+
+
+def _image_of(program: Program, producers: dict[int, int], atom: Atom) -> Shape | None:
+    """The image whose flattening a value is, `(H, W, C)`; None where it is none."""
+    while isinstance(atom, int) and atom in producers:
+        operation = program.operations[producers[atom]]
+        before, after = shape_of(program, operation.inputs[0]), shape_of(program, atom)
+        if len(after) == 2 and len(before) > 2 and math.prod(before[1:]) == after[1]:
+            return before[1:]
+        if before != after:
+            return None
+        atom = operation.inputs[0]
+    return None
+
+
 def _kind(name: str, layer: Any, kind: Kind) -> Kind | None:
     if isinstance(layer, _WEIGHTED):
         return kind
@@ -82,9 +138,8 @@ def _output(name: str, layer: Any, x: Any) -> Any:
     """The shape of what a layer makes of `x`."""
 
     def call(x: Any) -> Any:
-        if isinstance(layer, Neuron):
-            return layer.step(layer.init(x.shape, x.dtype), x)[1]
-        return (nnx.clone(layer) if isinstance(layer, nnx.Module) else layer)(x)
+        copy = nnx.clone(layer) if isinstance(layer, nnx.Module) else layer
+        return copy.step(copy.init(x.shape, x.dtype), x)[1] if isinstance(copy, Neuron) else copy(x)
 
     try:
         return jax.eval_shape(call, x)

@@ -1,6 +1,7 @@
 """Arrays into the places of a network, and the report of it."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -248,6 +249,8 @@ def _turned(value: np.ndarray, slot: str, place: Place) -> tuple[np.ndarray, str
     if slot == "kernel" and value.ndim > 1:
         value = np.transpose(value, (*range(2, value.ndim), 1, 0))
         actions.append("transposed")
+        if isinstance(place.part, nnx.Linear) and math.prod(value.shape[:-2]) == 1:  # a convolution of size 1
+            value = value.reshape(value.shape[-2:])
     of_inputs = {"layer": (0,) if slot == "kernel" else (), "synapse": range(value.ndim)}.get(place.kind, (0,))
     for axis in of_inputs:
         value, reordered = _channels_last(value, axis, place.image)
