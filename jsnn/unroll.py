@@ -161,7 +161,13 @@ def _run_in_chunks(
     chunks = None
     if num_steps is None:
         chunks = inputs[:whole].reshape(total // length, length, *inputs.shape[1:])
-    state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    try:
+        state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    except TraceContextError as error:
+        raise ValueError(
+            f"remat={remat} takes layers that change nothing, as each chunk is run twice, by itself: leave it out, or "
+            f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+        ) from error
     outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
     if whole == total:
         return state, outputs
@@ -207,8 +213,8 @@ def explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | Non
         yield
     except TraceContextError as error:
         raise ValueError(
-            f"a network that changes itself is run as a whole, and not in parts by remat=, neurons= or every=: leave "
-            f"them out, or call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+            f"a network that changes itself is run as a whole, and not in parts by neurons= or every=: leave them out, "
+            f"or call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
         ) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):

@@ -22,7 +22,8 @@ def test_report():
         "name    behind                    shape         replaced by        scale   synapse",
         "0_relu  convolution [3, 3, 2, 3]  [2, 4, 4, 3]  SpikingActivation  1 to 4  Lowpass(0.005 s)",
         "1_relu  dense [48, 5]             [2, 5]        SpikingActivation  20      Lowpass(0.005 s)",
-        "kept as they are: softmax (2 times), sin",
+        "kept, exact in the mean over time: softmax, sin",
+        "kept as they are: softmax",
         "dt: 0.001 s",
     ]
     assert network.report.kept == ("softmax", "sin", "softmax")

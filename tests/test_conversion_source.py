@@ -262,8 +262,8 @@ def test_what_is_kept_is_not_swapped_in_part():
     assert network.kept == ("mish",)
 
 
-def in_scan(x):
-    return lax.scan(lambda x, _: (jax.nn.relu(x), None), x, length=2)[0]
+def in_loop(x):
+    return lax.while_loop(lambda x: x.max() < 0, jax.nn.relu, x)
 
 
 def random(key):
@@ -308,8 +308,8 @@ REFUSED = {
         lambda: lambda x: LINEN.apply(VARIABLES, x[:, :3]),
         r"cannot take an input of shape \(2, 4\) \(float32\): For parameter",
     ),
-    "scan": (lambda: in_scan, "a relu inside lax.scan cannot be swapped.*write the loop out"),
-    "scan in a scan": (lambda: lambda x: lax.map(in_scan, x), "a relu inside lax.scan"),
+    "loop": (lambda: in_loop, "a relu inside lax.while cannot be swapped.*write the loop out"),
+    "loop in a scan": (lambda: lambda x: lax.map(in_loop, x), "a relu inside lax.while"),
     "cond": (lambda: lambda x: lax.cond(x.sum() > 0, jax.nn.relu, jnp.sin, x), "a relu inside lax.cond"),
     "while": (
         lambda: lambda x: lax.while_loop(lambda x: x.sum() < 0, lambda x: jax.nn.relu(x) + 1, x),
@@ -334,7 +334,7 @@ def test_training_mode_is_left_as_the_cure_says():
 
 
 def test_loops_may_hold_activations_of_the_weights_and_others():
-    network = jsnn.convert(lambda x: jax.nn.relu(x) @ in_scan(W1), inputs(B, 4))
+    network = jsnn.convert(lambda x: jax.nn.relu(x) @ in_loop(W1), inputs(B, 4))
     assert (network.names, network.kept) == (("0_relu",), ())
     network = jsnn.convert(
         lambda x: jax.nn.sigmoid(lax.map(jax.nn.silu, x)), inputs(B, 4), swap={jax.nn.sigmoid: jnp.tanh}

@@ -19,7 +19,7 @@ from jsnn.conversion.composites import normalizations, whole_of
 from jsnn.conversion.overlay import Overlay, constant
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.layers import max_pool
-from jsnn.program import Atom, Operation, Path, Program, flatten, shape_of, trace
+from jsnn.program import Atom, Operation, Path, Program, flatten, is_linear, shape_of, trace
 from jsnn.types import Array
 
 Activation: TypeAlias = Callable[..., Array]
@@ -75,14 +75,6 @@ _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
     max_pool: (lambda x: nnx.max_pool(x, (2, 2), (2, 2)),),
 }
 _POOLS = tuple(function for name, function in NAMED.items() if name.startswith("max_pool"))
-_LINEAR = (
-    "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum",
-    "device_put", "expand_dims", "mesh_cast", "neg", "optimization_barrier", "pad", "reduce_precision", "reduce_sum",
-    "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
-    "stop_gradient", "sub", "transpose",
-)  # fmt: skip
-_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice")
-_LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
 
 
 class Match(NamedTuple):
@@ -165,7 +157,7 @@ def not_linear(
     wholes: set[tuple[str, Path]] = set()
     norms = normalizations(program, dependent)
     for index, operation in enumerate(program.operations):
-        if index in covered or _is_linear(program, operation, dependent):
+        if index in covered or is_linear(program, operation, dependent):
             continue
         norm = next((name for name, operations in norms.items() if index in operations), None)
         name, where = norm or whole_of(program, operation)
@@ -188,26 +180,6 @@ def slope_of(program: Program, match: Match) -> float | None:
     """The slope of a leaky relu; None if it is trained."""
     slope = constant(program, program.producers(), match.parameters[0])
     return None if slope is None else float(slope)
-
-
-def _is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
-    """Whether an operation is known to be linear (or affine) in its inputs that depend on the network's."""
-
-    def is_floating(value: Any) -> bool:
-        return jnp.issubdtype(program.types[value].dtype, jnp.floating)
-
-    varies = [atom in dependent for atom in operation.inputs]
-    if not any(is_floating(atom) for atom in operation.inputs if atom in dependent):
-        return True  # it does not vary, or was made of what is not linear already
-    if not all(map(is_floating, operation.outputs)):
-        return False
-    if operation.name in _LINEAR_IN_ONE:
-        return sum(varies) == 1
-    if operation.name in _LINEAR_IN_FIRST:
-        return not any(varies[1:])
-    if operation.name == "select_n":
-        return not varies[0]
-    return operation.name in _LINEAR
 
 
 @functools.lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,9 @@ from jsnn.conversion.place import Scaled, agreed_dt, check_scale
 from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.quantized import clip_floor_relu, clip_relu
 from jsnn.conversion.scale import Scales, scaled
-from jsnn.conversion.source import Place, Plan, Source
+from jsnn.conversion.source import Kept, Place, Plan, Source
 from jsnn.filters import Lowpass
-from jsnn.neurons import IF, Rate, SpikingActivation
+from jsnn.neurons import IF, BurstIF, Rate, SpikingActivation
 from jsnn.neurons.checks import has_field, is_key
 from jsnn.neurons.pytree import with_dt
 from jsnn.neurons.ranges import POSITIVE
@@ -49,6 +49,7 @@ def convert(
     synapse: float | Neuron | None = None,
     dt: float | None = None,
     v_init: Parameter | Sequence[Parameter | None] | str | None = None,
+    kept: Kept | None = None,
 ) -> Converted:
     """A spiking network that computes over time what a rate network computes at once.
 
@@ -77,6 +78,12 @@ def convert(
         v_init: the membrane before the first step, in units of the threshold: 0.5 rounds where 0.0 rounds down; a
             key made by `jax.random.key` draws it uniformly; a sequence has one for each activation. None leaves it to
             the neurons in `swap`.
+        kept: what becomes of functions that are not linear, stay, and depend on spikes, such as softmax and layer
+            normalisation. `"exact"`: they work on the mean of the spikes so far, so that their mean over time is that
+            of the rate network in the limit (see `jsnn.conversion.exact`). That costs a state where such a function
+            begins and where it ends. A neuron behind it gets that mean as well, unless it is an `IF` or `BurstIF`,
+            which adds up what it gets at each step. `"as is"`: they see the spikes of single steps, as in NengoDL.
+            None is `"exact"` for all but a softmax or sigmoid that gives the output, which stays one at every step.
 
     Returns:
         the network, a Neuron, with `report`, a table of what was replaced and what was kept.
@@ -89,8 +96,7 @@ def convert(
         TypeError: if `fn` is no function, or `swap` maps to something that is neither neuron nor function; if there
             are several inputs.
 
-    Without a synapse, what is not linear and stays as it is (see the report) sees single spikes; each kind of it gets a
-    warning.
+    With `kept="as is"` and without a synapse, each kind of function that sees single spikes gets a warning.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -101,6 +107,8 @@ def convert(
     >>> bool(jnp.abs(logits.mean(0) - model(images)).max() < 0.05)
     True
     """
+    if kept is not None and kept not in get_args(Kept):
+        raise ValueError(f"kept must be 'exact', 'as is' or None, got {kept!r}")
     if dt is not None:
         check_scale("dt", dt)
     example = _check_example(fn, example)
@@ -112,7 +120,9 @@ def convert(
     else:
         dt_of_all = default_dt = dt
     replaced = dict(given or _default_swap(fn, example, default_dt))
-    source = Source(fn, {key: None if isinstance(value, Neuron) else value for key, value in replaced.items()})
+    functions = {key: None if isinstance(value, Neuron) else value for key, value in replaced.items()}
+    summing = [key for key, value in replaced.items() if isinstance(value, IF | BurstIF)]
+    source = Source(fn, functions, kept, summing)
     plan = source.plan(example.shape, example.dtype)
     places, neurons, synapses = plan.places, [], []
     for index, (place, start) in enumerate(zip(places, _one_for_each(v_init, places))):
@@ -125,7 +135,7 @@ def convert(
     network = _take_thresholds(network)
     _check_pools(network, plan)
     jax.eval_shape(lambda: network.init(example.shape, example.dtype))  # a v_init that does not fit shows here
-    if synapse is None:
+    if synapse is None and kept == "as is":
         _warn_of_what_sees_spikes(plan)
     return scaled(network, scale_firing_rates, example)
 
@@ -143,8 +153,9 @@ def _warn_of_what_sees_spikes(plan: Plan) -> None:
     """One warning for each kind of function that is kept behind a neuron and is not linear."""
     for name in dict.fromkeys(plan.on_spikes):
         warnings.warn(
-            f"{name} is kept and sees the spikes of single steps, not the rates that they stand for: smooth them with "
-            f"synapse=5e-3, take it out of the function and apply it to the mean output, or swap it",
+            f"{name} is kept and sees the spikes of single steps, not the rates that they stand for: leave out "
+            f"kept='as is', smooth them with synapse=5e-3, take it out of the function and apply it to the mean "
+            f"output, or swap it",
             stacklevel=4,
         )
 

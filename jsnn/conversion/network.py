@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from jsnn.conversion.exact import Turn
 from jsnn.conversion.place import Filtered, Scaled, agreed_dt
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
@@ -41,6 +42,8 @@ class Converted(Network):
         self.synapses = nnx.List(synapses)
         self.names = tuple(place.name for place in plan.places)
         self.kept = tuple(plan.kept)
+        self.exact = tuple(plan.exact)
+        self.turns = tuple(turn.name for turn in plan.turns)
         self.exchanged = tuple(plan.exchanged)
         self.default_dt = dt
         self.kinds = tuple(place.activation for place in plan.places)
@@ -68,7 +71,7 @@ class Converted(Network):
                 self.names, self.shapes, self.where, self.neurons, self.synapses
             )
         ]
-        return Report(rows, self.kept, self.dt, self.exchanged)
+        return Report(rows, self.kept, self.dt, self.exchanged, self.exact)
 
     @property
     def dt(self) -> Parameter:
@@ -80,19 +83,26 @@ class Converted(Network):
         _, batch = steps_in_first_axis.get() or (1, x.shape[:1])
         places = self.source.plan((*batch, *x.shape[1:]), x.dtype).places  # neurons run for one step's batch
 
-        def respond(index: int, place: Place, x: Array) -> Array:
-            return call(self.filtered(index, places[index]), x, place.name)
+        def respond(part: Place | Turn, x: Array) -> Array:
+            if isinstance(part, Turn):
+                return call(part.neuron(), x, part.name)
+            index = self.names.index(part.name)
+            return call(self.filtered(index, places[index]), x, part.name)
 
         return checkpoint_name(self._evaluate(self.source.plan(x.shape, x.dtype), x, respond), "output")
 
-    def pack(self, states: States) -> tuple[tuple[State, State], ...]:
-        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none."""
-        return tuple(states[name] for name in self.names)
+    def pack(self, states: States) -> tuple[State, ...]:
+        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none.
 
-    def unpack(self, state: tuple[tuple[State, State], ...]) -> States:
+        Then come the states of what works on means, see `jsnn.conversion.exact`.
+        """
+        return tuple(states[name] for name in (*self.names, *self.turns))
+
+    def unpack(self, state: tuple[State, ...]) -> States:
         """The pairs by the names of the activations."""
-        check_tuple(state, len(self.names), "activation")
-        return dict(zip(self.names, state))
+        names = (*self.names, *self.turns)
+        check_tuple(state, len(names), "activation")
+        return dict(zip(names, state))
 
     def filtered(self, index: int, place: Place) -> Filtered:
         """What stands in the place of an activation."""
@@ -105,22 +115,25 @@ class Converted(Network):
         """
         activations, rates = self.activations, {}
 
-        def respond(index: int, place: Place, x: Array) -> Array:
+        def respond(part: Place | Turn, x: Array) -> Array:
+            if isinstance(part, Turn):
+                return x  # what does not vary is its own mean
+            index = self.names.index(part.name)
             y = activations[index](x)
-            rates[place.name] = y * cast(self.neurons[index].gain, y.dtype) if with_gain else y
-            return place.tail.apply(rates[place.name])
+            rates[part.name] = y * cast(self.neurons[index].gain, y.dtype) if with_gain else y
+            return part.tail.apply(rates[part.name])
 
         plan = self.source.plan(inputs.shape, inputs.dtype)
         return rates, self._evaluate(plan if with_gain else plan.original or plan, inputs, respond)
 
-    def _evaluate(self, plan: Plan, x: Array, respond: Callable[[int, Place, Array], Array]) -> Array:
-        """The output of the program, with `respond` for the activations."""
+    def _evaluate(self, plan: Plan, x: Array, respond: Callable[[Place | Turn, Array], Array]) -> Array:
+        """The output of the program, with `respond` for the activations, and where means begin and end."""
         weights = dict(zip(plan.weights, jax.tree.leaves(self.weights), strict=True))
         values = {**plan.program.constants, **weights, plan.program.inputs[-1]: x}
         for part in plan.parts:
-            if isinstance(part, Place):
-                index = self.names.index(part.name)
-                values[part.tail.result] = respond(index, part, values[part.operand])
+            if isinstance(part, Place | Turn):
+                result = part.tail.result if isinstance(part, Place) else part.result
+                values[result] = respond(part, values[part.operand])
             else:
                 values.update(zip(part.outputs, part(*(read(values, atom) for atom in part.inputs)), strict=True))
         return read(values, plan.program.outputs[0])

@@ -29,6 +29,7 @@ class Report(NamedTuple):
     kept: Sequence[str]  # non-linear functions that were left as they are, in the program's order
     dt: Parameter  # the length of a step, in s
     exchanged: Sequence[str] = ()  # functions that gave way to another function, such as "max_pool by avg_pool"
+    exact: Sequence[str] = ()  # those of the kept functions that work on the means of spikes
 
     def __str__(self) -> str:
         head = ("name", "behind", "shape", "replaced by", "scale", "synapse")
@@ -47,7 +48,10 @@ class Report(NamedTuple):
         table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in (head, *lines)]
         if self.exchanged:
             table.append(f"exchanged: {_counted(self.exchanged)}")
-        return "\n".join([*table, f"kept as they are: {_counted(self.kept) or 'nothing'}", f"dt: {_scale(self.dt)} s"])
+        as_is = list((Counter(self.kept) - Counter(self.exact)).elements())
+        if self.exact:
+            table.append(f"kept, exact in the mean over time: {_counted(self.exact)}")
+        return "\n".join([*table, f"kept as they are: {_counted(as_is) or 'nothing'}", f"dt: {_scale(self.dt)} s"])
 
 
 def _counted(names: Sequence[str]) -> str:

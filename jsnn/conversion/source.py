@@ -1,11 +1,12 @@
 """The function that is converted: its weights, and its program, with a place for each activation."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import errors, nnx
+from jax.extend.core import ClosedJaxpr
 
 from jsnn.conversion.activations import (
     NAMED,
@@ -18,6 +19,7 @@ from jsnn.conversion.activations import (
     slope_of,
     sloped,
 )
+from jsnn.conversion.exact import Means, Turn
 from jsnn.conversion.tail import Tail, tail
 from jsnn.program import (
     Constant,
@@ -30,9 +32,11 @@ from jsnn.program import (
     splice,
     trace,
     unchanged,
+    unroll_scans,
 )
 from jsnn.types import Array, Shape
 
+_READOUTS = ("softmax", "log_softmax", "sigmoid")  # which give probabilities at every step
 _RANDOM = ("random_", "threefry", "rng_")
 CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
 _LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
@@ -53,7 +57,8 @@ class Place(NamedTuple):
     pools: bool  # whether it makes one value of several
 
 
-Part: TypeAlias = Operation | Place
+Kept: TypeAlias = Literal["exact", "as is"]
+Part: TypeAlias = Operation | Place | Turn
 
 
 class Plan(NamedTuple):
@@ -61,11 +66,13 @@ class Plan(NamedTuple):
 
     program: Program
     weights: tuple[int, ...]  # the values that are the network's weights
-    parts: list[Part]  # what is left of it, in order; the activations replaced by their places
+    parts: Sequence[Part]  # what is left of it, in order; the activations replaced by their places
     places: list[Place]
     kept: list[str]  # the non-linear functions that stay as they are
     on_spikes: list[str] = []  # those among them that see what a neuron has put out  # noqa: RUF012
     exchanged: list[str] = []  # the functions that gave way to other functions  # noqa: RUF012
+    exact: list[str] = []  # those that work on means instead  # noqa: RUF012
+    turns: list[Turn] = []  # where what is kept goes over to means, and back  # noqa: RUF012
     original: "Plan | None" = None  # the same without those exchanges, where there are any
 
 
@@ -75,9 +82,18 @@ class Source:
     Args:
         function: a `nnx.Module`, or any function of one array.
         swapped: the activations that get a place, and the function that takes it; None for a neuron.
+        kept: what becomes of what is kept and sees spikes, see `convert`.
+        summing: the activations whose neurons add up their inputs, so that the sum alone matters; others see means.
     """
 
-    def __init__(self, function: Callable[[Array], Array], swapped: Mapping[Activation, Activation | None]) -> None:
+    def __init__(
+        self,
+        function: Callable[[Array], Array],
+        swapped: Mapping[Activation, Activation | None],
+        kept: Kept | None = "as is",
+        summing: Collection[Activation] = (),
+    ) -> None:
+        self._kept, self._summing = kept, tuple(summing)
         self.swapped = tuple(swapped)
         self._functions = {key: value for key, value in swapped.items() if value is not None}
         self._known = tuple(dict.fromkeys((*swapped, *NAMED.values())))
@@ -112,7 +128,7 @@ class Source:
 
     def occurring(self, shape: Shape, dtype: Any) -> set[Activation]:
         """The known activations that occur in the function."""
-        opened = flatten(self._trace(shape, dtype))
+        opened = flatten(unroll_scans(self._trace(shape, dtype), lambda body: True))
         return {match.function for match in find(opened, self._known, opened.inputs[-1:])}
 
     def _trace(self, shape: Shape, dtype: Any) -> Any:
@@ -176,7 +192,7 @@ class Source:
                 )
 
     def _make_plan(self, shape: Shape, dtype: str) -> Plan:
-        jaxpr = self._trace(shape, dtype)
+        jaxpr = unroll_scans(self._trace(shape, dtype), self._holds_swapped)
         opened = flatten(jaxpr)
         _refuse_random(opened)
         self._refuse_loops(opened, opened.inputs[-1:])
@@ -239,7 +255,40 @@ class Source:
             for index, operation in enumerate(program.operations)
             if index in places or index not in inside
         ]
-        return plan._replace(weights=weights, parts=parts, places=list(places.values()))
+        plan = plan._replace(weights=weights, parts=parts, places=list(places.values()))
+        return plan if self._kept == "as is" else self._with_means(plan)
+
+    def _with_means(self, plan: Plan) -> Plan:
+        means, places = Means(plan.program, plan.program.inputs[-1:]), []
+        readout = self._readout(plan.program) if self._kept is None else []
+        for part in plan.parts:
+            if not isinstance(part, Place):
+                means.add(part, as_is=any(part is mine for mine in readout))  # type: ignore[arg-type]
+                continue
+            operand, is_rate = part.operand, part.activation in self._functions
+            if is_rate and operand in means.spikes:
+                operand = means.mean(operand)
+            elif part.activation in self._summing:
+                operand = means.at_steps(operand)
+            places.append(part._replace(operand=operand))
+            means.parts.append(places[-1])
+            if not is_rate:
+                means.spikes.add(part.tail.result)
+            elif operand in means.means:
+                means.means.add(part.tail.result)
+        output = plan.program.outputs[0]
+        outputs = (means.at_steps(output) if isinstance(output, int) else output,)
+        program = plan.program._replace(outputs=outputs, types=means.types)
+        exact = plan.on_spikes[:-1] if readout else plan.on_spikes
+        return plan._replace(program=program, parts=means.parts, places=places, turns=means.turns, exact=exact)
+
+    def _readout(self, program: Program) -> list[Operation]:
+        """The operations of the softmax or sigmoid that gives the output, if one does."""
+        for match in find(program, self._known, program.inputs[-1:]):
+            if match.result == program.outputs[0] and match.name in _READOUTS:
+                return [program.operations[index] for index in match.operations]
+        last = [operation for operation in program.operations if program.outputs[0] in operation.outputs]
+        return [operation for operation in last if str(operation.params.get("name")).strip("_") in _READOUTS]
 
     def _check_all_found(self, program: Program, swapped: list[Match], found: list[Match]) -> None:
         there = sorted({in_words(program, match) for match in found})
@@ -253,6 +302,12 @@ class Source:
                     f"{', '.join(there) or 'none'}. Name what is there in swap, as in "
                     f"swap={{{example}: jsnn.SpikingActivation({example})}}; it may be a function of your own"
                 )
+
+    def _holds_swapped(self, body: ClosedJaxpr) -> bool:
+        inner = flatten(body)
+        loops = (deeper for operation in inner.operations for deeper in bodies(operation))
+        found = find(inner, self._known, inner.inputs)
+        return any(match.function in self.swapped for match in found) or any(map(self._holds_swapped, loops))
 
     def _refuse_loops(self, program: Program, inputs: Collection[int]) -> None:
         dependent = program.depending_on(inputs)

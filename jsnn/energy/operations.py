@@ -11,6 +11,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
+from jsnn.conversion.exact import Growth, RunningMean
 from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
@@ -19,7 +20,14 @@ from jsnn.types import Array, Layered, Neuron, State
 from jsnn.unroll import prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
-_NO_NEURONS = (Lowpass, Alpha, Delay, Dropout)  # they have a state, but hand on what others put out
+_NO_NEURONS = (
+    Lowpass,
+    Alpha,
+    Delay,
+    Dropout,
+    RunningMean,
+    Growth,
+)  # they have a state, but hand on what others put out
 
 
 class Synapses(NamedTuple):

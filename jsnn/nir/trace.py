@@ -17,13 +17,12 @@ import numpy as np
 from jsnn.neurons.call import neuron_of, neuron_p
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
-from jsnn.program import Operation, Program, called, flatten, read
+from jsnn.program import SUMS, Operation, Program, called, flatten, read
 from jsnn.types import Array, Shape
 
 Symbol: TypeAlias = Value | Map
 
 _PASSED_ON = ("convert_element_type", "copy", "name", "stop_gradient")
-_SUMS = ("add", "add_any", "sub")
 
 
 class Writer(Protocol):
@@ -118,12 +117,12 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Sym
         return inputs[0]
     if name == "neg":
         return as_map(inputs[0]).times(np.array(-1.0))
-    if name in _SUMS and all(symbols):
+    if name in SUMS and all(symbols):
         second = written(1)
         if name == "sub":
             second = writer.write(as_map(second).times(np.array(-1.0)))
         return writer.total(written(0), second)
-    if name in _SUMS and is_elementwise(symbols.index(True)):
+    if name in SUMS and is_elementwise(symbols.index(True)):
         symbol, other = as_map(inputs[symbols.index(True)]), _without_batch(inputs[symbols.index(False)])
         if name == "sub":
             symbol, other = (symbol, -other) if symbols[0] else (symbol.times(np.array(-1.0)), other)

@@ -1,0 +1,38 @@
+"""One toolkit for traced programs: flat lists of operations that can be searched, cut and run."""
+
+from jsnn.program.jaxpr import (
+    Atom,
+    Constant,
+    Operation,
+    Path,
+    Program,
+    bodies,
+    called,
+    flatten,
+    read,
+    shape_of,
+    splice,
+    trace,
+    unchanged,
+    unroll_scans,
+)
+from jsnn.program.linear import SUMS, is_linear
+
+__all__ = [
+    "SUMS",
+    "Atom",
+    "Constant",
+    "Operation",
+    "Path",
+    "Program",
+    "bodies",
+    "called",
+    "flatten",
+    "is_linear",
+    "read",
+    "shape_of",
+    "splice",
+    "trace",
+    "unchanged",
+    "unroll_scans",
+]
