@@ -28,11 +28,13 @@ class Sequential(Network):
     (`[B, N]`, `[B, H, W, C]`); only vectors `[N]` may do without.
 
     Args:
-        layers: neurons, Flax modules or functions; at least one.
+        layers: neurons, Flax modules or functions; at least one. `("hidden", jsnn.LIF(0.9))` gives one a name of its
+            own, by which `jsnn.record` and others call it; without it is named by position and class, `"1_LIF"`.
+        named: more layers, after the others, by their names: `Sequential(linear, hidden=jsnn.LIF(0.9))`.
 
     Raises:
         TypeError: if a layer is neither a neuron nor callable, or a class.
-        ValueError: from `init` and `unroll`, if a layer cannot take what the one before it gives; it is named.
+        ValueError: if two layers have one name, or a name has a "/" in it; from `init` and `unroll`, if a layer cannot take what the one before it gives; it is named.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -43,22 +45,27 @@ class Sequential(Network):
     (32, 4, 10)
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        if not layers:
+    def __init__(self, *layers: Layer | tuple[str, Layer], **named: Layer) -> None:
+        parts = [layer if _is_named(layer) else (None, layer) for layer in (*layers, *named.items())]
+        if not parts:
             raise ValueError("Sequential needs at least one layer, got none")
-        for index, layer in enumerate(layers):
+        for index, (_, layer) in enumerate(parts):
             if isinstance(layer, type):
                 raise TypeError(f"layer {index} is the class {layer.__name__}: make one, {layer.__name__}(...)")
             if not (isinstance(layer, Neuron) or callable(layer)):
                 raise TypeError(
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
                 )
-        self.layers = nnx.List(map(as_data, layers))
+        self.layers = nnx.List([as_data(layer) for _, layer in parts])
+        self.own_names = tuple(name for name, _ in parts)
+        if len(set(self.names)) < len(parts) or any("/" in name for name in self.names):
+            raise ValueError(f"layers need names of their own, without '/', got {', '.join(self.names)}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name for each layer: its position and its class or function, such as `"1_LIF"`."""
-        return tuple(f"{index}_{_class_name(layer)}" for index, layer in enumerate(self.layers))
+        """One name for each layer: its own, or its position and its class or function, such as `"1_LIF"`."""
+        pairs = zip(self.own_names, self.layers, strict=True)
+        return tuple(own or f"{index}_{_class_name(layer)}" for index, (own, layer) in enumerate(pairs))
 
     def one_step(self, x: Array) -> Array:
         """The layers one after another, `[B, ...]`."""
@@ -192,6 +199,11 @@ def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
         return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
+
+
+def _is_named(layer: Any) -> bool:
+    """Whether a layer comes with a name, `("hidden", layer)`."""
+    return isinstance(layer, tuple) and len(layer) == 2 and isinstance(layer[0], str)
 
 
 def _class_name(layer: Layer) -> str:

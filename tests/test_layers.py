@@ -254,3 +254,14 @@ def test_networks_are_pytrees_that_optax_can_train():
     assert losses[-1] < 0.7 * losses[0]
     assert jax.tree.structure(trained) == jax.tree.structure(params)
     assert all(np.any(a != b) for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(params)))
+
+
+def test_names_of_their_own():
+    linear = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    named = jsnn.Sequential(linear, ("hidden", jsnn.LIF()), jnp.tanh, readout=jsnn.LI(0.9))
+    assert list(jsnn.record(named, INPUTS)) == ["0_Linear", "hidden", "2_tanh", "readout"]
+    plain = jsnn.Sequential(linear, jsnn.LIF(), jnp.tanh, jsnn.LI(0.9))
+    np.testing.assert_array_equal(jsnn.unroll(named, INPUTS)[1], jsnn.unroll(plain, INPUTS)[1])
+    for layers in ((("a", linear), ("a", jsnn.LIF())), (("a/b", linear),)):
+        with pytest.raises(ValueError, match="layers need names of their own, without '/', got a"):
+            jsnn.Sequential(*layers)
