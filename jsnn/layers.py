@@ -12,7 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.arguments import checked
 from jsnn.network import Network, States, check_tuple
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
 from jsnn.types import Array, Neuron, Shape, State
@@ -34,7 +34,8 @@ class Sequential(Network):
 
     Raises:
         TypeError: if a layer is neither a neuron nor callable, or a class.
-        ValueError: if two layers have one name, or a name has a "/" in it; from `init` and `unroll`, if a layer cannot take what the one before it gives; it is named.
+        ValueError: if two layers have one name, or a name has a "/" in it; from `init` and `unroll`, if a layer cannot
+            take what the one before it gives; it is named.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx

@@ -21,7 +21,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.call import call, neuron_of, neuron_p, outputs_so_far, steps_in_first_axis
+from jsnn.neurons.calling import call, neuron_of, neuron_p, outputs_so_far, steps_in_first_axis
 from jsnn.neurons.shapes import check_order
 from jsnn.program import Atom, Constant, Operation, Path, Program, bodies, called, flatten, read, trace
 from jsnn.types import Array, Neuron, RunPart, Shape, State

@@ -10,7 +10,7 @@ from flax import nnx
 from test_neurons import over_neurons
 
 import jsnn
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 
 T, B, N = 6, 3, 4
 INPUTS = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 2, (T, B, N)), jnp.float32)

@@ -14,7 +14,7 @@ from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
 from jsnn.network import Network, States, check_tuple
 from jsnn.neurons.base import cast
-from jsnn.neurons.call import call, steps_in_first_axis
+from jsnn.neurons.calling import call, steps_in_first_axis
 from jsnn.program import Constant, read
 from jsnn.types import Array, Neuron, Parameter, State
 

@@ -20,7 +20,7 @@ from jsnn.layers import max_pool
 from jsnn.linear import Linear
 from jsnn.network import Network
 from jsnn.neurons import LIF
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.types import Array, Neuron
 
 Form: TypeAlias = Literal["sew", "ms"]

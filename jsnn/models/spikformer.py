@@ -12,7 +12,7 @@ from jsnn.linear import Linear
 from jsnn.models.resnet import ConvNorm, MakeNeuron
 from jsnn.network import Network
 from jsnn.neurons import LIF
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.types import Array
 
 _SCALE = 0.125  # of the products of queries, keys and values, as in the paper

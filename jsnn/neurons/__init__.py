@@ -5,7 +5,7 @@ from jsnn.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState
 from jsnn.neurons.alif import ALIF, ALIFState
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.burst import BurstIF
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.neurons.conductance import ConductanceLIF, ConductanceLIFState
 from jsnn.neurons.cuba import CuBaLI, CuBaLIF, CuBaState
 from jsnn.neurons.izhikevich import Izhikevich, IzhikevichState

@@ -14,7 +14,7 @@ from flax import nnx
 
 from jsnn.arguments import check_parameters, parameters_of
 from jsnn.keywords import check_keywords
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_holds, has_field, value_of_parameter
 from jsnn.neurons.ranges import Range
 from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_hash

@@ -12,7 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.layers import Layer, Sequential
 from jsnn.network import Network, States
-from jsnn.neurons.call import call
+from jsnn.neurons.calling import call
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order
 from jsnn.types import Array, Neuron, RunPart, Shape, State

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.neurons.call import neuron_of, neuron_p
+from jsnn.neurons.calling import neuron_of, neuron_p
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
 from jsnn.program import SUMS, Operation, Program, called, flatten, read
