@@ -47,7 +47,9 @@ class Sequential(Network):
     """
 
     def __init__(self, *layers: Layer | tuple[str, Layer], **named: Layer) -> None:
-        parts = [layer if _is_named(layer) else (None, layer) for layer in (*layers, *named.items())]
+        parts: list[tuple[str | None, Any]] = []
+        for given in (*layers, *named.items()):
+            parts.append(given if isinstance(given, tuple) and len(given) == 2 else (None, given))
         if not parts:
             raise ValueError("Sequential needs at least one layer, got none")
         for index, (_, layer) in enumerate(parts):
@@ -58,7 +60,7 @@ class Sequential(Network):
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
                 )
         self.layers = nnx.List([as_data(layer) for _, layer in parts])
-        self.own_names = tuple(name for name, _ in parts)
+        self.own_names = tuple(name and str(name) for name, _ in parts)
         if len(set(self.names)) < len(parts) or any("/" in name for name in self.names):
             raise ValueError(f"layers need names of their own, without '/', got {', '.join(self.names)}")
 
@@ -200,11 +202,6 @@ def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
         return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
-
-
-def _is_named(layer: Any) -> bool:
-    """Whether a layer comes with a name, `("hidden", layer)`."""
-    return isinstance(layer, tuple) and len(layer) == 2 and isinstance(layer[0], str)
 
 
 def _class_name(layer: Layer) -> str:
