@@ -12,7 +12,7 @@ matrix product or convolution for all steps, and only the neurons are scanned. W
 neuron is computed once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -281,6 +281,8 @@ def trace_network(
             if isinstance(part, Neuron) and path:
                 object.__setattr__(part, "_path", _dotted(path))
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
+        if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
+            raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
         found.append(shape)
         return outputs, jax.tree.leaves(nnx.split(copy)[1])
 
@@ -293,6 +295,19 @@ def trace_network(
     return Traced(network, variables, program, _calls(program), found[-1])
 
 
+def parts_of(module: Any, kinds: tuple[type, ...], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The parts of these kinds in a module, with their paths, in the order in which their attributes are set.
+
+    What lies within such a part is not looked at.
+    """
+    if isinstance(module, kinds):
+        yield path, module
+    elif isinstance(module, nnx.Pytree):
+        for name, part in vars(module).items():
+            if not name.startswith("_"):
+                yield from parts_of(part, kinds, f"{path}.{name}".lstrip("."))
+
+
 def _dotted(path: tuple[Any, ...]) -> str:
     """A path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
     return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
@@ -303,6 +318,12 @@ def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Sh
     tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
     try:
         return function(x)
+    except jax.errors.ConcretizationTypeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"the structure of a network cannot depend on values, which are not known when it is traced: choose with "
+            f"jnp.where or jax.lax.cond, or loop with jax.lax.fori_loop, without a neuron inside ({reason})"
+        ) from error
     except (TypeError, ValueError) as error:
         given = [("the input", x.shape), *outputs_so_far.get()]
         if meant := [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import RecurrentState
+from jsnn.network import parts_of
 from jsnn.types import Neuron, Shape, State
 
 _PRODUCTS = (nnx.Linear, nnx.LinearGeneral, nnx.Einsum, nnx.Conv, nnx.ConvTranspose)
@@ -26,7 +27,8 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
     """The network with all dense and convolutional layers but the last, its readout, computing in `dtype`.
 
     They cast their inputs and weights, and put out `dtype`; so do the neurons behind them. The weights are the
-    network's own: no copy is made, and what changes them here (averages of `nnx.BatchNorm`) changes them there.
+    network's own: no copy is made, and what changes them here (averages of `nnx.BatchNorm`) changes them there. The
+    last layer is the one that is defined last.
 
     >>> import jax.numpy as jnp, jsnn
     >>> from flax import nnx
@@ -38,7 +40,7 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
     [('2_LIF', 'bfloat16', 'float32'), ('4_LI', 'float32', 'float32')]
     """
     reduced: Any = nnx.merge(*nnx.split(network))
-    layers = [module for _, module in nnx.iter_modules(reduced) if isinstance(module, _PRODUCTS)]
+    layers = [layer for _, layer in parts_of(reduced, _PRODUCTS)]
     for layer in layers[:-1]:
         layer.dtype = dtype
     return reduced

@@ -162,6 +162,8 @@ LIF = jsnn.LIF()
     (lambda x: jax.lax.cond(True, lambda y: LIF(y), jnp.sin, x), ValueError, "LIF is called inside cond"),
     (lambda x: jax.vmap(lambda y: LIF(y))(x), TypeError, r"LIF is called inside of jax.vmap: transform the network"),
     (lambda x: jax.grad(lambda y: LIF(y).sum())(x), TypeError, r"LIF is called inside of jax.grad: transform"),
+    (lambda x: (LIF(x), "spikes"), ValueError, "a network must return arrays, it returned str"),
+    (lambda x: LIF(x) if x.sum() > 0 else x, ValueError, "structure of a network cannot depend on values.*jnp.where"),
     (lambda x: LIF(x[:, :2]) + x, ValueError, r"the input has shape \(3, 4\), 0_LIF has shape \(3, 2\)"),
 ])  # fmt: skip
 def test_what_is_no_network_is_refused(function, error, message):
@@ -180,3 +182,97 @@ def test_what_is_no_function_is_refused():
         jsnn.Network(Residual(LIF, nnx.Rngs(0))).step({"other": ()}, INPUTS[0])
     with pytest.raises(TypeError, match=r"LIF is not called, as its state is passed in and out: .* jsnn.unroll"):
         jax.jit(lambda x: LIF(x))(INPUTS[0])
+
+
+class Classifier(nnx.Module):
+    """A convolution, a residual block with batch normalisation, and a readout of the mean over pixels."""
+
+    def __init__(self, rngs):
+        self.stem, self.conv = jsnn.Conv(1, 4, (3, 3), rngs=rngs), jsnn.Conv(4, 4, (3, 3), rngs=rngs)
+        self.norm, self.readout = nnx.BatchNorm(4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+        self.lif1, self.lif2 = jsnn.LIF(0.5, reset="zero"), jsnn.LIF(0.5, reset="zero")
+
+    def __call__(self, x):
+        x = self.lif1(self.stem(x))
+        x = jax.ad_checkpoint.checkpoint_name(self.lif2(self.norm(self.conv(x))) + x, "block")
+        return self.readout(x.mean(axis=(1, 2)))
+
+
+IMAGES = jnp.asarray(np.random.default_rng(1).uniform(size=(T, B, 6, 6, 1)), jnp.float32)
+
+
+def classifier():
+    network = jsnn.Network(Classifier(nnx.Rngs(0)))
+    network.eval()
+    return network
+
+
+def test_record_shows_neurons_what_is_named_and_the_output():
+    records = jsnn.record(classifier(), IMAGES)
+    assert list(records) == ["lif1", "lif2", "block", "output"]
+    np.testing.assert_array_equal(records["block"].outputs, records["lif1"].outputs + records["lif2"].outputs)
+    chosen = jsnn.record(classifier(), IMAGES, keep={"lif2": ["v"]}, neurons=3, every=2)
+    np.testing.assert_array_equal(chosen["lif2"].states.v.shape, (T // 2, B, 3))
+
+
+def test_record_in_training_updates_averages_once():
+    network, other = jsnn.Network(Classifier(nnx.Rngs(0))), jsnn.Network(Classifier(nnx.Rngs(0)))
+    jsnn.record(network, IMAGES, keep=["outputs"])
+    jsnn.unroll(other, IMAGES)
+    assert_close(nnx.state(network, nnx.BatchStat), nnx.state(other, nnx.BatchStat))
+    with pytest.raises(ValueError, match=r"a network that changes itself is run as a whole, .* every=: leave them out"):
+        jsnn.record(network, IMAGES, every=2)
+    with pytest.raises(ValueError, match="remat=True takes layers that change nothing"):
+        jsnn.unroll(network, IMAGES, remat=True)
+
+
+def test_remat_methods_precision_memory_and_energy():
+    network = classifier()
+    expected = jsnn.unroll(network, IMAGES)[1]
+    for options in ({"remat": True}, {"method": "scan"}, {"method": "parallel"}):
+        np.testing.assert_allclose(jsnn.unroll(network, IMAGES, **options)[1], expected, atol=1e-5)
+    reduced = jsnn.precision.reduce_precision(network)
+    state = jsnn.precision.initial_state(network, IMAGES.shape[1:])
+    assert jsnn.record(reduced, IMAGES, state)["lif1"].outputs.dtype == jnp.bfloat16
+    assert jsnn.unroll(reduced, IMAGES, state)[1].dtype == jnp.float32  # the readout is defined last
+    assert jsnn.memory_estimate(network, IMAGES.shape[1:], T) > expected.nbytes
+    counted = jsnn.energy.count(network, IMAGES)
+    assert counted.neurons == 2 * 6 * 6 * 4
+    assert [row.kind for row in counted.rows] == ["MAC", "AC", "MAC"]
+
+
+def test_it_comes_back_from_nir():
+    network = classifier()
+    graph = jsnn.nir.to_nir(network, IMAGES.shape[2:], dt=1e-3)
+    assert {"stem", "lif1", "conv", "lif2", "readout"} <= set(graph.nodes)
+    back = jsnn.nir.from_nir(graph, dt=1e-3)
+    np.testing.assert_allclose(jsnn.unroll(back, IMAGES)[1], jsnn.unroll(network, IMAGES)[1], atol=1e-5)
+
+
+def test_weights_go_where_modules_are_defined():
+    network = classifier()
+    random = np.random.default_rng(2)
+    shapes = {"a.weight": (4, 1, 3, 3), "a.bias": (4,), "b.weight": (4, 4, 3, 3), "b.bias": (4,)}
+    norms = {f"n.{name}": (4,) for name in ("weight", "bias", "running_mean", "running_var")}
+    arrays = {
+        name: random.uniform(size=shape)
+        for name, shape in (shapes | norms | {"r.weight": (3, 4), "r.bias": (3,)}).items()
+    }
+    filled, report = jsnn.weights.from_torch(network, arrays, IMAGES.shape[2:])
+    np.testing.assert_allclose(filled.function.conv.kernel[...], arrays["b.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
+    np.testing.assert_allclose(filled.function.norm.var[...], arrays["n.running_var"], rtol=1e-6)
+    assert "b.weight (4, 4, 3, 3)  ->  conv.kernel" in " ".join(str(report).split(" ")).replace("   ", "  ")
+
+
+def test_a_flattened_image_in_front_of_a_dense_layer_is_turned():
+    class Flat(nnx.Module):
+        def __init__(self):
+            self.lif, self.readout = jsnn.LIF(0.5), nnx.Linear(18, 2, use_bias=False, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.readout(self.lif(x).reshape(x.shape[0], -1))
+
+    theirs = np.random.default_rng(0).normal(size=(2, 18))  # of images (2, 3, 3), channels first
+    filled, _ = jsnn.weights.from_torch(jsnn.Network(Flat()), {"0.weight": theirs}, (3, 3, 2))
+    expected = theirs.reshape(2, 2, 3, 3).transpose(2, 3, 1, 0).reshape(18, 2)
+    np.testing.assert_allclose(filled.function.readout.kernel[...], expected, rtol=1e-6)

@@ -12,7 +12,7 @@ from flax import nnx
 from jsnn.compat.norse_neurons import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
-from jsnn.network import Network, Traced, trace_network
+from jsnn.network import Network, Traced, parts_of, trace_network
 from jsnn.program import Atom, Program, shape_of
 from jsnn.types import Neuron, Shape, as_shape
 from jsnn.weights.files import WeightsError
@@ -47,7 +47,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
         """The layers of a network of any shape, in the order in which its modules define them."""
         traced = trace_network(network, x.shape, x.dtype, opens_all=True)
         given, producers = dict(_given(traced)), traced.program.producers()
-        for path, part in _parts("", network.function):
+        for path, part in parts_of(network.function, (*_WEIGHTED, *_NORMS, Neuron)):
             if isinstance(part, _NORMS):  # of channels, whatever the shape
                 visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, _features(part)), x.dtype), None)
             elif path in given:
@@ -78,16 +78,6 @@ def places(network: Any, shape: Shape) -> list[Place]:
 
     visit("", network, jax.ShapeDtypeStruct((1, *as_shape(shape)), jnp.float32), None)
     return found
-
-
-def _parts(path: str, part: Any) -> Iterator[tuple[str, Any]]:
-    """The layers, normalisations and neurons in a module, by their paths."""
-    if isinstance(part, (*_WEIGHTED, *_NORMS, Neuron)):
-        yield path, part
-    elif isinstance(part, nnx.Pytree):
-        for name, inner in vars(part).items():
-            if not name.startswith("_"):
-                yield from _parts(f"{path}.{name}".lstrip("."), inner)
 
 
 def _features(norm: Any) -> int:
