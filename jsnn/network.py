@@ -70,6 +70,7 @@ class Network(nnx.Module):
         if not callable(function):
             raise TypeError(f"Network takes a module or a function of one array, got {type(function).__name__}")
         self.function = function
+        self.order = tuple(_defined(function))
 
     def __call__(self, x: Array) -> Array:
         """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
@@ -295,17 +296,24 @@ def trace_network(
     return Traced(network, variables, program, _calls(program), found[-1])
 
 
-def parts_of(module: Any, kinds: tuple[type, ...], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of these kinds in a module, with their paths, in the order in which their attributes are set.
+def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
+    """Return the parts of these kinds, but none within another, with their paths.
 
-    What lies within such a part is not looked at.
+    In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
-    if isinstance(module, kinds):
-        yield path, module
-    elif isinstance(module, nnx.Pytree):
-        for name, part in vars(module).items():
+    found = {_dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
+    outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
+    order = {path: index for index, path in enumerate(getattr(network, "order", ()))}
+    return [(path, found[path]) for path in sorted(outer, key=lambda path: order.get(path, 0))]
+
+
+def _defined(part: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The paths of all parts of a module in the order in which they are set, which Flax forgets when it copies one."""
+    if isinstance(part, nnx.Pytree):
+        yield ".".join(path)
+        for name, inner in vars(part).items():
             if not name.startswith("_"):
-                yield from parts_of(part, kinds, f"{path}.{name}".lstrip("."))
+                yield from _defined(inner, (*path, name))
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

@@ -238,7 +238,7 @@ def test_remat_methods_precision_memory_and_energy():
     assert jsnn.memory_estimate(network, IMAGES.shape[1:], T) > expected.nbytes
     counted = jsnn.energy.count(network, IMAGES)
     assert counted.neurons == 2 * 6 * 6 * 4
-    assert [row.kind for row in counted.rows] == ["MAC", "AC", "MAC"]
+    assert [synapses.accumulates for synapses in counted.synapses] == [False, True, False]
 
 
 def test_it_comes_back_from_nir():

@@ -20,14 +20,8 @@ from jsnn.types import Array, Layered, Neuron, State
 from jsnn.unroll import prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
-_NO_NEURONS = (
-    Lowpass,
-    Alpha,
-    Delay,
-    Dropout,
-    RunningMean,
-    Growth,
-)  # they have a state, but hand on what others put out
+# they have a state, but hand on what others put out
+_NO_NEURONS = (Lowpass, Alpha, Delay, Dropout, RunningMean, Growth)
 
 
 class Synapses(NamedTuple):

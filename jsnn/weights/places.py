@@ -47,7 +47,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
         """The layers of a network of any shape, in the order in which its modules define them."""
         traced = trace_network(network, x.shape, x.dtype, opens_all=True)
         given, producers = dict(_given(traced)), traced.program.producers()
-        for path, part in parts_of(network.function, (*_WEIGHTED, *_NORMS, Neuron)):
+        for path, part in parts_of(network, (*_WEIGHTED, *_NORMS, Neuron)):
             if isinstance(part, _NORMS):  # of channels, whatever the shape
                 visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, _features(part)), x.dtype), None)
             elif path in given:
