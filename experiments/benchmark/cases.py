@@ -13,6 +13,7 @@ from experiments.benchmark import (
     mnist_conv,
     mnist_recurrent,
     repairs,
+    shapes,
     zoo,
 )
 from experiments.benchmark.peers import check_name
@@ -27,6 +28,7 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "long": long.comparisons,
     "zoo": zoo.comparisons,
     "latency": latency.comparisons,
+    "shapes": shapes.comparisons,
     "repairs": repairs.comparisons,
 }
 IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF32 alone

@@ -25,7 +25,7 @@ from jsnn.models import times_ten
 from jsnn.types import Array, Neuron
 
 Weights = dict[str, np.ndarray]
-Forward = Callable[[jsnn.Sequential, Array], Array]  # (network, spikes [T, B, 28, 28, 1]) -> outputs [T, B, 10]
+Forward = Callable[[Any, Array], Array]  # (network, spikes [T, B, 28, 28, 1]) -> outputs [T, B, 10]
 
 
 def norse_neurons() -> list[Neuron]:
@@ -130,13 +130,13 @@ def step_by_step(network: jsnn.Sequential, spikes: Array) -> Array:
 
 
 def jsnn_side(
-    setting: Setting, network: jsnn.Sequential, forward: Forward, spikes: np.ndarray, labels: np.ndarray, **fields: Any
+    setting: Setting, network: jsnn.Network, forward: Forward, spikes: np.ndarray, labels: np.ndarray, **fields: Any
 ) -> Side:
     """The side that trains a network by `jsnn.train`; each run goes on from the one before."""
     optimizer = optax.adam(1e-3)
     graph, state = train.create(network, optimizer)
 
-    def loss(network: jsnn.Sequential, x: Array, labels: Array, key: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(network: jsnn.Network, x: Array, labels: Array, key: Array) -> tuple[Array, dict[str, Array]]:
         if setting.precision == "bf16":
             network, x = jsnn.precision.reduce_precision(network), x.astype(jnp.bfloat16)
         value = jsnn.losses.cross_entropy(forward(network, x).max(0), labels)
