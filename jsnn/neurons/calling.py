@@ -8,6 +8,8 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jsnn.arguments import check
+from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.shapes import refuse_call
 from jsnn.types import Array, Neuron, Shape
 
@@ -31,10 +33,14 @@ def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
             the neurons and its class.
 
     Raises:
-        TypeError: outside of a network, where nothing carries the neuron's state.
+        TypeError: outside of a network, where nothing carries the neuron's state; or if an argument is of another type.
     """
     if getattr(x, "shape", None) is None:
         refuse_call(neuron)
+    check_is_neuron("call", neuron)
+    x = check("x", x, (Array,))
+    if not isinstance(name, str | None):
+        raise TypeError(f"name must be a string, got {type(name).__name__}")
     leaves, tree = jax.tree.flatten(neuron)
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))

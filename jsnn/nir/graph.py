@@ -11,7 +11,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.layers import Layer, Sequential
-from jsnn.network import Network, States
+from jsnn.network import Network, States, check_tuple
 from jsnn.neurons.calling import call
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order
@@ -94,8 +94,9 @@ class Graph(Network):
 
     def unpack(self, state: GraphState) -> States:
         """The states of the neurons by name."""
-        parts = zip(self.names, self.layers, state.layers, strict=True)
-        return {name: own for name, layer, own in parts if isinstance(layer, Neuron)}
+        layers = state.layers if isinstance(state, GraphState) else state
+        check_tuple(layers, len(self.layers), "layer")
+        return {name: own for name, layer, own in zip(self.names, self.layers, layers) if isinstance(layer, Neuron)}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
         """One state for each layer, and what the layers at which a cycle closes put out before the first step."""
