@@ -29,6 +29,7 @@ SIZES = {
     "long": {"lengths": (10,), "neurons": (8,)},
     "zoo": {"kinds": ("LIF",), "neurons": (8,), "steps": 2, "batch_size": 1},
     "repairs": {"examples": 4},
+    "shapes": {"steps": 2, "batch_size": 2},
 }
 HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
 

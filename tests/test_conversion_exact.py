@@ -66,7 +66,7 @@ def error(network, model, x, steps):
 NEURONS = {"SpikingActivation": jsnn.SpikingActivation(dt=1.0), "IF": jsnn.IF(), "BurstIF": jsnn.BurstIF()}
 
 
-@pytest.mark.rows(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_error_falls_as_one_over_the_number_of_steps(name, neuron):

@@ -77,10 +77,11 @@ def spiking_resnet(
     Source: Fang et al., "Deep residual learning in spiking neural networks" (NeurIPS 2021); Hu et al., "Advancing
     spiking neural networks toward deep residual learning" (TNNLS 2024).
 
-    >>> import jax.numpy as jnp, jsnn
+    >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
     >>> network = spiking_resnet((1, 1), stem="small", channels=4, outputs=10, rngs=nnx.Rngs(0))
-    >>> jsnn.unroll(network, jnp.ones((2, 8, 8, 3)), num_steps=4)[1].shape  # a static image
+    >>> images = jnp.ones((2, 8, 8, 3))  # static
+    >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
     (4, 2, 10)
     """
     if isinstance(depth, int):

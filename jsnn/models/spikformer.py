@@ -61,10 +61,11 @@ def spikformer(
 
     Source: Zhou et al., "Spikformer: when spiking neural network meets transformer" (ICLR 2023).
 
-    >>> import jax.numpy as jnp, jsnn
+    >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
     >>> network = spikformer(16, 1, heads=2, rngs=nnx.Rngs(0))
-    >>> jsnn.unroll(network, jnp.ones((2, 8, 8, 3)), num_steps=4)[1].shape
+    >>> images = jnp.ones((2, 8, 8, 3))
+    >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
     (4, 2, 10)
     """
     if width < 1 or heads < 1 or width % heads:
