@@ -80,6 +80,7 @@ def spiking_resnet(
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
     >>> network = spiking_resnet((1, 1), stem="small", channels=4, outputs=10, rngs=nnx.Rngs(0))
+    >>> network.eval()  # batch normalisation by its averages
     >>> images = jnp.ones((2, 8, 8, 3))  # static
     >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
     (4, 2, 10)

@@ -47,6 +47,7 @@ def spiking_vgg(
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
     >>> network = spiking_vgg(((4,), (8,)), dense=(16,), image_shape=(8, 8, 3), outputs=10, rngs=nnx.Rngs(0))
+    >>> network.eval()  # batch normalisation by its averages
     >>> images = jnp.ones((2, 8, 8, 3))
     >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
     (4, 2, 10)

@@ -44,7 +44,8 @@ def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
     leaves, tree = jax.tree.flatten(neuron)
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
-    y = neuron_p.bind(x, *leaves, tree=tree, name=name, folded=steps_in_first_axis.get())
+    output = _output(neuron, x, steps_in_first_axis.get())
+    y = neuron_p.bind(x, *leaves, tree=tree, name=name, shape=output.shape, dtype=output.dtype)
     given.append((name, y.shape))
     return y
 
@@ -54,9 +55,8 @@ def neuron_of(tree: Any, leaves: Any) -> Neuron:
     return jax.tree.unflatten(tree, leaves)
 
 
-@neuron_p.def_abstract_eval
-def _output(x: Any, *leaves: Any, tree: Any, name: str, folded: tuple[int, Shape] | None) -> Any:
-    neuron = neuron_of(tree, [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves])
+def _output(neuron: Neuron, x: Array, folded: tuple[int, Shape] | None) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of a neuron's output."""
     steps, batch = folded or (1, x.shape[:1])
 
     def first(neuron: Neuron, x: Array) -> Array:
@@ -67,7 +67,13 @@ def _output(x: Any, *leaves: Any, tree: Any, name: str, folded: tuple[int, Shape
         y = jax.eval_shape(first, neuron, jax.ShapeDtypeStruct((*batch, *x.shape[1:]), x.dtype))
     finally:
         steps_in_first_axis.reset(token)
-    return jax.core.ShapedArray((steps * math.prod(batch), *y.shape[len(batch) :]) if folded else y.shape, y.dtype)
+    shape = (steps * math.prod(batch), *y.shape[len(batch) :]) if folded else y.shape
+    return jax.ShapeDtypeStruct(shape, y.dtype)
+
+
+@neuron_p.def_abstract_eval
+def _known(*operands: Any, shape: Shape, dtype: Any, **_: Any) -> Any:
+    return jax.core.ShapedArray(shape, dtype)
 
 
 def _refuse(*operands: Any, tree: Any, **_: Any) -> NoReturn:

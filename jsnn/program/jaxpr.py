@@ -7,7 +7,7 @@ between programs by platform (`lax.platform_dependent`), which all compute the s
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -200,18 +200,22 @@ def unroll_scans(jaxpr: ClosedJaxpr, is_wanted: Callable[[ClosedJaxpr], bool]) -
             elif inner is not None:
                 outputs = run(inner, inputs[len(inputs) - len(inner.jaxpr.invars) :])
             else:
-                outputs = step_by_step(equation.params, inputs)
+                outputs = step_by_step(equation, inputs)
             values.update(zip(equation.outvars, outputs, strict=True))
         return [atom.val if isinstance(atom, Literal) else values[atom] for atom in jaxpr.jaxpr.outvars]
 
-    def step_by_step(params: Mapping[str, Any], inputs: list[Any]) -> list[Any]:
-        fixed, start = params["num_consts"], params["num_consts"] + params["num_carry"]
-        constants, carry, over = inputs[:fixed], inputs[fixed:start], inputs[start:]
-        steps = range(params["length"])
+    def step_by_step(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
+        (body,) = bodies(equation)
+        # what a scan goes over, and what it stacks, has an axis more than in its body; JAX's own counts have changed
+        over = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, body.jaxpr.invars))  # type: ignore[attr-defined]
+        kept = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.jaxpr.outvars))  # type: ignore[attr-defined]
+        start = len(inputs) - over
+        constants, carry, rows = inputs[: start - kept], inputs[start - kept : start], inputs[start:]
+        steps = range(equation.params["length"])
         made: dict[int, list[Any]] = {}
-        for step in reversed(steps) if params["reverse"] else steps:
-            outputs = run(params["jaxpr"], [*constants, *carry, *(x[step] for x in over)])
-            carry, made[step] = outputs[: params["num_carry"]], outputs[params["num_carry"] :]
+        for step in reversed(steps) if equation.params["reverse"] else steps:
+            outputs = run(body, [*constants, *carry, *(x[step] for x in rows)])
+            carry, made[step] = outputs[:kept], outputs[kept:]
         return [*carry, *(jax.numpy.stack(parts) for parts in zip(*(made[step] for step in steps)))]
 
     return trace(lambda *arguments: run(jaxpr, arguments), *(variable.aval for variable in jaxpr.jaxpr.invars))[0]
