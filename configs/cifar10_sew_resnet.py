@@ -1,4 +1,8 @@
-"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps."""
+"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps: 69% after 4 of its 14 epochs.
+
+A draft: it has not been trained to its end yet. An epoch took 430 s on 2 cores of an x86-64 machine with AVX2
+(2026-11-29).
+"""
 
 from experiments.config import Data, Experiment, Objective, Optimizer, SpikingResNet, Train
 
