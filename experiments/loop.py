@@ -28,7 +28,6 @@ from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation, pad_to_batches
 from jsnn.files import as_path
 from jsnn.sharding import Layout
-from jsnn.types import Neuron
 
 _PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
@@ -149,10 +148,9 @@ class Run:
         return records
 
     def network(self) -> train.Network:
-        """The network with its present weights, a rate network in inference mode."""
-        network = train.network_of(self.graph, self.state)
-        if not isinstance(network, Neuron):
-            network.eval()
+        """The network with its present weights, in inference mode."""
+        network: Any = train.network_of(self.graph, self.state)
+        network.eval()
         return network
 
     @property

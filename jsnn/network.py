@@ -42,10 +42,10 @@ class Network(nnx.Module):
     class, `"0_LIF"`. Each call has a state of its own: the second call of the same object is `"lif1:2"`.
 
     Args:
-        function: an `nnx.Module`, or a function of one array. What is to be trained must be part of a module.
+        function: an `nnx.Module`, or a function of one array. What you want to train must be part of a module.
 
     Raises:
-        TypeError: if `function` is none.
+        TypeError: if `function` is neither a module nor a function.
         ValueError: from `init` and `unroll`, if a neuron is called inside a loop or a branch of JAX (`lax.scan`,
             `lax.cond`) or with what does not depend on the input, if the function does not return arrays, or if it
             does not keep the batch axis.

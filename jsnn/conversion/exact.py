@@ -117,7 +117,7 @@ class Means:
         return self._turn(value, RunningMean, "mean")
 
     def at_steps(self, value: int) -> int:
-        """What has a value for its mean so far; itself, if it is none."""
+        """Return what has a value for its mean so far; a value that is no mean is returned as it is."""
         return self._turn(value, Growth, "growth") if value in self.means else value
 
     def _turn(self, value: int, neuron: type[RunningMean | Growth], name: str) -> int:
