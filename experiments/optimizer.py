@@ -10,13 +10,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from experiments import config
 from experiments.config.errors import nearest
 from jsnn import rounding
 from jsnn.types import Array
 
-_BELOW_ONE = ("b1", "b2", "b3", "decay", "decay_rate", "momentum", "rho")  # what is kept of a moving average each step
+
+def _axes_of_kernels(params: Any) -> Any:
+    """The kernels that Muon turns into orthogonal matrices, with their axes: inputs first, neurons last."""
+
+    def axes(array: Array) -> Any:
+        return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
+
+    return jax.tree.map(lambda array: axes(array) if array.ndim > 1 else None, params)
+
+
+_MUON = functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_axes_of_kernels)
+_BELOW_ONE = (
+    "adam_b1",
+    "adam_b2",
+    "b1",
+    "b2",
+    "b3",
+    "beta",
+    "decay",
+    "decay_rate",
+    "momentum",
+    "rho",
+)  # what is kept of a moving average each step
 
 
 def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:
@@ -62,16 +85,20 @@ def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.Gradie
 def _factory(name: str) -> Any:
     """The function of optax that makes the optimiser of this name."""
     if not _is_optimizer(name):
-        known = [one for one in dir(optax) if _is_optimizer(one)]
+        known = [one for one in (*dir(optax), "muon") if _is_optimizer(one)]
         hint = nearest(name, known) or f": known are {', '.join(known)}"
         raise ValueError(f"optimizer.name must be an optimiser of optax, got {name!r}{hint}")
-    return getattr(optax, name)
+    return _named(name)
+
+
+def _named(name: str) -> Any:
+    return _MUON if name == "muon" else getattr(optax, name, None)
 
 
 @functools.cache  # an error looks at every name that optax has
 def _is_optimizer(name: str) -> bool:
     """Whether optax has a function of this name from a learning rate to what turns gradients alone into updates."""
-    factory = getattr(optax, name, None)
+    factory = _named(name)
     if not isinstance(factory, types.FunctionType | functools.partial) or name.startswith(("_", "scale_by_")):
         return False
     return next(iter(inspect.signature(factory).parameters), "") == "learning_rate" and _fault(factory, {}) is None

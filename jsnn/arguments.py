@@ -30,7 +30,7 @@ import psutil
 from flax import nnx
 
 from jsnn.keywords import check_keywords
-from jsnn.types import Array, Shape, as_shape
+from jsnn.types import Array, Shape, Tree, as_shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,6 +113,12 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
     """
     if members == (Shape,):
         return as_shape(value)
+    if Tree in members and _is_tree(value):
+
+        def is_list(part: Any) -> bool:
+            return isinstance(part, list)
+
+        return jax.tree.map(lambda part: check(where, part, (Array,)), value, is_leaf=is_list)
     for member in members:
         fits, found = _fit(where, value, member, members)
         if fits:
@@ -228,6 +234,8 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return _fit_int(where, value)
     if member is float:
         return _fit_float(where, value, may_be_nan=nnx.Param in members)  # a part's own check names the range
+    if member is Tree:
+        return False, value
     if member is Array:
         if nnx.Param in members:
             if not isinstance(value, jax.Array | np.ndarray):
@@ -282,6 +290,13 @@ def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
     return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
 
 
+def _is_tree(value: Any) -> bool:
+    """Whether a value is a pytree of arrays; a list is one array, and a module or a variable is no input."""
+    if isinstance(value, list | nnx.Pytree | nnx.Variable) or jax.tree_util.all_leaves([value]):
+        return False
+    return any(np.ndim(leaf) for leaf in jax.tree.leaves(value))
+
+
 def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
     parts = jax.tree.leaves(value) if isinstance(value, list | tuple) else [value]
     if value is None or any(isinstance(part, str | bytes | dict | set | type) for part in parts):
@@ -321,7 +336,14 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
 
 
 _NUMBERS = (float, int, bool, Array, nnx.Param, type(None))
-_NAMES = {str: "a name", bool: "True or False", int: "an integer", float: "a number", Array: "an array of numbers"}
+_NAMES = {
+    str: "a name",
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    Array: "an array of numbers",
+    Tree: "a pytree of arrays",
+}
 
 
 def _describe(members: tuple[Any, ...]) -> str:

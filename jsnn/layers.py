@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.arguments import checked
-from jsnn.network import Network, States, check_tuple
+from jsnn.network import Network, States, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
@@ -70,13 +69,13 @@ class Sequential(Network):
         pairs = zip(self.own_names, self.layers, strict=True)
         return tuple(own or f"{index}_{_class_name(layer)}" for index, (own, layer) in enumerate(pairs))
 
-    def one_step(self, x: Array) -> Array:
+    def one_step(self, x: Any) -> Any:
         """The layers one after another, `[B, ...]`."""
         for name, layer in zip(self.names, self.layers):
             if isinstance(layer, Neuron):
                 x = _call(name, functools.partial(call, layer, name=name), x)
             else:
-                x = checkpoint_name(_apply(name, layer, x), name)
+                x = shown(name, _apply(name, layer, x))
         return x
 
     def pack(self, states: States) -> tuple[State, ...]:
@@ -182,6 +181,8 @@ def flatten(x: Array) -> Array:
 
 def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
     """Calls a layer without memory; errors name it."""
+    if not isinstance(x, jax.Array):
+        return _call(name, layer, x)  # several inputs
     if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:
         raise ValueError(
             f"layer {name} takes [B, *space, C] at each time step, {len(layer.kernel_size) + 2} axes, got shape "
@@ -191,7 +192,7 @@ def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
         channels = x.shape[-1] if x.shape else "a number"
         raise ValueError(f"layer {name} takes {layer.in_features} channels, got {channels} (shape {x.shape})")
     y = _call(name, layer, x)
-    if len(x.shape) > 1 and y.shape[:1] != x.shape[:1]:
+    if len(x.shape) > 1 and isinstance(y, jax.Array) and y.shape[:1] != x.shape[:1]:
         raise ValueError(f"layer {name} must keep the batch axis, it made {y.shape} of {x.shape}")
     return y
 
@@ -201,7 +202,8 @@ def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
     try:
         return function(x)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"layer {name} cannot take an input of shape {x.shape}: {error}") from error
+        shape = jax.tree.map(jnp.shape, x)
+        raise ValueError(f"layer {name} cannot take an input of shape {shape}: {error}") from error
 
 
 def _class_name(layer: Layer) -> str:

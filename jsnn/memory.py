@@ -17,7 +17,8 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.types import Array, Neuron, Shape
+from jsnn.neurons.shapes import described
+from jsnn.types import Array, Neuron
 from jsnn.unroll import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
@@ -28,7 +29,7 @@ _CURE = "take a smaller batch or fewer steps, unroll with remat=True, use bfloat
 @checked
 def memory_estimate(
     network: Neuron,
-    shape: Shape,
+    shape: Any,
     num_steps: int,
     *,
     dtype: Any = jnp.float32,
@@ -44,7 +45,7 @@ def memory_estimate(
 
     Args:
         network: any Neuron.
-        shape: that of the input of one time step, `[B, ...]`.
+        shape: that of the input of one time step, `[B, ...]`; of several, a pytree of shapes.
         num_steps: the number of steps T.
         dtype: that of the inputs.
         remat: as in `jsnn.unroll`.
@@ -73,12 +74,13 @@ def memory_estimate(
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
-    inputs = jax.ShapeDtypeStruct((num_steps, *shape), dtype)
+    of_step = described(shape, dtype)
+    inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_steps, *x.shape), x.dtype), of_step)
 
-    def forward(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Any:
+    def forward(parameters: nnx.State, rest: nnx.State, inputs: Any) -> Any:
         return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat, method=method)
 
-    def loss(parameters: nnx.State, rest: nnx.State, inputs: Array) -> Array:
+    def loss(parameters: nnx.State, rest: nnx.State, inputs: Any) -> Array:
         _, outputs = forward(parameters, rest, inputs)
         return sum(jnp.sum(y**2) for y in jax.tree.leaves(outputs))  # type: ignore[return-value]
 

@@ -12,7 +12,8 @@ matrix product or convolution for all steps, and only the neurons are scanned. W
 neuron is computed once.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -21,11 +22,11 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.calling import call, neuron_of, neuron_p, outputs_so_far, steps_in_first_axis
-from jsnn.neurons.shapes import check_order
+from jsnn.neurons.calling import call, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
+from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Constant, Operation, Path, Program, bodies, called, flatten, read, trace
-from jsnn.types import Array, Neuron, RunPart, Shape, State
-from jsnn.unroll import over_time
+from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
+from jsnn.unroll import count_steps, of_step, over_time
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
 
@@ -42,7 +43,8 @@ class Network(nnx.Module):
     class, `"0_LIF"`. Each call has a state of its own: the second call of the same object is `"lif1:2"`.
 
     Args:
-        function: an `nnx.Module`, or a function of one array. What you want to train must be part of a module.
+        function: an `nnx.Module`, or a function of one array, or of several in a dict or another pytree; so may be
+            what it returns. What you want to train must be part of a module.
 
     Raises:
         TypeError: if `function` is neither a module nor a function.
@@ -64,7 +66,7 @@ class Network(nnx.Module):
     ((10, 2, 4), ['lif'])
     """
 
-    def __init__(self, function: Callable[[Array], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         if isinstance(function, type):
             raise TypeError(f"Network takes a module or a function, got the class {function.__name__}: make one")
         if not callable(function):
@@ -72,16 +74,15 @@ class Network(nnx.Module):
         self.function = function
         self.order = tuple(_defined(function))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Inputs) -> Any:
         """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
         return call(self, x)
 
     is_layered = True
 
-    def one_step(self, x: Array) -> Any:
+    def one_step(self, x: Any) -> Any:
         """The function of one time step: what is traced. In it, neurons are called like layers."""
-        y = self.function(x)
-        return checkpoint_name(y, "output") if isinstance(y, jax.Array) else y
+        return shown("output", self.function(x))
 
     def pack(self, states: States) -> State:
         """The state of the network, made of those of its neurons."""
@@ -91,44 +92,46 @@ class Network(nnx.Module):
         """The states of its neurons by name."""
         return state
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
-        """The state before the first step, for inputs of `shape`, `[B, ...]`."""
-        traced = trace_network(self, shape, dtype)
-        program, values = traced.program, traced.values(jnp.zeros(shape, dtype))
-        arrays = [atom for call in traced.calls.values() for atom in call.inputs[1:]]
+    def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
+        """The state before the first step, for inputs of `shape`, `[B, ...]`; of several inputs, a pytree of shapes."""
+        x = described(shape, dtype)
+        traced = trace_network(self, x)
+        program, values = traced.program, traced.values([jnp.zeros(x.shape, x.dtype) for x in jax.tree.leaves(x)])
+        arrays = [atom for call in traced.calls.values() for atom in call.arrays]
         for index in sorted(program.needed_for(arrays)):
             _compute(program.operations[index], values)
         states = {}
         for found in traced.calls.values():
-            x = program.types[found.inputs[0]]  # type: ignore[index]
-            states[found.name] = found.neuron(values).init(x.shape, jnp.promote_types(x.dtype, dtype))
+            x, neuron = found.x(program.types.__getitem__), found.neuron(values)
+            states[found.name] = neuron.init(
+                jax.tree.map(jnp.shape, x), jnp.result_type(dtype, *(x.dtype for x in jax.tree.leaves(x)))
+            )
         return self.pack(states)
 
-    def step(self, state: State, current: Array) -> tuple[State, Any]:
+    def step(self, state: State, current: Any) -> tuple[State, Any]:
         """One time step, `current` `[B, ...]`."""
         states = self.unpack(state)
         check_order(self, state, current)
-        traced = trace_network(self, current.shape, current.dtype)
+        traced = trace_network(self, current)
         states = traced.checked(states)
-        values = traced.values(current)
+        values = traced.values(jax.tree.leaves(current))
         for index, operation in enumerate(traced.program.operations):
             if index in traced.calls:
                 found = traced.calls[index]
-                states[found.name], values[operation.outputs[0]] = found.neuron(values).step(
-                    states[found.name], read(values, found.inputs[0])
-                )
+                x = found.x(values.__getitem__)
+                states[found.name], y = found.neuron(values).step(states[found.name], x)
+                values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
             else:
                 _compute(operation, values)
         traced.write_back(values)
         return self.pack(states), traced.outputs(values)
 
-    def run_layers(self, state: State, inputs: Array, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
+    def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
         """All time steps, layer by layer; see `jsnn.types.Layered`."""
-        shape = inputs.shape if num_steps is not None else inputs.shape[1:]
-        steps = len(inputs) if num_steps is None else num_steps
-        batch = shape[:1] if len(shape) > 1 else ()  # a vector has none
+        x, steps = of_step(inputs, num_steps), count_steps(inputs, num_steps)
+        batch = _batch_of(x)
         if not steps:
-            outputs = trace_network(self, shape, inputs.dtype).described_outputs()
+            outputs = trace_network(self, x).described_outputs()
             return state, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), outputs)
 
         def fold(x: Array) -> Array:
@@ -139,20 +142,21 @@ class Network(nnx.Module):
             """`[T*B, ...] -> [T, B, ...]`"""
             return x.reshape(steps, *batch, *x.shape[1:])
 
-        folded = (steps * batch[0], *shape[1:]) if batch else (steps, *shape)
-        traced = trace_network(self, folded, inputs.dtype, folded=(steps, batch))  # for what varies in time
+        first_axis = steps * math.prod(batch)
+        folded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((first_axis, *x.shape[len(batch) :]), x.dtype), x)
+        traced = trace_network(self, folded, folded=(steps, batch))  # for what varies in time
         single, is_static = traced, num_steps is not None
         if is_static:
-            single = trace_network(self, shape, inputs.dtype)  # for what does not
+            single = trace_network(self, x)  # for what does not
             # a function that asks for the size of its batch may have another program
             is_static = [o.name for o in single.program.operations] == [o.name for o in traced.program.operations]
         states = traced.checked(self.unpack(state))
         if is_static:
-            values, varying = traced.values(inputs), set[int]()
+            values, varying = traced.values(jax.tree.leaves(inputs)), set[int]()
         else:
             single = traced
-            values = traced.values(fold(over_time(inputs, num_steps)))
-            varying = traced.program.depending_on({traced.program.inputs[-1]})
+            values = traced.values(list(map(fold, jax.tree.leaves(over_time(inputs, num_steps)))))
+            varying = traced.program.depending_on(traced.inputs)
         tiled: dict[int, Array] = {}
 
         def take(atom: Atom) -> Any:
@@ -165,18 +169,18 @@ class Network(nnx.Module):
                 tiled[atom] = fold(over_time(values[atom], steps))
             return tiled[atom]
 
-        def at_steps(atom: Atom) -> tuple[Array, int | None]:
-            """A value as `run_part` takes it, and for how many steps it stays the same."""
-            x = read(values, atom)
-            return (x, steps) if is_static and atom not in varying else (unfold(x), None)
+        def at_steps(atoms: Any) -> tuple[Any, int | None]:
+            """Values as `run_part` takes them, and for how many steps they stay the same."""
+            if is_static and varying.isdisjoint(jax.tree.leaves(atoms)):
+                return jax.tree.map(values.__getitem__, atoms), steps
+            return jax.tree.map(lambda atom: unfold(take(atom)), atoms), None
 
         for index, operation in enumerate(traced.program.operations):
             if index in traced.calls:
                 found = traced.calls[index]
-                states[found.name], y = run_part(
-                    found.name, found.neuron(values), states[found.name], *at_steps(found.inputs[0])
-                )
-                values[operation.outputs[0]] = fold(y)
+                state, name = states[found.name], found.name
+                states[name], y = run_part(name, found.neuron(values), state, *at_steps(found.x()))
+                values.update(zip(operation.outputs, map(fold, jax.tree.leaves(y)), strict=True))
                 varying |= set(operation.outputs)
             elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
                 _compute(operation, values, take)
@@ -198,16 +202,35 @@ def check_tuple(state: State, length: int, of_what: str) -> None:
         )
 
 
+def shown(name: str, y: Any) -> Any:
+    """Return what a layer gives, named, so that `jsnn.record` shows it; of several arrays each behind its key."""
+
+    def named(path: tuple[Any, ...], y: Any) -> Any:
+        inner = jax.tree_util.keystr(path, simple=True, separator=".")
+        return checkpoint_name(y, f"{name}.{inner}" if inner else name) if isinstance(y, jax.Array) else y
+
+    return jax.tree_util.tree_map_with_path(named, y)
+
+
 class Call(NamedTuple):
     """A neuron where it is called."""
 
     name: str
-    tree: Any
-    inputs: tuple[Atom, ...]  # its input, and then its arrays
+    operation: Operation
+
+    @property
+    def arrays(self) -> tuple[Atom, ...]:
+        """Where the arrays of the neuron are."""
+        return self.operation.inputs[self.operation.params["structure"].num_leaves :]
+
+    def x(self, take: Callable[[int], Any] = int) -> Any:
+        """Its input: what `take` gives for the number of each array; by default these numbers themselves."""
+        structure = self.operation.params["structure"]
+        return structure.unflatten(map(take, self.operation.inputs[: structure.num_leaves]))  # type: ignore[arg-type]
 
     def neuron(self, values: dict[int, Any]) -> Neuron:
         """The neuron, with its arrays."""
-        return neuron_of(self.tree, [read(values, atom) for atom in self.inputs[1:]])
+        return self.operation.params["tree"].unflatten([read(values, atom) for atom in self.arrays])
 
 
 class Traced(NamedTuple):
@@ -215,13 +238,18 @@ class Traced(NamedTuple):
 
     network: Network
     variables: nnx.State
-    program: Program  # takes the variables and the input, returns the outputs and the variables
+    program: Program  # takes the variables and the inputs, returns the outputs and the variables
     calls: dict[int, Call]  # by the positions of their operations
     structure: Any  # of the outputs
 
-    def values(self, x: Array) -> dict[int, Any]:
-        """What is known before the program runs."""
-        leaves = [*jax.tree.leaves(self.variables), x]
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Which values are the inputs."""
+        return self.program.inputs[len(jax.tree.leaves(self.variables)) :]
+
+    def values(self, inputs: Collection[Any]) -> dict[int, Any]:
+        """What is known before the program runs: the variables, and the arrays of the input."""
+        leaves = [*jax.tree.leaves(self.variables), *inputs]
         return {**self.program.constants, **dict(zip(self.program.inputs, leaves, strict=True))}
 
     @property
@@ -241,10 +269,10 @@ class Traced(NamedTuple):
 
     def write_back(self, values: dict[int, Any]) -> None:
         """Give the network the variables that its function has changed, such as running averages."""
-        before, after = self.program.inputs[:-1], self.program.outputs[self.structure.num_leaves :]
+        before, after = self.program.inputs, self.program.outputs[self.structure.num_leaves :]
         changed = [
             (path, variable.replace(read(values, new)))
-            for (path, variable), old, new in zip(nnx.to_flat_state(self.variables), before, after, strict=True)
+            for (path, variable), old, new in zip(nnx.to_flat_state(self.variables), before, after)
             if new != old
         ]
         if changed:
@@ -260,23 +288,18 @@ class Traced(NamedTuple):
 
 
 def trace_network(
-    network: Network,
-    shape: Shape,
-    dtype: Any,
-    *,
-    folded: tuple[int, Shape] | None = None,
-    opens_all: bool = False,
+    network: Network, x: Any, *, folded: tuple[int, Shape] | None = None, opens_all: bool = False
 ) -> Traced:
-    """Return a network's program for inputs of a shape; calls without a neuron stay closed, unless all are opened.
+    """Return a network's program for inputs as `x`; calls without a neuron stay closed, unless all are opened.
 
-    `folded` says that the first axis of the shape is of so many time steps and this batch.
+    `folded` says that the first axis of `x` is of so many time steps and this batch.
     """
     graph: Any
     graph, variables = nnx.split(network)
     leaves, structure = jax.tree.flatten(variables)
     found: list[Any] = []
 
-    def at_one_step(leaves: list[Array], x: Array) -> tuple[list[Any], list[Any]]:
+    def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
             if isinstance(part, Neuron) and path:
@@ -287,13 +310,24 @@ def trace_network(
         found.append(shape)
         return outputs, jax.tree.leaves(nnx.split(copy)[1])
 
-    jaxpr, (outputs, _) = trace(at_one_step, leaves, jax.ShapeDtypeStruct(shape, dtype))
-    has_batch = len(shape) > 1
-    if not outputs or (has_batch and any(y.shape[:1] != shape[:1] for y in outputs)):
-        shapes = ", ".join(str(y.shape) for y in outputs) or "nothing"
-        raise ValueError(f"a network must return arrays with the batch axis of its input {shape}, it returned {shapes}")
+    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+    batch = _batch_of(x)
+    jaxpr, (outputs, _) = trace(at_one_step, leaves, x)
+    if not outputs or (batch and any(y.shape[:1] != batch for y in outputs)):
+        given, made = jax.tree.map(jnp.shape, x), ", ".join(str(y.shape) for y in outputs) or "nothing"
+        raise ValueError(f"a network must return arrays with the batch axis of its input {given}, it returned {made}")
     program = flatten(jaxpr, None if opens_all else _paths_to_neurons(jaxpr))
-    return Traced(network, variables, program, _calls(program), found[-1])
+    return Traced(network, variables, program, _calls(program, program.inputs[len(leaves) :]), found[-1])
+
+
+def _batch_of(x: Any) -> Shape:
+    """The batch axis of an input at one time step, `(B,)`; `()` for a single vector or number, which has none."""
+    shapes = [x.shape for x in jax.tree.leaves(x)]
+    if len(shapes) == 1 and len(shapes[0]) < 2:
+        return ()
+    if len({shape[:1] for shape in shapes}) > 1 or () in shapes:
+        raise ValueError(f"all inputs of a network must have the same batch axis, got {jax.tree.map(jnp.shape, x)}")
+    return shapes[0][:1]
 
 
 def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
@@ -321,7 +355,7 @@ def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
 
 
-def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Shape] | None) -> Any:
+def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] | None) -> Any:
     """function(x), with an error that names the neurons whose outputs do not fit."""
     tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
     try:
@@ -333,7 +367,7 @@ def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Sh
             f"jnp.where or jax.lax.cond, or loop with jax.lax.fori_loop, without a neuron inside ({reason})"
         ) from error
     except (TypeError, ValueError) as error:
-        given = [("the input", x.shape), *outputs_so_far.get()]
+        given = [("the input", shape) for shape in map(jnp.shape, jax.tree.leaves(x))] + outputs_so_far.get()
         if meant := [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]:
             raise ValueError(f"{error} Here {', '.join(meant)}") from error
         raise
@@ -342,10 +376,10 @@ def _explained(function: Callable[[Array], Any], x: Array, folded: tuple[int, Sh
         steps_in_first_axis.reset(tokens[1])
 
 
-def _calls(program: Program) -> dict[int, Call]:
+def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:
     calls: dict[int, Call] = {}
     names: dict[str, int] = {}
-    from_input = program.depending_on({program.inputs[-1]})
+    from_input = program.depending_on(inputs)
     for index, operation in enumerate(program.operations):
         for body in bodies(operation):
             if inside := _first_neuron(body):
@@ -354,12 +388,12 @@ def _calls(program: Program) -> dict[int, Call]:
                     f"loops and branches of JAX, and let jsnn.unroll run time"
                 )
         if operation.equation.primitive is neuron_p:
-            tree, name = operation.params["tree"], operation.params["name"]
+            name = operation.params["name"]
             names[name] = names.get(name, 0) + 1
-            if operation.inputs[0] not in from_input:
+            given = operation.inputs[: operation.params["structure"].num_leaves]
+            if not all(isinstance(atom, int) and atom in from_input for atom in given):
                 raise ValueError(f"{name} must be given what depends on the input of the network")
-            numbered = name if names[name] == 1 else f"{name}:{names[name]}"
-            calls[index] = Call(numbered, tree, operation.inputs)
+            calls[index] = Call(name if names[name] == 1 else f"{name}:{names[name]}", operation)
     return calls
 
 
@@ -367,7 +401,7 @@ def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
     """The class of a neuron that is called somewhere in a program; None where there is none."""
     for equation in jaxpr.jaxpr.eqns:
         if equation.primitive is neuron_p:
-            return type(neuron_of(equation.params["tree"], [None] * equation.params["tree"].num_leaves)).__name__
+            return type(split_operands(equation.params, equation.invars)[1]).__name__
         inner = called(equation)
         for body in bodies(equation) if inner is None else [inner]:
             if found := _first_neuron(body):

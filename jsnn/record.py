@@ -12,8 +12,8 @@ from flax import nnx
 from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.pytree import FrozenPytree, within_ranges
-from jsnn.types import Array, Layered, Neuron, Shape, State
-from jsnn.unroll import Method, check_method, explaining, over_time, prepare, run
+from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
+from jsnn.unroll import Method, check_method, count_steps, explaining, over_time, prepare, run
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -30,7 +30,7 @@ class LayerRecord(NamedTuple):
 @checked
 def record(
     network: Neuron,
-    inputs: Array,
+    inputs: Inputs,
     state: State = None,
     *,
     num_steps: int | None = None,
@@ -47,7 +47,7 @@ def record(
 
     Args:
         network: any Neuron.
-        inputs: `[T, B, ...]`, or `[B, ...]` with `num_steps`.
+        inputs: `[T, B, ...]`, or `[B, ...]` with `num_steps`; a network may take several as a pytree.
         state: the state to go on from.
         num_steps: the number of steps T of a static input.
         keep: `"outputs"` (the spikes), and names in the states, such as `"v"` and `"i"`: `("outputs", "v")` for all
@@ -87,7 +87,7 @@ def record(
     network = within_ranges(network)
 
     def run_some(
-        state: State, x: Array, steps: int | None, network: Neuron = network
+        state: State, x: Any, steps: int | None, network: Neuron = network
     ) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
@@ -95,7 +95,7 @@ def record(
     with explaining(network, state, inputs, num_steps):
         if neurons is not None or every > 1:
             return _every(run_some, state, inputs, num_steps, every)
-        if keep is not None and not isinstance(inputs, jax.core.Tracer):
+        if keep is not None and not isinstance(jax.tree.leaves(inputs)[0], jax.core.Tracer):
             # what is misspelt is found before anything is computed; in a trace nothing is computed yet
             jax.eval_shape(lambda state, x: run_some(state, x, num_steps, _copy(network)), state, inputs)
         return run_some(state, inputs, num_steps)[1]
@@ -107,7 +107,7 @@ def _copy(network: Neuron) -> Neuron:
 
 
 def _run_watched(
-    network: Neuron, state: State, inputs: Array, num_steps: int | None, keep: Keep, method: Method
+    network: Neuron, state: State, inputs: Inputs, num_steps: int | None, keep: Keep, method: Method
 ) -> tuple[State, dict[str, LayerRecord]]:
     """Runs a network with a look into each of its layers."""
     records: dict[str, LayerRecord] = {}
@@ -121,7 +121,7 @@ def _run_watched(
             records[name] = layer
 
     def run_part(
-        prefix: str, name: str, layer: Neuron | None, state: State, x: Array, num_steps: int | None
+        prefix: str, name: str, layer: Neuron | None, state: State, x: Inputs, num_steps: int | None
     ) -> tuple[State, Any]:
         name = f"{prefix}/{name}".strip("/")
         if isinstance(layer, Layered):
@@ -156,25 +156,27 @@ def _check_kept(keep: Keep, there: Mapping[str, Collection[str]]) -> None:
 
 
 def _every(
-    run_some: Callable[[State, Array, int | None], tuple[State, dict[str, LayerRecord]]],
+    run_some: Callable[[State, Any, int | None], tuple[State, dict[str, LayerRecord]]],
     state: State,
-    inputs: Array,
+    inputs: Inputs,
     num_steps: int | None,
     every: int,
 ) -> dict[str, LayerRecord]:
     """The first of every so many steps."""
-    total = len(inputs) if num_steps is None else num_steps
-    count, rest = divmod(total, every)
+    count, rest = divmod(count_steps(inputs, num_steps), every)
 
-    def run_chunk(state: State, chunk: Array | None) -> tuple[State, dict[str, LayerRecord]]:
+    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, dict[str, LayerRecord]]:
         state, records = run_some(state, inputs, every) if chunk is None else run_some(state, chunk, None)
         return state, jax.tree.map(lambda x: x[0], records)
 
-    chunks = inputs[: count * every].reshape(count, every, *inputs.shape[1:]) if num_steps is None else None
+    chunks, end = None, inputs
+    if num_steps is None:
+        chunks = jax.tree.map(lambda x: x[: count * every].reshape(count, every, *x.shape[1:]), inputs)
+        end = jax.tree.map(lambda x: x[count * every :], inputs)
     state, records = jax.lax.scan(run_chunk, state, chunks, length=count)
     if not rest:
         return records
-    _, last = run_some(state, inputs[-rest:], None) if num_steps is None else run_some(state, inputs, rest)
+    _, last = run_some(state, end, None if num_steps is None else rest)
     return jax.tree.map(lambda x, y: jnp.concatenate([x, y[:1]]), records, last)
 
 
@@ -194,7 +196,7 @@ class _StatesToo(FrozenPytree):
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
         return self.neuron.init(shape, dtype)
 
-    def step(self, state: State, current: Array) -> tuple[State, tuple[State, Array]]:
+    def step(self, state: State, current: Any) -> tuple[State, tuple[State, Any]]:
         state, outputs = self.neuron.step(state, current)
         return state, (_select(state, self.kept), outputs)
 

@@ -23,7 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jsnn.neurons.checks import is_key
 from jsnn.record import Keep, LayerRecord, record
 from jsnn.train import Loss
-from jsnn.types import Array, Neuron, State
+from jsnn.types import Array, Inputs, Neuron, State
 from jsnn.unroll import Method, prepare
 
 _DATA, _MODEL = "data", "model"
@@ -129,7 +129,7 @@ class Layout:
     def record(
         self,
         network: Neuron,
-        inputs: Array,
+        inputs: Inputs,
         state: State = None,
         *,
         num_steps: int | None = None,
@@ -147,13 +147,14 @@ class Layout:
         if any(is_key(leaf) for leaf in jax.tree.leaves(state)):
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         axis = 1 if num_steps is None else 0
-        count = inputs.shape[axis]
+        count = jax.tree.leaves(inputs)[0].shape[axis]
         missing = -count % self.parts
 
-        def filled(array: Array, axis: int) -> Array:
-            return jnp.pad(array, [(0, missing * (a == axis)) for a in range(array.ndim)], mode="edge")
+        def filled(tree: Tree, axis: int) -> Tree:
+            widths = [(0, 0)] * axis + [(0, missing)]
+            return jax.tree.map(lambda x: jnp.pad(x, widths + [(0, 0)] * (x.ndim - axis - 1), mode="edge"), tree)
 
-        def part(network: Neuron, inputs: Array, state: State) -> dict[str, LayerRecord]:
+        def part(network: Neuron, inputs: Inputs, state: State) -> dict[str, LayerRecord]:
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
 
         layers = jax.shard_map(
@@ -163,7 +164,7 @@ class Layout:
             out_specs=PartitionSpec(None, _DATA),
             axis_names={_DATA},
             check_vma=False,
-        )(network, filled(inputs, axis), jax.tree.map(lambda leaf: filled(leaf, 0), state))
+        )(network, filled(inputs, axis), filled(state, 0))
         return jax.tree.map(lambda leaf: leaf[:, :count], layers)
 
     def hold(self, advance: Callable[..., tuple[Tree, Any]], state: Tree) -> Callable[..., tuple[Tree, Any]]:

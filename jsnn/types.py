@@ -15,6 +15,13 @@ Parameter: TypeAlias = float | Array | nnx.Param  # fixed number, fixed array, o
 SpikeFunction: TypeAlias = Callable[[Array], Array]  # v - threshold [...] -> spikes [...] in {0, 1}
 
 
+class Tree(Protocol):
+    """Several arrays in one: a dict, a tuple or another pytree, no list. For annotations alone."""
+
+
+Inputs: TypeAlias = Array | Tree  # of a network: one array, or several whose first axes are the same
+
+
 def as_shape(shape: Any) -> Shape:
     """Return a shape given by a user as a tuple of whole numbers.
 
@@ -25,7 +32,8 @@ def as_shape(shape: Any) -> Shape:
         return tuple(map(operator.index, shape))
     except TypeError as error:
         raise TypeError(
-            f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r}"
+            f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r} "
+            f"(several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
         ) from error
 
 
@@ -64,7 +72,7 @@ class TimeParallel(Neuron, Protocol):
 
 # (name, neuron, state, its input [T, B, ...], None) -> (state, outputs [T, B, ...]); a static input [B, ...] comes with
 # the number of steps. Without a neuron (None, ()), the input is what a layer without memory puts out, to be looked at.
-RunPart: TypeAlias = Callable[[str, Neuron | None, State, Array, int | None], tuple[State, Any]]
+RunPart: TypeAlias = Callable[[str, Neuron | None, State, Any, int | None], tuple[State, Any]]
 
 
 @runtime_checkable
@@ -76,6 +84,6 @@ class Layered(Neuron, Protocol):
         """Whether `unroll` runs it part by part; else its step is scanned, and only `record` takes it apart."""
         ...
 
-    def run_layers(self, state: State, inputs: Array, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
+    def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
         """All time steps: what `unroll` returns. Each part is run by `run_part`, under a name of its own."""
         ...

@@ -19,7 +19,7 @@ from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import within_ranges
 from jsnn.neurons.shapes import check_state
-from jsnn.types import Array, Layered, Neuron, RunPart, State, TimeParallel
+from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 
@@ -34,7 +34,7 @@ _SAVED = jax.checkpoint_policies.save_from_both_policies(
 @checked
 def unroll(
     neuron: Neuron,
-    inputs: Array,
+    inputs: Inputs,
     state: State = None,
     *,
     num_steps: int | None = None,
@@ -47,7 +47,7 @@ def unroll(
         neuron: anything with `init` and `step`.
         inputs: what it receives, floating point: `[T, B, ...]`, one slice a step; or, with `num_steps`, a static
             input `[B, ...]` that stays the same at every step. A static input is never tiled: a network computes
-            everything before its first neuron once.
+            everything before its first neuron once. A `jsnn.Network` may take several, as a dict or another pytree.
         state: the state to go on from; None starts from `neuron.init`, in float32 or wider, since a membrane adds up
             many small currents. Pass `neuron.init(shape, jnp.bfloat16)` for a state as narrow as that.
         num_steps: the number of steps T of a static input.
@@ -88,7 +88,7 @@ def unroll(
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
     with explaining(neuron, state, inputs, num_steps):
-        if remat is False or not (len(inputs) if num_steps is None else num_steps):
+        if remat is False or not count_steps(inputs, num_steps):
             return run(neuron, state, inputs, num_steps, method=method)
         return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
 
@@ -96,7 +96,7 @@ def unroll(
 def run(
     neuron: Neuron,
     state: State,
-    inputs: Array,
+    inputs: Inputs,
     num_steps: int | None,
     run_part: RunPart | None = None,
     method: Method = "auto",
@@ -107,16 +107,16 @@ def run(
     """
     if isinstance(neuron, Layered) and (run_part or neuron.is_layered):
         return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method))
-    check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+    x = of_step(inputs, num_steps)
+    check_state(neuron, state, x)
     platform = _default_platform()
     if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
-        steps = len(inputs) if num_steps is None else num_steps
+        steps = count_steps(inputs, num_steps)
         if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
             return neuron.all_steps(state, over_time(inputs, num_steps))
-    if method == "fused" and fused.is_available():
-        shape = inputs.shape[1:] if num_steps is None else inputs.shape
-        if fused.fits(neuron, state, jax.ShapeDtypeStruct(shape, inputs.dtype)):
-            return fused.unroll(neuron, state, inputs, num_steps)
+    is_array = isinstance(inputs, jax.Array)
+    if method == "fused" and is_array and fused.is_available() and fused.fits(neuron, state, x):
+        return fused.unroll(neuron, state, inputs, num_steps)
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
@@ -136,31 +136,42 @@ def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
 
 
 def _run_part(
-    method: Method, name: str, neuron: Neuron | None, state: State, inputs: Array, num_steps: int | None
+    method: Method, name: str, neuron: Neuron | None, state: State, inputs: Inputs, num_steps: int | None
 ) -> tuple[State, Any]:
     return (state, inputs) if neuron is None else run(neuron, state, inputs, num_steps, method=method)
 
 
-def over_time(x: Array, num_steps: int | None) -> Array:
+def over_time(x: Any, num_steps: int | None) -> Any:
     """What a static `x` looks like with a time axis; others, with `num_steps` None, have one."""
-    return x if num_steps is None else jnp.broadcast_to(x, (num_steps, *x.shape))
+    return x if num_steps is None else jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), x)
+
+
+def count_steps(inputs: Inputs, num_steps: int | None) -> int:
+    """Return the number of time steps: that of a static input, or the length of the first axis of others."""
+    return len(jax.tree.leaves(inputs)[0]) if num_steps is None else num_steps
+
+
+def of_step(inputs: Inputs, num_steps: int | None) -> Any:
+    """Return the shapes and dtypes of the input of one time step."""
+    axes = 1 if num_steps is None else 0
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), inputs)
 
 
 def _run_in_chunks(
-    neuron: Neuron, state: State, inputs: Array, num_steps: int | None, remat: bool | int, method: Method
+    neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None, remat: bool | int, method: Method
 ) -> tuple[State, Any]:
-    total = inputs.shape[0] if num_steps is None else num_steps
+    total = count_steps(inputs, num_steps)
     length = _chunk_length(total) if remat is True else min(remat, total)
     whole = total // length * length
 
-    def run_chunk(state: State, chunk: Array | None) -> tuple[State, Any]:
+    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, Any]:
         if chunk is None:
             return run(neuron, state, inputs, length, method=method)
         return run(neuron, state, chunk, None, method=method)
 
     chunks = None
     if num_steps is None:
-        chunks = inputs[:whole].reshape(total // length, length, *inputs.shape[1:])
+        chunks = jax.tree.map(lambda x: x[:whole].reshape(total // length, length, *x.shape[1:]), inputs)
     try:
         state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
     except TraceContextError as error:
@@ -171,8 +182,10 @@ def _run_in_chunks(
     outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
     if whole == total:
         return state, outputs
-    rest, steps = (inputs[whole:], None) if num_steps is None else (inputs, total - whole)
-    state, last = run(neuron, state, rest, steps, method=method)
+    if num_steps is None:
+        state, last = run(neuron, state, jax.tree.map(lambda x: x[whole:], inputs), None, method=method)
+    else:
+        state, last = run(neuron, state, inputs, total - whole, method=method)
     return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
 
 
@@ -189,37 +202,44 @@ def check_method(method: str) -> None:
 
 
 @checked
-def prepare(neuron: Neuron, inputs: Array, state: State, num_steps: int | None) -> tuple[Array, State]:
+def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None) -> tuple[Any, State]:
     """The inputs of `unroll`, checked, and the state to start from."""
     check_is_neuron("unroll", neuron)
-    if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise TypeError(f"inputs must be floating point, got {inputs.dtype}: convert them with x.astype(jnp.float32)")
-    if num_steps is None and inputs.ndim == 0:
-        raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
+    arrays = jax.tree.leaves(inputs)
+    for x in arrays:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"inputs must be floating point, got {x.dtype}: convert them with x.astype(jnp.float32)")
+        if num_steps is None and x.ndim == 0:
+            raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
+    if num_steps is None and len({len(x) for x in arrays}) > 1:
+        shapes = jax.tree.map(jnp.shape, inputs)
+        raise ValueError(f"inputs must all have the same number of time steps, [T, ...], got shapes {shapes}")
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
-    if num_steps is not None and not isinstance(inputs, jax.core.Tracer):
-        check_memory("the outputs", (num_steps, *inputs.shape))
+    if num_steps is not None and not isinstance(arrays[0], jax.core.Tracer):
+        check_memory("the outputs", (num_steps, *arrays[0].shape))
     if state is None:
-        at_rest = neuron.init(inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype)
+        x = of_step(inputs, num_steps)
+        at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))
         state = jax.tree.map(rounding.wide, at_rest)
     return inputs, state
 
 
 @contextmanager
-def explaining(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> Iterator[None]:
+def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None) -> Iterator[None]:
     """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
     try:
         yield
     except TraceContextError as error:
         raise ValueError(
-            f"a network that changes itself is run as a whole, and not in parts by neurons= or every=: leave them out, "
-            f"or call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+            f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts "
+            f"by record's neurons= or every=: leave them out, use nnx.jit, or call network.eval() if it is for "
+            f"nnx.BatchNorm or nnx.Dropout ({error})"
         ) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(
                 'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
             ) from error
-        check_state(neuron, state, inputs.shape[1:] if num_steps is None else inputs.shape, inputs.dtype, error)
+        check_state(neuron, state, of_step(inputs, num_steps), error)
         raise

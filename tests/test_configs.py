@@ -96,6 +96,16 @@ def test_optimizer_options_and_clipping():
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 
 
+def test_muon_turns_kernels_into_orthogonal_matrices():
+    settings = config.Optimizer(name="muon", learning_rate=1.0, options={"consistent_rms": 0.2, "weight_decay": 0.0})
+    optimizer = make_optimizer(settings, 10)
+    gradients = {"kernel": jax.random.normal(jax.random.key(0), (3, 3, 4, 6)), "bias": jnp.arange(1.0, 7.0)}
+    update, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
+    lengths = jnp.linalg.svd(update["kernel"].reshape(36, 6) / (0.2 * 36**0.5), compute_uv=False)
+    assert 0.6 < lengths.min() <= lengths.max() < 1.3  # five steps of Newton and Schulz come as close as that to 1
+    assert float(jnp.ptp(update["bias"])) < 1e-5  # Adam takes steps of one size
+
+
 @pytest.mark.slow
 def test_the_rate_penalty_enters_the_loss():
     base = config.Experiment(num_steps=4, model=config.Feedforward(hidden=(5,)))
@@ -221,7 +231,9 @@ def test_a_mistake_is_one_line(text, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "rmsprop", "rprop", "sgd", "yogi", "adafactor", "sm3"])
+@pytest.mark.parametrize(
+    "name", ["adam", "adamw", "nadam", "rmsprop", "rprop", "sgd", "yogi", "adafactor", "sm3", "muon"]
+)
 def test_optimisers_of_optax(name):
     assert make_optimizer(config.Optimizer(name=name), 10)
 

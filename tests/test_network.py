@@ -184,6 +184,61 @@ def test_what_is_no_function_is_refused():
         jax.jit(lambda x: LIF(x))(INPUTS[0])
 
 
+class Gated(nnx.Module):
+    """Two inputs, one of which gates the other, and a network inside that takes and gives several as well."""
+
+    def __init__(self, rngs):
+        self.linear, self.lif, self.gate = nnx.Linear(N, N, rngs=rngs), jsnn.LIF(0.9), jsnn.LI(0.5)
+        self.inner = jsnn.Network(lambda pair: {"sum": LIF(pair[0] + pair[1]), "first": pair[0]})
+
+    def __call__(self, x):
+        gate = self.gate(x["context"])
+        y = self.inner((self.lif(self.linear(x["image"])), gate))
+        return y["sum"] * gate + y["first"], gate
+
+
+SEVERAL = {"image": INPUTS, "context": INPUTS[::-1, ..., ::-1]}
+
+
+def at(index, tree=SEVERAL):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def test_several_inputs_and_outputs():
+    network = jsnn.Network(Gated(nnx.Rngs(0)))
+    state, outputs = jsnn.unroll(network, SEVERAL)
+    shapes = {"image": (B, N), "context": (B, N)}
+    assert_close((state, outputs), jax.jit(jax.lax.scan, static_argnums=0)(network.step, network.init(shapes), SEVERAL))
+    static = jax.tree.map(lambda x: jnp.broadcast_to(x[0], x.shape), SEVERAL)
+    assert_close(jsnn.unroll(network, at(0), num_steps=T), jsnn.unroll(network, static))
+    assert_close(jsnn.unroll(network, SEVERAL, remat=4), (state, outputs))
+    middle, _ = jsnn.unroll(network, at(slice(2)))
+    assert_close(jsnn.unroll(network, at(slice(2, T)), middle)[1], at(slice(2, T), outputs))
+    records = jsnn.record(network, SEVERAL)
+    inner = ["inner/0_LIF", "inner/output.first", "inner/output.sum"]
+    assert list(records) == ["gate", "lif", *inner, "output.0", "output.1"]
+    assert_close((records["output.0"].outputs, records["output.1"].outputs), outputs)
+    some = jsnn.record(network, SEVERAL, every=4, neurons=[1])
+    np.testing.assert_allclose(some["lif"].outputs, records["lif"].outputs[::4, :, 1:2])
+    assert jsnn.energy.count(network, SEVERAL).neurons == 3 * N
+    assert jsnn.energy.count(network, at(0), num_steps=T).steps == T
+    assert jsnn.memory_estimate(network, shapes, T) > 2 * INPUTS.nbytes
+    chain = jsnn.Sequential(network, lambda pair: pair[0] - pair[1], jsnn.LI(0.5))
+    assert jsnn.unroll(chain, SEVERAL)[1].shape == (T, B, N)
+
+
+@pytest.mark.parametrize(("run", "error", "message"), [
+    (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS[1:]}), ValueError, "same number of time steps"),
+    (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS[:, 1:]}), ValueError, "must have the same batch axis"),
+    (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS.astype(int)}), TypeError, "must be floating point"),
+    (lambda net: jsnn.unroll(net, {"image": INPUTS}), (KeyError, ValueError), "context"),
+    (lambda net: jsnn.unroll(jsnn.LIF(), SEVERAL), TypeError, r"several inputs, in a dict .* are for a jsnn.Network"),
+])  # fmt: skip
+def test_several_inputs_that_do_not_fit_are_refused(run, error, message):
+    with pytest.raises(error, match=message):
+        run(jsnn.Network(Gated(nnx.Rngs(0))))
+
+
 class Classifier(nnx.Module):
     """A convolution, a residual block with batch normalisation, and a readout of the mean over pixels."""
 

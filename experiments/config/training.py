@@ -61,7 +61,7 @@ class Optimizer:
     """Any optimiser and schedule that optax has."""
 
     name: str = "adam"
-    """Name of an optimiser in optax."""
+    """Name of an optimiser in optax, or "muon", which is in optax.contrib."""
     learning_rate: PositiveFloat = 1e-3
     """Learning rate, or the schedule's first or highest one."""
     options: dict[str, float] = pydantic.Field(default_factory=dict)

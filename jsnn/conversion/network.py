@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.conversion.exact import Turn
 from jsnn.conversion.place import Filtered, Scaled, agreed_dt
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
-from jsnn.network import Network, States, check_tuple
+from jsnn.network import Network, States, check_tuple, shown
 from jsnn.neurons.base import cast
 from jsnn.neurons.calling import call, steps_in_first_axis
 from jsnn.program import Constant, read
@@ -89,7 +88,7 @@ class Converted(Network):
             index = self.names.index(part.name)
             return call(self.filtered(index, places[index]), x, part.name)
 
-        return checkpoint_name(self._evaluate(self.source.plan(x.shape, x.dtype), x, respond), "output")
+        return shown("output", self._evaluate(self.source.plan(x.shape, x.dtype), x, respond))
 
     def pack(self, states: States) -> tuple[State, ...]:
         """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none.

@@ -16,8 +16,8 @@ from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
 from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
-from jsnn.types import Array, Layered, Neuron, State
-from jsnn.unroll import prepare, run
+from jsnn.types import Array, Inputs, Layered, Neuron, State
+from jsnn.unroll import count_steps, of_step, prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 # they have a state, but hand on what others put out
@@ -100,12 +100,12 @@ class Operations(NamedTuple):
 
 
 @checked
-def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_steps: int | None = None) -> Operations:
+def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_steps: int | None = None) -> Operations:
     """Counts what a network does for an inference, as a mean over a batch.
 
     Args:
         network: any Neuron; or a function without memory, such as a rate network, which is run once.
-        inputs: `[T, B, ...]`; or `[B, ...]` with `num_steps`, or for a function.
+        inputs: `[T, B, ...]`; or `[B, ...]` with `num_steps`, or for a function. Of a network also several as a pytree.
         num_steps: the number of steps T of a static input.
 
     Raises:
@@ -121,16 +121,16 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     >>> operations.dense, operations.effective_acs, operations.neurons
     (120, 3.0, 3)
     """
-    inputs = jnp.asarray(inputs)
-    if inputs.size == 0:
-        raise ValueError(f"there are no inputs to count with: their shape is {inputs.shape}")
-    if inputs.ndim < (3 if isinstance(network, Neuron) and num_steps is None else 2):
-        raise ValueError(
-            f"inputs must have a batch axis, [T, B, ...], or [B, ...] of a static input, got shape {inputs.shape}: "
-            f"insert one, inputs[:, None] or inputs[None]"
-        )
-    if isinstance(inputs, jax.core.Tracer):
-        raise TypeError("inputs must be known for operations to be counted, got a traced array: count outside of jit")
+    for x in jax.tree.leaves(inputs):
+        if x.size == 0:
+            raise ValueError(f"there are no inputs to count with: their shape is {x.shape}")
+        if x.ndim < (3 if isinstance(network, Neuron) and num_steps is None else 2):
+            raise ValueError(
+                f"inputs must have a batch axis, [T, B, ...], or [B, ...] of a static input, got shape {x.shape}: "
+                f"insert one, inputs[:, None] or inputs[None]"
+            )
+        if isinstance(x, jax.core.Tracer):
+            raise TypeError("inputs must be known for operations to be counted, got a traced array: count outside jit")
     if not isinstance(network, Neuron):
         if not callable(network) or isinstance(network, type | nnx.Variable):
             raise TypeError(f"count takes a Neuron or a function, got {type(network).__name__}")
@@ -143,19 +143,19 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Array, *, num_step
     rows = _count_steps(network.step, state, inputs, num_steps)
     sizes: list[int] = []
 
-    def run_network(state: State, inputs: Array) -> None:
+    def run_network(state: State, inputs: Inputs) -> None:
         watch_neurons(network, state, inputs, num_steps, lambda _, outputs: sizes.append(math.prod(outputs.shape[2:])))
 
     jax.eval_shape(run_network, state, inputs)
-    return Operations(rows, sum(sizes), len(inputs) if num_steps is None else num_steps)
+    return Operations(rows, sum(sizes), count_steps(inputs, num_steps))
 
 
 def watch_neurons(
-    network: Neuron, state: State, inputs: Array, num_steps: int | None, look: Callable[[Neuron, Array], None]
+    network: Neuron, state: State, inputs: Inputs, num_steps: int | None, look: Callable[[Neuron, Array], None]
 ) -> None:
     """Runs a network, and has a look at each of its neurons and what it puts out, `[T, B, ...]`; filters are none."""
 
-    def run_part(name: str, layer: Neuron | None, state: State, x: Array, num_steps: int | None) -> tuple[State, Any]:
+    def run_part(name: str, layer: Neuron | None, state: State, x: Any, num_steps: int | None) -> tuple[State, Any]:
         if layer is None:
             return state, x
         if isinstance(layer, Layered):
@@ -187,9 +187,9 @@ class _Wires(NamedTuple):
 
 
 def _count_steps(
-    step: Callable[[State, Array], tuple[State, Any]], state: State, inputs: Array, num_steps: int | None
+    step: Callable[[State, Any], tuple[State, Any]], state: State, inputs: Inputs, num_steps: int | None
 ) -> list[Synapses]:
-    first = inputs[0] if num_steps is None else inputs
+    first = of_step(inputs, num_steps)
     leaves = jax.tree.leaves(state)
     program = _program(step, state, first)
     dependent = program.depending_on(program.inputs)
@@ -201,8 +201,8 @@ def _count_steps(
         if operation.name in _SYNAPTIC and not dependent.isdisjoint(operation.inputs)
     }
 
-    def run_step(leaves: list[Array], x: Array, look: Callable[..., Any]) -> tuple[list[Array], list[Any]]:
-        values = {**program.constants, **dict(zip(program.inputs, [*leaves, x], strict=True))}
+    def run_step(leaves: list[Array], x: Inputs, look: Callable[..., Any]) -> tuple[list[Array], list[Any]]:
+        values = {**program.constants, **dict(zip(program.inputs, [*leaves, *jax.tree.leaves(x)], strict=True))}
         tallies = []
         for operation in program.operations:
             arguments = [read(values, atom) for atom in operation.inputs]
@@ -212,17 +212,18 @@ def _count_steps(
         return [read(values, atom) for atom in program.outputs[: len(leaves)]], tallies
 
     @jax.jit
-    def run_all(leaves: list[Array], inputs: Array) -> tuple[list[_Wires], list[_Tally]]:
-        _, wires = run_step(leaves, inputs[0] if num_steps is None else inputs, _wires)
+    def run_all(leaves: list[Array], inputs: Inputs) -> tuple[list[_Wires], list[_Tally]]:
         if num_steps is None:
+            _, wires = run_step(leaves, jax.tree.map(lambda x: x[0], inputs), _wires)
             return wires, jax.lax.scan(lambda leaves, x: run_step(leaves, x, _tally), leaves, inputs)[1]
+        _, wires = run_step(leaves, inputs, _wires)
         return wires, jax.lax.scan(lambda leaves, _: run_step(leaves, inputs, _tally), leaves, length=num_steps)[1]
 
     rows = []
     for operation, wires, tally in zip(synapses.values(), *run_all(leaves, inputs), strict=True):
         is_static = changing.isdisjoint(operation.outputs)  # a static input's, up to the first neuron: one pass
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
-        rows.append(_row(program, operation, dependent, from_neurons, wires, tally, len(first)))
+        rows.append(_row(program, operation, dependent, from_neurons, wires, tally, jax.tree.leaves(first)[0].shape[0]))
     return rows
 
 

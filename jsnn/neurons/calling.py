@@ -1,20 +1,24 @@
 """A neuron called like a layer, `self.lif(x)`, inside of a `jsnn.Network`: a primitive in its traced program."""
 
 import math
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jsnn.arguments import check
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.neurons.shapes import refuse_call
-from jsnn.types import Array, Neuron, Shape
+from jsnn.neurons.shapes import has_shape, refuse_call
+from jsnn.types import Array, Inputs, Neuron, Shape, Tree
 
-# (input [B, ...], the neuron's arrays) -> its output at one step; the rest of the neuron is a parameter, `tree`
+# (arrays of the input [B, ...], arrays of the neuron) -> arrays of the output at one step. The structures of the input
+# and the neuron are the parameters `structure` and `tree`.
 neuron_p = Primitive("neuron")
+neuron_p.multiple_results = True
 
 # how many time steps stand in the first axis of what is traced, with the batch; None where it is the batch alone
 steps_in_first_axis: ContextVar[tuple[int, Shape] | None] = ContextVar("steps_in_first_axis", default=None)
@@ -23,61 +27,68 @@ steps_in_first_axis: ContextVar[tuple[int, Shape] | None] = ContextVar("steps_in
 outputs_so_far: ContextVar[list[tuple[str, Shape]]] = ContextVar("outputs_so_far")
 
 
-def call(neuron: Neuron, x: Array, name: str | None = None) -> Array:
+def call(neuron: Neuron, x: Inputs, name: str | None = None) -> Any:
     """Return what stands for the output of a neuron while a `jsnn.Network` is traced.
 
     Args:
         neuron: any Neuron.
-        x: its input at one time step, `[B, ...]`.
+        x: its input at one time step, `[B, ...]`; a network may take several as a pytree.
         name: what `jsnn.record` calls it; by default the path of attributes that leads to it, or its position among
             the neurons and its class.
 
     Raises:
         TypeError: outside of a network, where nothing carries the neuron's state; or if an argument is of another type.
     """
-    if getattr(x, "shape", None) is None:
+    if not has_shape(x):
         refuse_call(neuron)
     check_is_neuron("call", neuron)
-    x = check("x", x, (Array,))
+    operands, structure = jax.tree.flatten(check("x", x, (Array, Tree)))
     if not isinstance(name, str | None):
         raise TypeError(f"name must be a string, got {type(name).__name__}")
     leaves, tree = jax.tree.flatten(neuron)
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
     output = _output(neuron, x, steps_in_first_axis.get())
-    y = neuron_p.bind(x, *leaves, tree=tree, name=name, shape=output.shape, dtype=output.dtype)
-    given.append((name, y.shape))
-    return y
+    types = tuple((y.shape, y.dtype) for y in jax.tree.leaves(output))
+    results = neuron_p.bind(*operands, *leaves, structure=structure, tree=tree, name=name, types=types)
+    given.extend((name, y.shape) for y in results)
+    return jax.tree.unflatten(jax.tree.structure(output), results)
 
 
-def neuron_of(tree: Any, leaves: Any) -> Neuron:
-    """Return the neuron of a call."""
-    return jax.tree.unflatten(tree, leaves)
+def split_operands(params: dict[str, Any], operands: Sequence[Any]) -> tuple[Any, Neuron]:
+    """Return the input and the neuron of a call, made of what stands for their arrays."""
+    count = params["structure"].num_leaves
+    return params["structure"].unflatten(operands[:count]), params["tree"].unflatten(operands[count:])
 
 
-def _output(neuron: Neuron, x: Array, folded: tuple[int, Shape] | None) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of a neuron's output."""
-    steps, batch = folded or (1, x.shape[:1])
+def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
+    """The shapes and dtypes of a neuron's output."""
+    steps, batch = folded or (1, ())
 
-    def first(neuron: Neuron, x: Array) -> Array:
-        return neuron.step(neuron.init(x.shape, x.dtype), x)[1]
+    def first(neuron: Neuron, x: Any) -> Any:
+        return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]
 
     token = steps_in_first_axis.set(None)  # for networks in the network
     try:
-        y = jax.eval_shape(first, neuron, jax.ShapeDtypeStruct((*batch, *x.shape[1:]), x.dtype))
+        of_step = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*batch, *x.shape[1:]) if folded else x.shape, x.dtype), x
+        )
+        y = jax.eval_shape(first, neuron, of_step)
     finally:
         steps_in_first_axis.reset(token)
-    shape = (steps * math.prod(batch), *y.shape[len(batch) :]) if folded else y.shape
-    return jax.ShapeDtypeStruct(shape, y.dtype)
+    if folded is None:
+        return y
+    first_axis = steps * math.prod(batch)
+    return jax.tree.map(lambda y: jax.ShapeDtypeStruct((first_axis, *y.shape[len(batch) :]), y.dtype), y)
 
 
 @neuron_p.def_abstract_eval
-def _known(*operands: Any, shape: Shape, dtype: Any, **_: Any) -> Any:
-    return jax.core.ShapedArray(shape, dtype)
+def _known(*_: Any, types: Sequence[tuple[Shape, Any]], **__: Any) -> Any:
+    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in types]
 
 
-def _refuse(*operands: Any, tree: Any, **_: Any) -> NoReturn:
-    refuse_call(neuron_of(tree, operands[1:]))
+def _refuse(*operands: Any, **params: Any) -> NoReturn:
+    refuse_call(split_operands(params, operands)[1])
 
 
 def _refuse_transform(transform: str) -> Any:

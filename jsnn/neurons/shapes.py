@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.checks import is_key
-from jsnn.types import Array, Neuron, Parameter, Shape, State, as_shape
+from jsnn.types import Array, Layered, Neuron, Parameter, Shape, State, as_shape
 
 
 def refuse_call(network: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -46,41 +46,57 @@ def fitting_step(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[
     @functools.wraps(step)
     def checked_step(self: Any, state: State, current: Array) -> tuple[State, Any]:
         check_order(self, state, current)
-        shape = current.shape
-        check_fits(shape, **self.per_neuron())
-        check_state(self, state, shape, current.dtype)
+        check_fits(as_shape(jax.tree.map(jnp.shape, current)), **self.per_neuron())
+        check_state(self, state, current)
         try:
             return step(self, state, current)
         except AttributeError as error:
-            check_state(self, state, shape, current.dtype, error)
+            check_state(self, state, current, error)
             raise
 
     return checked_step
 
 
+def described(shape: Any, dtype: Any = jnp.float32) -> Any:
+    """Return the shape and dtype of an input, or of all in a pytree of shapes."""
+
+    def is_shape(part: Any) -> bool:
+        return isinstance(part, tuple | list) and not any(isinstance(size, tuple | list | dict) for size in part)
+
+    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(as_shape(part), dtype), shape, is_leaf=is_shape)
+
+
+def has_shape(x: Any) -> bool:
+    """Return whether something is an array, or a pytree of arrays."""
+    leaves = jax.tree.leaves(x)
+    return bool(leaves) and all(getattr(leaf, "shape", None) is not None for leaf in leaves)
+
+
 def check_order(neuron: Neuron, state: State, current: Any) -> None:
     """Raise TypeError if what should be the input of a step is no array: other libraries have the state last."""
-    if getattr(current, "shape", None) is None:
+    is_array = getattr(current, "shape", None) is not None
+    may_be_tree = isinstance(neuron, Layered) and has_shape(current) and getattr(state, "shape", None) is None
+    if not (is_array or may_be_tree):
         raise TypeError(
             f"{type(neuron).__name__}.step takes (state, current), in this order, and the current must be an array, "
             f"got {type(state).__name__} and {type(current).__name__}"
         )
 
 
-def check_state(neuron: Neuron, state: State, shape: Shape, dtype: Any, cause: Exception | None = None) -> None:
+def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = None) -> None:
     """Raise ValueError unless a state has the shapes that `init` gives it for inputs of a shape.
 
     Args:
         neuron: the neuron or network.
         state: its state.
-        shape: that of the input at one step.
-        dtype: that of the input.
+        x: the input of one step, or what has its shape and dtype; several as a pytree.
         cause: an error that may have come of the state; then its structure must be that of `init` as well.
     """
+    shape = jax.tree.map(jnp.shape, x)
     if cause is None and all(jnp.shape(leaf) == shape or is_key(leaf) for leaf in jax.tree.leaves(state)):
         return  # as most states are; `init` need not be traced
     hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
-    expected = jax.eval_shape(lambda: neuron.init(shape, dtype))
+    expected = jax.eval_shape(lambda: neuron.init(shape, jnp.result_type(*jax.tree.leaves(x))))
     found, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
     if found != wanted:
         raise ValueError(

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
-from jsnn.layers import Layer, Sequential
-from jsnn.network import Network, States, check_tuple
+from jsnn.layers import Layer
+from jsnn.network import Network, States, check_tuple, shown
 from jsnn.neurons.calling import call
-from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order
 from jsnn.types import Array, Neuron, RunPart, Shape, State
-from jsnn.unroll import run
+from jsnn.unroll import over_time
 
 INPUT, OUTPUT = "input", "output"
 
@@ -80,13 +78,17 @@ class Graph(Network):
         """Whether no step needs what the step before has put out."""
         return not self.late
 
-    def one_step(self, x: Array) -> Array:
-        """All layers in their order; a graph with cycles has a step of its own."""
+    def one_step(self, x: Any) -> Any:
+        """All layers in their order; with cycles, from what came back over them to what does so in the next step."""
 
         def respond(name: str, layer: Layer, x: Array) -> Array:
-            return call(layer, x, name) if isinstance(layer, Neuron) else checkpoint_name(layer(x), name)
+            return call(layer, x, name) if isinstance(layer, Neuron) else shown(name, layer(x))
 
-        return self._run(respond, x, {})[OUTPUT]
+        if not self.late:
+            return self._run(respond, x, {})[OUTPUT]
+        x, late = x
+        values = self._run(respond, x, dict(zip(self.remembered, late, strict=True)))
+        return values[OUTPUT], tuple(values[name].astype(x.dtype) for name, x in zip(self.remembered, late))
 
     def pack(self, states: States) -> GraphState:
         """One state for each layer; `()` for those without memory."""
@@ -102,33 +104,24 @@ class Graph(Network):
         """One state for each layer, and what the layers at which a cycle closes put out before the first step."""
         if not self.late:
             return super().init(shape, dtype)
-        taken: dict[str, jax.ShapeDtypeStruct] = {}  # what each layer is given
 
         def silent(name: str, layer: Layer, x: Array) -> Array:
-            taken[name] = jax.ShapeDtypeStruct(x.shape, x.dtype)
             if not isinstance(layer, Neuron):
                 return (nnx.clone(layer) if isinstance(layer, nnx.Module) else layer)(x)
             outputs = jax.eval_shape(lambda x: layer.step(layer.init(x.shape, x.dtype), x)[1], x)
             return jnp.zeros(outputs.shape, outputs.dtype)
 
-        def before() -> tuple[Array, ...]:
-            values = self._run(silent, jnp.zeros(shape, dtype), {})
-            return tuple(values[name] for name in self.remembered)
-
-        late = before()
-        states = [
-            layer.init(taken[name].shape, taken[name].dtype) if isinstance(layer, Neuron) else ()
-            for name, layer in zip(self.names, self.layers)
-        ]
-        return GraphState(tuple(states), late)
+        values = self._run(silent, jnp.zeros(shape, dtype), {})
+        late = tuple(values[name] for name in self.remembered)
+        return super().init((shape, jax.tree.map(jnp.shape, late)), dtype)._replace(late=late)
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
         """One time step through all layers, `current` [B, ...]."""
         if not self.late:
             return super().step(state, current)
         check_order(self, state, current)
-        state, outputs, _ = self.step_and_show(state, current)
-        return state, outputs
+        after, (outputs, late) = super().step(state, (current, state.late))
+        return after._replace(late=late), outputs
 
     def run_layers(
         self, state: GraphState, inputs: Array, num_steps: int | None, run_part: RunPart
@@ -136,31 +129,14 @@ class Graph(Network):
         """All time steps. A graph with cycles runs step by step, and then each layer with what it was given."""
         if not self.late:
             return super().run_layers(state, inputs, num_steps, run_part)
-        after, (outputs, given) = run(_Shown(self), state, inputs, num_steps)
-        for name, layer, own in zip(self.names, self.layers, state.layers, strict=True):
-            if isinstance(layer, Neuron):
-                run_part(name, layer, own, given[name], None)
-            else:
-                Sequential(layer).run_layers(
-                    ((),), given[name], None, lambda _, *part, name=name: run_part(name, *part)
-                )
+
+        def step(state: GraphState, x: Array) -> tuple[GraphState, tuple[Array, ...]]:
+            return self.step(state, x)[0], state.late
+
+        inputs = over_time(inputs, num_steps)
+        after, late = jax.lax.scan(step, state, inputs)
+        _, (outputs, _) = super().run_layers(state, (inputs, late), None, run_part)
         return after, outputs
-
-    def step_and_show(self, state: GraphState, current: Array) -> tuple[GraphState, Array, dict[str, Array]]:
-        """A step, and what each layer was given in it."""
-        states = dict(zip(self.names, state.layers, strict=True))
-        given: dict[str, Array] = {}
-
-        def respond(name: str, layer: Layer, x: Array) -> Array:
-            given[name] = x
-            if not isinstance(layer, Neuron):
-                return layer(x)
-            states[name], outputs = layer.step(states[name], x)
-            return outputs
-
-        values = self._run(respond, current, dict(zip(self.remembered, state.late, strict=True)))
-        late = tuple(values[name].astype(x.dtype) for name, x in zip(self.remembered, state.late))
-        return GraphState(tuple(states[name] for name in self.names), late), values[OUTPUT], given
 
     def _run(
         self, respond: Callable[[str, Layer, Array], Array], current: Array, late: Mapping[str, Array]
@@ -190,20 +166,6 @@ def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
         return function(x)
     except (TypeError, ValueError) as error:
         raise ValueError(f"layer {name!r} cannot take an input of shape {x.shape}: {error}") from error
-
-
-@nnx.dataclass
-class _Shown(FrozenPytree):
-    """A graph whose outputs come with what each layer was given."""
-
-    graph: Graph
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
-        return self.graph.init(shape, dtype)
-
-    def step(self, state: GraphState, current: Array) -> tuple[GraphState, Any]:
-        state, outputs, given = self.graph.step_and_show(state, current)
-        return state, (outputs, given)
 
 
 def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jsnn.conversion.place import Filtered
 from jsnn.network import Network, trace_network
+from jsnn.neurons.shapes import described
 from jsnn.nir.library import NIRError
 from jsnn.nir.neurons import number
 from jsnn.nir.trace import Symbol, as_map, follow
@@ -14,9 +14,9 @@ from jsnn.nir.trace import Symbol, as_map, follow
 
 def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbol:
     """The nodes of a network. Neurons have their names, layers with weights their paths, others say what they are."""
-    traced = trace_network(network, (1, *x.shape), jnp.float32, opens_all=True)
+    traced = trace_network(network, described((1, *x.shape)), opens_all=True)
     prefix = f"{label}." if label else ""
-    values = traced.values(x)  # type: ignore[arg-type]
+    values = traced.values([x])
     try:
         follow(writer, traced.program, values, label, {atom: prefix + path for atom, path in traced.owners.items()})
     except NIRError as error:

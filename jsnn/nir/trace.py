@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.neurons.calling import neuron_of, neuron_p
+from jsnn.neurons.calling import neuron_p, split_operands
 from jsnn.nir.library import NIRError, channels_first, channels_last
 from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
 from jsnn.program import SUMS, Operation, Program, called, flatten, read
@@ -58,10 +58,11 @@ def follow(
         if index in done or dependent.isdisjoint(operation.outputs):
             continue
         if operation.equation.primitive is neuron_p:
-            atom, *arrays = operation.inputs
-            neuron = neuron_of(operation.params["tree"], [read(values, array) for array in arrays])
-            prefix = f"{label}." if label else ""
-            values[operation.outputs[0]] = writer.layer(prefix + operation.params["name"], neuron, read(values, atom))
+            x, neuron = split_operands(operation.params, [read(values, atom) for atom in operation.inputs])
+            name = f"{label}." * bool(label) + operation.params["name"]
+            if not isinstance(x, Symbol) or len(operation.outputs) > 1:
+                raise NIRError(f"{name} has several inputs or outputs, and NIR has no node for that")
+            values[operation.outputs[0]] = writer.layer(name, neuron, x)
             continue
         inner = called(operation.equation)
         if inner is not None:

@@ -45,7 +45,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
 
     def visit_parts(name: str, network: Network, x: Any) -> None:
         """The layers of a network of any shape, in the order in which its modules define them."""
-        traced = trace_network(network, x.shape, x.dtype, opens_all=True)
+        traced = trace_network(network, x, opens_all=True)
         given, producers = dict(_given(traced)), traced.program.producers()
         for path, part in parts_of(network, (*_WEIGHTED, *_NORMS, Neuron)):
             if isinstance(part, _NORMS):  # of channels, whatever the shape
@@ -87,7 +87,7 @@ def _features(norm: Any) -> int:
 def _given(traced: Traced) -> Iterator[tuple[str, int]]:
     """The paths of neurons and of layers with weights, each with the value that it is given."""
     for call in traced.calls.values():
-        yield call.name, call.inputs[0]  # type: ignore[misc]
+        yield call.name, jax.tree.leaves(call.x())[0]
     for operation in traced.program.operations:
         if operation.name in ("dot_general", "conv_general_dilated"):
             x, kernel = operation.inputs
