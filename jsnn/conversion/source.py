@@ -32,7 +32,6 @@ from jsnn.program import (
     splice,
     trace,
     unchanged,
-    unroll_scans,
 )
 from jsnn.types import Array, Shape
 
@@ -128,7 +127,7 @@ class Source:
 
     def occurring(self, shape: Shape, dtype: Any) -> set[Activation]:
         """The known activations that occur in the function."""
-        opened = flatten(unroll_scans(self._trace(shape, dtype), lambda body: True))
+        opened = flatten(self._trace_written_out(shape, dtype))
         return {match.function for match in find(opened, self._known, opened.inputs[-1:])}
 
     def _trace(self, shape: Shape, dtype: Any) -> Any:
@@ -161,6 +160,11 @@ class Source:
             )
         return jaxpr
 
+    def _trace_written_out(self, shape: Shape, dtype: Any) -> Any:
+        """The program with each `lax.scan` written out, step after step."""
+        with jax.disable_jit():
+            return self._trace(shape, dtype)
+
     def _really_changed(self, names: list[str], x: jax.ShapeDtypeStruct) -> list[str]:
         """Those of the leaves that get another value: nnx.jit and nnx.remat hand on new arrays of the same value."""
         if not names:
@@ -192,7 +196,10 @@ class Source:
                 )
 
     def _make_plan(self, shape: Shape, dtype: str) -> Plan:
-        jaxpr = unroll_scans(self._trace(shape, dtype), self._holds_swapped)
+        jaxpr = self._trace(shape, dtype)
+        scans = [operation for operation in flatten(jaxpr).operations if operation.name == "scan"]
+        if any(self._holds_swapped(body) for scan in scans for body in bodies(scan)):
+            jaxpr = self._trace_written_out(shape, dtype)
         opened = flatten(jaxpr)
         _refuse_random(opened)
         self._refuse_loops(opened, opened.inputs[-1:])

@@ -14,7 +14,6 @@ from jsnn.program.jaxpr import (
     splice,
     trace,
     unchanged,
-    unroll_scans,
 )
 from jsnn.program.linear import SUMS, is_linear
 
@@ -34,5 +33,4 @@ __all__ = [
     "splice",
     "trace",
     "unchanged",
-    "unroll_scans",
 ]

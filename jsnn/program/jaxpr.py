@@ -7,7 +7,7 @@ between programs by platform (`lax.platform_dependent`), which all compute the s
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -173,52 +173,6 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
     needed = program.needed_for(outputs)
     operations = [operation for index, operation in enumerate(program.operations) if index in needed]
     return program._replace(inputs=inputs, outputs=outputs, operations=operations)
-
-
-def unroll_scans(jaxpr: ClosedJaxpr, is_wanted: Callable[[ClosedJaxpr], bool]) -> ClosedJaxpr:
-    """Return a jaxpr in which the loops `lax.scan` with wanted bodies are written out, one step after another."""
-
-    def holds_wanted(equation: JaxprEqn) -> bool:
-        inner = called(equation)
-        if inner is not None:
-            return any(map(holds_wanted, inner.jaxpr.eqns))
-        return equation.primitive.name == "scan" and any(map(is_wanted, bodies(equation)))
-
-    if not any(map(holds_wanted, jaxpr.jaxpr.eqns)):
-        return jaxpr
-
-    def run(jaxpr: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
-        values: dict[Any, Any] = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
-        values.update(zip(jaxpr.jaxpr.invars, arguments, strict=True))
-        for equation in jaxpr.jaxpr.eqns:
-            inputs = [atom.val if isinstance(atom, Literal) else values[atom] for atom in equation.invars]
-            inner = called(equation)
-            if not holds_wanted(equation):
-                named = [atom for atom in equation.invars if not isinstance(atom, Literal)]
-                alone = jaxpr.jaxpr.replace(constvars=[], invars=named, outvars=equation.outvars, eqns=[equation])
-                outputs = jax.core.eval_jaxpr(alone, (), *(values[atom] for atom in named))
-            elif inner is not None:
-                outputs = run(inner, inputs[len(inputs) - len(inner.jaxpr.invars) :])
-            else:
-                outputs = step_by_step(equation, inputs)
-            values.update(zip(equation.outvars, outputs, strict=True))
-        return [atom.val if isinstance(atom, Literal) else values[atom] for atom in jaxpr.jaxpr.outvars]
-
-    def step_by_step(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
-        (body,) = bodies(equation)
-        # what a scan goes over, and what it stacks, has an axis more than in its body; JAX's own counts have changed
-        over = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, body.jaxpr.invars))  # type: ignore[attr-defined]
-        kept = sum(a.aval.ndim == b.aval.ndim for a, b in zip(equation.outvars, body.jaxpr.outvars))  # type: ignore[attr-defined]
-        start = len(inputs) - over
-        constants, carry, rows = inputs[: start - kept], inputs[start - kept : start], inputs[start:]
-        steps = range(equation.params["length"])
-        made: dict[int, list[Any]] = {}
-        for step in reversed(steps) if equation.params["reverse"] else steps:
-            outputs = run(body, [*constants, *carry, *(x[step] for x in rows)])
-            carry, made[step] = outputs[:kept], outputs[kept:]
-        return [*carry, *(jax.numpy.stack(parts) for parts in zip(*(made[step] for step in steps)))]
-
-    return trace(lambda *arguments: run(jaxpr, arguments), *(variable.aval for variable in jaxpr.jaxpr.invars))[0]
 
 
 def splice(
