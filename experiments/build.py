@@ -14,6 +14,7 @@ from experiments import config
 from jsnn import augment, data, decode, encode, losses, models, regularizers, surrogate
 from jsnn.filters import Filter
 from jsnn.metrics import is_correct
+from jsnn.network import neurons_of
 from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.precision import initial_state, reduce_precision
@@ -233,14 +234,11 @@ def _spiking_loss(
 
 
 def hidden_neurons(network: Neuron) -> list[str]:
-    """The names of a `Sequential`'s neurons, a readout at its end excepted."""
-    if not isinstance(network, jsnn.Sequential):
+    """The names of the neurons of a network, a readout at the end of a `Sequential` excepted."""
+    if not isinstance(network, jsnn.Network):
         return []
-    return [
-        name
-        for name, layer in list(zip(network.names, network.layers))[:-1]
-        if isinstance(layer, Neuron) and not isinstance(layer, Filter)
-    ]
+    last = network.names[-1] if isinstance(network, jsnn.Sequential) else ""
+    return [name for name, part in neurons_of(network).items() if not isinstance(part, Filter) and name != last]
 
 
 def prepare_images(settings: config.Data, key: Array, images: Array, training: bool) -> Array:

@@ -17,6 +17,7 @@ from jsnn.conversion.place import Scaled
 from jsnn.data import pad_to_batches
 from jsnn.energy import Comparison
 from jsnn.metrics import is_correct
+from jsnn.network import neurons_of
 from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
 from jsnn.types import Array, Neuron, Parameter
@@ -224,15 +225,8 @@ def spiking_layers(network: Neuron) -> dict[str, Neuron]:
     """
     if isinstance(network, Converted):
         return dict(zip(network.names, network.neurons))
-    if not isinstance(network, jsnn.Sequential):
-        return {type(network).__name__: network} if _spikes(network) else {}
-    found: dict[str, Neuron] = {}
-    for name, layer in zip(network.names, network.layers):
-        if isinstance(layer, jsnn.Sequential):
-            found |= {f"{name}/{inner}": neuron for inner, neuron in spiking_layers(layer).items()}
-        elif isinstance(layer, Neuron) and _spikes(layer):
-            found[name] = layer
-    return found
+    found = neurons_of(network) if isinstance(network, jsnn.Network) else {type(network).__name__: network}
+    return {name: neuron for name, neuron in found.items() if _spikes(neuron)}
 
 
 def spike_size(neuron: Neuron) -> Parameter:

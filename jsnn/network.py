@@ -341,6 +341,24 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
     return [(path, found[path]) for path in sorted(outer, key=lambda path: order.get(path, 0))]
 
 
+def neurons_of(network: Network) -> dict[str, Neuron]:
+    """Return the neurons of a network, filters too, by the names that `jsnn.record` gives them.
+
+    >>> import jsnn
+    >>> list(neurons_of(jsnn.Sequential(jsnn.flatten, jsnn.Sequential(jsnn.LIF(0.9)), out=jsnn.LI(0.9))))
+    ['1_Sequential/0_LIF', 'out']
+    """
+    layers: Any = network
+    parts = zip(layers.names, layers.layers) if hasattr(network, "names") else parts_of(network, (Neuron,))
+    found: dict[str, Neuron] = {}
+    for name, part in parts:
+        if isinstance(part, Network):
+            found |= {f"{name}/{inner}": neuron for inner, neuron in neurons_of(part).items()}
+        elif isinstance(part, Neuron):
+            found[name] = part
+    return found
+
+
 def _defined(part: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """The paths of all parts of a module in the order in which they are set, which Flax forgets when it copies one."""
     if isinstance(part, nnx.Pytree):

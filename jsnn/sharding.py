@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jsnn.neurons.checks import is_key
@@ -139,12 +140,13 @@ class Layout:
         """`jsnn.record`, each device running its part of the batch from the first step to the last by itself.
 
         XLA left alone exchanges all spikes between two layers, as it cannot share out [T*B, ...] by B. It is left alone
-        with neurons that draw a number for every example at each step: to draw the right ones they need to see all.
+        with neurons that draw a number for every example at each step, with dropout, and with batch normalisation in
+        training: to draw the right numbers, and to take means of the whole batch, they need to see all of it.
         """
         if self.parts == 1:
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         inputs, state = prepare(network, inputs, state, num_steps)
-        if any(is_key(leaf) for leaf in jax.tree.leaves(state)):
+        if any(is_key(leaf) for leaf in jax.tree.leaves(state)) or _is_in_training(network):
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         axis = 1 if num_steps is None else 0
         count = jax.tree.leaves(inputs)[0].shape[axis]
@@ -221,3 +223,13 @@ class Layout:
 def _moved(tree: Tree, lie: Any) -> Tree:
     """A pytree elsewhere; `jax.device_put` moves no random keys to devices of other processes."""
     return jax.jit(lambda tree: tree, out_shardings=lie)(tree)
+
+
+def _is_in_training(network: Any) -> bool:
+    """Whether a network has dropout or batch normalisation, and has it in training mode."""
+    parts = [part for _, part in nnx.iter_graph(network)] if isinstance(network, nnx.Module) else []
+    return any(
+        (isinstance(part, nnx.BatchNorm) and not part.use_running_average)
+        or (isinstance(part, nnx.Dropout) and not part.deterministic)
+        for part in parts
+    )

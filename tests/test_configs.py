@@ -107,15 +107,24 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
 
 
 @pytest.mark.slow
-def test_the_rate_penalty_enters_the_loss():
-    base = config.Experiment(num_steps=4, model=config.Feedforward(hidden=(5,)))
+@pytest.mark.parametrize(
+    ("model", "neurons"),
+    [
+        (config.Feedforward(hidden=(5,)), 5),
+        (config.SpikingResNet(depth=(1,), channels=2), 3 * 4 * 4 * 2),  # behind the stem and in the block
+        (config.Spikformer(width=4, heads=2, pool=(True, True)), 4 * 4 * 2 + 2 * 2 * (4 + 4 + 3 * 4 + 4 + 4 + 16 + 4)),
+    ],
+    ids=lambda value: getattr(value, "kind", value),
+)
+def test_the_rate_penalty_enters_the_loss(model, neurons):
+    base = config.Experiment(num_steps=4, model=model)
     penalised = dataclasses.replace(base, objective=config.Objective(rate_penalty=2.0, rate_target=0.25))
     network = build.make_network(base.model, (8, 8, 1), 10, 0)
     images, labels = jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32)
     values = [
         build.make_loss(e, training=False)(network, images, labels, jax.random.key(0))[0] for e in (base, penalised)
     ]
-    assert float(values[1] - values[0]) == pytest.approx(2.0 * 5 * 0.25**2)  # five silent neurons, averaged over images
+    assert float(values[1] - values[0]) == pytest.approx(2.0 * neurons * 0.25**2)  # all silent, averaged over images
 
 
 @pytest.mark.parametrize("encoder", [config.Latency(), config.Burst(), config.Phase()], ids=lambda e: e.kind)

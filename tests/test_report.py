@@ -25,6 +25,7 @@ from experiments.config import (
     Poisson,
     RateDense,
     Reference,
+    SpikingResNet,
     Study,
     Sweep,
     Train,
@@ -123,6 +124,16 @@ def missing_sections(page):
 @pytest.mark.slow
 def test_a_page_has_its_sections(dead):
     assert missing_sections(page_of(dead)) == []
+
+
+@pytest.mark.slow
+def test_the_page_of_a_residual_network_has_its_layers(tmp_path):
+    model = SpikingResNet(depth=(1,), channels=4, stem="small")
+    assert start(tmp_path, Experiment(name="residual", num_steps=4, data=DATA, model=model, train=TRAIN)) == 0
+    page = page_of(tmp_path / "run")
+    assert missing_sections(page) == []
+    for name in ("neuron", "blocks.0.neurons.0", "blocks.0.neurons.1"):
+        assert f"<td>{name}</td>" in page.replace(' class="text"', "")
 
 
 @pytest.mark.slow

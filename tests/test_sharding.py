@@ -198,6 +198,42 @@ def test_two_processes_each_with_its_part_of_the_data(devices, config):
     assert rows[1] == {"64": list(range(32, 64)), "51": list(range(26, 51))}
 
 
+NORMALISED = """
+import jax, jax.numpy as jnp, jsnn, numpy as np
+from flax import nnx
+from jsnn.sharding import Layout
+
+class Block(nnx.Module):
+    def __init__(self):
+        self.linear = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+        self.norm, self.lif = nnx.BatchNorm(4, rngs=nnx.Rngs(0)), jsnn.LIF(0.9)
+
+    def __call__(self, x):
+        return self.lif(self.norm(self.linear(x["a"]))) + x["b"]
+
+x = {name: jax.random.normal(jax.random.key(n), (5, 8, 4)) for n, name in enumerate("ab")}
+layout = Layout.over(8)
+assert layout.parts == 4
+for train in (True, False):
+    one, shared = jsnn.Network(Block()), jsnn.Network(Block())
+    for network, record in ((one, jsnn.record), (shared, layout.record)):
+        network.train() if train else network.eval()
+        records = nnx.jit(lambda network, x, record=record: record(network, x))(network, x)
+        print({name: round(float(jnp.sum(layer.outputs)), 3) for name, layer in records.items()})
+    averages = [np.asarray(network.function.norm.mean[...]).round(5).tolist() for network in (one, shared)]
+    print(averages[0] == averages[1], any(averages[0]))
+"""
+
+
+@pytest.mark.slow
+def test_batch_normalisation_sees_the_batches_of_all_devices():
+    lines = output_of(start(NORMALISED, [], JAX_NUM_CPU_DEVICES="4")).splitlines()
+    assert lines[0] == lines[1]
+    assert lines[2] == "True True"
+    assert lines[3] == lines[4]
+    assert lines[5] == "True False"
+
+
 @pytest.mark.parametrize(("batch_size", "data", "model"), [(0, None, 1), (8, 0, 1), (8, -1, 1), (8, None, 0)])
 def test_numbers_below_1_are_refused(batch_size, data, model):
     message = f"batch_size, data and model must be >= 1, got {batch_size}, {data} and {model}"
