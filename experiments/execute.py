@@ -1,5 +1,6 @@
 """Executes an experiment or a study in its folder, from training to the summary that is left there."""
 
+import json
 import shlex
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from experiments.loop import Interrupted, NotCompiled, NotFinite, Run
 from experiments.measure import measure
 from experiments.seeds import open_run
 from experiments.summary import format_metric, git_revision, summarise, without_losses
+from jsnn import weights
 from jsnn.checkpoint import CheckpointError
 
 
@@ -111,6 +113,7 @@ def _train(run: Run, console: Console, command: str) -> int:
     if sweep:
         summary["sweep"] = sweep
         _print_rows(console, f"{run.experiment.name}: sweep", sweep)
+    _save_weights(run.networks()[0], rows[0])
     files.write_sealed(run.folder / "summary.json", summary)
     spread.print_spreads(console, run.experiment.name, found)
     status = _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
@@ -121,6 +124,12 @@ def _train(run: Run, console: Console, command: str) -> int:
     )
     console.print(f"run folder: {run.folder}", highlight=False)
     return status
+
+
+def _save_weights(run: Run, metrics: dict[str, float]) -> None:
+    """Write the weights into the folder of a run, the first of several seeds, as `jsnn.weights.load` reads them."""
+    metadata = {"config": json.dumps(config.to_values(run.experiment)), "accuracy": str(metrics["test_accuracy"])}
+    weights.save(run.folder / "weights.safetensors", run.network(), metadata)
 
 
 def _test_spikes(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str, float | None]]]:

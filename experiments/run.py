@@ -14,7 +14,7 @@ CONFIG is a config file (`configs/digits.py`) or the `config.json` of an earlier
     CONFIG --help         every field of the config, with its meaning
 
 The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`, `summary.json`, `checkpoints/`,
-`tensorboard/`, and `report.html`, a page about all of it.
+`weights.safetensors`, `tensorboard/`, and `report.html`, a page about all of it.
 """
 
 import argparse

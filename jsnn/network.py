@@ -256,7 +256,7 @@ class Traced(NamedTuple):
     def owners(self) -> dict[int, str]:
         """The paths of the modules that hold the variables, such as `"blocks.0.conv1"`."""
         paths = [path for path, _ in nnx.to_flat_state(self.variables)]
-        return dict(zip(self.program.inputs, (_dotted(path[:-1]) for path in paths)))
+        return dict(zip(self.program.inputs, (dotted(path[:-1]) for path in paths)))
 
     def described_outputs(self) -> Any:
         """The shapes and dtypes of the outputs."""
@@ -303,7 +303,7 @@ def trace_network(
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
             if isinstance(part, Neuron) and path:
-                object.__setattr__(part, "_path", _dotted(path))
+                object.__setattr__(part, "_path", dotted(path))
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
         if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
             raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
@@ -335,7 +335,7 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
 
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
-    found = {_dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
+    found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
     outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
     order = {path: index for index, path in enumerate(getattr(network, "order", ()))}
     return [(path, found[path]) for path in sorted(outer, key=lambda path: order.get(path, 0))]
@@ -368,7 +368,7 @@ def _defined(part: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
                 yield from _defined(inner, (*path, name))
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
+def dotted(path: tuple[Any, ...]) -> str:
     """A path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
     return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
 

@@ -114,8 +114,7 @@ def run(
         steps = count_steps(inputs, num_steps)
         if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
             return neuron.all_steps(state, over_time(inputs, num_steps))
-    is_array = isinstance(inputs, jax.Array)
-    if method == "fused" and is_array and fused.is_available() and fused.fits(neuron, state, x):
+    if method == "fused" and isinstance(inputs, jax.Array) and fused.is_available() and fused.fits(neuron, state, x):
         return fused.unroll(neuron, state, inputs, num_steps)
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:

@@ -16,6 +16,7 @@ import pytest
 from fuzz_commands import fuzz
 
 from experiments import lock, report, run
+from jsnn import weights
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (
@@ -76,6 +77,10 @@ def test_a_run_writes_its_folder(finished):
     assert {"train_loss", "train_accuracy", "train_rate/2_LIF", "test_accuracy"} <= set(lines[0])
     assert lines[-1]["test_accuracy"] == summary["final"]["test_accuracy"]
     assert any((finished / "tensorboard").iterdir())
+    assert set(weights.load(finished / "weights.safetensors")) >= {"layers.1.kernel", "layers.3.kernel"}
+    metadata = weights.read_metadata(finished / "weights.safetensors")
+    assert float(metadata["accuracy"]) == summary["final"]["test_accuracy"]
+    assert json.loads(metadata["config"])["name"] == "digits"
 
 
 def test_config_json_can_be_run_again_to_the_same_numbers(finished, tmp_path):

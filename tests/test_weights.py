@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -508,3 +509,62 @@ def test_files_without_order_are_sorted(tmp_path):
         for name in ("layers/dense_10/vars/0", "layers/dense_2/vars/0", "layers/dense/vars/0", "optimizer/vars/0"):
             file[name] = np.ones(2)
     assert [name.split("/")[1] for name in load(tmp_path / "a.h5")] == ["dense", "dense_2", "dense_10"]
+
+
+def block(seed):
+    return jsnn.models.spiking_resnet((1,), channels=2, stem="small", outputs=3, rngs=nnx.Rngs(seed))
+
+
+def test_weights_of_a_network_go_to_a_file_and_back(tmp_path):
+    first, second, images = block(0), block(1), jnp.ones((2, 4, 4, 3))
+    jsnn.unroll(first, images, num_steps=3)  # changes the averages of batch normalisation
+    path = tmp_path / "weights.safetensors"
+    jsnn.weights.save(path, second)
+    jsnn.weights.save(path, first, {"accuracy": "0.5"})
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert jsnn.weights.read_metadata(path) == {"accuracy": "0.5"}
+    arrays = load(path)
+    assert {"readout.kernel", "blocks.0.convs.1.norm.mean"} < set(arrays)
+    restored = jsnn.weights.from_jsnn(second, arrays)
+    networks = first, restored, second
+    for network in networks:
+        network.eval()
+    outputs = [np.asarray(jsnn.unroll(network, images, num_steps=3)[1]) for network in networks]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])  # which has stayed as it was
+
+
+def test_neurons_and_narrow_weights_are_saved_and_random_keys_are_not(tmp_path):
+    network = jsnn.Sequential(
+        jsnn.SpikingActivation(v_init=jax.random.key(0)), jsnn.LIF(nnx.Param(jnp.asarray([0.5, 0.25], jnp.bfloat16)))
+    )
+    jsnn.weights.save(tmp_path / "a.safetensors", network)
+    arrays = load(tmp_path / "a.safetensors")
+    assert {name: value.tolist() for name, value in arrays.items()} == {"layers.1.decay": [0.5, 0.25]}
+    back = jsnn.weights.from_jsnn(network, arrays)
+    assert back.layers[1].decay[...].dtype == jnp.bfloat16
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    network = jsnn.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jsnn.LIF())
+    arrays = {"layers.0.kernel": np.ones((3, 2)), "a": np.ones(1)}
+    with pytest.raises(WeightsError) as error:
+        jsnn.weights.from_jsnn(network, arrays)
+    assert str(error.value).splitlines()[1:] == [
+        "  layers.0.bias (3,) is missing",
+        "  layers.0.kernel has shape (3, 2), the network's has (2, 3)",
+        "  a (1,) belongs nowhere",
+    ]
+    with pytest.raises(TypeError, match=r"arrays must be a dictionary, as jsnn.weights.load reads it, got int"):
+        jsnn.weights.from_jsnn(network, 3)
+    with pytest.raises(ValueError, match=r"path must end in .safetensors, got a.npz"):
+        jsnn.weights.save(tmp_path / "a.npz", network)
+    with pytest.raises(ValueError, match="LIF has no arrays to save"):
+        jsnn.weights.save(tmp_path / "a.safetensors", jsnn.LIF())
+    with pytest.raises(TypeError, match=r"metadata must map texts to texts, got 'accuracy': 0.5"):
+        jsnn.weights.save(tmp_path / "a.safetensors", network, {"accuracy": 0.5})
+    (tmp_path / "b.safetensors").write_bytes(b"no such file")
+    with pytest.raises(WeightsError, match=r"b.safetensors cannot be read as a .safetensors file"):
+        jsnn.weights.read_metadata(tmp_path / "b.safetensors")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        jsnn.weights.read_metadata(tmp_path / "c.safetensors")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from jsnn.arguments import checked
 from jsnn.files import Budget, Npz, as_path, one_line
@@ -63,7 +64,7 @@ def load(path: str | Path, *, key: str | None = None) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: if the file cannot be read, is too large, or is of another kind, or there is nothing under `key`.
         FileNotFoundError: if there is no such file.
-        ImportError: if a package is missing: `pip install 'jsnn[weights]'` installs safetensors and h5py.
+        ImportError: if a package is missing: `pip install 'jsnn[weights]'` installs h5py.
     """
     path = as_path(path)
     kind = path.suffix.lower()
@@ -82,10 +83,6 @@ def load(path: str | Path, *, key: str | None = None) -> dict[str, np.ndarray]:
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        from safetensors.numpy import load_file
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{path.name} needs the package safetensors: pip install 'jsnn[weights]'") from error
     Budget(path).take("the file", path.stat().st_size, path.stat().st_size)
     return Unordered(load_file(path))
 

@@ -1,0 +1,124 @@
+"""The weights of a network of jsnn in a file, and back: all its arrays by their paths."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from jsnn.arguments import checked
+from jsnn.files import as_path, one_line
+from jsnn.network import dotted
+from jsnn.neurons.checks import is_key
+from jsnn.weights.files import WeightsError
+
+
+@checked
+def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the arrays of a network to a `.safetensors` file: weights, averages of normalisations, decays.
+
+    Each is named by its path, such as `"blocks.0.lif1.decay"`. Random keys are left out. `from_jsnn` puts the arrays
+    of the file, as `load` reads them, into a network that is built in the same way.
+
+    Args:
+        path: the file, with the suffix `.safetensors`. One that is there is replaced once the new one is complete.
+        network: any network or module of Flax.
+        metadata: texts that are kept with the arrays, see `read_metadata`.
+
+    Raises:
+        ValueError: if the suffix is another one, or the network has no arrays.
+        TypeError: if `metadata` holds anything but texts.
+
+    >>> import tempfile, jsnn
+    >>> from flax import nnx
+    >>> first, second = (jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(seed)) for seed in (0, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/weights.safetensors", first, {"accuracy": "97%"})
+    ...     arrays = jsnn.weights.load(f"{folder}/weights.safetensors")
+    >>> second = from_jsnn(second, arrays)
+    >>> sorted(arrays)
+    ['layers.1.bias', 'layers.1.kernel', 'layers.3.bias', 'layers.3.kernel']
+    """
+    path = as_path(path)
+    if path.suffix.lower() != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {path.name}")
+    for name, text in (metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"metadata must map texts to texts, got {name!r}: {text!r}")
+    arrays = {name: _as_numpy(x) for name, x in _arrays_of(network).items()}
+    if not arrays:
+        raise ValueError(f"{type(network).__name__} has no arrays to save")
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(arrays, temporary, dict(metadata or {}))
+    os.replace(temporary, path)
+
+
+def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return a copy of a network with the arrays that `save` wrote of one that is built in the same way.
+
+    Args:
+        network: the network, which stays as it is.
+        arrays: by their paths, as `load` reads them.
+
+    Raises:
+        WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
+        TypeError: if `arrays` is no dictionary.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a dictionary, as jsnn.weights.load reads it, got {type(arrays).__name__}")
+    own = _arrays_of(network)
+    faults = [f"{name} {x.shape} is missing" for name, x in own.items() if name not in arrays]
+    for name, x in arrays.items():
+        if name not in own:
+            faults.append(f"{name} {np.shape(x)} belongs nowhere")
+        elif np.shape(x) != own[name].shape:
+            faults.append(f"{name} has shape {np.shape(x)}, the network's has {own[name].shape}")
+    if faults:
+        raise WeightsError("the weights do not fit the network:\n  " + "\n  ".join(faults))
+    graph, state = nnx.split(network)
+
+    def put(path: tuple[Any, ...], leaf: Any) -> Any:
+        name = dotted(path)
+        if name not in own:
+            return leaf
+        value = jnp.asarray(arrays[name], own[name].dtype)
+        return leaf.replace(value) if isinstance(leaf, nnx.Variable) else value
+
+    flat = [(path, put(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
+    return nnx.merge(graph, nnx.from_flat_state(flat), copy=True)
+
+
+@checked
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the texts that `save` wrote into a `.safetensors` file beside the arrays.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        WeightsError: if it is none of this kind.
+    """
+    path = as_path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, "numpy") as file:
+            return dict(file.metadata() or {})
+    except Exception as error:  # safetensors has an error of its own
+        raise WeightsError(f"{path.name} cannot be read as a .safetensors file: {one_line(error)}") from error
+
+
+def _arrays_of(network: Any) -> dict[str, jax.Array]:
+    """The arrays of a network by their paths, but for random keys."""
+    flat = nnx.to_flat_state(nnx.split(network)[1])
+    arrays = {dotted(path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
+    return {name: x for name, x in arrays.items() if isinstance(x, jax.Array | np.ndarray) and not is_key(x)}
+
+
+def _as_numpy(x: jax.Array) -> np.ndarray:
+    """An array as NumPy has it, which has no bfloat16."""
+    return np.asarray(x, np.float32 if x.dtype == jnp.bfloat16 else None)
