@@ -112,7 +112,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         raise WeightsError(f"{path.name} cannot be read as a .safetensors file: {one_line(error)}") from error
 
 
-def _arrays_of(network: Any) -> dict[str, jax.Array]:
+def _arrays_of(network: Any) -> dict[str, Any]:
     """The arrays of a network by their paths, but for random keys."""
     flat = nnx.to_flat_state(nnx.split(network)[1])
     arrays = {dotted(path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
