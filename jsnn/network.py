@@ -118,8 +118,9 @@ class Network(nnx.Module):
         for index, operation in enumerate(traced.program.operations):
             if index in traced.calls:
                 found = traced.calls[index]
-                x = found.x(values.__getitem__)
-                states[found.name], y = found.neuron(values).step(states[found.name], x)
+                x, neuron = found.x(values.__getitem__), found.neuron(values)
+                states[found.name], y = neuron.step(states[found.name], x)
+                traced.take_changes(found, neuron, values)
                 values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
             else:
                 _compute(operation, values)
@@ -178,8 +179,9 @@ class Network(nnx.Module):
         for index, operation in enumerate(traced.program.operations):
             if index in traced.calls:
                 found = traced.calls[index]
-                state, name = states[found.name], found.name
-                states[name], y = run_part(name, found.neuron(values), state, *at_steps(found.x()))
+                name, neuron = found.name, found.neuron(values)
+                states[name], y = run_part(name, neuron, states[name], *at_steps(found.x()))
+                traced.take_changes(found, neuron, values)
                 values.update(zip(operation.outputs, map(fold, jax.tree.leaves(y)), strict=True))
                 varying |= set(operation.outputs)
             elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
@@ -267,13 +269,22 @@ class Traced(NamedTuple):
         atoms = self.program.outputs[: self.structure.num_leaves]
         return self.structure.unflatten([take(atom) if take else read(values, atom) for atom in atoms])
 
+    def take_changes(self, call: Call, neuron: Neuron, values: dict[int, Any]) -> None:
+        """Take over what a network in the network has changed of its variables, such as running averages."""
+        for atom, new in zip(call.arrays, jax.tree.leaves(neuron)) if isinstance(neuron, Network) else ():
+            if new is read(values, atom):
+                continue
+            if atom not in self.program.inputs:
+                raise ValueError(f"{call.name} changes itself: make it an attribute of the module, or call its eval()")
+            values[atom] = new  # type: ignore[index]
+
     def write_back(self, values: dict[int, Any]) -> None:
         """Give the network the variables that its function has changed, such as running averages."""
-        before, after = self.program.inputs, self.program.outputs[self.structure.num_leaves :]
+        flat, after = nnx.to_flat_state(self.variables), self.program.outputs[self.structure.num_leaves :]
         changed = [
             (path, variable.replace(read(values, new)))
-            for (path, variable), old, new in zip(nnx.to_flat_state(self.variables), before, after)
-            if new != old
+            for (path, variable), old, new in zip(flat, jax.tree.leaves(self.variables), after)
+            if read(values, new) is not old
         ]
         if changed:
             nnx.update(self.network, nnx.from_flat_state(changed))

@@ -132,6 +132,29 @@ def test_batch_norm_sees_all_steps_and_updates_its_averages_once():
     assert np.any(module.norm.mean[...] != 0)
 
 
+@pytest.mark.parametrize("run", [
+    lambda network: jsnn.unroll(network, INPUTS),
+    lambda network: jsnn.record(network, INPUTS, keep=["outputs"]),
+    lambda network: network.step(network.init((B, N)), INPUTS[0]),
+    lambda network: nnx.jit(jsnn.unroll)(network, INPUTS),
+], ids=["unroll", "record", "step", "jit"])  # fmt: skip
+def test_what_a_network_in_a_network_changes_is_kept(run):
+    def block():
+        return jsnn.Network(Normalised(nnx.Rngs(0)))
+
+    alone, shared = block(), block()
+    run(alone)
+    for outer in (jsnn.Network(block()), jsnn.Sequential(jsnn.Sequential(block(), jsnn.LIF()))):
+        run(outer)
+        assert_close(jax.tree.leaves(nnx.state(outer, nnx.BatchStat)), jax.tree.leaves(nnx.state(alone, nnx.BatchStat)))
+    with pytest.raises(ValueError, match="0_Network changes itself: make it an attribute of the module"):
+        run(jsnn.Network(lambda x: shared(x)))
+    twice = jsnn.Sequential(first := block(), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), first)
+    before = int(twice.layers[1].rngs.count[...])
+    run(twice)
+    assert int(twice.layers[1].rngs.count[...]) == before + 1
+
+
 def test_what_is_static_is_computed_once():
     def products(network, inputs, **options):
         program = str(jax.make_jaxpr(lambda x: jsnn.unroll(network, x, **options)[1])(inputs))
