@@ -1,5 +1,6 @@
 """A neuron called like a layer, `self.lif(x)`, inside of a `jsnn.Network`: a primitive in its traced program."""
 
+import functools
 import math
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -64,22 +65,38 @@ def split_operands(params: dict[str, Any], operands: Sequence[Any]) -> tuple[Any
 def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
     """The shapes and dtypes of a neuron's output."""
     steps, batch = folded or (1, ())
-
-    def first(neuron: Neuron, x: Any) -> Any:
-        return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]
-
+    leaves, structure = jax.tree.flatten(x)
+    shapes = tuple(((*batch, *leaf.shape[1:]) if folded else leaf.shape, leaf.dtype) for leaf in leaves)
+    arrays, tree = jax.tree.flatten(neuron)
     token = steps_in_first_axis.set(None)  # for networks in the network
     try:
-        of_step = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((*batch, *x.shape[1:]) if folded else x.shape, x.dtype), x
-        )
-        y = jax.eval_shape(first, neuron, of_step)
+        find = _output_at_one_step if _is_hashable(tree) else _output_at_one_step.__wrapped__
+        y = find(tree, tuple(map(jax.typeof, arrays)), structure, shapes)
     finally:
         steps_in_first_axis.reset(token)
     if folded is None:
         return y
     first_axis = steps * math.prod(batch)
     return jax.tree.map(lambda y: jax.ShapeDtypeStruct((first_axis, *y.shape[len(batch) :]), y.dtype), y)
+
+
+@functools.lru_cache(maxsize=1024)
+def _output_at_one_step(tree: Any, arrays: tuple[Any, ...], structure: Any, shapes: tuple[Any, ...]) -> Any:
+    """The same for one time step; kept, since equal layers ask for it again and again."""
+
+    def first(neuron: Neuron, x: Any) -> Any:
+        return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]
+
+    x = structure.unflatten(jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
+    return jax.eval_shape(lambda arrays, x: first(tree.unflatten(arrays), x), arrays, x)
+
+
+def _is_hashable(tree: Any) -> bool:
+    try:
+        hash(tree)
+    except TypeError:  # a user's neuron with an array in its structure
+        return False
+    return True
 
 
 @neuron_p.def_abstract_eval
