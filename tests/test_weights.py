@@ -557,6 +557,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
     ]
     with pytest.raises(TypeError, match=r"arrays must be a dictionary, as jsnn.weights.load reads it, got int"):
         jsnn.weights.from_jsnn(network, 3)
+    with pytest.raises(TypeError, match="network must be a network or a module of Flax, got int"):
+        jsnn.weights.from_jsnn(3, arrays)
     with pytest.raises(ValueError, match=r"path must end in .safetensors, got a.npz"):
         jsnn.weights.save(tmp_path / "a.npz", network)
     with pytest.raises(ValueError, match="LIF has no arrays to save"):

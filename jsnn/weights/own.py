@@ -33,7 +33,7 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
 
     Raises:
         ValueError: if the suffix is another one, or the network has no arrays.
-        TypeError: if `metadata` holds anything but texts.
+        TypeError: if `network` is none, or `metadata` holds anything but texts.
 
     >>> import tempfile, jsnn
     >>> from flax import nnx
@@ -68,7 +68,7 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
     Raises:
         WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
-        TypeError: if `arrays` is no dictionary.
+        TypeError: if `network` is none, or `arrays` is no dictionary.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, as jsnn.weights.load reads it, got {type(arrays).__name__}")
@@ -114,6 +114,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _arrays_of(network: Any) -> dict[str, Any]:
     """The arrays of a network by their paths, but for random keys."""
+    if not isinstance(network, nnx.Pytree) or isinstance(network, nnx.Variable):
+        raise TypeError(f"network must be a network or a module of Flax, got {type(network).__name__}")
     flat = nnx.to_flat_state(nnx.split(network)[1])
     arrays = {dotted(path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
     return {name: x for name, x in arrays.items() if isinstance(x, jax.Array | np.ndarray) and not is_key(x)}
