@@ -80,6 +80,7 @@ def test_the_error_falls_as_one_over_the_number_of_steps(name, neuron):
     assert errors[2] < 0.02
 
 
+@pytest.mark.slow
 def test_an_attention_block_is_within_a_percent_after_256_steps():
     model, x = MODELS["attention"]
     options = {"dt": 1.0, "scale_firing_rates": "auto", "v_init": 0.5}

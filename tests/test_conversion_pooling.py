@@ -50,7 +50,7 @@ def test_exchanged(pool, key, average):
     assert "exchanged: " in str(network.report)
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [jsnn.max_pool, flax_pool])
 def test_spiking_maximum_is_right_in_the_limit(pool):
     swap = {RELU: SPIKING, jsnn.max_pool: SpikingMaxPool()}

@@ -99,13 +99,13 @@ def assert_layers_are_steps(network):
     assert_close(*(jax.tree.map(lambda g: g, nnx.state(g, nnx.Param)) for g in gradients), tolerance=1e-4)
 
 
-@pytest.mark.rows(4)
+@pytest.mark.rows(2)
 @over_neurons(" ")
 def test_every_neuron_in_a_residual_block(neuron):
     assert_layers_are_steps(jsnn.Network(Residual(neuron, nnx.Rngs(0))))
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_networks_of_other_shapes(make):
     assert_layers_are_steps(make())
@@ -132,6 +132,7 @@ def test_batch_norm_sees_all_steps_and_updates_its_averages_once():
     assert np.any(module.norm.mean[...] != 0)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("run", [
     lambda network: jsnn.unroll(network, INPUTS),
     lambda network: jsnn.record(network, INPUTS, keep=["outputs"]),

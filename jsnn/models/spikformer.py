@@ -63,7 +63,7 @@ def spikformer(
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> from flax import nnx
-    >>> network = spikformer(16, 1, heads=2, rngs=nnx.Rngs(0))
+    >>> network = spikformer(8, 1, heads=2, pool=(True, True), rngs=nnx.Rngs(0))
     >>> network.eval()  # batch normalisation by its averages
     >>> images = jnp.ones((2, 8, 8, 3))
     >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
