@@ -24,7 +24,7 @@ from jax.extend.core import ClosedJaxpr
 
 from jsnn.neurons.calling import call, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
 from jsnn.neurons.shapes import check_order, described
-from jsnn.program import Atom, Constant, Operation, Path, Program, bodies, called, flatten, read, trace
+from jsnn.program import Atom, Constant, Operation, Program, bodies, called, flatten, read, trace
 from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
 from jsnn.unroll import count_steps, of_step, over_time
 
@@ -99,7 +99,7 @@ class Network(nnx.Module):
         program, values = traced.program, traced.values([jnp.zeros(x.shape, x.dtype) for x in jax.tree.leaves(x)])
         arrays = [atom for call in traced.calls.values() for atom in call.arrays]
         for index in sorted(program.needed_for(arrays)):
-            _compute(program.operations[index], values)
+            program.operations[index].run(values)
         states = {}
         for found in traced.calls.values():
             x, neuron = found.x(program.types.__getitem__), found.neuron(values)
@@ -123,7 +123,7 @@ class Network(nnx.Module):
                 traced.take_changes(found, neuron, values)
                 values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
             else:
-                _compute(operation, values)
+                operation.run(values)
         traced.write_back(values)
         return self.pack(states), traced.outputs(values)
 
@@ -185,10 +185,10 @@ class Network(nnx.Module):
                 values.update(zip(operation.outputs, map(fold, jax.tree.leaves(y)), strict=True))
                 varying |= set(operation.outputs)
             elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
-                _compute(operation, values, take)
+                operation.run(values, take)
                 varying |= set(operation.outputs)
             else:
-                _compute(single.program.operations[index], values)
+                single.program.operations[index].run(values)
             if operation.name == "name":
                 run_part(operation.params["name"], None, (), *at_steps(operation.outputs[0]))
         traced.write_back(values)
@@ -276,7 +276,7 @@ class Traced(NamedTuple):
                 continue
             if atom not in self.program.inputs:
                 raise ValueError(f"{call.name} changes itself: make it an attribute of the module, or call its eval()")
-            values[atom] = new  # type: ignore[index]
+            values[atom] = new
 
     def write_back(self, values: dict[int, Any]) -> None:
         """Give the network the variables that its function has changed, such as running averages."""
@@ -327,7 +327,7 @@ def trace_network(
     if not outputs or (batch and any(y.shape[:1] != batch for y in outputs)):
         given, made = jax.tree.map(jnp.shape, x), ", ".join(str(y.shape) for y in outputs) or "nothing"
         raise ValueError(f"a network must return arrays with the batch axis of its input {given}, it returned {made}")
-    program = flatten(jaxpr, None if opens_all else _paths_to_neurons(jaxpr))
+    program = flatten(jaxpr, lambda _, inner: opens_all or _first_neuron(inner) is not None)
     return Traced(network, variables, program, _calls(program, program.inputs[len(leaves) :]), found[-1])
 
 
@@ -436,18 +436,3 @@ def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
             if found := _first_neuron(body):
                 return found
     return None
-
-
-def _paths_to_neurons(jaxpr: ClosedJaxpr, path: Path = ()) -> set[Path]:
-    """The calls in which neurons are called."""
-    paths: set[Path] = set()
-    for index, equation in enumerate(jaxpr.jaxpr.eqns):
-        inner = called(equation)
-        if inner is not None and _first_neuron(inner):
-            paths |= {(*path, index)} | _paths_to_neurons(inner, (*path, index))
-    return paths
-
-
-def _compute(operation: Operation, values: dict[int, Any], take: Callable[[Atom], Any] | None = None) -> None:
-    arguments = [take(atom) if take else read(values, atom) for atom in operation.inputs]
-    values.update(zip(operation.outputs, operation(*arguments), strict=True))

@@ -29,13 +29,14 @@ reversed_gradient.defvjp(lambda x: (2 * x, None), lambda _, gradient: (-gradient
 
 
 def program_of(function, opened=None):
-    return flatten(trace(function, X)[0], opened)
+    """The program with the calls at these paths opened; None opens all."""
+    return flatten(trace(function, X)[0], lambda path, _: opened is None or path in opened)
 
 
 def run(program, x):
     values = {**program.constants, program.inputs[0]: x}
     for operation in program.operations:
-        values.update(zip(operation.outputs, operation(*(read(values, atom) for atom in operation.inputs))))
+        operation.run(values)
     return [read(values, atom) for atom in program.outputs]
 
 

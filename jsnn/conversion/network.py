@@ -134,7 +134,7 @@ class Converted(Network):
                 result = part.tail.result if isinstance(part, Place) else part.result
                 values[result] = respond(part, values[part.operand])
             else:
-                values.update(zip(part.outputs, part(*(read(values, atom) for atom in part.inputs)), strict=True))
+                part.run(values)
         return read(values, plan.program.outputs[0])
 
 

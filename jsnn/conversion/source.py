@@ -214,7 +214,7 @@ class Source:
             for index in match.operations:
                 path = opened.operations[index].path
                 paths |= {path[:length] for length in range(1, len(path))}
-        program = flatten(jaxpr, paths)
+        program = flatten(jaxpr, lambda path, _: path in paths)
         ends = [match.path for match in swapped]
         matches = [match for match in find(program, self.swapped, program.inputs[-1:]) if match.path in ends]
         if len(matches) != len(swapped):  # a number that an activation is made with is computed in a call still closed

@@ -9,16 +9,12 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jsnn.program import Atom, Constant, Operation, Program, called, flatten, read, shape_of
+from jsnn.program import Atom, Constant, Operation, Program, is_linear, shape_of
 from jsnn.types import Array
-
-_UNARY = {
-    "broadcast_in_dim", "copy", "neg", "reduce_sum", "reduce_window_sum", "reshape", "rev",
-    "slice", "squeeze", "transpose",
-}  # fmt: skip
-_SUMS = {"add", "add_any", "concatenate", "sub"}
 
 
 class Tail(NamedTuple):
@@ -31,7 +27,7 @@ class Tail(NamedTuple):
     def apply(self, x: Array) -> Array:
         values = {self.value: x}
         for operation in self.operations:
-            values.update(zip(operation.outputs, operation(*(read(values, atom) for atom in operation.inputs))))
+            operation.run(values)
         return values[self.result]
 
 
@@ -48,7 +44,7 @@ def tail(program: Program, value: int) -> Tail:
     for operation in program.operations:
         if linear.isdisjoint(atom for atom in operation.inputs if isinstance(atom, int)):
             continue
-        if not _is_linear(operation, linear):
+        if not _is_linear(program, operation, linear):
             break
         operations.append(operation)
         linear |= set(operation.outputs)
@@ -60,28 +56,23 @@ def tail(program: Program, value: int) -> Tail:
     return best
 
 
-def _is_linear(operation: Operation, linear: Collection[Atom]) -> bool:
+def _is_linear(program: Program, operation: Operation, linear: Collection[Atom]) -> bool:
     """Whether what an operation makes is linear in these values, and depends on nothing else that is not a number."""
-    inputs = [atom in linear for atom in operation.inputs]
-    if not all(is_linear or isinstance(atom, Constant) for is_linear, atom in zip(inputs, operation.inputs)):
+    numbers = [atom for atom in operation.inputs if isinstance(atom, Constant)]
+    if not all(atom in linear for atom in operation.inputs if atom not in numbers):
         return False
-    inner = called(operation.equation)
-    if inner is not None:
-        return _is_linear_program(flatten(inner), inputs)
-    if operation.name in _SUMS:  # Python's sum starts with 0
-        return not any(np.any(atom.value) for atom in operation.inputs if isinstance(atom, Constant))
-    if operation.name in _UNARY:
-        return all(inputs)
-    return (operation.name == "mul" and sum(inputs) == 1) or (operation.name == "div" and inputs == [True, False])
+    if not is_linear(program, operation, [atom for atom in linear if isinstance(atom, int)]):
+        return False
+    if operation.name in ("mul", "div") or not any(np.any(atom.value) for atom in numbers):
+        return True
+    with jax.ensure_compile_time_eval():  # the rest maps zeros to zeros, unless a number is added
+        values = {atom: _zeros(program, atom) for atom in operation.inputs if isinstance(atom, int)}
+        operation.run(values)
+        return not any(np.any(values[number]) for number in operation.outputs)
 
 
-def _is_linear_program(program: Program, inputs: Collection[bool]) -> bool:
-    linear = {number for number, is_linear in zip(program.inputs, inputs, strict=True) if is_linear}
-    for operation in program.operations:
-        if not _is_linear(operation, linear):
-            return False
-        linear |= set(operation.outputs)
-    return all(output in linear for output in program.outputs)
+def _zeros(program: Program, value: int) -> Array:
+    return jnp.zeros(program.types[value].shape, program.types[value].dtype)
 
 
 def _size(program: Program, value: int) -> int:

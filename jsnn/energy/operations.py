@@ -205,10 +205,10 @@ def _count_steps(
         values = {**program.constants, **dict(zip(program.inputs, [*leaves, *jax.tree.leaves(x)], strict=True))}
         tallies = []
         for operation in program.operations:
-            arguments = [read(values, atom) for atom in operation.inputs]
             if operation.outputs in synapses:
+                arguments = [read(values, atom) for atom in operation.inputs]
                 tallies.append(look(operation, arguments, _input_of(operation, dependent)))
-            values.update(zip(operation.outputs, operation(*arguments), strict=True))
+            operation.run(values)
         return [read(values, atom) for atom in program.outputs[: len(leaves)]], tallies
 
     @jax.jit

@@ -10,17 +10,8 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 from jax.interpreters import partial_eval
 
 from jsnn.fused.operations import ARITHMETIC, FUNCTIONS, REWRITTEN
+from jsnn.program import called
 from jsnn.types import Array, Neuron, Shape, State
-
-# Calls are evaluated in place, so that a kernel sees what a function does, and not how it is differentiated.
-_CALLS = {
-    "jit": "jaxpr",
-    "checkpoint": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
 
 
 class Program(NamedTuple):
@@ -132,9 +123,9 @@ def is_smooth(x: Any) -> bool:
 def _is_elementwise(jaxpr: Jaxpr) -> bool:
     """Whether all operations are elementwise, those in calls included."""
     for eqn in jaxpr.eqns:
-        name = eqn.primitive.name
-        if name in _CALLS:
-            if not _is_elementwise(_called(eqn)[0]):
+        name, inner = eqn.primitive.name, called(eqn)
+        if inner is not None:
+            if not _is_elementwise(inner.jaxpr):
                 return False
         elif name == "broadcast_in_dim":  # along leading axes only, as parameters are broadcast
             given, wanted = (len(abstract(var).shape) for var in (eqn.invars[0], eqn.outvars[0]))
@@ -157,11 +148,6 @@ def _has_one_shape(jaxpr: Jaxpr, shape: Shape) -> bool:
     )
 
 
-def _called(eqn: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
-    called = eqn.params[_CALLS[eqn.primitive.name]]
-    return (called, []) if isinstance(called, Jaxpr) else (called.jaxpr, called.consts)
-
-
 def _inline(jaxpr: Jaxpr) -> Jaxpr:
     """The same elementwise operations in terms of those that a kernel has, without calls and names."""
 
@@ -169,8 +155,9 @@ def _inline(jaxpr: Jaxpr) -> Jaxpr:
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
         for eqn in jaxpr.eqns:
             inputs = [read(values, atom) for atom in eqn.invars]
-            if eqn.primitive.name in _CALLS:
-                outputs = evaluate(*_called(eqn), inputs)
+            inner = called(eqn)
+            if inner is not None:
+                outputs = evaluate(inner.jaxpr, inner.consts, inputs)
             elif eqn.primitive.name == "reshape":
                 outputs = inputs
             else:

@@ -52,7 +52,7 @@ def follow(
     dependent = program.depending_on([number for number, value in values.items() if isinstance(value, Symbol)])
     for operation in program.operations:
         if dependent.isdisjoint(operation.outputs) and operation.name != "platform_index":
-            values.update(zip(operation.outputs, operation(*(read(values, atom) for atom in operation.inputs))))
+            operation.run(values)
     done: set[int] = set()
     for index, operation in enumerate(program.operations):
         if index in done or dependent.isdisjoint(operation.outputs):
@@ -243,7 +243,7 @@ def _function(operations: list[Operation], values: dict[int, Any], start: int, e
     def function(x: Array) -> Array:
         local = {**values, start: x[None]}
         for operation in operations:
-            local.update(zip(operation.outputs, operation(*(read(local, atom) for atom in operation.inputs))))
+            operation.run(local)
         return local[end][0]
 
     return lambda x: np.asarray(function(jnp.asarray(x, jnp.float32)))

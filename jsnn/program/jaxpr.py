@@ -60,6 +60,11 @@ class Operation(NamedTuple):
         )
         return jax.core.eval_jaxpr(alone, (), *named.values())
 
+    def run(self, values: dict[int, Any], take: Callable[[Atom], Any] | None = None) -> None:
+        """Add its results to values by number, from which it takes its inputs, unless `take` says otherwise."""
+        arguments = [take(atom) if take else read(values, atom) for atom in self.inputs]
+        values.update(zip(self.outputs, self(*arguments), strict=True))
+
 
 class Program(NamedTuple):
     """A function as a list of operations."""
@@ -126,8 +131,8 @@ def _closed_over(function: Any) -> list[Any]:
     return [*found.nonlocals.values(), *found.globals.values(), *(function.__defaults__ or ())]
 
 
-def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Program:
-    """The program of a jaxpr, with the calls at these paths opened; None opens all.
+def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lambda *_: True) -> Program:
+    """The program of a jaxpr, with calls opened: all, or those of which `opens(path, what is called)` says so.
 
     Calls that close over arrays are opened as well, so that all programs of a jaxpr have the same constants, in the
     same order, each once. What its outputs do not need is left out.
@@ -158,7 +163,7 @@ def flatten(jaxpr: ClosedJaxpr, opened: Collection[Path] | None = None) -> Progr
             here = (*path, index)
             arguments = tuple(look_up(atom) for atom in equation.invars)
             inner = called(equation)
-            if inner is not None and (opened is None or here in opened or _has_constants(inner)):
+            if inner is not None and (_has_constants(inner) or opens(here, inner)):
                 program.calls[here] = equation.params.get("name", equation.primitive.name)
                 results = visit(inner, arguments[len(arguments) - len(inner.jaxpr.invars) :], here)
                 names.update(zip(equation.outvars, results, strict=True))
