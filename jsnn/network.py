@@ -12,8 +12,9 @@ matrix product or convolution for all steps, and only the neurons are scanned. W
 neuron is computed once.
 """
 
-import math
-from collections.abc import Callable, Collection, Iterator
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -22,13 +23,28 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.calling import call, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
+from jsnn.neurons.calling import (
+    call,
+    free_name,
+    neuron_of,
+    neuron_p,
+    outputs_so_far,
+    split_operands,
+    steps_in_first_axis,
+)
 from jsnn.neurons.shapes import check_order, described
-from jsnn.program import Atom, Constant, Operation, Program, bodies, called, flatten, read, trace
+from jsnn.program import Atom, Operation, Program, bodies, called, flatten, read, shape_of, trace
 from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
 from jsnn.unroll import count_steps, of_step, over_time
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
+
+_RANDOM = ("random_", "threefry", "rng_")
+# the parameters of operations that say what they do; others are shapes, functions and programs
+_MEANING = (
+    "axes", "axis", "broadcast_dimensions", "dimension", "dimension_numbers", "dimensions", "direction", "exponent",
+    "feature_group_count", "index_dtype", "mode", "name", "new_dtype", "permutation", "reverse", "window_strides", "y",
+)  # fmt: skip
 
 
 class Network(nnx.Module):
@@ -94,16 +110,11 @@ class Network(nnx.Module):
 
     def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
         """The state before the first step, for inputs of `shape`, `[B, ...]`; of several inputs, a pytree of shapes."""
-        x = described(shape, dtype)
-        traced = trace_network(self, x)
-        program, values = traced.program, traced.values([jnp.zeros(x.shape, x.dtype) for x in jax.tree.leaves(x)])
-        arrays = [atom for call in traced.calls.values() for atom in call.arrays]
-        for index in sorted(program.needed_for(arrays)):
-            program.operations[index].run(values)
-        states = {}
+        traced = trace_network(self, described(shape, dtype))
+        values, states = traced.parameters(), {}
         for found in traced.calls.values():
-            x, neuron = found.x(program.types.__getitem__), found.neuron(values)
-            states[found.name] = neuron.init(
+            x = found.x(traced.program.types.__getitem__)
+            states[found.name] = found.neuron(values).init(
                 jax.tree.map(jnp.shape, x), jnp.result_type(dtype, *(x.dtype for x in jax.tree.leaves(x)))
             )
         return self.pack(states)
@@ -113,86 +124,146 @@ class Network(nnx.Module):
         states = self.unpack(state)
         check_order(self, state, current)
         traced = trace_network(self, current)
-        states = traced.checked(states)
-        values = traced.values(jax.tree.leaves(current))
-        for index, operation in enumerate(traced.program.operations):
-            if index in traced.calls:
-                found = traced.calls[index]
-                x, neuron = found.x(values.__getitem__), found.neuron(values)
-                states[found.name], y = neuron.step(states[found.name], x)
-                traced.take_changes(found, neuron, values)
-                values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
-            else:
-                operation.run(values)
-        traced.write_back(values)
-        return self.pack(states), traced.outputs(values)
+        states, outputs, _ = traced.run_step(traced.checked(states), current)
+        return self.pack(states), outputs
 
     def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
-        """All time steps, layer by layer; see `jsnn.types.Layered`."""
+        """All time steps, layer by layer; see `jsnn.types.Layered`.
+
+        Where time cannot join the batch, all runs step by step: for a vector, which has no batch axis, and where the
+        function gives a neuron something with another first axis.
+        """
         x, steps = of_step(inputs, num_steps), count_steps(inputs, num_steps)
-        batch = _batch_of(x)
-        if not steps:
-            outputs = trace_network(self, x).described_outputs()
-            return state, jax.tree.map(lambda y: jnp.zeros((0, *y.shape), y.dtype), outputs)
+        single = trace_network(self, x)
+        states = single.checked(self.unpack(state))
+        traced = _trace_all_steps(single, x, steps)
+        if traced is None:
+            states, outputs = _run_step_by_step(single, states, over_time(inputs, num_steps), run_part)
+            return self.pack(states), outputs
+        batch, program = _batch_of(x), traced.program
 
         def fold(x: Array) -> Array:
             """`[T, B, ...] -> [T*B, ...]`"""
-            return x.reshape(-1, *x.shape[1 + len(batch) :]) if batch else x
+            return x.reshape(-1, *x.shape[2:])
 
         def unfold(x: Array) -> Array:
             """`[T*B, ...] -> [T, B, ...]`"""
             return x.reshape(steps, *batch, *x.shape[1:])
 
-        first_axis = steps * math.prod(batch)
-        folded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((first_axis, *x.shape[len(batch) :]), x.dtype), x)
-        traced = trace_network(self, folded, folded=(steps, batch))  # for what varies in time
-        single, is_static = traced, num_steps is not None
-        if is_static:
-            single = trace_network(self, x)  # for what does not
-            # a function that asks for the size of its batch may have another program
-            is_static = [o.name for o in single.program.operations] == [o.name for o in traced.program.operations]
-        states = traced.checked(self.unpack(state))
-        if is_static:
-            values, varying = traced.values(jax.tree.leaves(inputs)), set[int]()
-        else:
-            single = traced
+        axes = _static_values(single.program, traced, steps, batch) if num_steps is not None else None
+        if axes is None:
+            axes, single = {}, traced
             values = traced.values(list(map(fold, jax.tree.leaves(over_time(inputs, num_steps)))))
-            varying = traced.program.depending_on(traced.inputs)
-        tiled: dict[int, Array] = {}
+        else:
+            values = traced.values(jax.tree.leaves(inputs))
+
+        @functools.cache
+        def tiled(atom: int) -> Array:
+            """A static value with the axis `[T*B]` in the place of `[B]`."""
+            x, axis = values[atom], axes[atom]
+            x = jnp.broadcast_to(jnp.expand_dims(x, axis), (*x.shape[:axis], steps, *x.shape[axis:]))
+            return x.reshape(program.types[atom].shape)
 
         def take(atom: Atom) -> Any:
-            """A value with the axis `[T*B]`, where it has one."""
-            if isinstance(atom, Constant) or atom in varying:
-                return read(values, atom)
-            if single.program.types[atom].shape == traced.program.types[atom].shape:
-                return values[atom]
-            if atom not in tiled:
-                tiled[atom] = fold(over_time(values[atom], steps))
-            return tiled[atom]
+            return tiled(atom) if axes.get(atom, -1) >= 0 else read(values, atom)  # type: ignore[arg-type]
 
         def at_steps(atoms: Any) -> tuple[Any, int | None]:
             """Values as `run_part` takes them, and for how many steps they stay the same."""
-            if is_static and varying.isdisjoint(jax.tree.leaves(atoms)):
+            if all(atom in axes for atom in jax.tree.leaves(atoms)):
                 return jax.tree.map(values.__getitem__, atoms), steps
             return jax.tree.map(lambda atom: unfold(take(atom)), atoms), None
 
-        for index, operation in enumerate(traced.program.operations):
+        for index, operation in enumerate(program.operations):
             if index in traced.calls:
                 found = traced.calls[index]
                 name, neuron = found.name, found.neuron(values)
                 states[name], y = run_part(name, neuron, states[name], *at_steps(found.x()))
                 traced.take_changes(found, neuron, values)
                 values.update(zip(operation.outputs, map(fold, jax.tree.leaves(y)), strict=True))
-                varying |= set(operation.outputs)
-            elif any(atom in varying for atom in operation.inputs if isinstance(atom, int)):
-                operation.run(values, take)
-                varying |= set(operation.outputs)
-            else:
+            elif axes.keys() >= set(operation.outputs):
                 single.program.operations[index].run(values)
-            if operation.name == "name":
+            else:
+                operation.run(values, take)
+            if operation.name == "name" and _is_shown(operation, traced, steps, batch, axes):
                 run_part(operation.params["name"], None, (), *at_steps(operation.outputs[0]))
         traced.write_back(values)
         return self.pack(states), traced.outputs(values, lambda atom: unfold(take(atom)))
+
+
+def _trace_all_steps(single: "Traced", x: Any, steps: int) -> "Traced | None":
+    """The program for all time steps at once, `[T*B, ...]`; None where neurons or outputs have no such first axis."""
+    batch = _batch_of(x)
+    if not batch or not steps:
+        return None
+    first = (steps * batch[0],)
+    folded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*first, *x.shape[1:]), x.dtype), x)
+    try:
+        traced = trace_network(single.network, folded, folded=(steps, batch))
+    except (TypeError, ValueError):  # for one time step it is right
+        return None
+
+    def atoms_of(traced: Traced) -> list[Atom]:
+        inputs = [atom for call in traced.calls.values() for atom in jax.tree.leaves(call.x())]
+        return [*inputs, *traced.program.outputs[: traced.structure.num_leaves]]
+
+    shapes, wanted = ([shape_of(traced.program, atom) for atom in atoms_of(traced)] for traced in (traced, single))
+    is_folded = all(shape[:1] == batch for shape in wanted) and shapes == [(*first, *shape[1:]) for shape in wanted]
+    return traced if is_folded else None
+
+
+def _static_values(single: Program, traced: "Traced", steps: int, batch: Shape) -> dict[int, int] | None:
+    """The values that stay the same at every step, with the axis along which they are tiled for all steps, -1 for none.
+
+    None where that cannot be told: the program for all steps is another, or has the batch in several axes.
+    """
+    program = traced.program
+    if not _are_alike(single, program):
+        return None
+    made = [traced.calls[index].operation for index in traced.calls]
+    made += [operation for operation in program.operations if operation.name.startswith(_RANDOM)]
+    varying = program.depending_on([value for operation in made for value in operation.outputs])
+    axes = {}
+    for value in program.types.keys() - varying:
+        before, after = shape_of(single, value), shape_of(program, value)
+        other = [axis for axis, (size, wanted) in enumerate(zip(before, after)) if size != wanted]
+        is_batch = len(other) == 1 and (before[other[0]], after[other[0]]) == (batch[0], steps * batch[0])
+        axes[value] = -1 if not other else other[0] if is_batch else None
+    used = [atom for operation in program.operations if varying & set(operation.outputs) for atom in operation.inputs]
+    if any(axes.get(atom, -1) is None for atom in (*used, *program.outputs) if isinstance(atom, int)):
+        return None
+    return axes  # type: ignore[return-value]
+
+
+def _are_alike(one: Program, other: Program) -> bool:
+    """Whether two programs have the same operations with the same wires, and differ in shapes alone."""
+
+    def wires(operation: Operation) -> Any:
+        atoms = [atom if isinstance(atom, int) else None for atom in operation.inputs]
+        params = {key: value for key, value in operation.params.items() if key in _MEANING}
+        return operation.name, atoms, operation.outputs, str(params)
+
+    return [wires(operation) for operation in one.operations] == [wires(operation) for operation in other.operations]
+
+
+def _is_shown(operation: Operation, traced: "Traced", steps: int, batch: Shape, axes: Mapping[int, Any]) -> bool:
+    """Whether a named value can be shown: it is static, or has the axis `[T*B]`."""
+    value = operation.outputs[0]
+    return value in axes or traced.program.types[value].shape[:1] == (steps * batch[0],)
+
+
+def _run_step_by_step(traced: "Traced", before: States, inputs: Any, run_part: RunPart) -> tuple[States, Any]:
+    """All time steps, one after another; then each part with all that it was given, to be looked at."""
+
+    def step(states: States, x: Any) -> tuple[States, Any]:
+        states, outputs, given = traced.run_step(dict(states), x)
+        return states, (outputs, given)
+
+    states, (outputs, given) = jax.lax.scan(step, before, inputs)
+    values = traced.parameters()
+    calls = {call.name: call for call in traced.calls.values()}
+    for name, x in zip(traced.parts, given, strict=True):
+        run_part(name, calls[name].neuron(values) if name in calls else None, before.get(name, ()), x, None)
+    return states, outputs
 
 
 def check_tuple(state: State, length: int, of_what: str) -> None:
@@ -232,7 +303,7 @@ class Call(NamedTuple):
 
     def neuron(self, values: dict[int, Any]) -> Neuron:
         """The neuron, with its arrays."""
-        return self.operation.params["tree"].unflatten([read(values, atom) for atom in self.arrays])
+        return neuron_of(self.operation.params["tree"], [read(values, atom) for atom in self.arrays])
 
 
 class Traced(NamedTuple):
@@ -243,6 +314,39 @@ class Traced(NamedTuple):
     program: Program  # takes the variables and the inputs, returns the outputs and the variables
     calls: dict[int, Call]  # by the positions of their operations
     structure: Any  # of the outputs
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the neurons and of the named values, in the order in which they run."""
+        named = {index: o.params["name"] for index, o in enumerate(self.program.operations) if o.name == "name"}
+        return [name for _, name in sorted((named | {index: call.name for index, call in self.calls.items()}).items())]
+
+    def parameters(self) -> dict[int, Any]:
+        """What the neurons are made of, all that it depends on included."""
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in (self.program.types[value] for value in self.inputs)]
+        values = self.values(inputs)
+        arrays = [atom for found in self.calls.values() for atom in found.arrays]
+        for index in sorted(self.program.needed_for(arrays)):
+            self.program.operations[index].run(values)
+        return values
+
+    def run_step(self, states: States, current: Any) -> tuple[States, Any, list[Any]]:
+        """One time step: the states, the outputs, and what each of the `parts` was given."""
+        values, given = self.values(jax.tree.leaves(current)), []
+        for index, operation in enumerate(self.program.operations):
+            if index in self.calls:
+                found = self.calls[index]
+                x, neuron = found.x(values.__getitem__), found.neuron(values)
+                given.append(x)
+                states[found.name], y = neuron.step(states[found.name], x)
+                self.take_changes(found, neuron, values)
+                values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
+                continue
+            operation.run(values)
+            if operation.name == "name":
+                given.append(values[operation.outputs[0]])
+        self.write_back(values)
+        return states, self.outputs(values), given
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -260,10 +364,6 @@ class Traced(NamedTuple):
         paths = [path for path, _ in nnx.to_flat_state(self.variables)]
         return dict(zip(self.program.inputs, (dotted(path[:-1]) for path in paths)))
 
-    def described_outputs(self) -> Any:
-        """The shapes and dtypes of the outputs."""
-        return self.outputs({}, lambda atom: self.program.types[atom])  # type: ignore[index]
-
     def outputs(self, values: dict[int, Any], take: Callable[[Atom], Any] | None = None) -> Any:
         """What the function returned."""
         atoms = self.program.outputs[: self.structure.num_leaves]
@@ -271,7 +371,7 @@ class Traced(NamedTuple):
 
     def take_changes(self, call: Call, neuron: Neuron, values: dict[int, Any]) -> None:
         """Take over what a network in the network has changed of its variables, such as running averages."""
-        for atom, new in zip(call.arrays, jax.tree.leaves(neuron)) if isinstance(neuron, Network) else ():
+        for atom, new in zip(call.arrays, jax.tree.leaves(neuron)) if _holds_network(neuron) else ():
             if new is read(values, atom):
                 continue
             if atom not in self.program.inputs:
@@ -313,13 +413,20 @@ def trace_network(
     def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
-            if isinstance(part, Neuron) and path:
-                object.__setattr__(part, "_path", dotted(path))
+            if isinstance(part, Neuron) and dotted(path):
+                with contextlib.suppress(AttributeError):  # a class with slots has no room for it
+                    object.__setattr__(part, "_path", dotted(path))
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
         if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
             raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
         found.append(shape)
-        return outputs, jax.tree.leaves(nnx.split(copy)[1])
+        after = nnx.split(copy)[1]
+        if new := {path for path, _ in nnx.to_flat_state(after)} - {path for path, _ in nnx.to_flat_state(variables)}:
+            raise ValueError(
+                f"a network cannot make variables when it is called, it made {', '.join(map(dotted, sorted(new)))}: to "
+                f"look at a value, name it by jax.ad_checkpoint.checkpoint_name and use jsnn.record"
+            )
+        return outputs, jax.tree.leaves(after)
 
     x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), x)
     batch = _batch_of(x)
@@ -327,6 +434,7 @@ def trace_network(
     if not outputs or (batch and any(y.shape[:1] != batch for y in outputs)):
         given, made = jax.tree.map(jnp.shape, x), ", ".join(str(y.shape) for y in outputs) or "nothing"
         raise ValueError(f"a network must return arrays with the batch axis of its input {given}, it returned {made}")
+    _refuse_custom_derivatives(jaxpr)
     program = flatten(jaxpr, lambda _, inner: opens_all or _first_neuron(inner) is not None)
     return Traced(network, variables, program, _calls(program, program.inputs[len(leaves) :]), found[-1])
 
@@ -341,15 +449,29 @@ def _batch_of(x: Any) -> Shape:
     return shapes[0][:1]
 
 
+def _holds_network(neuron: Neuron) -> bool:
+    """Whether a neuron is a network, or has one in it."""
+    return isinstance(neuron, nnx.Pytree) and any(isinstance(part, Network) for _, part in nnx.iter_graph(neuron))
+
+
 def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
     """Return the parts of these kinds, but none within another, with their paths.
 
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
+    ranks = {
+        ".".join(filter(None, (dotted((*path, "function") if path else ()), name))): rank
+        for path, part in nnx.iter_graph(network)
+        for rank, name in enumerate(getattr(part, "order", ()) if isinstance(part, Network) else ())
+    }
+
+    def rank_of(path: str) -> list[int]:
+        names = path.split(".")
+        return [ranks.get(".".join(names[:end]), 0) for end in range(1, len(names) + 1)]
+
     found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
     outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
-    order = {path: index for index, path in enumerate(getattr(network, "order", ()))}
-    return [(path, found[path]) for path in sorted(outer, key=lambda path: order.get(path, 0))]
+    return [(path, found[path]) for path in sorted(outer, key=rank_of)]
 
 
 def neurons_of(network: Network) -> dict[str, Neuron]:
@@ -407,7 +529,7 @@ def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape]
 
 def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:
     calls: dict[int, Call] = {}
-    names: dict[str, int] = {}
+    names: list[str] = []
     from_input = program.depending_on(inputs)
     for index, operation in enumerate(program.operations):
         for body in bodies(operation):
@@ -418,12 +540,26 @@ def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:
                 )
         if operation.equation.primitive is neuron_p:
             name = operation.params["name"]
-            names[name] = names.get(name, 0) + 1
             given = operation.inputs[: operation.params["structure"].num_leaves]
             if not all(isinstance(atom, int) and atom in from_input for atom in given):
                 raise ValueError(f"{name} must be given what depends on the input of the network")
-            calls[index] = Call(name if names[name] == 1 else f"{name}:{names[name]}", operation)
+            names.append(free_name(name, names))
+            calls[index] = Call(names[-1], operation)
     return calls
+
+
+def _refuse_custom_derivatives(jaxpr: ClosedJaxpr) -> None:
+    """Raise ValueError if a neuron is called inside a function with a derivative of its own, which would be lost."""
+    for equation in jaxpr.jaxpr.eqns:
+        inner = called(equation)
+        if inner is None or not (name := _first_neuron(inner)):
+            continue
+        if equation.primitive.name.startswith("custom_"):
+            raise ValueError(
+                f"{name} is called inside a function with a derivative of its own (jax.custom_vjp or jax.custom_jvp), "
+                f"which would be lost: call it outside"
+            )
+        _refuse_custom_derivatives(inner)
 
 
 def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:

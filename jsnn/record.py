@@ -11,6 +11,7 @@ from flax import nnx
 
 from jsnn import rounding
 from jsnn.arguments import checked
+from jsnn.neurons.calling import free_name
 from jsnn.neurons.pytree import FrozenPytree, within_ranges
 from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
 from jsnn.unroll import Method, check_method, count_steps, explaining, over_time, prepare, run
@@ -123,7 +124,7 @@ def _run_watched(
     def run_part(
         prefix: str, name: str, layer: Neuron | None, state: State, x: Inputs, num_steps: int | None
     ) -> tuple[State, Any]:
-        name = f"{prefix}/{name}".strip("/")
+        name = free_name(f"{prefix}/{name}".strip("/"), there)
         if isinstance(layer, Layered):
             return run(layer, state, x, num_steps, functools.partial(run_part, name), method)
         kept = _kept_of(name, keep)

@@ -226,10 +226,11 @@ def _moved(tree: Tree, lie: Any) -> Tree:
 
 
 def _is_in_training(network: Any) -> bool:
-    """Whether a network has dropout or batch normalisation, and has it in training mode."""
-    parts = [part for _, part in nnx.iter_graph(network)] if isinstance(network, nnx.Module) else []
+    """Whether a network has batch normalisation in training mode, or draws random numbers, as dropout does."""
+    parts = dict(nnx.iter_graph(network)) if isinstance(network, nnx.Module) else {}
+    idle = [path for path, part in parts.items() if isinstance(part, nnx.Dropout) and part.deterministic]
     return any(
         (isinstance(part, nnx.BatchNorm) and not part.use_running_average)
-        or (isinstance(part, nnx.Dropout) and not part.deterministic)
-        for part in parts
+        or (isinstance(part, nnx.RngStream) and not any(path[: len(other)] == other for other in idle))
+        for path, part in parts.items()
     )

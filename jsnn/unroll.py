@@ -219,9 +219,21 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
         check_memory("the outputs", (num_steps, *arrays[0].shape))
     if state is None:
         x = of_step(inputs, num_steps)
-        at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))
+        try:
+            at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))
+        except TraceContextError as error:
+            raise ValueError(_of_changes(error)) from error
         state = jax.tree.map(rounding.wide, at_rest)
     return inputs, state
+
+
+def _of_changes(error: TraceContextError) -> str:
+    """What is said of a network that would change itself where JAX cannot see it."""
+    return (
+        f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts by "
+        f"record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the module, or "
+        f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+    )
 
 
 @contextmanager
@@ -230,11 +242,7 @@ def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | No
     try:
         yield
     except TraceContextError as error:
-        raise ValueError(
-            f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts "
-            f"by record's neurons= or every=: leave them out, use nnx.jit, or call network.eval() if it is for "
-            f"nnx.BatchNorm or nnx.Dropout ({error})"
-        ) from error
+        raise ValueError(_of_changes(error)) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(

@@ -1,5 +1,6 @@
 """How many operations a network takes for one inference, counted in its traced program."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from flax import nnx
 from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
 from jsnn.conversion.exact import Growth, RunningMean
+from jsnn.conversion.place import Filtered
 from jsnn.conversion.source import CURE, TRAINING
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
@@ -155,17 +157,20 @@ def watch_neurons(
 ) -> None:
     """Runs a network, and has a look at each of its neurons and what it puts out, `[T, B, ...]`; filters are none."""
 
-    def run_part(name: str, layer: Neuron | None, state: State, x: Any, num_steps: int | None) -> tuple[State, Any]:
+    def run_part(
+        owner: Any, name: str, layer: Neuron | None, state: State, x: Any, num_steps: int | None
+    ) -> tuple[State, Any]:
         if layer is None:
             return state, x
         if isinstance(layer, Layered):
-            return run(layer, state, x, num_steps, run_part)
+            return run(layer, state, x, num_steps, functools.partial(run_part, layer))
         state, outputs = run(layer, state, x, num_steps)
-        if not (isinstance(layer, _NO_NEURONS) or name == "synapse"):
+        is_synapse = isinstance(owner, Filtered) and name == "synapse"
+        if not (isinstance(layer, _NO_NEURONS) or is_synapse):
             look(layer, outputs)
         return state, outputs
 
-    run_part("", network, state, inputs, num_steps)
+    run_part(None, "", network, state, inputs, num_steps)
 
 
 class _Tally(NamedTuple):

@@ -1,8 +1,9 @@
 """A neuron called like a layer, `self.lif(x)`, inside of a `jsnn.Network`: a primitive in its traced program."""
 
 import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -46,7 +47,7 @@ def call(neuron: Neuron, x: Inputs, name: str | None = None) -> Any:
     operands, structure = jax.tree.flatten(check("x", x, (Array, Tree)))
     if not isinstance(name, str | None):
         raise TypeError(f"name must be a string, got {type(name).__name__}")
-    leaves, tree = jax.tree.flatten(neuron)
+    leaves, tree = _flatten(neuron)
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
     output = _output(neuron, x, steps_in_first_axis.get())
@@ -56,18 +57,47 @@ def call(neuron: Neuron, x: Inputs, name: str | None = None) -> Any:
     return jax.tree.unflatten(jax.tree.structure(output), results)
 
 
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, or where it is taken already, the first of `name:2`, `name:3`, ... that is not."""
+    numbered = (f"{name}:{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
+class _Opaque:
+    """A neuron that JAX does not know as a pytree, as a leaf of none: all of it is structure."""
+
+    def __init__(self, neuron: Neuron) -> None:
+        self.neuron = neuron
+
+
+jax.tree_util.register_pytree_node(_Opaque, lambda part: ((), part.neuron), lambda neuron, _: _Opaque(neuron))
+
+
+def _flatten(neuron: Neuron) -> tuple[list[Any], Any]:
+    """The arrays of a neuron, and its structure, of which `neuron_of` makes it again."""
+    return jax.tree.flatten(_Opaque(neuron) if jax.tree_util.all_leaves([neuron]) else neuron)
+
+
+def neuron_of(tree: Any, arrays: Sequence[Any]) -> Neuron:
+    """Return a neuron made of its structure and its arrays."""
+    neuron = tree.unflatten(arrays)
+    return neuron.neuron if isinstance(neuron, _Opaque) else neuron
+
+
 def split_operands(params: dict[str, Any], operands: Sequence[Any]) -> tuple[Any, Neuron]:
     """Return the input and the neuron of a call, made of what stands for their arrays."""
     count = params["structure"].num_leaves
-    return params["structure"].unflatten(operands[:count]), params["tree"].unflatten(operands[count:])
+    return params["structure"].unflatten(operands[:count]), neuron_of(params["tree"], operands[count:])
 
 
 def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
     """The shapes and dtypes of a neuron's output."""
     steps, batch = folded or (1, ())
+    if folded and any(leaf.shape[:1] != (steps * math.prod(batch),) for leaf in jax.tree.leaves(x)):
+        raise ValueError(f"{type(neuron).__name__} is given {jax.tree.map(jnp.shape, x)}, without the batch first")
     leaves, structure = jax.tree.flatten(x)
     shapes = tuple(((*batch, *leaf.shape[1:]) if folded else leaf.shape, leaf.dtype) for leaf in leaves)
-    arrays, tree = jax.tree.flatten(neuron)
+    arrays, tree = _flatten(neuron)
     token = steps_in_first_axis.set(None)  # for networks in the network
     try:
         find = _output_at_one_step if _is_hashable(tree) else _output_at_one_step.__wrapped__
@@ -88,7 +118,7 @@ def _output_at_one_step(tree: Any, arrays: tuple[Any, ...], structure: Any, shap
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]
 
     x = structure.unflatten(jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
-    return jax.eval_shape(lambda arrays, x: first(tree.unflatten(arrays), x), arrays, x)
+    return jax.eval_shape(lambda arrays, x: first(neuron_of(tree, arrays), x), arrays, x)
 
 
 def _is_hashable(tree: Any) -> bool:

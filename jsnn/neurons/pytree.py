@@ -154,15 +154,26 @@ def _is_being_copied() -> bool:
 
 
 def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """Return a network in which some parts are changed, the innermost first; the others stay the same objects."""
-    structure: Any
-    children, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
-    if isinstance(tree, nnx.Variable) or (len(children) == 1 and children[0] is tree):
-        return tree
-    changed = [map_parts(child, is_wanted, change) for child in children]
-    if any(new is not old for new, old in zip(changed, children)):
-        tree = structure.unflatten(changed)
-    return change(tree) if is_wanted(tree) else tree
+    """Return a network in which some parts are changed, the innermost first; the others stay the same objects.
+
+    What stands in two places is changed once, and is one object afterwards, too.
+    """
+    done: dict[int, tuple[Any, Any]] = {}  # by identity; the part itself is held, so that no other gets its number
+
+    def visit(tree: Any) -> Any:
+        if id(tree) in done:
+            return done[id(tree)][1]
+        structure: Any
+        children, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
+        if isinstance(tree, nnx.Variable) or (len(children) == 1 and children[0] is tree):
+            return tree
+        changed, found = [visit(child) for child in children], tree
+        if any(new is not old for new, old in zip(changed, children)):
+            found = structure.unflatten(changed)
+        done[id(tree)] = tree, change(found) if is_wanted(found) else found
+        return done[id(tree)][1]
+
+    return visit(tree)
 
 
 def within_ranges(tree: Any) -> Any:

@@ -12,7 +12,7 @@ from flax import nnx
 from jsnn.layers import Layer
 from jsnn.network import Network, States, check_tuple, shown
 from jsnn.neurons.calling import call
-from jsnn.neurons.shapes import check_order
+from jsnn.neurons.shapes import check_order, check_state
 from jsnn.types import Array, Neuron, RunPart, Shape, State
 from jsnn.unroll import over_time
 
@@ -120,6 +120,7 @@ class Graph(Network):
         if not self.late:
             return super().step(state, current)
         check_order(self, state, current)
+        check_state(self, state, current)
         after, (outputs, late) = super().step(state, (current, state.late))
         return after._replace(late=late), outputs
 

@@ -222,6 +222,8 @@ def _piece(writer: Writer, program: Program, index: int, values: dict[int, Any])
         operation = program.operations[position]
         if inside.isdisjoint(_numbers(operation)):
             continue
+        if operation.equation.primitive is neuron_p:
+            return None
         others = set(_numbers(operation)) - inside
         if any(number not in values or isinstance(values[number], Symbol) for number in others):
             return None

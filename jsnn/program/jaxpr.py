@@ -135,7 +135,7 @@ def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lam
     """The program of a jaxpr, with calls opened: all, or those of which `opens(path, what is called)` says so.
 
     Calls that close over arrays are opened as well, so that all programs of a jaxpr have the same constants, in the
-    same order, each once. What its outputs do not need is left out.
+    same order, each once. What its outputs do not need is left out, but for what prints or calls back.
     """
     numbers = iter(range(10**9))
     program = Program((), {}, [], (), {}, {})
@@ -176,7 +176,7 @@ def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lam
     inputs = tuple(name(variable) for variable in jaxpr.jaxpr.invars)
     outputs = visit(jaxpr, inputs, ())
     needed = program.needed_for(outputs)
-    operations = [operation for index, operation in enumerate(program.operations) if index in needed]
+    operations = [o for index, o in enumerate(program.operations) if index in needed or o.equation.effects]
     return program._replace(inputs=inputs, outputs=outputs, operations=operations)
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from jsnn.arguments import checked
 from jsnn.files import as_path, one_line
-from jsnn.network import dotted
+from jsnn.network import Network, dotted
 from jsnn.neurons.checks import is_key
 from jsnn.weights.files import WeightsError
 
@@ -84,7 +84,7 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     graph, state = nnx.split(network)
 
     def put(path: tuple[Any, ...], leaf: Any) -> Any:
-        name = dotted(path)
+        name = _name(network, path)
         if name not in own:
             return leaf
         value = jnp.asarray(arrays[name], own[name].dtype)
@@ -117,8 +117,12 @@ def _arrays_of(network: Any) -> dict[str, Any]:
     if not isinstance(network, nnx.Pytree) or isinstance(network, nnx.Variable):
         raise TypeError(f"network must be a network or a module of Flax, got {type(network).__name__}")
     flat = nnx.to_flat_state(nnx.split(network)[1])
-    arrays = {dotted(path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
+    arrays = {_name(network, path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
     return {name: x for name, x in arrays.items() if isinstance(x, jax.Array | np.ndarray) and not is_key(x)}
+
+
+def _name(network: Any, path: tuple[Any, ...]) -> str:
+    return dotted(path) if isinstance(network, Network) else ".".join(map(str, path))
 
 
 def _as_numpy(x: jax.Array) -> np.ndarray:

@@ -76,6 +76,8 @@ def places(network: Any, shape: Shape) -> list[Place]:
             return y, x.shape[1:]
         return y, image if y.shape == x.shape and not isinstance(layer, nnx.Linear) else None
 
+    if isinstance(network, type):
+        raise TypeError(f"network must be a network, got the class {network.__name__}: make one")
     visit("", network, jax.ShapeDtypeStruct((1, *as_shape(shape)), jnp.float32), None)
     return found
 
