@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.errors import TraceContextError
 from test_neurons import over_neurons
 
 import jsnn
@@ -176,9 +177,157 @@ def test_it_trains_by_flax_and_goes_on_from_a_state():
 
 
 LIF = jsnn.LIF()
+WEIGHTS = jnp.asarray(np.random.default_rng(3).normal(size=(3, N, N)), jnp.float32)
+TOKENS = jnp.asarray(np.random.default_rng(4).uniform(0, 2, (B, 5, N)), jnp.float32)
+
+
+class Function(nnx.Module):
+    """A function of one time step, and the parts that it uses."""
+
+    def __init__(self, function, more=None):
+        self.function, self.lif, self.more = function, jsnn.LIF(0.5), more
+
+    def __call__(self, x):
+        return self.function(self, x)
+
+
+def experts(m, x):
+    outputs = jnp.einsum("bi,eij->ebj", x, WEIGHTS)  # static, the batch in the second axis
+    return jnp.einsum("be,ebj->bj", jax.nn.softmax(m.lif(x)[:, :3]), outputs)
+
+
+def one_order_or_another(m, x):
+    """What einsum multiplies first depends on the size of the batch."""
+    return jnp.einsum("bi,ij,jk->bk", m.lif(x), m.more[0][...], m.more[1][...]).sum(-1, keepdims=True)
+
+
+PARAMETERS = nnx.List([nnx.Param(jnp.ones((16, 8)) / 9), nnx.Param(jnp.arange(56.0).reshape(8, 7) / 99)])
+MOVED: dict[str, tuple] = {
+    "experts": (experts, INPUTS[0]),
+    "stacked": (lambda m, x: (jnp.stack([x, 2 * x, 3 * x]) * m.lif(x)).max(0), INPUTS[0]),
+    "chosen": (lambda m, x: jnp.stack([x, 2 * x])[jnp.int32(m.lif(x) > 0), jnp.arange(B)[:, None], 0], INPUTS[0]),
+    "tokens first": (lambda m, x: m.lif(x.swapaxes(0, 1)).swapaxes(0, 1) * x, TOKENS),
+    "tokens in the batch": (lambda m, x: m.lif(x.reshape(-1, N)).reshape(x.shape) + x, TOKENS),
+    "vector": (lambda m, x: jax.nn.softmax(m.lif(x))[::-1], INPUTS[0, 0]),
+    "einsum": (one_order_or_another, jnp.ones((1, 16)) / 3),
+}
+
+
+@pytest.mark.rows(3)
+@pytest.mark.parametrize(("function", "x"), MOVED.values(), ids=MOVED)
+def test_wherever_the_batch_is_the_numbers_are_those_of_the_steps(function, x):
+    network = jsnn.Network(Function(function, more=PARAMETERS))
+    inputs = jnp.stack([(1 + 0.1 * n) * x for n in range(16)])
+    assert_close(jsnn.unroll(network, inputs), step_by_step(network, inputs))
+    static = jnp.broadcast_to(x, (16, *x.shape))
+    assert_close(jsnn.unroll(network, x, num_steps=16), step_by_step(network, static))
+    records = jsnn.record(network, inputs)
+    assert_close(records["output"].outputs, jsnn.unroll(network, inputs)[1])
+    assert records["lif"].states.v.shape[0] == 16
+    assert jsnn.unroll(network, inputs[:0])[1].shape[0] == 0
+
+
+def test_random_numbers_are_drawn_at_each_step_of_a_static_input():
+    dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    network = jsnn.Network(Function(lambda m, x: m.more(m.lif(10 * m.more(x))), more=dropout))
+    spikes = jsnn.unroll(network, jnp.ones((2, 50)), num_steps=4)[1]
+    assert len({step.tobytes() for step in np.asarray(spikes)}) == 4
+
+
+def test_a_neuron_at_two_places_is_one_neuron():
+    class Twice(nnx.Module):
+        def __init__(self):
+            self.a = self.b = jsnn.LIF(nnx.Param(jnp.asarray(0.5)))
+
+        def __call__(self, x):
+            return self.b(self.a(x))
+
+    network = jsnn.Network(Twice())
+    assert list(jsnn.unroll(network, INPUTS)[0]) == ["a", "a:2"]
+    gradient = nnx.grad(lambda network: jsnn.unroll(network, INPUTS)[1].sum())(network)
+    assert len(jax.tree.leaves(gradient)) == 1
+
+
+def test_a_network_in_another_neuron_keeps_what_it_changes():
+    recurrent = jsnn.Recurrent(jsnn.Network(Normalised(nnx.Rngs(0))), nnx.Linear(N, N, rngs=nnx.Rngs(1)))
+    network = jsnn.Network(Function(lambda m, x: m.more(x), more=recurrent))
+    network.step(network.init((B, N)), INPUTS[0])
+    assert np.any(network.function.more.neuron.function.norm.mean[...])
+    for run in (jsnn.unroll, lambda network, inputs: step_by_step(network, inputs)):
+        with pytest.raises((ValueError, TraceContextError), match=r"changes itself|Cannot mutate BatchStat"):
+            run(network, INPUTS)
+
+
+def test_callbacks_run():
+    called = []
+
+    def function(x):
+        jax.debug.callback(lambda x: called.append(x.shape), x)
+        return LIF(x)
+
+    jsnn.unroll(jsnn.Network(function), INPUTS)
+    jax.effects_barrier()
+    assert called == [(T * B, N)]
+
+
+class Plain:
+    """A neuron of a user's own class, which JAX does not know."""
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, state, current):
+        return state + current, state + current
+
+
+def test_a_neuron_of_any_class_will_do():
+    expected = jnp.cumsum(INPUTS, axis=0)
+    for network in (jsnn.Sequential(Plain()), jsnn.Network(lambda x: call(Plain(), x))):
+        np.testing.assert_allclose(jsnn.unroll(network, INPUTS)[1], expected, rtol=1e-6)
+
+
+def test_names_are_told_apart():
+    named = jax.ad_checkpoint.checkpoint_name
+    network = jsnn.Network(Function(lambda m, x: named(call(m.more, named(m.lif(x), "a"), "output"), "a"), more=LIF))
+    assert list(jsnn.record(network, INPUTS)) == ["lif", "a", "output", "a:2", "output:2"]
+    chain = jsnn.Network(lambda x: call(LIF, call(LIF, call(LIF, x, "a"), "a:2"), "a"))
+    assert list(chain.init((B, N))) == ["a", "a:2", "a:3"]
+    assert list(jsnn.Network(jsnn.LIF()).init((B, N))) == ["0_LIF"]
+
+
+def test_the_readout_of_a_network_in_a_chain_stays_precise():
+    class Readout(nnx.Module):
+        def __init__(self):
+            self.stem, self.lif, self.head = nnx.Linear(N, N, rngs=nnx.Rngs(0)), LIF, nnx.Linear(N, 2, rngs=nnx.Rngs(1))
+
+        def __call__(self, x):
+            return self.head(self.lif(self.stem(x)))
+
+    reduced = jsnn.precision.reduce_precision(jsnn.Sequential(jsnn.Network(Readout())))
+    assert (reduced.layers[0].function.stem.dtype, reduced.layers[0].function.head.dtype) == (jnp.bfloat16, None)
+
+
+NORM = nnx.BatchNorm(N, rngs=nnx.Rngs(0))
+
+
+@jax.custom_vjp
+def own_derivative(x):
+    return LIF(x)
+
+
+own_derivative.defvjp(lambda x: (own_derivative(x), None), lambda _, gradient: (gradient,))
+
+
+class Remembering(nnx.Module):
+    def __call__(self, x):
+        self.last = nnx.Variable(x)
+        return LIF(x)
 
 
 @pytest.mark.parametrize(("function", "error", "message"), [
+    (own_derivative, ValueError, "LIF is called inside a function with a derivative of its own"),
+    (Remembering(), ValueError, "cannot make variables when it is called, it made last: to look at a value, name it"),
+    (lambda x: LIF(NORM(x)), ValueError, "an attribute of the module"),
     (lambda x: None, ValueError, r"must return arrays with the batch axis of its input \(3, 4\), it returned nothing"),
     (lambda x: LIF(x).sum(), ValueError, r"with the batch axis of its input \(3, 4\), it returned \(\)"),
     (lambda x: x + LIF(jnp.ones(N)), ValueError, "0_LIF must be given what depends on the input"),
