@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.network import Network, States, check_tuple, shown
+from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
+from jsnn.tracing import States
 from jsnn.types import Array, Neuron, Shape, State
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]

@@ -17,7 +17,7 @@ FLOORS = {
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
     5: ["jsnn.checkpoint", "jsnn.data", "jsnn.sharding", "jsnn.train"],
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision", "jsnn.weights"],
-    3: ["jsnn.layers", "jsnn.network", "jsnn.testing"],
+    3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
         "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record",

@@ -11,10 +11,11 @@ from jsnn.conversion.exact import Turn
 from jsnn.conversion.place import Filtered, Scaled, agreed_dt
 from jsnn.conversion.report import Report, Row
 from jsnn.conversion.source import Place, Plan, Source
-from jsnn.network import Network, States, check_tuple, shown
+from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.base import cast
 from jsnn.neurons.calling import call, steps_in_first_axis
 from jsnn.program import Constant, read
+from jsnn.tracing import States
 from jsnn.types import Array, Neuron, Parameter, State
 
 

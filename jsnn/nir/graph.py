@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.layers import Layer
-from jsnn.network import Network, States, check_tuple, shown
+from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.shapes import check_order, check_state
+from jsnn.tracing import States
 from jsnn.types import Array, Neuron, RunPart, Shape, State
 from jsnn.unroll import over_time
 

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from jsnn.conversion.place import Filtered
-from jsnn.network import Network, trace_network
+from jsnn.network import Network
 from jsnn.neurons.shapes import described
 from jsnn.nir.library import NIRError
 from jsnn.nir.neurons import number
 from jsnn.nir.trace import Symbol, as_map, follow
+from jsnn.tracing import trace_network
 
 
 def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbol:

@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 
 from jsnn.arguments import checked
 from jsnn.files import as_path, one_line
-from jsnn.network import Network, dotted
+from jsnn.network import Network
 from jsnn.neurons.checks import is_key
+from jsnn.tracing import dotted
 from jsnn.weights.files import WeightsError
 
 
