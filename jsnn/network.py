@@ -217,19 +217,22 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
 
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
-    ranks = {
-        ".".join(filter(None, (dotted((*path, "function") if path else ()), name))): rank
-        for path, part in nnx.iter_graph(network)
-        for rank, name in enumerate(getattr(part, "order", ()) if isinstance(part, Network) else ())
-    }
-
-    def rank_of(path: str) -> list[int]:
-        names = path.split(".")
-        return [ranks.get(".".join(names[:end]), 0) for end in range(1, len(names) + 1)]
-
     found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
     outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
-    return [(path, found[path]) for path in sorted(outer, key=rank_of)]
+    ranks: dict[str, int] = {}
+    for where, part in nnx.iter_graph(network):
+        before = dotted((*where, "function") if where else ())
+        for rank, name in enumerate(getattr(part, "order", ()) if isinstance(part, Network) else ()):
+            ranks[f"{before}.{name}".strip(".")] = rank
+
+    def prefixes(path: str) -> list[str]:
+        names = path.split(".")
+        return [".".join(names[:end]) for end in range(1, len(names) + 1)]
+
+    for index, path in enumerate(outer):
+        for prefix in prefixes(path):
+            ranks.setdefault(prefix, index)
+    return [(path, found[path]) for path in sorted(outer, key=lambda path: [ranks[p] for p in prefixes(path)])]
 
 
 def neurons_of(network: Network) -> dict[str, Neuron]:
