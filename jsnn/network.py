@@ -257,6 +257,6 @@ def _defined(part: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """The paths of all parts of a module in the order in which they are set, which Flax forgets when it copies one."""
     if isinstance(part, nnx.Pytree):
         yield ".".join(path)
-        for name, inner in ((str(key), value) for key, value in vars(part).items()):  # of a list, older Flax has numbers
-            if not name.startswith("_"):
-                yield from _defined(inner, (*path, name))
+        for name, inner in vars(part).items():
+            if not str(name).startswith("_"):  # in a list, older Flax has numbers
+                yield from _defined(inner, (*path, str(name)))
