@@ -90,6 +90,7 @@ def test_an_attention_block_is_within_a_percent_after_256_steps():
     assert error(as_is, model, x, 256) > 0.1
 
 
+@pytest.mark.slow
 def test_step_by_step_and_inputs_that_vary():
     network = jsnn.convert(*MODELS["attention"], dt=1.0)
     inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, *X.shape)), jnp.float32)

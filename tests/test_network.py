@@ -213,7 +213,7 @@ MOVED: dict[str, tuple] = {
 }
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("function", "x"), MOVED.values(), ids=MOVED)
 def test_wherever_the_batch_is_the_numbers_are_those_of_the_steps(function, x):
     network = jsnn.Network(Function(function, more=PARAMETERS))
