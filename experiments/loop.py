@@ -206,7 +206,7 @@ class Run:
         """Trains to the end, from wherever the folder's last checkpoint is; returns final metrics and seconds.
 
         The metrics are those of each of the networks, see `split`. Final are those of the last epoch, or, with a
-        validation set, of the epoch that was best on it.
+        validation set, of the epoch that was best on it, whose weights the network then has.
 
         Raises:
             Interrupted: if a signal asked to stop; the state is saved.
@@ -259,6 +259,8 @@ class Run:
                 if processes.any_of(stop_asked.is_set()):
                     raise Interrupted
         chosen = self.chosen(diary.records)
+        if chosen["step"] != self.step:
+            self.restore(chosen["step"])
         final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
         return final.get("networks") or self.split(final), time.monotonic() - start
 

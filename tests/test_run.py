@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from fuzz_commands import fuzz
+from rich.console import Console
 
 from experiments import lock, report, run
+from experiments.loop import Run
 from jsnn import weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,6 +260,12 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     assert len(lines) < 30
     assert final["validation_accuracy"] == best
     assert lines[-1]["validation_accuracy"] <= best
+    saved = weights.load(tmp_path / "run" / "weights.safetensors")
+    chosen = next(line for line in lines if line["validation_accuracy"] == best)
+    trained = Run(run.load_config(str(tmp_path / "run" / "config.json")), tmp_path / "run", Console(), read_only=True)
+    trained.restore(chosen["step"])
+    kernel = trained.network().layers[1].kernel[...]
+    assert (saved["layers.1.kernel"] == kernel).all()  # of that epoch, as the accuracy beside it is
 
 
 @pytest.mark.slow
