@@ -1,4 +1,4 @@
-"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps."""
+"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps: a draft, not trained to its end yet."""
 
 from experiments.config import Data, Experiment, Objective, Optimizer, SpikingResNet, Train
 

@@ -28,18 +28,8 @@ def _axes_of_kernels(params: Any) -> Any:
 
 
 _MUON = functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_axes_of_kernels)
-_BELOW_ONE = (
-    "adam_b1",
-    "adam_b2",
-    "b1",
-    "b2",
-    "b3",
-    "beta",
-    "decay",
-    "decay_rate",
-    "momentum",
-    "rho",
-)  # what is kept of a moving average each step
+# what is kept of a moving average each step
+_BELOW_ONE = ("adam_b1", "adam_b2", "b1", "b2", "b3", "beta", "decay", "decay_rate", "momentum", "rho")
 
 
 def make_optimizer(settings: config.Optimizer, total_steps: int) -> optax.GradientTransformation:

@@ -203,7 +203,10 @@ def check_tuple(state: State, length: int, of_what: str) -> None:
 
 
 def shown(name: str, y: Any) -> Any:
-    """Return what a layer gives, named, so that `jsnn.record` shows it; of several arrays each behind its key."""
+    """Return the output of a layer under a name, by which `jsnn.record` shows it.
+
+    Several arrays, in a dict or a tuple, are named by their keys as well: `"output.spikes"`, `"output.0"`.
+    """
 
     def named(path: tuple[Any, ...], y: Any) -> Any:
         inner = jax.tree_util.keystr(path, simple=True, separator=".")

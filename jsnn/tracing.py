@@ -10,12 +10,11 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
 from jsnn.neurons.calling import free_name, neuron_of, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
-from jsnn.program import Atom, Operation, Program, bodies, called, flatten, read, shape_of, trace
+from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatten, read, shape_of, trace
 from jsnn.types import Array, Layered, Neuron, Shape, State
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
 
-_RANDOM = ("random_", "threefry", "rng_")
 # the parameters of operations that say what they do; others are shapes, functions and programs
 _MEANING = (
     "axes", "axis", "broadcast_dimensions", "dimension", "dimension_numbers", "dimensions", "direction", "exponent",
@@ -55,12 +54,12 @@ class Traced(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """The names of the neurons and of the named values, in the order in which they run."""
+        """Return the names of the neurons and of the named values, in the order in which they run."""
         named = {index: o.params["name"] for index, o in enumerate(self.program.operations) if o.name == "name"}
         return [name for _, name in sorted((named | {index: call.name for index, call in self.calls.items()}).items())]
 
     def parameters(self) -> dict[int, Any]:
-        """What the neurons are made of, all that it depends on included."""
+        """Return the values that the parameters of the neurons are made of, by their numbers."""
         inputs = [jnp.zeros(x.shape, x.dtype) for x in (self.program.types[value] for value in self.inputs)]
         values = self.values(inputs)
         arrays = [atom for found in self.calls.values() for atom in found.arrays]
@@ -69,7 +68,7 @@ class Traced(NamedTuple):
         return values
 
     def run_step(self, states: States, current: Any) -> tuple[States, Any, list[Any]]:
-        """One time step: the states, the outputs, and what each of the `parts` was given."""
+        """Run one time step; return the states, the outputs, and the input of each of the `parts`."""
         values, given = self.values(jax.tree.leaves(current)), []
         for index, operation in enumerate(self.program.operations):
             if index in self.calls:
@@ -88,11 +87,11 @@ class Traced(NamedTuple):
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """Which values are the inputs."""
+        """Return the numbers of the inputs."""
         return self.program.inputs[len(jax.tree.leaves(self.variables)) :]
 
     def values(self, inputs: Collection[Any]) -> dict[int, Any]:
-        """What is known before the program runs: the variables, and the arrays of the input."""
+        """Return the values that the program starts from, by their numbers: constants, variables and inputs."""
         leaves = [*jax.tree.leaves(self.variables), *inputs]
         return {**self.program.constants, **dict(zip(self.program.inputs, leaves, strict=True))}
 
@@ -103,7 +102,7 @@ class Traced(NamedTuple):
         return dict(zip(self.program.inputs, (dotted(path[:-1]) for path in paths)))
 
     def outputs(self, values: dict[int, Any], take: Callable[[Atom], Any] | None = None) -> Any:
-        """What the function returned."""
+        """Return the outputs of the function, in the structure in which it returned them."""
         atoms = self.program.outputs[: self.structure.num_leaves]
         return self.structure.unflatten([take(atom) if take else read(values, atom) for atom in atoms])
 
@@ -205,7 +204,7 @@ def static_values(single: Program, traced: Traced, steps: int, batch: Shape) -> 
     if not _are_alike(single, program):
         return None
     made = [traced.calls[index].operation for index in traced.calls]
-    made += [operation for operation in program.operations if operation.name.startswith(_RANDOM)]
+    made += [operation for operation in program.operations if operation.name.startswith(RANDOM)]
     varying = program.depending_on([value for operation in made for value in operation.outputs])
     axes = {}
     for value in program.types.keys() - varying:
@@ -307,7 +306,7 @@ def _refuse_custom_derivatives(jaxpr: ClosedJaxpr) -> None:
 
 
 def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
-    """The class of a neuron that is called somewhere in a program; None where there is none."""
+    """Return the class name of the first neuron that a program calls; None if it calls none."""
     for equation in jaxpr.jaxpr.eqns:
         if equation.primitive is neuron_p:
             return type(split_operands(equation.params, equation.invars)[1]).__name__

@@ -228,7 +228,7 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
 
 
 def _of_changes(error: TraceContextError) -> str:
-    """What is said of a network that would change itself where JAX cannot see it."""
+    """Return the error text for a network that changes its variables inside of jit or a loop."""
     return (
         f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts by "
         f"record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the module, or "

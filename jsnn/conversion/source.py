@@ -22,6 +22,7 @@ from jsnn.conversion.activations import (
 from jsnn.conversion.exact import Means, Turn
 from jsnn.conversion.tail import Tail, tail
 from jsnn.program import (
+    RANDOM,
     Constant,
     Operation,
     Path,
@@ -36,7 +37,6 @@ from jsnn.program import (
 from jsnn.types import Array, Shape
 
 _READOUTS = ("softmax", "log_softmax", "sigmoid")  # which give probabilities at every step
-_RANDOM = ("random_", "threefry", "rng_")
 CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
 _LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 _LIFTED = "or its module is called inside nnx.jit or nnx.remat: pass the module itself to convert, not a function of it"
@@ -353,7 +353,7 @@ def _layer_behind(program: Program, value: int) -> str:
 
 def _refuse_random(program: Program) -> None:
     for operation in program.operations:
-        if operation.name.startswith(_RANDOM):
+        if operation.name.startswith(RANDOM):
             raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {CURE}")
         for body in bodies(operation):
             _refuse_random(flatten(body))

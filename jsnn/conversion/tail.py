@@ -58,12 +58,12 @@ def tail(program: Program, value: int) -> Tail:
 
 def _is_linear(program: Program, operation: Operation, linear: Collection[Atom]) -> bool:
     """Whether what an operation makes is linear in these values, and depends on nothing else that is not a number."""
-    numbers = [atom for atom in operation.inputs if isinstance(atom, Constant)]
-    if not all(atom in linear for atom in operation.inputs if atom not in numbers):
+    if not all(isinstance(atom, Constant) or atom in linear for atom in operation.inputs):
         return False
     if not is_linear(program, operation, [atom for atom in linear if isinstance(atom, int)]):
         return False
-    if operation.name in ("mul", "div") or not any(np.any(atom.value) for atom in numbers):
+    numbers = [atom.value for atom in operation.inputs if isinstance(atom, Constant)]
+    if operation.name in ("mul", "div") or not any(map(np.any, numbers)):
         return True
     with jax.ensure_compile_time_eval():  # the rest maps zeros to zeros, unless a number is added
         values = {atom: _zeros(program, atom) for atom in operation.inputs if isinstance(atom, int)}

@@ -156,7 +156,7 @@ def _is_being_copied() -> bool:
 def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
     """Return a network in which some parts are changed, the innermost first; the others stay the same objects.
 
-    What stands in two places is changed once, and is one object afterwards, too.
+    A part that stands in two places is changed once, and both places get the same new part.
     """
     done: dict[int, tuple[Any, Any]] = {}  # by identity; the part itself is held, so that no other gets its number
 

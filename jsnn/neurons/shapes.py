@@ -46,7 +46,7 @@ def fitting_step(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[
     @functools.wraps(step)
     def checked_step(self: Any, state: State, current: Array) -> tuple[State, Any]:
         check_order(self, state, current)
-        check_fits(as_shape(jax.tree.map(jnp.shape, current)), **self.per_neuron())
+        check_fits(current.shape, **self.per_neuron())
         check_state(self, state, current)
         try:
             return step(self, state, current)

@@ -1,6 +1,7 @@
 """Writes a network of ours as a NIR graph."""
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -100,7 +101,7 @@ class _Writer:
     def add(self, node: Any, x: Value, shape: Shape, order: np.ndarray | None = None) -> Value:
         """A node behind a value, and what it puts out."""
         base = self.label.replace("/", ".") or type(node).__name__.lower()  # a file takes / for a folder
-        names = (base, *(f"{base}_{number}" for number in range(1, len(self.nodes) + 4)))
+        names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(1)))
         name = next(name for name in names if name not in {INPUT, OUTPUT, *self.nodes})
         self.nodes[name] = typed(node, x.shape, shape)
         self.edges += [(source, name) for source in x.sources]

@@ -121,8 +121,11 @@ class Graph(Network):
         if not self.late:
             return super().step(state, current)
         check_order(self, state, current)
-        check_state(self, state, current)
-        after, (outputs, late) = super().step(state, (current, state.late))
+        try:
+            after, (outputs, late) = super().step(state, (current, state.late))
+        except ValueError as error:
+            check_state(self, state, current, error)  # which says so if the state is of another batch
+            raise
         return after._replace(late=late), outputs
 
     def run_layers(

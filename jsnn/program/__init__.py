@@ -15,9 +15,10 @@ from jsnn.program.jaxpr import (
     trace,
     unchanged,
 )
-from jsnn.program.linear import SUMS, is_linear
+from jsnn.program.linear import RANDOM, SUMS, is_linear
 
 __all__ = [
+    "RANDOM",
     "SUMS",
     "Atom",
     "Constant",

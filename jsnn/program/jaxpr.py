@@ -132,7 +132,7 @@ def _closed_over(function: Any) -> list[Any]:
 
 
 def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lambda *_: True) -> Program:
-    """The program of a jaxpr, with calls opened: all, or those of which `opens(path, what is called)` says so.
+    """Return the program of a jaxpr, with its calls opened: all, or those for which `opens(path, inner)` is true.
 
     Calls that close over arrays are opened as well, so that all programs of a jaxpr have the same constants, in the
     same order, each once. What its outputs do not need is left out, but for what prints or calls back.

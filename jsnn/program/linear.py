@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jsnn.program.jaxpr import Operation, Program, called, flatten
 
+RANDOM = ("random_", "threefry", "rng_")  # how the names of operations begin that draw random numbers
 SUMS = ("add", "add_any", "sub")
 _LINEAR = (
     *SUMS, "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum", "device_put",

@@ -1,6 +1,7 @@
 """The weights of a network of jsnn in a file, and back: all its arrays by their paths."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
 
     Raises:
         ValueError: if the suffix is another one, or the network has no arrays.
-        TypeError: if `network` is none, or `metadata` holds anything but texts.
+        FileNotFoundError: if there is no such folder.
+        TypeError: if `network` is no module of Flax, or `metadata` holds anything but texts.
 
     >>> import tempfile, jsnn
     >>> from flax import nnx
@@ -55,9 +57,9 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     arrays = {name: _as_numpy(x) for name, x in _arrays_of(network).items()}
     if not arrays:
         raise ValueError(f"{type(network).__name__} has no arrays to save")
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(arrays, temporary, dict(metadata or {}))
-    os.replace(temporary, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # gone if writing fails
+        save_file(arrays, Path(temporary) / path.name, dict(metadata or {}))
+        os.replace(Path(temporary) / path.name, path)
 
 
 def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -69,7 +71,7 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
     Raises:
         WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
-        TypeError: if `network` is none, or `arrays` is no dictionary.
+        TypeError: if `network` is no module of Flax, or `arrays` is no dictionary.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, as jsnn.weights.load reads it, got {type(arrays).__name__}")
@@ -101,7 +103,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        WeightsError: if it is none of this kind.
+        WeightsError: if the file is broken, or no `.safetensors` file.
     """
     path = as_path(path)
     if not path.is_file():
