@@ -14,7 +14,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="cifar10_bn",
         data=Data(name="cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), flip=True, shift=2),
-        model=RateConv(blocks=((32,), (64, 64), (128, 128)), dense=(), batch_norm=True),
+        network=RateConv(blocks=((32,), (64, 64), (128, 128)), dense=(), batch_norm=True),
         optimizer=Optimizer(
             name="adamw", learning_rate=3e-3, options={"weight_decay": 0.02}, schedule="warmup_cosine", warmup=0.15
         ),

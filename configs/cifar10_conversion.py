@@ -14,7 +14,7 @@ def get_config() -> Experiment:
     return Experiment(
         name="cifar10_conversion",
         data=Data(name="cifar10", std=(1 / 255,), shuffle=False),
-        model=RateConv(),
+        network=RateConv(),
         objective=Objective(kernel_penalty=0.005),
         optimizer=Optimizer(name="adam", learning_rate=1e-3, options={"eps": 1e-7}),
         train=Train(epochs=20, batch_size=128),

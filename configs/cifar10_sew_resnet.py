@@ -1,6 +1,12 @@
-"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps: a draft, not trained to its end yet."""
+"""CIFAR-10, a small SEW-ResNet trained directly through 4 time steps: 81.8%, where 84.2% is the aim.
 
-from experiments.config import Data, Experiment, Objective, Optimizer, SpikingResNet, Train
+    python -m experiments.run configs/cifar10_sew_resnet.py
+
+Twenty epochs with one time step, 150 s each, and five with four, 500 s each, on 2 cores of a shared x86-64 machine
+(2026-11-29; one run, beside other work in parts). Trained with four steps from the start, 15 epochs: 82.1%.
+"""
+
+from experiments.config import Data, Experiment, Mean, Objective, Optimizer, SpikingResNet, Train
 
 
 def get_config() -> Experiment:
@@ -8,15 +14,15 @@ def get_config() -> Experiment:
     return Experiment(
         name="cifar10_sew_resnet",
         num_steps=4,
-        data=Data(name="cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), flip=True, shift=2),
-        model=SpikingResNet(depth=(1, 1, 1), form="sew", stem="pooled", channels=40),
-        objective=Objective(decoder="mean"),
+        data=Data(name="cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), flip=True, shift=3),
+        network=SpikingResNet(depth=(1, 1, 1), form="sew", stem="pooled", channels=40),
+        objective=Objective(decoder=Mean()),
         optimizer=Optimizer(
             name="muon",
             learning_rate=5e-3,
-            options={"consistent_rms": 0.2, "weight_decay": 0.01},
+            options={"consistent_rms": 0.2, "weight_decay": 0.03},
             schedule="warmup_cosine",
             warmup=0.05,
         ),
-        train=Train(epochs=15, batch_size=100),
+        train=Train(epochs=25, short_epochs=20, short_steps=1, batch_size=100),
     )

@@ -1,6 +1,6 @@
 """MNIST in spikes: every figure and animation of snnTorch's tutorial on spike encoding, and those of our other codes.
 
-    TFDS_DATA_DIR=... python -m experiments.run configs/encoding_mnist.py
+    python -m experiments.run configs/encoding_mnist.py
     python -m experiments.run configs/encoding_mnist.py --data digits  # needs no download
 
 Nothing is trained. The run's folder holds `report.html`, the page to look at, and `figures/`. From the tutorial are

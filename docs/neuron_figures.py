@@ -47,7 +47,7 @@ def panels() -> list[Panel]:
         Panel("IF", jsnn.IF(), 0.06),
         Panel("LIF", lif, 1.3),
         Panel("CuBaLIF", jsnn.CuBaLIF(0.95, 0.9, gain=0.05), 0.13),
-        Panel("ParametricLIF", jsnn.ParametricLIF.from_time_constants(20e-3, 1e-3), 1.3),
+        Panel("ParametricLIF", jsnn.ParametricLIF.from_time_constants(20e-3, dt=1e-3), 1.3),
         Panel("Refractory(LIF)", jsnn.Refractory(lif, period=20), 1.8),
         Panel(
             "ALIF: the threshold adapts",
@@ -67,7 +67,7 @@ def panels() -> list[Panel]:
         ),
         Panel("AdQIF", jsnn.AdQIF(0.9, 0.99, threshold=1.4, gain=0.1, jump=0.15), 0.8, threshold=lambda _: 1.4),
         Panel("RefractoryLIF", jsnn.RefractoryLIF(tau_ref=8e-3), 1.5),
-        Panel("AdaptiveLIF", jsnn.AdaptiveLIF(tau_adaptation=0.1, adaptation=0.03), 3.0),
+        Panel("AdaptiveRefractoryLIF", jsnn.AdaptiveRefractoryLIF(tau_adaptation=0.1, adaptation=0.03), 3.0),
         Panel(
             "Izhikevich, regular spiking (mV)",
             jsnn.Izhikevich.preset("regular_spiking"),
@@ -132,7 +132,7 @@ def run(neuron: jsnn.Neuron, current: np.ndarray) -> tuple[Any, np.ndarray]:
 
 
 def main() -> None:
-    """Draws all panels into one picture."""
+    """Draw all panels into one picture."""
     figure = Figure(figsize=(10, 11), layout="constrained")
     axes = figure.subplots(6, 4, sharex=True)
     for ax, panel in zip(axes.flat, panels(), strict=True):

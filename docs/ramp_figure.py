@@ -50,7 +50,7 @@ def exact() -> Response:
 
 def in_jsnn(discretization: str) -> Response:
     """The LIF of jsnn; `gain` makes a constant current the potential that is approached."""
-    decay = jsnn.LIF.from_time_constants(TAU, DT, discretization=discretization).decay
+    decay = jsnn.LIF.from_time_constants(TAU, dt=DT, discretization=discretization).decay
     neuron = jsnn.LIF(decay, gain=1 - decay, reset="zero")
     layer = jsnn.record(neuron, jnp.asarray(CURRENT, jnp.float32)[:, None])["LIF"]
     return _response(layer.states.v, layer.outputs)
@@ -129,7 +129,7 @@ def report(truth: Response, responses: dict[str, Response]) -> None:
 
 
 def main() -> None:
-    """Runs all, draws and reports."""
+    """Run all neurons, draw the figure and print the report."""
     truth = exact()
     responses = {
         "jsnn, exact": in_jsnn("exact"),

@@ -14,7 +14,7 @@ _SETTINGS = {_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_T
 
 
 def keep_freed_memory() -> bool:
-    """Sets it for the process, best before JAX or PyTorch run anything; False where there is no glibc to tell."""
+    """Keep freed memory, best set before JAX or PyTorch run anything; return False where there is no glibc to tell."""
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -32,7 +32,7 @@ class Codes(NamedTuple):
     population: Array  # [T, FIELDS], of a value that rises with time
 
     def read(self) -> dict[str, np.ndarray]:
-        """The image as it can be read out of each code, from 0 to the highest value."""
+        """Return the image as it can be read out of each code, from 0 to the highest value."""
         full = next(iter(self.rate.values()))
         *_, latency = self.latency.values()
         early = 1 - decode.first_spike_time(latency.reshape(len(latency), 1, -1)) / (len(latency) - 1)
@@ -42,12 +42,12 @@ class Codes(NamedTuple):
             "rate": np.mean(full, axis=0),
             "latency": np.asarray(early).reshape(self.image.shape),
             **{name: np.mean(spikes, axis=0) for name, spikes in self.others.items()},
-            "phase": np.tensordot(encode.phase_weights(len(phases)), phases, 1),
+            "phase": np.tensordot(encode.phase_weights(num_steps=len(phases)), phases, 1),
         }
         return {name: image / (image.max() or 1) for name, image in images.items()}
 
     def costs(self) -> list[dict[str, Any]]:
-        """What each code of the image takes, as the rows of a table."""
+        """Return what each code of the image takes, as the rows of a table."""
         every = {f"rate, {name}": spikes for name, spikes in self.rate.items()}
         every |= {f"latency, {name}": spikes for name, spikes in self.latency.items()} | self.others
         rows = []
@@ -66,7 +66,7 @@ class Codes(NamedTuple):
 
 
 def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Array, labels: list[str]) -> Codes:
-    """A batch of images [B, H, W] in all codes, of which the one image is kept that is drawn.
+    """Return a batch of images [B, H, W] in all codes, of which the one image is kept that is drawn.
 
     Raises:
         ValueError: if there is no such image or pixel, or an encoder refuses a setting.
@@ -77,10 +77,10 @@ def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Arra
     keys = jax.random.split(jax.random.key(settings.seed), 9)
 
     def rate(key: Array, gain: float) -> Array:
-        return encode.rate(key, images, steps, gain=gain)[:, settings.image]
+        return encode.rate(key, images, num_steps=steps, gain=gain)[:, settings.image]
 
     def latency(**options: bool) -> Array:
-        spikes = encode.latency(images, steps, tau=settings.tau, threshold=settings.threshold, **options)
+        spikes = encode.latency(images, num_steps=steps, tau=settings.tau, threshold=settings.threshold, **options)
         return spikes[:, settings.image]
 
     signal = jnp.asarray(settings.signal)
@@ -93,7 +93,7 @@ def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Arra
         labels=labels,
         image=np.asarray(image),
         pixel=_pixel(settings.pixel, np.asarray(image)),
-        half=encode.rate(keys[3], jnp.full(5, 0.5), 1000),
+        half=encode.rate(keys[3], jnp.full(5, 0.5), num_steps=1000),
         rate={"gain 1": rate(keys[0], 1.0), f"gain {settings.gain:g}": rate(keys[1], settings.gain)},
         latency={
             "logarithmic": latency(),
@@ -105,29 +105,29 @@ def encode_images(settings: config.Gallery, sizes: tuple[int, int], images: Arra
             "on-spikes": encode.delta(signal, threshold=settings.change),
             "with off-spikes": encode.delta(signal, threshold=settings.change, off_spike=True),
         },
-        random=encode.rate(keys[4], probability, None),
+        random=encode.rate(keys[4], probability, num_steps=None),
         others=_others(keys[5], image, steps),
         levels={
-            "rate": encode.rate(keys[6], grey, steps),
-            "latency": encode.latency(grey, steps, threshold=settings.threshold, linear=True, normalize=True),
+            "rate": encode.rate(keys[6], grey, num_steps=steps),
+            "latency": encode.latency(grey, num_steps=steps, threshold=settings.threshold, linear=True, normalize=True),
             **_others(keys[7], grey, steps),
         },
-        population=encode.rate(keys[8], rising, None),
+        population=encode.rate(keys[8], rising, num_steps=None),
     )
 
 
 def _others(key: Array, x: Array, steps: int) -> dict[str, Array]:
-    """The codes for still images that the tutorial does not have."""
+    """Return the codes for still images that the tutorial does not have."""
     return {
-        "Poisson": encode.poisson(key, x, steps, f_max=200.0),
-        "constant current": encode.constant_current(3.0 * x, steps),
-        "burst": encode.burst(x, steps),
-        "phase": encode.phase(x, steps),
+        "Poisson": encode.poisson(key, x, num_steps=steps, f_max=200.0),
+        "constant current": encode.constant_current(3.0 * x, num_steps=steps),
+        "burst": encode.burst(x, num_steps=steps),
+        "phase": encode.phase(x, num_steps=steps),
     }
 
 
 def _pixel(index: int | None, image: np.ndarray) -> tuple[int, int]:
-    """The row and the column of a pixel."""
+    """Return the row and the column of a pixel."""
     if index is None:
         index = int(np.abs(image - 0.5).argmin())
     if index >= image.size:

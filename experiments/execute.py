@@ -3,7 +3,6 @@
 import json
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,36 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import config, conversion, files, lock, overrides, processes, report, spread
-from experiments.loop import Interrupted, NotCompiled, NotFinite, Run
-from experiments.measure import measure
+from experiments import config, evaluation, files, lock, overrides, processes, report, spread
+from experiments.convert import convert, sweep
+from experiments.evaluate import evaluate
+from experiments.load import OWN_PARTS
+from experiments.loop import NotCompiled, Run
 from experiments.seeds import open_run
+from experiments.subject import subject_of
 from experiments.summary import format_metric, git_revision, summarise, without_losses
+from experiments.testing import show
 from jsnn import weights
 from jsnn.checkpoint import CheckpointError
+from jsnn.train import Interrupted, NotFinite
 
 
 def check_new(folder: Path) -> None:
     """Raise FileExistsError if a folder holds more than what a start leaves that was killed at once."""
-    nothing = {lock.NAME, files.temporary_of(folder / "config.json").name}
+    nothing = {lock.NAME, OWN_PARTS}
+    nothing |= {files.temporary_of(folder / name).name for name in ("config.json", OWN_PARTS)}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - nothing):
         resume = f", or go on with --resume {folder}" * (folder / "config.json").exists()
         raise FileExistsError(f"the run folder {folder} exists: give another --workdir{resume}")
 
 
-def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
+def start(experiment: config.Experiment | config.Study, folder: Path, source: Path) -> None:
     """Write the `config.json` of a new run into its folder, which is locked.
+
+    Args:
+        experiment: the config.
+        folder: the run's.
+        source: the file that defines the config's own parts, if it has any: a copy stays with the run.
 
     Raises:
         FileExistsError: if another command has been there meanwhile.
@@ -38,7 +48,14 @@ def start(experiment: config.Experiment | config.Study, folder: Path) -> None:
     processes.meet(f"before {folder}")  # each of them has looked whether it is there
     if processes.is_first():
         check_new(folder)
-        files.write_sealed(folder / "config.json", config.to_values(experiment))
+        _write_config(experiment, folder, source)
+
+
+def _write_config(experiment: config.Experiment | config.Study, folder: Path, source: Path) -> None:
+    """Write `config.json`, and before it a copy of the file that defines parts of one's own, if there are any."""
+    if config.has_own_parts(experiment):
+        files.write_whole(folder / OWN_PARTS, source.read_text(encoding="utf-8"))
+    files.write_sealed(folder / "config.json", config.to_values(experiment))
 
 
 def begin_again(experiment: config.Experiment, folder: Path) -> None:
@@ -49,7 +66,7 @@ def begin_again(experiment: config.Experiment, folder: Path) -> None:
 
 
 def train(run: Run, console: Console, command: str) -> int:
-    """Trains, converts and measures one experiment; returns the exit status.
+    """Train, convert and evaluate one experiment; return the exit status.
 
     Args:
         run: the experiment in its folder.
@@ -100,23 +117,26 @@ def _train(run: Run, console: Console, command: str) -> int:
     run = run.on_one_device()
     if not processes.is_first():
         return 0
-    sweep: list[dict[str, float | None]] = []
-    for network, row in reversed(list(zip(run.networks(), rows))):  # the figures that stay are those of the first
-        metrics, sweep = _test_spikes(network, console)
-        row |= metrics
     found = spread.spreads(rows)
-    best = spread.best(found)
+    chosen = [row["learning_rate"] for row in rows].index(
+        spread.best(found, run.score, maximize=run.maximize).learning_rate
+    )
+    seen = _evaluate(run.networks(), rows, chosen, console)
+    tried = sweep(run, console)
+    found = spread.spreads(rows)
+    best = spread.best(found, run.score, maximize=run.maximize)
     seed = run.experiment.seed
     summary = summarise(run.experiment.name, best.means, seconds, seed, command=command, revision=revision)
     if len(rows) > 1:
         summary |= {"seeds": rows, "intervals": best.intervals()}
-    if sweep:
-        summary["sweep"] = sweep
-        _print_rows(console, f"{run.experiment.name}: sweep", sweep)
+    if tried:
+        summary["sweep"] = tried
+        _print_rows(console, f"{run.experiment.name}: sweep", tried)
     _save_weights(run.networks()[0], rows[0])
+    seen.save(run.folder)
     files.write_sealed(run.folder / "summary.json", summary)
     spread.print_spreads(console, run.experiment.name, found)
-    status = _try_to_report(lambda: report.write(run, summary, console), run.folder, console)
+    status = _try_to_report(run.experiment, run.folder, console)
     here = time.monotonic() - begin
     console.print(
         f"{seconds:.1f} s of training on {summary['device']}, {here:.1f} s in this command with its page",
@@ -128,17 +148,35 @@ def _train(run: Run, console: Console, command: str) -> int:
 
 def _save_weights(run: Run, metrics: dict[str, float]) -> None:
     """Write the weights into the folder of a run, the first of several seeds, as `jsnn.weights.load` reads them."""
-    metadata = {"config": json.dumps(config.to_values(run.experiment)), "accuracy": str(metrics["test_accuracy"])}
+    metadata = {"config": json.dumps(config.to_values(run.experiment)), run.score: str(metrics[f"test_{run.score}"])}
     weights.save(run.folder / "weights.safetensors", run.network(), metadata)
 
 
-def _test_spikes(run: Run, console: Console) -> tuple[dict[str, float], list[dict[str, float | None]]]:
-    """The metrics of a network that is converted or counts its spikes, and the rows of a sweep."""
-    if run.experiment.conversion is not None:
-        return conversion.report(run, console)
-    if isinstance(run.experiment.model, config.SpikingDense):
-        return measure(run, run.experiment.objective.dt_end or run.experiment.model.dt), []
-    return {}, []
+def _evaluate(
+    networks: list[Run], rows: list[dict[str, float]], chosen: int, console: Console
+) -> evaluation.Evaluation:
+    """Evaluate every network on the test set, after its conversion if there is one; add the metrics to its row.
+
+    Returns:
+        what the chosen network did.
+    """
+    found = None
+    for index, (network, row) in enumerate(zip(networks, rows)):
+        settings = network.experiment.conversion
+        converted = convert(network, settings) if settings is not None else None
+        with console.status("evaluating on the test set"):
+            if index == chosen:
+                found = evaluate(network, converted, network.records())
+                row |= found.metrics
+            elif not network.experiment.network.is_rate or converted is not None:
+                subject = subject_of(network, converted)
+                row |= show(network, subject, [None])[0].metrics(subject)
+        if index == chosen and found is not None and found.conversion is not None:
+            console.print(found.conversion.replaced, highlight=False, markup=False)
+            what = f"on {found.conversion.examples} test images:\n{found.conversion.diagnosis}"
+            console.print(what, highlight=False, markup=False)
+    assert found is not None
+    return found
 
 
 def run_study(study: config.Study, folder: Path, console: Console, command: str) -> int:
@@ -176,7 +214,7 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
     summary = summarise(study.name, final, seconds, study.stages[0].seed, command=command, revision=revision)
     summary["rows"] = rows
     files.write_sealed(folder / "summary.json", summary)
-    status = _try_to_report(lambda: report.write_study(study, folder, summary), folder, console)
+    status = _try_to_report(study, folder, console)
     console.print(f"{seconds:.1f} s in all, on {summary['device']}; run folder: {folder}", highlight=False)
     return status
 
@@ -189,7 +227,7 @@ def _run_stage(stage: config.Experiment, folder: Path, console: Console, command
             if (folder / "config.json").exists():
                 _check_stage(stage, folder)
             elif processes.is_first():
-                files.write_sealed(folder / "config.json", config.to_values(stage))
+                _write_config(stage, folder, folder.parent / OWN_PARTS)
             return train(open_run(stage, folder, console), console, command)
     except (ValueError, OSError, CheckpointError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
@@ -200,7 +238,7 @@ def _run_stage(stage: config.Experiment, folder: Path, console: Console, command
 
 
 def _summary_of(stage: config.Experiment, folder: Path) -> dict[str, Any]:
-    """The summary of a stage that has finished."""
+    """Return the summary of a stage that has finished."""
     if (folder / "config.json").exists():
         _check_stage(stage, folder)
     return files.read_sealed(folder / "summary.json")
@@ -217,33 +255,11 @@ def _check_stage(stage: config.Experiment, folder: Path) -> None:
         )
 
 
-def report_again(experiment: config.Experiment | config.Study, folder: Path, console: Console) -> int:
-    """Make the page of a finished run anew, and those of a study's stages; returns the exit status.
-
-    Raises:
-        FileNotFoundError: if the run has not finished, or its data are not there.
-        ValueError: if its summary is damaged.
-        CheckpointError: if its weights cannot be read.
-        OSError: if a page cannot be written.
-    """
-    if not (folder / "summary.json").is_file():
-        raise FileNotFoundError(f"{folder} has no summary.json: finish the run with --resume {folder}")
-    summary = files.read_sealed(folder / "summary.json")
-    if isinstance(experiment, config.Study):
-        for stage in experiment.stages:
-            report_again(stage, folder / stage.name, console)
-        report.write_study(experiment, folder, summary)
-    else:
-        report.write(open_run(experiment, folder, console, read_only=True, alone=True), summary, console)
-    console.print(f"look at {folder / 'report.html'}", highlight=False)
-    return 0
-
-
-def _try_to_report(make: Callable[[], None], folder: Path, console: Console) -> int:
+def _try_to_report(experiment: config.Experiment | config.Study, folder: Path, console: Console) -> int:
     """Make a page of results that are on the disk already, and are not lost with it; returns the exit status."""
     again = f"Try again: {_again('--report', folder)}"
     try:
-        make()
+        report.make(experiment, folder, console, with_stages=False)
     except KeyboardInterrupt:
         console.print(f"stopped: the results are saved, report.html is not. {again}", highlight=False)
         return 130
@@ -255,7 +271,7 @@ def _try_to_report(make: Callable[[], None], folder: Path, console: Console) -> 
 
 
 def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
-    """A column for every row, as there are more numbers to a row than fit beside each other; several tables of them."""
+    """Print a column for every row, in several tables: there are more numbers to a row than fit beside each other."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [[format_metric(name, row.get(name)) for name in names] for row in rows]
     room, borders = console.width - max(map(len, names)) - 4, 3

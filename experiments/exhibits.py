@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments import config
 from experiments.codes import FIELDS, GREY_LEVELS, Codes
-from experiments.page import DPI, Page
+from experiments.report.page import DPI, Page
 from jsnn import encode, plot, rounding
 from jsnn.plot.canvas import ACCENT, INK, colors, legend_beside, open_frame
 from jsnn.types import Array
@@ -19,7 +19,7 @@ _FRAMES = 4  # of a film strip
 
 
 def draw(settings: config.Gallery, codes: Codes, folder: Path) -> None:
-    """Writes `figures/`, `config.json` and `report.html` into a folder."""
+    """Write `figures/`, `config.json` and `report.html` into a folder."""
     (folder / "figures").mkdir()
     lead = (
         f"How images of {settings.data} become spikes over {settings.num_steps} steps. The image is number "
@@ -42,7 +42,7 @@ def draw(settings: config.Gallery, codes: Codes, folder: Path) -> None:
 
 
 class _Sheet:
-    """A page whose figures are files as well."""
+    """A page, and the folder of the animations that stand on it."""
 
     def __init__(self, page: Page, folder: Path, frames_per_second: float) -> None:
         self.page, self.folder, self.frames_per_second = page, folder, frames_per_second
@@ -51,23 +51,19 @@ class _Sheet:
         self.page.section(title)
         self.page.text(text)
 
-    def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
-        figure.savefig(self.folder / f"{name}.png", dpi=DPI)
-        self.page.figure(figure, caption, alt)
-
     def raster(self, name: str, spikes: Array, title: str, caption: str) -> None:
-        """The spikes of all pixels, [T, H, W]."""
+        """Draw the spikes of all pixels, [T, H, W]."""
         trains = spikes.reshape(len(spikes), -1)
         figure, [ax] = _panels(1, height=min(max(3.6, 1.6 + trains.shape[1] / DPI), 6.4))  # MNIST has 784 rows
         _raster(ax, trains, title, "Pixel")
-        self.figure(name, figure, caption, f"Raster of all pixels, {title}")
+        self.page.figure(name, figure, caption, f"Raster of all pixels, {title}")
 
     def animation(self, name: str, spikes: Array, title: str, caption: str) -> None:
-        """The spikes of all pixels, [T, H, W], a frame a step."""
+        """Animate the spikes of all pixels, [T, H, W], a frame a step."""
         path = self.folder / f"{name}.gif"
         ax = Figure(figsize=(2.6, 2.9)).add_axes((0.02, 0.02, 0.96, 0.88))
         plot.animate(np.asarray(spikes), path, frames_per_second=self.frames_per_second, ax=ax)
-        self.page.figure(path, f"{title.capitalize()}: {caption}", f"Animation of the spikes, {title}")
+        self.page.figure(name, path, f"{title.capitalize()}: {caption}", f"Animation of the spikes, {title}")
 
 
 def _panels(count: int, columns: int = 1, *, height: float = 3.6, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -90,7 +86,7 @@ def _images(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     figure, [ax] = _panels(1, height=3.4)
     plot.images(codes.images, captions=codes.labels, limit=32, ax=ax)
-    sheet.figure("images", figure, "Images of the batch, with their classes.", "Digits side by side")
+    sheet.page.figure("images", figure, "Images of the batch, with their classes.", "Digits side by side")
 
 
 def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
@@ -102,7 +98,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     figure, [ax] = _panels(1, height=3.0)
     _share(ax, np.asarray(codes.half))
-    sheet.figure(
+    sheet.page.figure(
         "rate_share",
         figure,
         "Five neurons with the value 0.5: the share of steps at which each has fired comes closer to 0.5 the longer "
@@ -114,7 +110,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     figure, [ax] = _panels(1, height=3.6)
     captions = [f"step {step}" for step in shown] + [""] * _FRAMES
     plot.images(np.concatenate([still, np.asarray(codes.rate[full])[shown]]), captions=captions, ax=ax)
-    sheet.figure(
+    sheet.page.figure(
         "rate_frames",
         figure,
         "What a network is given at some steps: the image itself, a still film (above), or spikes, which are new at "
@@ -125,7 +121,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     sheet.animation("rate_gain", codes.rate[reduced], reduced, "the same image in fewer spikes.")
     figure, [ax] = _panels(1, height=2.9)
     plot.input_reconstruction({name: np.asarray(s) for name, s in codes.rate.items()}, original=codes.image, ax=ax)
-    sheet.figure(
+    sheet.page.figure(
         "rate_reconstruction",
         figure,
         "The mean of the spikes over time gives the image back, the noisier the fewer there are.",
@@ -143,7 +139,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         _raster(ax, spikes[:, row, column, None], name, "")
         ax.set_yticks([])
     axes[0].set_xlabel("")
-    sheet.figure(
+    sheet.page.figure(
         "rate_pixel",
         figure,
         f"One pixel alone, in row {row} and column {column}, of value {codes.image[row, column]:.2f}: its spikes have "
@@ -153,7 +149,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
 
 
 def _share(ax: Axes, spikes: np.ndarray) -> None:
-    """The running mean of trains, [T, N]."""
+    """Draw the running mean of trains, [T, N]."""
     steps = np.arange(1, len(spikes) + 1)
     spread = 0.5 / np.sqrt(steps)
     open_frame(ax)
@@ -171,7 +167,7 @@ def _latency(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     figure, [ax] = _panels(1, height=3.0)
     _charging(ax, settings)
-    sheet.figure(
+    sheet.page.figure(
         "latency_charging",
         figure,
         "Four values charge the capacitor; a dot marks the spike, at tau log(x / (x - threshold)). A value just above "
@@ -180,7 +176,7 @@ def _latency(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     figure, [ax] = _panels(1, height=3.0)
     _times(ax, settings)
-    sheet.figure(
+    sheet.page.figure(
         "latency_times",
         figure,
         "When a value spikes, by the capacitor and by the simpler linear code. Values below the threshold all spike at "
@@ -242,7 +238,7 @@ def _delta(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         if legend := ax.get_legend():
             legend.remove()
     axes[1].set_xlabel("")
-    sheet.figure(
+    sheet.page.figure(
         "delta",
         figure,
         "A signal, and its spikes: a rise by the threshold fires, small steps leave no trace. A fall is lost, unless "
@@ -273,7 +269,7 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
         _raster(ax, spikes, name, "Grey level")
         ax.set_yticks(np.linspace(0, GREY_LEVELS - 1, 3), ["0", "0.5", "1"])
         ax.label_outer()
-    sheet.figure(
+    sheet.page.figure(
         "levels",
         figure,
         f"{GREY_LEVELS} grey levels, from black at the bottom to white on top, in six codes: what a value becomes.",
@@ -282,7 +278,7 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
     figure, [ax] = _panels(1, height=2.9)
     read = codes.read()
     plot.images(np.stack(list(read.values())), captions=list(read), ax=ax)
-    sheet.figure(
+    sheet.page.figure(
         "reconstructions",
         figure,
         "What a receiver reads out of each: means over time, for latency the time of the spike, for phase the sum of "
@@ -292,7 +288,7 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
     figure, axes = _panels(2, height=4.4)
     _fields(axes[0])
     _raster(axes[1], codes.population, "spikes of a value that rises from 0 to 1", "Neuron")
-    sheet.figure(
+    sheet.page.figure(
         "population",
         figure,
         f"A value seen by {FIELDS} neurons, each with its favourite (above): as the value rises, one after the other "

@@ -4,13 +4,15 @@ import contextlib
 import dataclasses
 import io
 import re
+import typing
 from typing import Any
 
 import tyro
 
 from experiments import config
-from experiments.config import Config
-from experiments.config.errors import nearest
+from experiments.config import Config, OneOf, Part
+from experiments.parts.errors import classes_in, nearest
+from experiments.parts.errors import fields as fields_of
 
 _REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}
 _RULES = tyro.constructors.ConstructorRegistry()
@@ -42,6 +44,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     Raises:
         ValueError: if there is no such field, or its value is wrong.
     """
+    experiment, arguments = _choose(experiment, arguments)
     boxes = io.StringIO()  # tyro's errors, drawn over several lines
     try:
         with contextlib.redirect_stderr(boxes), _RULES:
@@ -50,7 +53,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
                 default=experiment,
                 args=arguments,
                 prog=f"python -m experiments.run {name}",
-                description=description,
+                description=f"{description}\n{_kinds()}",
                 config=(tyro.conf.AvoidSubcommands,),
                 return_unknown_args=True,
             )
@@ -69,8 +72,71 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     return changed
 
 
+def _choose(experiment: Config, arguments: list[str]) -> tuple[Config, list[str]]:
+    """Return the config with parts of the kinds that the command line names, and the other arguments.
+
+    A part of another kind has its defaults; of a part that can be left out, None leaves it out, and default puts it in.
+    """
+    values, rest = config.to_values(experiment), []
+    waiting = list(arguments)
+    while waiting:
+        flag, equals, kind = waiting[0].partition("=")
+        *path, name = flag.removeprefix("--").replace("-", "_").split(".")
+        holder, hint = _holder(type(experiment), values, path, name) if flag.startswith("--") else (None, None)
+        family = next((one.family for one in getattr(hint, "__metadata__", ()) if isinstance(one, OneOf)), None)
+        may_be_left_out = type(None) in typing.get_args(hint) and classes_in(hint)
+        if holder is None or not (family or may_be_left_out):
+            rest.append(waiting.pop(0))
+            continue
+        del waiting[0]
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                example = next(iter(family.kinds)) if family else "None"
+                raise ValueError(f"{flag} needs a kind, such as {flag} {example}")
+            kind = waiting.pop(0)
+        if family is not None:
+            if holder[name]["kind"] != kind:
+                holder[name] = {"kind": kind}
+        elif kind not in ("None", "default"):
+            raise ValueError(f"{flag} must be None or default, got {kind!r}")
+        elif kind == "None" or holder[name] is None:
+            holder[name] = None if kind == "None" else {}
+    return (experiment, rest) if len(rest) == len(arguments) else (config.from_values(values), rest)
+
+
+def _holder(cls: type, values: Any, path: list[str], name: str) -> tuple[Any, Any]:
+    """Return the dictionary in which the value of a field stands, and the field's type.
+
+    If there is no field, return None and None.
+    """
+    for part in path:
+        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        elif isinstance(values, dict) and part in values:
+            values, found = values[part], classes_in(fields_of([cls]).get(part))
+            cls = found[0] if found else object
+        else:
+            return None, None
+        if isinstance(values, dict) and issubclass(cls, Part) and "kind" in values:
+            cls = cls.kinds[values["kind"]]
+    return (values, fields_of([cls]).get(name)) if isinstance(values, dict) and name in values else (None, None)
+
+
+def _kinds() -> str:
+    """Return the kinds of every family of parts, for --help."""
+    families = {"network": config.Network, "encoder": config.Encoder, "objective.decoder": config.Decoder}
+    families |= {
+        "objective.loss": config.Loss,
+        "data": config.Data,
+        "optimizer": config.Optimizer,
+        "logger": config.Logger,
+    }
+    rows = [f"    --{name} KIND: {', '.join(family.kinds)}" for name, family in families.items()]
+    return "\n".join(["Parts of another kind, with its defaults:", "", *rows])
+
+
 def flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
-    """The options of the command line that set the fields of a config."""
+    """Return the options of the command line that set the fields of a config."""
     found = []
     for name, value in settings.items():
         flag = f"{prefix}{name.replace('_', '-')}"
@@ -82,7 +148,7 @@ def flags(settings: dict[str, Any], prefix: str = "--") -> list[str]:
 
 
 def _unboxed(text: str) -> str:
-    """What tyro says in a box, as one line without the help that it adds."""
+    """Return what tyro says in a box, as one line without the help that it adds."""
     lines = [line.strip("│| ") for line in text.splitlines()]
     rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
     said = lines[1 : next((index for index in rules if index > 1), None)]

@@ -65,5 +65,5 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def _named(error: OSError, path: Path) -> OSError:
-    """The same error with the name of the file, which writing and closing leave out."""
+    """Return the same error with the name of the file, which writing and closing leave out."""
     return type(error)(error.errno, error.strerror or str(error), str(path))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from rich.console import Console
 
-from experiments import config, exhibits, figures
+from experiments import config, exhibits
 from experiments.codes import Codes, encode_images
 from jsnn import augment, data, memory
 
@@ -51,7 +51,7 @@ class Gallery(NamedTuple):
 
 
 def prepare(settings: config.Gallery, folder: Path) -> Gallery:
-    """Loads the images and encodes them, so that mistakes are found before anything is drawn.
+    """Load the images and encode them, so that mistakes are found before anything is drawn.
 
     Raises:
         FileNotFoundError: if the data set is not there.
@@ -66,6 +66,6 @@ def prepare(settings: config.Gallery, folder: Path) -> Gallery:
         cure="take fewer num_steps or a smaller batch_size",
     )
     images = jnp.mean(augment.to_float(jnp.asarray(part.images[: settings.batch_size])), axis=-1)  # colours become grey
-    names = figures.class_names(part)
+    names = part.class_names or list(map(str, range(part.num_classes)))
     labels = [names[label] for label in part.labels[: len(images)]]
     return Gallery(settings, folder, encode_images(settings, (len(whole), len(part)), images, labels))

@@ -1,73 +1,49 @@
-"""What a run writes down of its epochs: a line each in `metrics.jsonl`, and the curves for TensorBoard.
+"""Writes down the epochs of a run: a line each in `metrics.jsonl`, and by its logger.
 
 Both are for people. What a run goes on from, the records of its epochs among them, is in its checkpoints, which have
 checksums: `metrics.jsonl` is written anew from there when a run goes on, so that a damaged one changes no number.
 """
 
 import json
-import socket
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
-
-from tensorboardX import summary
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.record_writer import RecordWriter
+from typing import Any
 
 from experiments import processes
+from experiments.config import Experiment, to_values
 from experiments.files import append, write_whole
+from experiments.parts.loggers import Log
 
 NAME = "metrics.jsonl"
 
 
-class Journal:
-    """The epochs of a run; of several processes the first alone writes. Leaving its context closes TensorBoard's file.
+@contextmanager
+def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any]]) -> Iterator[Log]:
+    """Give a function that writes down the record of an epoch, "step" in it; of several processes the first alone does.
 
     Args:
+        experiment: whose logger is told too.
         folder: the run's.
         records: the epochs that the run goes on from; others are taken out of `metrics.jsonl`.
 
     Raises:
-        OSError: if it cannot be written (a full disk), also when an epoch is added.
+        OSError: if they cannot be written (a full disk), also when an epoch is added.
+        ValueError: if the logger's package is missing.
     """
+    if not processes.is_first():
+        yield lambda record: None
+        return
+    path = folder / NAME
+    if records or path.exists():
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+    with experiment.logger.make(folder, to_values(experiment)) as log:
 
-    def __init__(self, folder: Path, records: Sequence[dict[str, Any]]) -> None:
-        self._path = folder / NAME
-        self.records = list(records)
-        self._board: RecordWriter | None = None  # not SummaryWriter: an error in its thread would be lost
-        if processes.is_first():
-            if records or self._path.exists():
-                write_whole(self._path, "".join(json.dumps(record) + "\n" for record in records))
-            board = folder.resolve() / "tensorboard"
-            board.mkdir(exist_ok=True)
-            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-            self._board = RecordWriter(str(board / name))
-            self._board.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        def add(record: dict[str, Any]) -> None:
+            append(path, json.dumps(record))
+            log(record)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if self._board is not None:
-            try:
-                self._board.close()
-            except OSError:
-                if error is None:  # otherwise it is the same full disk again
-                    raise
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Write down the metrics of an epoch, "step" among them."""
-        self.records.append(record)
-        if self._board is None:
-            return
-        append(self._path, json.dumps(record))
-        for name, value in record.items():
-            if name != "networks":
-                scalar = summary.scalar(name, value)
-                event = Event(wall_time=time.time(), step=record["step"], summary=scalar)
-                self._board.write(event.SerializeToString())
-        self._board.flush()
+        yield add
 
 
 def read(folder: Path, step: int) -> list[dict[str, Any]]:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments import processes
-
 if sys.platform != "win32":
     import fcntl
 
@@ -27,6 +25,8 @@ def hold(folder: Path) -> Iterator[None]:
         BlockingIOError: if another command holds it; the message says which.
         OSError: if the folder cannot be made or written to.
     """
+    from experiments import processes  # JAX too, which a page is made without
+
     file: int | None = None
     failure: OSError | None = None
     if processes.is_first():
@@ -43,8 +43,18 @@ def hold(folder: Path) -> Iterator[None]:
             os.close(file)
 
 
+@contextmanager
+def hold_alone(folder: Path) -> Iterator[None]:
+    """As `hold`, for a command of one process."""
+    file = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
 def _lock(folder: Path) -> int:
-    """The open file that holds the lock."""
+    """Return the open file that holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -7,11 +7,10 @@ epoch and the step alone.
 """
 
 import contextlib
+import dataclasses
 import functools
-import itertools
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +20,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from experiments import build, journal, processes, progress, size
-from experiments.config import Experiment
-from experiments.optimizer import make_optimizer
-from jsnn import memory, train
+from experiments.config import Experiment, Sets
+from jsnn import train
 from jsnn.checkpoint import Checkpoints
-from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+from jsnn.data import Dataset
 from jsnn.files import as_path
 from jsnn.sharding import Layout
 
-_PORTIONS = 20  # in how many parts an epoch is taken, each one call: the progress bar moves between them
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
 _DEVICE_BYTES = 2 * 2**30  # a larger training set is streamed
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
-
-
-class NotFinite(Exception):
-    """The loss became NaN or infinite; the message names the step."""
 
 
 class NotCompiled(Exception):
     """The fused kernel could not be compiled; the message says why, and how to train without it."""
 
 
-class Run:
+class Run(train.Trainer):
     """One experiment in its folder.
 
     Args:
@@ -66,49 +55,60 @@ class Run:
         *,
         read_only: bool = False,
         alone: bool = False,
-        sets: build.Sets | None = None,
+        sets: Sets | None = None,
     ) -> None:
         self.experiment, self.folder, self.console = experiment, folder, console
         mesh = experiment.mesh
         self.layout = Layout() if alone else Layout.over(experiment.train.batch_size, mesh.data, mesh.model)
-        make_optimizer(experiment.optimizer, 1)  # its mistakes are found before data are loaded
+        experiment.optimizer.make(1)  # its mistakes are found before data are loaded
         with console.status(f"loading {escape(experiment.data.name)}"):
-            self.sets = sets or build.load_data(experiment.data)
+            self.sets = sets or build.load_data(experiment)
         settings = experiment.train
         count = len(self.sets.train)
         if count < settings.batch_size:
-            raise ValueError(f"train.batch_size must be <= the {count} training images, got {settings.batch_size}")
-        self.steps_per_epoch = count // settings.batch_size
-        if settings.epochs * self.steps_per_epoch > _MOST_STEPS:
-            most = _MOST_STEPS // self.steps_per_epoch
-            raise ValueError(f"train.epochs must be <= {most}, of {self.steps_per_epoch} steps, got {settings.epochs}")
-        optimizer = make_optimizer(experiment.optimizer, settings.epochs * self.steps_per_epoch)
-        shape = build.encoded_shape(experiment.encoder, self.sets.train.images.shape[1:])
-        make = functools.partial(
-            build.make_network, experiment.model, shape, self.sets.train.num_classes, experiment.seed
-        )
+            raise ValueError(f"train.batch_size must be <= the {count} training examples, got {settings.batch_size}")
+        steps = count // settings.batch_size
+        if settings.epochs * steps > _MOST_STEPS:
+            most = _MOST_STEPS // steps
+            raise ValueError(f"train.epochs must be <= {most}, of {steps} steps, got {settings.epochs}")
+        optimizer = experiment.optimizer.make(settings.epochs * steps)
+        make = functools.partial(build.make_network, experiment, self.sets.train)
         size.check_weights(experiment, lambda: train.create(make(), optimizer)[1])
         network = make()
         self.graph, state = train.create(network, optimizer)
-        self.state = self.layout.place(state)
-        schedule = build.make_schedule(experiment, settings.epochs * self.steps_per_epoch)
-        loss, test_loss = (
-            self.layout.share_out(build.make_loss(experiment, training=training, record=self.layout.record))
-            for training in (True, False)
+        super().__init__(
+            self.layout.place(state),
+            self.sets.train,
+            jax.random.key(experiment.seed),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            eval_batch_size=settings.eval_batch_size,
+            test=self.sets.test,
+            validation=self.sets.validation,
+            score=experiment.objective.loss.score,
+            maximize=not experiment.objective.loss.is_error,
+            patience=settings.patience,
+            shuffle=experiment.data.shuffle,
         )
-        if sets is None:
-            with _blaming_the_kernel(experiment):
-                size.check_batch(experiment, network, self.sets, (loss, test_loss))
-        self.advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
-        self.sum_metrics = train.make_evaluate(self.graph, test_loss)
-        self.key = jax.random.key(experiment.seed)
+        schedule = build.make_schedule(experiment, settings.epochs * steps)
+        self.pairs = []  # of programs that advance and evaluate: of whole epochs, and of those with fewer time steps
+        for steps in [experiment.num_steps] + [settings.short_steps] * (settings.short_epochs > 0):
+            one = dataclasses.replace(experiment, num_steps=steps)
+            loss, test_loss = (
+                self.layout.share_out(
+                    build.make_loss(one, in_time=self.sets.train.in_time, training=training, record=self.layout.record)
+                )
+                for training in (True, False)
+            )
+            if sets is None:
+                with _blaming_the_kernel(one):
+                    size.check_batch(one, network, self.sets, (loss, test_loss))
+            advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
+            self.pairs.append((advance, train.make_evaluate(self.graph, test_loss)))
         self._read_only = read_only
-        self._known_to_fit: set[Any] = set()
 
-    @property
-    def step(self) -> int:
-        """How many optimiser steps were taken."""
-        return int(self.state.step)
+    def programs(self, epoch: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return self.pairs[self._is_short(epoch)]
 
     @functools.cached_property
     def checkpoints(self) -> Checkpoints:
@@ -147,8 +147,8 @@ class Run:
             )
         return records
 
-    def network(self) -> train.Network:
-        """The network with its present weights, in inference mode."""
+    def network(self) -> train.steps.Network:
+        """Return the network with its present weights, in inference mode."""
         network: Any = train.network_of(self.graph, self.state)
         network.eval()
         return network
@@ -160,15 +160,18 @@ class Run:
         return str(self.layout) + f" (train.batch_size is {batch_size})" * (self.layout.size < len(jax.devices()))
 
     def networks(self) -> list["Run"]:
-        """The networks that are trained here, each as a run of its own: this one alone, unless there are several."""
+        """Return the networks that are trained here, each as a run of its own.
+
+        There is one, this run itself, unless seeds or learning rates are several.
+        """
         return [self]
 
     def split(self, metrics: dict[str, Any]) -> list[dict[str, float]]:
-        """The metrics of each of the networks, behind its seed and learning rate."""
+        """Return the metrics of each of the networks, after its seed and learning rate."""
         return [{"seed": self.experiment.seed, "learning_rate": self.experiment.optimizer.learning_rate} | metrics]
 
     def on_one_device(self) -> "Run":
-        """The run as it is now, for what each process can do by itself; all of them ask for it, or none."""
+        """Return the run as it is now, for what each process can do by itself; all of them ask for it, or none."""
         if self.layout.mesh is None:
             return self
         run = Run(self.experiment, self.folder, self.console, read_only=True, alone=True, sets=self.sets)
@@ -185,25 +188,8 @@ class Run:
         weights = checkpoints.restore_part(checkpoints.last, self.state._replace(optimizer=None))
         self.state = weights._replace(optimizer=self.state.optimizer)
 
-    def evaluate(self, dataset: Dataset) -> dict[str, Any]:
-        """The mean of each metric over a data set.
-
-        Raises:
-            MemoryError: if it takes more memory than the device has.
-        """
-        batch_size = min(self.experiment.train.eval_batch_size, len(dataset))
-        indices, mask = pad_to_batches(len(dataset), batch_size)
-        key = self._key_of(2**31)  # no training step's
-        images, labels = self.layout.examples(dataset.images), self.layout.examples(dataset.labels)
-        batches = self.layout.everywhere(indices), self.layout.everywhere(mask)
-        arguments = (self.state, images, labels, *batches, key)
-        self._check_memory(self.sum_metrics, *arguments)
-        sums = self.sum_metrics(*arguments)
-        count = _as_float(sums.pop("count"))
-        return {name: (_as_float(value) / count).tolist() for name, value in sums.items()}
-
     def fit(self) -> tuple[list[dict[str, float]], float]:
-        """Trains to the end, from wherever the folder's last checkpoint is; returns final metrics and seconds.
+        """Train to the end, from wherever the folder's last checkpoint is; return final metrics and seconds.
 
         The metrics are those of each of the networks, see `split`. Final are those of the last epoch, or, with a
         validation set, of the epoch that was best on it, whose weights the network then has.
@@ -224,138 +210,78 @@ class Run:
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.best is not None:  # a damaged best one is found here, not when all is done
             info = self.restore(self.checkpoints.last)
-        step = self.step
-        epochs = self.experiment.train.epochs
-        start = time.monotonic() - info["seconds"]
+        records = self.records()
+        self._start = time.monotonic() - info["seconds"]
         with (
-            progress.stop_signals() as stop_asked,
-            progress.bar(self.console) as bar,
-            journal.Journal(self.folder, self.records()) as diary,
+            progress.stop_signals() as self._stop_asked,
+            progress.bar(self.console) as self._bar,
+            journal.opened(self.experiment, self.folder, records) as self._write_down,
         ):
-            task = bar.add_task("", total=epochs * self.steps_per_epoch, completed=step)
-            sums: dict[str, Any] = info["sums"]
-            for epoch in range(step // self.steps_per_epoch, epochs):
-                if self._should_stop_early(diary.records):
-                    break
-                epoch_start, first_step = time.monotonic(), self.step
-                for metrics in self._portions(epoch):
-                    steps = metrics["loss"].shape[-1]
-                    self._check_finite(metrics["loss"])
-                    sums = {
-                        name: (_as_float(sums.get(name, 0.0)) + _as_float(values).sum(-1)).tolist()
-                        for name, values in metrics.items()
-                    }
-                    images = (self.step - first_step) * self.experiment.train.batch_size
-                    speed = images / (time.monotonic() - epoch_start)
-                    bar.update(task, advance=steps, description=progress.describe(epoch, epochs, metrics, speed))
-                    if self.step % self.steps_per_epoch and processes.any_of(stop_asked.is_set()):
-                        self._save(sums, time.monotonic() - start, diary.records, score=None)
-                        raise Interrupted
-                record = self._finish_epoch(epoch, sums, time.monotonic() - epoch_start)
-                sums = {}
-                diary.add(record)
-                self._save(sums, time.monotonic() - start, diary.records, score=record[self._score_name])
-                bar.console.print(progress.summarise(record, epochs))
-                if processes.any_of(stop_asked.is_set()):
-                    raise Interrupted
-        chosen = self.chosen(diary.records)
+            total = self.epochs * self.steps_per_epoch
+            self._task = self._bar.add_task("", total=total, completed=self.step)
+            records = self.run(records, info["sums"])
+        chosen = self.chosen(records)
         if chosen["step"] != self.step:
             self.restore(chosen["step"])
         final = {name: value for name, value in chosen.items() if name not in ("epoch", "step", "seconds")}
-        return final.get("networks") or self.split(final), time.monotonic() - start
+        return final.get("networks") or self.split(final), time.monotonic() - self._start
+
+    def on_portion(self, epoch: int, metrics: dict[str, np.ndarray], examples_per_second: float) -> None:
+        text = progress.describe(epoch, self.epochs, metrics, self.score, examples_per_second)
+        self._bar.update(self._task, advance=metrics["loss"].shape[-1], description=text)
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        self._write_down(record)
+
+    def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
+        info = {"sums": sums, "seconds": time.monotonic() - self._start, "records": records}
+        self.checkpoints.save(self.step, self.state, info, score)
+        if not sums:
+            self._bar.console.print(progress.summarise(records[-1], self.epochs, self.score))
+
+    def is_asked_to_stop(self) -> bool:
+        return processes.any_of(self._stop_asked.is_set())
 
     def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the record of the epoch whose weights are the result."""
-        return max(records, key=self._score_of) if self.sets.validation else records[-1]
+        whole = [record for record in records if not self._is_short(record["epoch"] - 1)] or records
+        return max(whole, key=self.quality) if self.sets.validation else records[-1]
 
-    def _key_of(self, number: int) -> jax.Array:
-        """The key of one of the run's purposes."""
-        return jax.random.fold_in(self.key, number)
+    def _is_short(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 0, is one of those with fewer time steps."""
+        return epoch < self.experiment.train.short_epochs
 
-    @property
-    def _score_name(self) -> str:
-        return "validation_accuracy" if self.sets.validation else "test_accuracy"
-
-    def _score_of(self, record: dict[str, Any]) -> float:
-        """By which epochs are compared: one that is not finite is worse than any other."""
-        score = record[self._score_name]
-        return score if math.isfinite(score) else -math.inf
-
-    def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        """Trains through the rest of an epoch, a portion at a time; yields each portion's metrics by step."""
-        order = self.order(epoch)
-        done = self.step - epoch * self.steps_per_epoch
-        key = self._key_of(2**31 - 1)
-        for first, after in _portion_bounds(self.steps_per_epoch):
-            if first < done:
-                continue
-            images, labels, indices = self._place(order[..., first:after, :])
-            arguments = (self.state, images, labels, indices, key)
-            self._check_memory(self.advance, *arguments)
-            self.state, metrics = self.advance(*arguments)
-            yield jax.device_get(metrics)
-
-    def _check_memory(self, program: Any, *arguments: Any) -> None:
-        """Raise an error, before the first call of a program, if the device has no room for it or cannot compile it.
-
-        Compiling is not done twice.
-        """
-        if program not in self._known_to_fit:
-            with _blaming_the_kernel(self.experiment):
-                needed = memory.of_function(program, *arguments)
-            memory.check_fits(needed)
-            self._known_to_fit.add(program)
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The batches of an epoch, indices [S, B]."""
-        count, batch_size = len(self.sets.train), self.experiment.train.batch_size
-        if not self.experiment.data.shuffle:
-            return np.arange(self.steps_per_epoch * batch_size, dtype=np.int32).reshape(-1, batch_size)
-        return np.asarray(epoch_permutation(jax.random.fold_in(self.key, epoch), count, batch_size))
+    def check_memory(self, program: Any, *arguments: Any) -> None:
+        """As `Trainer.check_memory`; raise NotCompiled if the fused kernel cannot be compiled."""
+        with _blaming_the_kernel(self.experiment):
+            super().check_memory(program, *arguments)
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
-        return self.layout.examples(self.sets.train.images), self.layout.examples(self.sets.train.labels)
+        return self.layout.examples(self.sets.train.inputs), self.layout.examples(self.sets.train.targets)
 
-    def _place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The data on the devices: the whole set, sent once, or only the images of these batches."""
+    def place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return the data on the devices: the whole set, sent once, or only the images of these batches."""
         dataset, residence = self.sets.train, self.experiment.data.residence
-        if residence == "device" or (residence == "auto" and dataset.images.nbytes <= _DEVICE_BYTES):
+        if residence == "device" or (residence == "auto" and dataset.inputs.nbytes <= _DEVICE_BYTES):
             return *self._resident, self.layout.everywhere(indices)
         flat = indices.reshape(-1)
         local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
-        images, labels = self.layout.examples(dataset.images, flat), self.layout.examples(dataset.labels, flat)
+        images, labels = self.layout.examples(dataset.inputs, flat), self.layout.examples(dataset.targets, flat)
         return images, labels, self.layout.everywhere(local)
 
-    def _finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
-        record: dict[str, Any] = {"epoch": epoch + 1, "step": self.step, "seconds": seconds}
-        record |= {f"train_{name}": (_as_float(total) / self.steps_per_epoch).tolist() for name, total in sums.items()}
-        named = {"validation": self.sets.validation, "test": self.sets.test}
-        for name, dataset in named.items():
-            if dataset is not None:
-                record |= {f"{name}_{metric}": value for metric, value in self.evaluate(dataset).items()}
-        return record
+    def place_all(self, dataset: Dataset, indices: np.ndarray, mask: np.ndarray) -> tuple[jax.Array, ...]:
+        examples = self.layout.examples(dataset.inputs), self.layout.examples(dataset.targets)
+        return *examples, self.layout.everywhere(indices), self.layout.everywhere(mask)
 
-    def _should_stop_early(self, history: list[dict[str, Any]]) -> bool:
-        patience = self.experiment.train.patience
-        if patience is None or len(history) <= patience:
-            return False
-        scores = [self._score_of(record) for record in history]
-        return max(scores[-patience:]) <= max(scores[:-patience])
-
-    def _check_finite(self, losses: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if bad.size:
-            step = self.step - len(losses) + int(bad[0]) + 1
-            raise NotFinite(
-                f"the loss is {losses[bad[0]]} at step {step} (epoch {(step - 1) // self.steps_per_epoch + 1}): "
-                f"lower optimizer.learning_rate or set optimizer.clip_norm. The last good checkpoint is that of "
-                f"step {self.checkpoints.last} in {self.checkpoints.folder}"
-            )
-
-    def _save(self, sums: dict[str, Any], seconds: float, records: list[dict[str, Any]], score: float | None) -> None:
-        info = {"sums": sums, "seconds": seconds, "records": records}
-        self.checkpoints.save(self.step, self.state, info, score)
+    def check_finite(self, losses: np.ndarray) -> None:
+        try:
+            super().check_finite(losses)
+        except train.NotFinite as error:
+            raise train.NotFinite(
+                f"{error}: lower optimizer.learning_rate or set optimizer.clip_norm. The last good checkpoint is that "
+                f"of step {self.checkpoints.last} in {self.checkpoints.folder}"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -373,17 +299,3 @@ def _blaming_the_kernel(experiment: Experiment) -> Iterator[None]:
             f"the fused kernel does not compile here ({type(error).__name__}: {reason}): "
             "train with --train.method scan, in a new folder"
         ) from error
-
-
-def _portion_bounds(steps: int) -> list[tuple[int, int]]:
-    """Splits an epoch into portions; of equal length where possible, since each length is compiled."""
-    counts = [n for n in range(_PORTIONS // 2, 2 * _PORTIONS) if steps % n == 0]
-    count = min(counts, key=lambda n: abs(n - _PORTIONS)) if counts else min(_PORTIONS, steps)
-    ends = [len(part) for part in np.array_split(np.arange(steps), count)]
-    bounds = np.cumsum([0, *ends]).tolist()
-    return list(itertools.pairwise(bounds))
-
-
-def _as_float(value: Any) -> np.ndarray:
-    """Sums are taken in double precision; of several networks, each has its own."""
-    return np.asarray(value, np.float64)

@@ -10,12 +10,6 @@ from experiments.config import Experiment
 from experiments.summary import format_metric
 
 _UNKNOWN = "the config does not say"
-_DECODERS = {
-    "max_over_time": "the maximum of the output over all {} steps",
-    "last": "the output of the last of {} steps",
-    "mean": "the mean output over all {} steps",
-    "sum": "the sum of the outputs of all {} steps",
-}
 
 
 def headline(experiment: Experiment) -> Literal["last_accuracy", "mean_accuracy"]:
@@ -32,17 +26,18 @@ def decisions(experiment: Experiment) -> dict[str, str]:
         mean = f"the last {last} of {steps} steps" if last < steps else f"all {steps} steps"
         return {
             "test_accuracy": "the rate network's output",
-            "last_accuracy": _DECODERS["last"].format(steps),
+            "last_accuracy": config.Last.text.format(steps),
             "mean_accuracy": f"the mean output over {mean}",
         }
-    if isinstance(experiment.model, config.RateConv | config.RateDense):
-        return {"test_accuracy": "the rate network's output"}
-    steps = experiment.num_steps
-    return {
-        "test_accuracy": _DECODERS[experiment.objective.decoder].format(steps),
-        "last_accuracy": _DECODERS["last"].format(steps),
-        "mean_accuracy": _DECODERS["mean"].format(steps),
+    loss, steps = experiment.objective.loss, experiment.num_steps
+    if experiment.network.is_rate:
+        return {f"test_{loss.score}": "the rate network's output"}
+    every, decoder = f"the output of each of {steps} steps", experiment.objective.decoder
+    decided = {
+        f"test_{loss.score}": every if loss.in_time else decoder.text.format(steps),
+        f"last_{loss.score}": config.Last.text.format(steps),
     }
+    return decided if loss.in_time else decided | {f"mean_{loss.score}": config.Mean.text.format(steps)}
 
 
 def references(experiment: Experiment, metrics: Mapping[str, float]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from experiments.meaning import value_of
 _WHERE = ("mesh", "data.residence")  # where a run lies changes its numbers by rounding alone
 _AFTERWARDS = (
     "name",
+    "logger",
     "reference",
     "reduced_from",
     "conversion",
@@ -73,13 +74,6 @@ def check_evaluate(before: Experiment, after: Experiment) -> None:
         )
 
 
-def check_report(before: config.Config, after: config.Config) -> None:
-    """Raise ValueError if an override says anything else than where the page of a finished run is made."""
-    refused = _refused(before, after, [*_WHERE, "train.eval_batch_size"])
-    if refused:
-        raise ValueError(f"{', '.join(refused)}: the page is about the run as it was. Leave it out, or begin a new run")
-
-
 def check_study(before: config.Study, after: config.Study) -> None:
     """Raise ValueError if a study is to go on as another."""
     refused = _refused(before, after, [])
@@ -93,7 +87,7 @@ def _refused(before: config.Config, after: config.Config, free: list[str]) -> li
 
 
 def _differences(before: config.Config, after: config.Config) -> dict[str, tuple[Any, Any]]:
-    """The fields that differ by their dotted names, with both values."""
+    """Return the fields that differ by their dotted names, with both values."""
     old, new = _flat("", config.to_values(before)), _flat("", config.to_values(after))
     names = dict.fromkeys([*old, *new])
     return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}

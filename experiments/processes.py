@@ -14,7 +14,7 @@ _PATIENCE = 24 * 60 * 60  # s; what the first process does alone, such as figure
 
 
 def join() -> None:
-    """Makes this process one of several, before JAX is used.
+    """Make this process one of several, before JAX is used.
 
     On SLURM, Open MPI, Kubernetes and TPU pods JAX knows by itself where the others are. Elsewhere the environment
     says so: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0).
@@ -34,22 +34,22 @@ def join() -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
+    """Return whether the flag is set in any process."""
     return bool(flag if jax.process_count() == 1 else multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def of_first(text: str) -> str:
-    """The text of the first process; all must be of one length."""
+    """Return the text of the first process; all must be of one length."""
     if jax.process_count() == 1:
         return text
     return bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8))).decode()
 
 
 def meet(place: str) -> None:
-    """Waits until all processes are here; a place is met at once only."""
+    """Wait until all processes are here; a place is met at once only."""
     multihost.sync_global_processes(place, timeout=_PATIENCE, processes=set(range(jax.process_count())))

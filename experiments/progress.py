@@ -2,13 +2,16 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.summary import format_metric
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def bar(console: Console) -> Progress:
-    """A bar over all steps of the run."""
+    """Return a bar over all steps of the run."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -43,20 +46,26 @@ def bar(console: Console) -> Progress:
     )
 
 
-def describe(epoch: int, epochs: int, metrics: dict[str, np.ndarray], images_per_second: float) -> str:
-    """What stands beside the bar: the means over the last portion of an epoch."""
-    mean: Callable[[str], float] = lambda name: float(np.mean(metrics[name]))  # noqa: E731
+def describe(epoch: int, epochs: int, metrics: dict[str, np.ndarray], score: str, examples_per_second: float) -> str:
+    """Return what stands beside the bar: the means over the last portion of an epoch."""
     rates = " ".join(f"{np.mean(v):.3f}" for name, v in metrics.items() if name.startswith("rate/"))
     return (
-        f"epoch {epoch + 1}/{epochs} loss {mean('loss'):.3f} accuracy {mean('accuracy'):.1%} "
-        f"rates {rates} {images_per_second:,.0f} images/s"
+        f"epoch {epoch + 1}/{epochs} loss {np.mean(metrics['loss']):.3f} "
+        f"{score} {format_metric(score, float(np.mean(metrics[score])))} "
+        f"rates {rates} {examples_per_second:,.0f} examples/s"
     )
 
 
-def summarise(record: dict[str, Any], epochs: int) -> str:
-    """The line that an epoch leaves behind."""
-    validation = f" validation {record['validation_accuracy']:.2%}" if "validation_accuracy" in record else ""
-    return (
-        f"epoch {record['epoch']}/{epochs}: loss {record['train_loss']:.4f} train {record['train_accuracy']:.2%}"
-        f"{validation} test {record['test_accuracy']:.2%} ({record['seconds']:.1f} s)"
-    )
+def summarise(record: dict[str, Any], epochs: int, score: str) -> str:
+    """Return the line that is printed after an epoch."""
+    named = {name: record.get(f"{name}_{score}") for name in ("train", "validation", "test")}
+    scores = " ".join(f"{name} {format_metric(score, value)}" for name, value in named.items() if value is not None)
+    return f"epoch {record['epoch']}/{epochs}: loss {record['train_loss']:.4f} {scores} ({record['seconds']:.1f} s)"
+
+
+def say(console: Console, message: str, status: int) -> int:
+    """Print an error as one line that any terminal can show; return the exit status."""
+    console.quiet = False
+    text = " ".join(message.split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
+    console.print(f"[red]error:[/] {escape(text)}", highlight=False)
+    return status

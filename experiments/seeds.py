@@ -18,7 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from experiments.config import Experiment
-from experiments.loop import NotFinite, Run
+from experiments.loop import Run
+from jsnn.train import NotFinite
 from jsnn.types import Array
 
 _AXIS = "networks"
@@ -28,13 +29,13 @@ _NETWORKS = PartitionSpec(_AXIS)
 def open_run(
     experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False, alone: bool = False
 ) -> Run:
-    """The run of an experiment, of one network or of several; the arguments are those of `Run`."""
+    """Return the run of an experiment, of one network or of several; the arguments are those of `Run`."""
     several = experiment.seeds > 1 or experiment.learning_rates
     return (Seeds if several else Run)(experiment, folder, console, read_only=read_only, alone=alone)
 
 
 def members(experiment: Experiment) -> list[Experiment]:
-    """The experiments of one network each, every seed with the first learning rate, then with the next."""
+    """Return the experiments of one network each, every seed with the first learning rate, then with the next."""
     return [
         dataclasses.replace(
             experiment,
@@ -74,9 +75,13 @@ class Seeds(Run):
         self.state, self.key = jax.device_put(stacked, NamedSharding(self._mesh, _NETWORKS))
         for run in self.runs:
             del run.state  # the device holds them once
-        first = self.runs[0]
-        self.advance = jax.jit(self._for_each(first.advance, (0, None, None, 0, 0)), donate_argnums=0)
-        self.sum_metrics = jax.jit(self._for_each(first.sum_metrics, (0, None, None, None, None, 0)))
+        self.pairs = [
+            (
+                jax.jit(self._for_each(advance, (0, None, None, 0, 0)), donate_argnums=0),
+                jax.jit(self._for_each(sum_metrics, (0, None, None, None, None, 0))),
+            )
+            for advance, sum_metrics in self.runs[0].pairs
+        ]
 
     @property
     def step(self) -> int:
@@ -101,31 +106,31 @@ class Seeds(Run):
     def order(self, epoch: int) -> np.ndarray:
         return np.stack([run.order(epoch) for run in self.runs])
 
-    def _key_of(self, number: int) -> Array:
+    def key_of(self, number: int) -> Array:
         return jax.vmap(lambda key: jax.random.fold_in(key, number))(self.key)
 
     @functools.cached_property
     def _resident(self) -> tuple[Array, Array]:
         everywhere = NamedSharding(self._mesh, PartitionSpec())
-        return jax.device_put((self.sets.train.images, self.sets.train.labels), everywhere)
+        return jax.device_put((self.sets.train.inputs, self.sets.train.targets), everywhere)
 
-    def _finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The means over the networks, for what is shown on the way, and the metrics of each in "networks"."""
-        record = super()._finish_epoch(epoch, sums, seconds)
+    def finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Return the means over the networks, for what is shown on the way, and the metrics of each in "networks"."""
+        record = super().finish_epoch(epoch, sums, seconds)
         values = {name: value for name, value in record.items() if isinstance(value, list)}
         means = {name: float(np.mean(value)) for name, value in values.items()}
         return record | means | {"networks": self.split(values)}
 
-    def _check_finite(self, losses: np.ndarray) -> None:
+    def check_finite(self, losses: np.ndarray) -> None:
         for run, of_one in zip(self.runs, losses):
             try:
-                super()._check_finite(of_one)
+                super().check_finite(of_one)
             except NotFinite as error:
                 of_what = f"seed {run.experiment.seed}, learning rate {run.experiment.optimizer.learning_rate:g}"
                 raise NotFinite(f"{of_what}: {error}") from None
 
     def _for_each(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        """A function of one network as a function of all; `axes` are those of `jax.vmap`, each 0 or None."""
+        """Return a function of one network as a function of all; `axes` are those of `jax.vmap`, each 0 or None."""
         each = _one_by_one if self._mesh.devices[0].platform == "cpu" else jax.vmap
         specs = tuple(PartitionSpec() if axis is None else _NETWORKS for axis in axes)
         return jax.shard_map(
@@ -134,7 +139,7 @@ class Seeds(Run):
 
 
 def _one_by_one(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """`jax.vmap` for a CPU, which one network keeps busy: several products in one take as long as one after the other.
+    """Return what `jax.vmap` would, for a CPU, which one network keeps busy: batched products save no time.
 
     So done, each network gets the numbers of a run of its own, to the last bit. A batched product rounds otherwise.
     """

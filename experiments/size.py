@@ -5,12 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from experiments.build import Sets
-from experiments.config import Experiment
+from experiments.config import Experiment, Sets
 from jsnn import memory
-from jsnn.train import Loss, Network
+from jsnn.train.steps import Loss, Network
 
 
 def check_weights(experiment: Experiment, make: Callable[[], Any]) -> None:
@@ -29,6 +27,9 @@ def check_weights(experiment: Experiment, make: Callable[[], Any]) -> None:
 def check_batch(experiment: Experiment, network: Network, sets: Sets, losses: Sequence[Loss]) -> None:
     """Raise ValueError if the encoder, the network and the loss do not fit together; they are traced only."""
     counts = (experiment.train.batch_size, min(experiment.train.eval_batch_size, len(sets.test)))
+    train = sets.train
     for loss, count in zip(losses, counts):
-        images = jax.ShapeDtypeStruct((count, *sets.train.images.shape[1:]), sets.train.images.dtype)
-        jax.eval_shape(loss, network, images, jax.ShapeDtypeStruct((count,), jnp.int32), jax.random.key(0))
+        inputs, targets = (
+            jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype) for array in (train.inputs, train.targets)
+        )
+        jax.eval_shape(loss, network, inputs, targets, jax.random.key(0))

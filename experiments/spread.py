@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.special import stdtrit
 
 from experiments.summary import format_metric
 
@@ -23,17 +22,17 @@ class Spread(NamedTuple):
     margins: dict[str, float]  # the mean is this far from the true one at most, with 95% confidence; {} of one seed
 
     def text(self, name: str) -> str:
-        """One metric for people, such as "97.10% ± 0.35%"."""
+        """Return one metric for people, such as "97.10% ± 0.35%"."""
         mean = format_metric(name, self.means[name])
         return f"{mean} ± {format_metric(name, self.margins[name])}" if self.margins else mean
 
     def intervals(self) -> dict[str, list[float]]:
-        """The confidence interval of each mean, [low, high]."""
+        """Return the confidence interval of each mean, [low, high]."""
         return {name: [self.means[name] - margin, self.means[name] + margin] for name, margin in self.margins.items()}
 
 
 def spreads(rows: Sequence[Mapping[str, Any]]) -> list[Spread]:
-    """One for each learning rate, of a row `{"seed", "learning_rate", metrics...}` for each network."""
+    """Return one for each learning rate, of a row `{"seed", "learning_rate", metrics...}` for each network."""
     found = []
     for rate in dict.fromkeys(row["learning_rate"] for row in rows):
         group = [row for row in rows if row["learning_rate"] == rate]
@@ -45,27 +44,30 @@ def spreads(rows: Sequence[Mapping[str, Any]]) -> list[Spread]:
 
 
 def margin(values: Sequence[float]) -> float:
-    """Half the width of the 95% confidence interval of a mean, by Student's t distribution with n - 1 degrees.
+    """Return half the width of the 95% confidence interval of a mean, by Student's t distribution with n - 1 degrees.
 
-    >>> round(margin([0.96, 0.97, 0.98]), 4)
-    0.0248
+    Examples:
+        >>> round(margin([0.96, 0.97, 0.98]), 4)
+        0.0248
     """
+    from scipy.special import stdtrit  # half a second, for several seeds alone
+
     quantile = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)
     return float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
-def best(found: Sequence[Spread]) -> Spread:
-    """Return the one with the highest accuracy on the validation set, or on the test set where there is no other."""
+def best(found: Sequence[Spread], score: str = "accuracy", *, maximize: bool = True) -> Spread:
+    """Return the one with the best score on the validation set, or on the test set where there is no other."""
 
-    def accuracy(one: Spread) -> float:
-        value = one.means.get("validation_accuracy", one.means["test_accuracy"])
-        return value if math.isfinite(value) else -math.inf
+    def quality(one: Spread) -> float:
+        value = one.means.get(f"validation_{score}", one.means[f"test_{score}"])
+        return (value if maximize else -value) if math.isfinite(value) else -math.inf
 
-    return max(found, key=accuracy)
+    return max(found, key=quality)
 
 
 def print_spreads(console: Console, title: str, found: Sequence[Spread]) -> None:
-    """Metrics as a table, with a column for each learning rate."""
+    """Print metrics as a table, with a column for each learning rate."""
     names = [f"learning rate {one.learning_rate:g}" for one in found] if len(found) > 1 else ["value"]
     count = len(found[0].seeds)
     table = Table(

@@ -10,23 +10,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 _PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _ROOT = Path(__file__).resolve().parents[1]
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line that the runner was given.
+    """Return the command line that the runner was given.
 
-    >>> command(["configs/digits.py", "--workdir", "my runs"])
-    "python -m experiments.run configs/digits.py --workdir 'my runs'"
+    Examples:
+        >>> command(["configs/digits.py", "--workdir", "my runs"])
+        "python -m experiments.run configs/digits.py --workdir 'my runs'"
     """
     return shlex.join(["python", "-m", "experiments.run", *arguments])
 
 
 def git_revision(folder: Path = _ROOT) -> str | None:
-    """The commit of the code, "with uncommitted changes" if there are any; None outside a repository of its own."""
+    """Return the commit of the code, "with uncommitted changes" if there are any.
+
+    Outside a repository of its own, return None.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -48,7 +50,7 @@ def git_revision(folder: Path = _ROOT) -> str | None:
 def summarise(
     name: str, final: Mapping[str, float], seconds: float, seed: int, *, command: str, revision: str | None
 ) -> dict[str, Any]:
-    """The summary of a run that has finished."""
+    """Return the summary of a run that has finished."""
     return {
         "name": name,
         "final": dict(final),
@@ -63,17 +65,20 @@ def summarise(
 
 
 def without_losses(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that a table of several runs has room for."""
+    """Return the metrics that a table of several runs has room for."""
     return {
         name: value for name, value in metrics.items() if not name.startswith(("train_", "test_loss", "test_rate/"))
     }
 
 
 def format_metric(name: str, value: float | str | None) -> str:
-    """A metric for people.
+    """Return a metric for people.
 
-    >>> format_metric("test_accuracy", 0.98), format_metric("spikes_per_image", 359004.5), format_metric("loss", 0.1234)
-    ('98.00%', '359,004', '0.1234')
+    Examples:
+        >>> format_metric("test_accuracy", 0.98), format_metric("spikes_per_image", 359004.5)
+        ('98.00%', '359,004')
+        >>> format_metric("loss", 0.1234)
+        '0.1234'
     """
     if value is None or isinstance(value, str):
         return value or ""
@@ -83,6 +88,8 @@ def format_metric(name: str, value: float | str | None) -> str:
 
 
 def _device() -> str:
+    import jax  # the page of a run is made without it
+
     devices = jax.devices()
     kind = devices[0].device_kind
     return f"{len(devices)} x {kind}" if kind != "cpu" else f"cpu, {os.cpu_count()} cores"

@@ -8,9 +8,10 @@
 What is annotated as `Array` becomes one, so lists, numbers and NumPy arrays may be passed for it; an argument `key`
 must be one random key, unless it is annotated as text. Other arguments keep their type. The values of arrays are not
 looked at.
+
+JAX is not imported here, so that pictures can be drawn without it: `jsnn.array_arguments` knows its types.
 """
 
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -18,24 +19,25 @@ import math
 import numbers
 import operator
 import reprlib
+import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
-from flax import nnx
 
 from jsnn.keywords import check_keywords
-from jsnn.types import Array, Shape, Tree, as_shape
+
+if TYPE_CHECKING:
+    from jsnn.types import Array, Shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CURE = "pass a JAX or NumPy array, or a list of numbers"
 _LARGEST = 2**31 - 1  # JAX counts steps and elements in int32
+_BY_POSITION = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _SMALL = 2**28  # bytes that fit everywhere
 
 
@@ -47,35 +49,40 @@ def checked(function: F) -> F:
         ValueError: from the function, if a number is NaN, or an integer does not fit into 32 bits.
     """
     signature = inspect.signature(function)
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    places = len(kinds) if inspect.Parameter.VAR_POSITIONAL in kinds else kinds.count(_BY_POSITION)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         check_keywords(function, kwargs)
+        if len(args) > places:
+            args, kwargs = _named(function, signature, args, kwargs, places)
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             if next(iter(signature.parameters), None) == "key":  # which is what other libraries' users leave out
                 first = args[0] if args else kwargs.get("key")
-                check_key(f"{function.__name__}(): key, the first argument,", first)
+                _arrays().check_key(f"{function.__name__}(): key, the first argument,", first)
             return function(*args, **kwargs)  # Python says what is missing, or one too many
         for name, members in _members_of(function).items():
             if name in bound.arguments:
                 where = f"{function.__qualname__.removesuffix('.__init__')}(): {name}"
                 if name == "key" and str not in members:
-                    check_key(f"{where}, the first argument,", bound.arguments[name])
+                    _arrays().check_key(f"{where}, the first argument,", bound.arguments[name])
                 else:
                     bound.arguments[name] = check(where, bound.arguments[name], members)
         if bound.arguments.get("dtype") is not None:
-            _check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
+            _arrays().check_dtype(f"{function.__qualname__}(): dtype", bound.arguments["dtype"])
         try:
             return function(*bound.args, **bound.kwargs)
-        except jax.errors.JAXTypeError as error:
+        except TypeError as error:
+            rules = _arrays()
             traced = [
                 name
                 for name, members in _members_of(function).items()
-                if isinstance(bound.arguments.get(name), jax.core.Tracer) and not {Array, nnx.Param} & {*members}
+                if is_traced(bound.arguments.get(name)) and not rules.are_arrays(members)
             ]
-            if not traced:
+            if not traced or not rules.is_about_tracing(error):
                 raise
             where = f"{function.__qualname__}(): {', '.join(traced)}"
             raise TypeError(f"{where} must be known when it is traced: make it static under jit") from error
@@ -83,20 +90,48 @@ def checked(function: F) -> F:
     return typing.cast(F, call)
 
 
+def _named(
+    function: Any, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], places: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments with `num_steps` and `dt` by name, which earlier versions took by position too."""
+    names = [name for name in signature.parameters if name in ("num_steps", "dt") and name not in kwargs]
+    names = [name for name in names if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY]
+    late = dict(zip(names, args[places:]))
+    if len(late) < len(args) - places:
+        return args, kwargs  # Python says that there are too many
+    text = f"{function.__qualname__}(): give {' and '.join(late)} by name: {', '.join(f'{name}=' for name in late)}"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
+    return args[:places], kwargs | late
+
+
 def check_parameters(part: Any) -> None:
     """Raise TypeError or ValueError if a field of a dataclass that is for numbers or a name holds something else."""
     owner: Any = type(part)
     for name, members in _members_of(owner).items():
         is_choice = typing.get_origin(members[0]) is Literal and len(members) == 1
-        is_number = all(member in _NUMBERS for member in members) and (Array not in members or nnx.Param in members)
-        if is_choice or is_number:
+        if is_choice or _arrays().are_numbers(members):
             check(f"{type(part).__name__}(): {name}", getattr(part, name), members)
 
 
 @functools.cache
 def parameters_of(part: Any) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass that are for a number, an array or an `nnx.Param`."""
-    return tuple(name for name, members in _members_of(part).items() if {float, Array, nnx.Param} <= set(members))
+    return tuple(name for name, members in _members_of(part).items() if _arrays().are_parameters(members))
+
+
+def is_traced(value: Any) -> bool:
+    """Return whether a value is not known yet, because JAX traces the function that it is in."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.core.Tracer)
+
+
+def _arrays() -> Any:
+    """Return the rules for JAX's types, or None while JAX is not imported: no value or annotation is of them then."""
+    if "jax" not in sys.modules:
+        return None
+    from jsnn import array_arguments
+
+    return array_arguments
 
 
 def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
@@ -111,54 +146,34 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
         TypeError: if the value fits none of them.
         ValueError: if it fits, but is NaN or too large.
     """
-    if members == (Shape,):
-        return as_shape(value)
-    if Tree in members and _is_tree(value):
-
-        def is_list(part: Any) -> bool:
-            return isinstance(part, list)
-
-        return jax.tree.map(lambda part: check(where, part, (Array,)), value, is_leaf=is_list)
+    rules = _arrays()
+    if rules is not None and rules.is_whole(value, members):
+        return rules.fit_whole(where, value, members, check)
     for member in members:
         fits, found = _fit(where, value, member, members)
         if fits:
             return found
-    cure = f": {_CURE}" if Array in members and nnx.Param not in members else ""
-    if isinstance(value, jax.core.Tracer):
+    cure = rules.cure(members) if rules is not None else ""
+    if is_traced(value):
         cure = ": it must be known when the function is traced, so make it static under jit"
     raise TypeError(f"{where} must be {_describe(members)}, got {' '.join(reprlib.repr(value).split())}{cure}")
 
 
-def check_key(where: str, key: Any) -> None:
-    """Raise TypeError unless a value is one random key; those of `jax.random.PRNGKey` will do."""
-    dtype = getattr(key, "dtype", None)
-    is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not isinstance(key, jax.Array | np.ndarray) or not (is_key or dtype == jnp.uint32) or key.ndim != (not is_key):
-        raise TypeError(f"{where} must be made by jax.random.key(seed), got {reprlib.repr(key)}")
-
-
-def _check_dtype(where: str, dtype: Any) -> None:
-    with contextlib.suppress(TypeError, ValueError):
-        if jnp.issubdtype(jnp.dtype(dtype), jnp.number) or jnp.issubdtype(jnp.dtype(dtype), jnp.bool_):
-            return
-    raise TypeError(f"{where} must be a dtype such as jnp.float32, got {reprlib.repr(dtype)}")
-
-
 def check_dt(dt: Any) -> None:
-    """Raise ValueError if the length of a step, in s, is known and not positive and finite; None is no length."""
-    if dt is not None and not isinstance(dt, jax.core.Tracer) and not 0 < dt < math.inf:
+    """Raise ValueError if the length of a step, in s, is known and not positive and finite; None is allowed."""
+    if dt is not None and not is_traced(dt) and not 0 < dt < math.inf:
         raise ValueError(f"dt must be > 0 s, got {dt}")
 
 
-def check_not_empty(name: str, array: Array) -> None:
+def check_not_empty(name: str, array: "Array") -> None:
     """Raise ValueError if an array has no elements, of which there is no mean."""
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
 
 
-def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
+def check_broadcasts(name: str, value: Any, shape: "Shape", of: str) -> None:
     """Raise ValueError unless an array broadcasts against another."""
-    own = np.shape(value[...] if isinstance(value, nnx.Variable) else value)
+    own = np.shape(value)
     try:
         np.broadcast_shapes(own, shape)
     except ValueError as error:
@@ -166,7 +181,7 @@ def check_broadcasts(name: str, value: Any, shape: Shape, of: str) -> None:
         raise ValueError(f"{name} must be a number, or broadcast against {of}, got shape {own}") from error
 
 
-def check_axes(axis: int | tuple[int, ...] | None, array: Array) -> None:
+def check_axes(axis: int | tuple[int, ...] | None, array: "Array") -> None:
     """Raise ValueError unless `axis` names axes of an array, each once."""
     axes = () if axis is None else (axis,) if isinstance(axis, int) else axis
     if not all(-array.ndim <= one < array.ndim for one in axes) or len({one % array.ndim for one in axes}) < len(axes):
@@ -177,7 +192,7 @@ class TooLarge(ValueError, MemoryError):
     """A size for which the machine has not enough memory."""
 
 
-def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
+def check_memory(what: str, shape: "Shape", copies: int = 2) -> None:
     """Raise ValueError if a size is negative, and TooLarge if float32 of this shape would not fit into the memory.
 
     Args:
@@ -190,7 +205,8 @@ def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
     needed = 4 * copies * math.prod(map(int, shape))
     if needed <= _SMALL:
         return
-    there = psutil.virtual_memory().available * jax.process_count()
+    rules = _arrays()
+    there = psutil.virtual_memory().available * (1 if rules is None else rules.processes())
     if needed > there:
         raise TooLarge(
             f"{what} of shape {tuple(shape)} would take {needed / 2**30:,.1f} GiB of memory, and there are "
@@ -200,7 +216,7 @@ def check_memory(what: str, shape: Shape, copies: int = 2) -> None:
 
 @functools.cache
 def _members_of(owner: Any) -> dict[str, tuple[Any, ...]]:
-    """The types that each annotation of a function or dataclass admits; without those that admit everything.
+    """Return the types that each annotation of a function or dataclass admits; without those that admit everything.
 
     Quoted annotations name what is imported for type checkers alone.
     """
@@ -222,7 +238,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple[bool, Any]:
-    """Whether a value fits one type, and the value to take for it."""
+    """Return whether a value fits one type, and the value to take for it."""
     if member is type(None):
         return value is None, value
     if member is bool:
@@ -232,27 +248,19 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return is_bool, bool(value) if is_bool else value
     if member is int:
         return _fit_int(where, value)
+    rules = _arrays()
     if member is float:
-        return _fit_float(where, value, may_be_nan=nnx.Param in members)  # a part's own check names the range
-    if member is Tree:
-        return False, value
-    if member is Array:
-        if nnx.Param in members:
-            if not isinstance(value, jax.Array | np.ndarray):
-                return False, value
-            # a key can draw where something starts, and nothing else
-            is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-            return (is_key and "init" in where) or _is_real(value), value
-        return _fit_array(where, value)
-    if member in (nnx.Param, nnx.Variable):
-        return isinstance(value, nnx.Variable), value
+        # of a parameter, a part's own check names the range
+        return _fit_float(where, value, may_be_nan=rules is not None and rules.may_be_parameter(members))
+    if rules is not None and rules.knows(member):
+        return rules.fit(where, value, member, members)
     origin = typing.get_origin(member)
     if origin is Literal:
         return isinstance(value, str), value  # the function says which names it knows
     if origin in (tuple, list, Sequence):
         return _fit_sequence(where, value, member)
     if origin is Callable:
-        return callable(value) and not isinstance(value, nnx.Variable), value
+        return callable(value) and (rules is None or not rules.is_variable(value)), value
     if origin is Iterable and getattr(value, "ndim", 1) == 0:
         return False, value
     kind = origin or member
@@ -260,7 +268,7 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
 
 
 def _fit_int(where: str, value: Any) -> tuple[bool, Any]:
-    if isinstance(value, bool | np.bool_ | jax.core.Tracer):
+    if isinstance(value, bool | np.bool_) or is_traced(value):
         return False, value
     try:
         whole = operator.index(value)
@@ -274,9 +282,9 @@ def _fit_int(where: str, value: Any) -> tuple[bool, Any]:
 def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
     if isinstance(value, bool | np.bool_ | str | bytes):
         return False, value
-    if isinstance(value, jax.Array | np.ndarray):
-        real = value.ndim == 0 and _is_real(value)
-        if not real or isinstance(value, jax.core.Tracer):
+    if is_array(value):
+        real = value.ndim == 0 and is_real(value)
+        if not real or is_traced(value):
             return real, value
     elif not isinstance(value, numbers.Real):
         return False, value
@@ -286,46 +294,30 @@ def _fit_float(where: str, value: Any, *, may_be_nan: bool) -> tuple[bool, Any]:
         raise ValueError(f"{where} must be a number below 1e308, got {reprlib.repr(value)}") from error
     if math.isnan(number) and not may_be_nan:
         raise ValueError(f"{where} must be a number, got NaN")
-    is_plain = isinstance(value, float | np.number | np.ndarray | jax.Array)
+    is_plain = isinstance(value, float | np.number) or is_array(value)
     return True, value if is_plain or (isinstance(value, int) and abs(value) <= _LARGEST) else number
 
 
-def _is_tree(value: Any) -> bool:
-    """Whether a value is a pytree of arrays; a list is one array, and a module or a variable is no input."""
-    if isinstance(value, list | nnx.Pytree | nnx.Variable) or jax.tree_util.all_leaves([value]):
-        return False
-    return any(np.ndim(leaf) for leaf in jax.tree.leaves(value))
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array of NumPy or JAX."""
+    jax = sys.modules.get("jax")
+    return isinstance(value, np.ndarray) or (jax is not None and isinstance(value, jax.Array))
 
 
-def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
-    parts = jax.tree.leaves(value) if isinstance(value, list | tuple) else [value]
-    if value is None or any(isinstance(part, str | bytes | dict | set | type) for part in parts):
-        return False, value  # JAX takes some names for dtypes
-    try:
-        array = value[...] if isinstance(value, nnx.Variable) else jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError):
-        return False, value
-    if not _is_real(array) and not jnp.issubdtype(array.dtype, jnp.bool_):
-        return False, value
-    # what does not fit into 32 bits would become another number
-    if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != array.dtype and value.size:
-        limits = jnp.iinfo(array.dtype)
-        if value.min() < limits.min or value.max() > limits.max:
-            raise ValueError(f"{where} must fit into {array.dtype}, got values from {value.min()} to {value.max()}")
-    return True, array
-
-
-def _is_real(array: Any) -> bool:
-    return jnp.issubdtype(array.dtype, jnp.number) and not jnp.issubdtype(array.dtype, jnp.complexfloating)
+def is_real(array: Any) -> bool:
+    """Return whether an array holds integers or real numbers."""
+    rules = _arrays()
+    return array.dtype.kind in "iuf" if rules is None else rules.is_real(array)
 
 
 def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     kind, inside = typing.get_origin(member), typing.get_args(member)
     if isinstance(value, str) and str in inside:
         return True, value  # the function says whether one name will do
-    arrays = () if str in inside else (range, np.ndarray, jax.Array)
-    allowed = (tuple,) if kind is tuple else (list, tuple, *arrays)
-    if not isinstance(value, allowed) or getattr(value, "ndim", 1) == 0:
+    is_sequence = isinstance(value, list | tuple) or (
+        str not in inside and (isinstance(value, range) or is_array(value))
+    )
+    if not (isinstance(value, tuple) if kind is tuple else is_sequence) or getattr(value, "ndim", 1) == 0:
         return False, value
     if kind is tuple and Ellipsis not in inside and len(inside) != len(value):
         return False, value
@@ -335,20 +327,13 @@ def _fit_sequence(where: str, value: Any, member: Any) -> tuple[bool, Any]:
     return True, value
 
 
-_NUMBERS = (float, int, bool, Array, nnx.Param, type(None))
-_NAMES = {
-    str: "a name",
-    bool: "True or False",
-    int: "an integer",
-    float: "a number",
-    Array: "an array of numbers",
-    Tree: "a pytree of arrays",
-}
+_NAMES = {str: "a name", bool: "True or False", int: "an integer", float: "a number"}
 
 
 def _describe(members: tuple[Any, ...]) -> str:
-    """The types in words, as in "an integer or a number"; that None may be left out goes without saying."""
-    if nnx.Param in members:
+    """Return the types in words, as in "an integer or a number"; that None may be left out goes without saying."""
+    rules = _arrays()
+    if rules is not None and rules.may_be_parameter(members):
         words = ["a number", "an array", "an nnx.Param"]
     else:
         words = list(dict.fromkeys(_word(member) for member in members if member is not type(None)))
@@ -358,6 +343,9 @@ def _describe(members: tuple[Any, ...]) -> str:
 def _word(member: Any) -> str:
     if member in _NAMES:
         return _NAMES[member]
+    rules = _arrays()
+    if rules is not None and rules.knows(member):
+        return rules.NAMES[member]
     origin = typing.get_origin(member)
     if origin is Literal:
         return " or ".join(map(repr, typing.get_args(member)))

@@ -17,13 +17,14 @@ from jsnn.types import Array
 
 @checked
 def to_float(images: Array) -> Array:
-    """uint8 images 0..255 as float32 in [0, 1], any shape; floating-point images pass unchanged.
+    """Return uint8 images 0..255 as float32 in [0, 1], any shape; floating-point images pass unchanged.
 
     Raises:
         ValueError: another dtype.
 
-    >>> to_float(jnp.array([0, 255], jnp.uint8))
-    Array([0., 1.], dtype=float32)
+    Examples:
+        >>> to_float(jnp.array([0, 255], jnp.uint8))
+        Array([0., 1.], dtype=float32)
     """
     images = jnp.asarray(images)
     if jnp.issubdtype(images.dtype, jnp.floating):
@@ -35,13 +36,14 @@ def to_float(images: Array) -> Array:
 
 @checked
 def normalize(images: Array, mean: float | Sequence[float], std: float | Sequence[float]) -> Array:
-    """(images - mean) / std for floating-point images [..., C], with one number each or one per channel.
+    """Return (images - mean) / std for floating-point images [..., C], with one number each or one per channel.
 
     Raises:
         ValueError: integer images, a `std` that is not positive, or as many numbers as there are no channels.
 
-    >>> normalize(jnp.array([[0.5, 1.0]]), mean=[0.5, 0.5], std=[0.25, 0.25])
-    Array([[0., 2.]], dtype=float32)
+    Examples:
+        >>> normalize(jnp.array([[0.5, 1.0]]), mean=[0.5, 0.5], std=[0.25, 0.25])
+        Array([[0., 2.]], dtype=float32)
     """
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images must be floating point, got {images.dtype}: call to_float first")
@@ -56,13 +58,14 @@ def normalize(images: Array, mean: float | Sequence[float], std: float | Sequenc
 
 @checked
 def random_flip(key: Array, images: Array) -> Array:
-    """Mirrors each image left to right with probability 1/2, images [B, H, W, C].
+    """Mirror each image left to right with probability 1/2, images [B, H, W, C].
 
     Raises:
         ValueError: images that are not [B, H, W, C].
 
-    >>> random_flip(jax.random.key(0), jnp.ones((4, 8, 8, 1))).shape
-    (4, 8, 8, 1)
+    Examples:
+        >>> random_flip(jax.random.key(0), jnp.ones((4, 8, 8, 1))).shape
+        (4, 8, 8, 1)
     """
     _check_images(images)
     flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
@@ -71,7 +74,7 @@ def random_flip(key: Array, images: Array) -> Array:
 
 @checked
 def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["constant", "reflect"] = "constant") -> Array:
-    """Shifts each image [H, W, C] of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
+    """Shift each image [H, W, C] of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
 
     What enters at the border is 0 (`mode="constant"`) or the mirror image (`mode="reflect"`), as in
     `jnp.pad`. With `pixels=4` this is the crop from a padded image of He et al. (2016, arXiv:1512.03385).
@@ -79,8 +82,9 @@ def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["const
     Raises:
         ValueError: images that are not [B, H, W, C], `pixels` negative or not below H and W, unknown mode.
 
-    >>> random_shift(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 2).shape
-    (4, 8, 8, 1)
+    Examples:
+        >>> random_shift(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 2).shape
+        (4, 8, 8, 1)
     """
     _check_images(images)
     if not 0 <= pixels < min(images.shape[1:3]):
@@ -98,7 +102,7 @@ def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["const
 
 @checked
 def cutout(key: Array, images: Array, size: int) -> Array:
-    """Sets a square of `size` x `size` pixels to 0 in each image, images [B, H, W, C].
+    """Set a square of `size` x `size` pixels to 0 in each image, images [B, H, W, C].
 
     Its centre is uniform over all pixels, so that at the border a part of the square may lie outside (DeVries
     and Taylor 2017, arXiv:1708.04552). After `normalize` with the set's mean, 0 is the mean colour.
@@ -106,8 +110,9 @@ def cutout(key: Array, images: Array, size: int) -> Array:
     Raises:
         ValueError: images that are not [B, H, W, C], or a negative `size`.
 
-    >>> cutout(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 3).shape
-    (4, 8, 8, 1)
+    Examples:
+        >>> cutout(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 3).shape
+        (4, 8, 8, 1)
     """
     _check_images(images)
     if size < 0:

@@ -166,11 +166,12 @@ class Checkpoints:
     def restore_part(self, step: int | None, like: State) -> State:
         """Read only the arrays of a checkpoint that `like` has, such as the parameters for another optimiser.
 
-        >>> import tempfile, jax.numpy as jnp
-        >>> checkpoints = Checkpoints(tempfile.mkdtemp())
-        >>> checkpoints.save(1, {"params": jnp.ones(2), "optimizer": jnp.zeros(5)}, {})
-        >>> checkpoints.restore_part(1, {"params": jnp.zeros(2), "optimizer": None})["params"]
-        Array([1., 1.], dtype=float32)
+        Examples:
+            >>> import tempfile, jax.numpy as jnp
+            >>> checkpoints = Checkpoints(tempfile.mkdtemp())
+            >>> checkpoints.save(1, {"params": jnp.ones(2), "optimizer": jnp.zeros(5)}, {})
+            >>> checkpoints.restore_part(1, {"params": jnp.zeros(2), "optimizer": None})["params"]
+            Array([1., 1.], dtype=float32)
 
         Raises:
             CheckpointError: as `restore`, if one of these arrays is missing or of another shape or dtype.
@@ -211,7 +212,7 @@ class Checkpoints:
         return max(scored, key=lambda step: scored[step]) if scored else max(steps, default=None)
 
     def _record(self, step: int) -> _Record:
-        """What is written down of a step, read once."""
+        """Return what is written down of a step, read once."""
         if step not in self._records:
             try:
                 self._records[step] = self._read_record(step)
@@ -255,7 +256,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def _read_arrays(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Arrays of a checkpoint by name, compared with their checksums.
+        """Return arrays of a checkpoint by name, compared with their checksums.
 
         They are read one after the other: when one of several readers fails, orbax leaves the others behind, and each
         of them prints a traceback.
@@ -274,7 +275,7 @@ class Checkpoints:
         return arrays
 
     def _whole(self) -> list[int]:
-        """The steps of all checkpoints that are not damaged."""
+        """Return the steps of all checkpoints that are not damaged."""
         whole = []
         for step in self.steps:
             try:
@@ -310,13 +311,13 @@ class _LastAndBest:
 
 
 def _plain(tree: State) -> dict[str, Any]:
-    """A pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
+    """Return a pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def _like(leaf: Any, stored: Any) -> Any:
-    """What was stored of a leaf, as the leaf was: keys are stored as numbers."""
+    """Return what was stored of a leaf, as the leaf was: keys are stored as numbers."""
     return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if is_key(leaf) else stored
 
 
@@ -325,20 +326,23 @@ def _unread(array: Any) -> _Leaf:
 
 
 def _leaf(array: Any) -> _Leaf:
-    """What is written down of an array. One that several processes share is gathered: devices change no checksum."""
+    """Return what is written down of an array.
+
+    One that several processes share is gathered: devices change no checksum.
+    """
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         array = multihost_utils.process_allgather(array, tiled=True)
     return _unread(array)._replace(checksum=checksum.of_array(np.asarray(array)))
 
 
 def _some(leaves: dict[str, _Leaf], names: set[str]) -> str:
-    """The first leaves of these names, and how many there are besides."""
+    """Return the first leaves of these names, and how many there are besides."""
     found = sorted(name for name in names if name in leaves)
     named = ", ".join(f"{name} {leaves[name]}" for name in found[:_NAMED])
     return (named or "nothing more") + f" and {len(found) - _NAMED} more" * (len(found) > _NAMED)
 
 
 def _brief(error: Exception) -> str:
-    """What an error of a library says, on one line."""
+    """Return what an error of a library says, on one line."""
     text = " ".join(str(error).split()).partition(". See full")[0] or type(error).__name__
     return text if len(text) <= 200 else text[:200] + "..."

@@ -17,12 +17,13 @@ def of_array(array: np.ndarray) -> str:
 def seal(values: dict[str, Any]) -> dict[str, Any]:
     """Return a dictionary of JSON values with one more, the checksum of the others.
 
-    >>> sealed = seal({"seed": 3})
-    >>> unseal(sealed)
-    {'seed': 3}
-    >>> unseal(sealed | {"seed": 4})
-    Traceback (most recent call last):
-    ValueError: it was changed after it was written: its checksum does not fit
+    Examples:
+        >>> sealed = seal({"seed": 3})
+        >>> unseal(sealed)
+        {'seed': 3}
+        >>> unseal(sealed | {"seed": 4})
+        Traceback (most recent call last):
+        ValueError: it was changed after it was written: its checksum does not fit
     """
     return values | {_KEY: _of_json(values)}
 

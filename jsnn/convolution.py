@@ -33,11 +33,12 @@ class Conv(nnx.Conv):
 
     Inputs [B, H, W, in_features] -> [B, H', W', out_features].
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> layer = jsnn.Conv(1, 4, (5, 5), padding="VALID", rngs=nnx.Rngs(0))
-    >>> layer(jnp.zeros((2, 28, 28, 1))).shape
-    (2, 24, 24, 4)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> layer = jsnn.Conv(1, 4, (5, 5), padding="VALID", rngs=nnx.Rngs(0))
+        >>> layer(jnp.zeros((2, 28, 28, 1))).shape
+        (2, 24, 24, 4)
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +56,7 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **kwargs: Any,
 ) -> Array:
-    """`jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
+    """Return `jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
 
     Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups.
     Everything else goes to JAX as it is.
@@ -111,7 +112,7 @@ def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, ke
 
 
 def _columns(strides: Strides, pads: Padding, shape: tuple[int, ...], images: Array) -> Array:
-    """What each output sees of its image, `[N, H, W, C] -> [N, H', W', kh*kw*C]`."""
+    """Return what each output sees of its image, `[N, H, W, C] -> [N, H', W', kh*kw*C]`."""
     # unlike jnp.pad, this also takes negative padding
     padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
     (rows, down), (columns, along) = (
@@ -153,12 +154,12 @@ def _convolve_backward(
 
 
 def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ...]) -> Array:
-    """The function of each image, computed for a chunk of them at a time."""
+    """Return the function of each image, computed for a chunk of them at a time."""
     return jax.lax.map(function, images, batch_size=_chunk(images, images.shape[-1], shape))
 
 
 def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
-    """How many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers."""
+    """Return how many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers."""
     numbers = math.prod(images.shape[1:3]) * math.prod(shape[:2]) * channels
     return min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, len(images)))
 
@@ -166,7 +167,7 @@ def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
 def _input_gradient(
     strides: Strides, pads: Padding, precision: Any, kernel: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """Of one image: what each output passes back to all the inputs it saw, in one product, and the sum of it."""
+    """Return the gradient of one image: what each output passes back to the inputs it saw, in one product, summed."""
     height, width, channels, out_channels = kernel.shape
     passed = jnp.matmul(
         gradient.reshape(-1, out_channels),
@@ -181,7 +182,7 @@ def _input_gradient(
 
 
 def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
-    """The sum of x[..., k, :] over k, each shifted by k along an axis whose entries lie `stride` apart."""
+    """Return the sum of x[..., k, :] over k, each shifted by k along an axis whose entries lie `stride` apart."""
     count = x.shape[-2]
     zero = jnp.zeros((), x.dtype)
 
@@ -195,7 +196,7 @@ def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
 def _kernel_gradient(
     strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """A matrix product for each chunk of images, and their sum."""
+    """Return a matrix product for each chunk of images, and their sum."""
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16

@@ -30,13 +30,14 @@ __all__ = [
 
 @checked
 def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
-    """The largest value of each neuron: y = max_t x_t; [T, B, N] -> [B, N].
+    """Return the largest value of each neuron: y = max_t x_t; [T, B, N] -> [B, N].
 
     Among equal values the first takes the whole gradient, as in PyTorch. Usual for the membrane of a readout
     that does not spike (Zenke's SpyTorch, Norse's tutorials).
 
-    >>> max_over_time(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
-    Array([[2., 3.]], dtype=float32)
+    Examples:
+        >>> max_over_time(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+        Array([[2., 3.]], dtype=float32)
     """
     check_time_major(outputs)
     step = jnp.argmax(outputs, axis=0)
@@ -45,10 +46,11 @@ def max_over_time(outputs: Array, *, log_softmax: bool = False) -> Array:
 
 @checked
 def last(outputs: Array, *, log_softmax: bool = False) -> Array:
-    """The value of each neuron at the last step: y = x_{T-1}; [T, B, N] -> [B, N].
+    """Return the value of each neuron at the last step: y = x_{T-1}; [T, B, N] -> [B, N].
 
-    >>> last(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
-    Array([[2., 1.]], dtype=float32)
+    Examples:
+        >>> last(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+        Array([[2., 1.]], dtype=float32)
     """
     check_time_major(outputs)
     return _finish(outputs[-1], log_softmax, outputs.dtype)
@@ -56,10 +58,11 @@ def last(outputs: Array, *, log_softmax: bool = False) -> Array:
 
 @checked
 def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
-    """The mean over time: y = (1/T) sum_t x_t; [T, B, N] -> [B, N]. Of spikes: the rate, in spikes per step.
+    """Return the mean over time: y = (1/T) sum_t x_t; [T, B, N] -> [B, N]. Of spikes: the rate, in spikes per step.
 
-    >>> mean(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
-    Array([[1., 2.]], dtype=float32)
+    Examples:
+        >>> mean(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+        Array([[1., 2.]], dtype=float32)
     """
     check_time_major(outputs)
     return _finish(jnp.mean(wide(outputs), axis=0), log_softmax, outputs.dtype)
@@ -67,10 +70,11 @@ def mean(outputs: Array, *, log_softmax: bool = False) -> Array:
 
 @checked
 def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
-    """The sum over time: y = sum_t x_t; [T, B, N] -> [B, N].
+    """Return the sum over time: y = sum_t x_t; [T, B, N] -> [B, N].
 
-    >>> sum(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
-    Array([[2., 4.]], dtype=float32)
+    Examples:
+        >>> sum(jnp.array([[[0.0, 3.0]], [[2.0, 1.0]]]))
+        Array([[2., 4.]], dtype=float32)
     """
     check_time_major(outputs)
     return _finish(jnp.sum(wide(outputs), axis=0), log_softmax, outputs.dtype)
@@ -80,38 +84,31 @@ def sum(outputs: Array, *, log_softmax: bool = False) -> Array:
 def spike_count(
     spikes: Array,
     *,
-    population_code: bool = False,
     num_classes: int | None = None,
     log_softmax: bool = False,
 ) -> Array:
-    """The number of spikes of each neuron, or of each class: y = sum_t s_t; [T, B, N] -> [B, N].
+    """Return the number of spikes of each neuron, or of each class: y = sum_t s_t; [T, B, N] -> [B, N].
 
-    With a population code every class has N / num_classes neighbouring neurons, whose spikes are added:
-    [T, B, N] -> [B, num_classes], as in snnTorch.
+    In a population code every class has N / num_classes neighbouring neurons, whose spikes are added:
+    [T, B, N] -> [B, num_classes].
 
     Args:
         spikes: [T, B, N].
-        population_code: whether several neurons stand for each class.
-        num_classes: how many classes share the N neurons; only for a population code.
+        num_classes: how many classes share the N neurons; None for a class for each neuron.
         log_softmax: whether to return log-probabilities.
 
     Raises:
-        ValueError: if N is not a multiple of `num_classes`, or only one of the two options of a population
-            code is given.
+        ValueError: if N is not a multiple of `num_classes`.
 
-    >>> spikes = jnp.array([[[0.0, 1.0, 1.0, 1.0]], [[0.0, 1.0, 0.0, 1.0]]])
-    >>> spike_count(spikes)
-    Array([[0., 2., 1., 2.]], dtype=float32)
-    >>> spike_count(spikes, population_code=True, num_classes=2)
-    Array([[2., 3.]], dtype=float32)
+    Examples:
+        >>> spikes = jnp.array([[[0.0, 1.0, 1.0, 1.0]], [[0.0, 1.0, 0.0, 1.0]]])
+        >>> spike_count(spikes)
+        Array([[0., 2., 1., 2.]], dtype=float32)
+        >>> spike_count(spikes, num_classes=2)
+        Array([[2., 3.]], dtype=float32)
     """
     check_time_major(spikes)
     counts = jnp.sum(wide(spikes), axis=0)
-    if population_code != (num_classes is not None):
-        raise ValueError(
-            "a population code needs both population_code=True and num_classes, "
-            f"got population_code={population_code} and num_classes={num_classes}: give both or neither"
-        )
     if num_classes is not None:
         batch, neurons = counts.shape
         if num_classes < 1 or neurons % num_classes:
@@ -125,13 +122,14 @@ def spike_count(
 
 @checked
 def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
-    """The step of each neuron's first spike: y = min {t : s_t != 0}, T-1 if silent; [T, B, N] -> [B, N].
+    """Return the step of each neuron's first spike: y = min {t : s_t != 0}, T-1 if silent; [T, B, N] -> [B, N].
 
     The gradient is that of `spike_times`. With `log_softmax=True` the times are negated first, so that the
     neuron that fires earliest is the most probable class.
 
-    >>> first_spike_time(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]))
-    Array([[1., 2.]], dtype=float32)
+    Examples:
+        >>> first_spike_time(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]))
+        Array([[1., 2.]], dtype=float32)
     """
     if log_softmax:
         return _finish(-spike_times(wide(spikes), 1)[0], log_softmax, spikes.dtype)
@@ -140,7 +138,7 @@ def first_spike_time(spikes: Array, *, log_softmax: bool = False) -> Array:
 
 @checked
 def spike_times(spikes: Array, num_spikes: int) -> Array:
-    """The steps of each neuron's first `num_spikes` spikes, in order: [T, B, N] -> [num_spikes, B, N].
+    """Return the steps of each neuron's first `num_spikes` spikes, in order: [T, B, N] -> [num_spikes, B, N].
 
     A spike that never comes has time T-1. A time is a step function of the spikes; its gradient is set to -1
     with respect to the spike found (at step T-1 where there is none) and 0 elsewhere, so that a stronger
@@ -150,9 +148,10 @@ def spike_times(spikes: Array, num_spikes: int) -> Array:
     Raises:
         ValueError: if `num_spikes` is less than 1.
 
-    >>> spike_times(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]), 2)
-    Array([[[1., 3.]],
-           [[2., 3.]]], dtype=float32)
+    Examples:
+        >>> spike_times(jnp.array([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]), 2)
+        Array([[[1., 3.]],
+               [[2., 3.]]], dtype=float32)
     """
     check_time_major(spikes)
     if num_spikes < 1:
@@ -181,7 +180,7 @@ def check_time_major(outputs: Array) -> None:
 
 
 def _take_steps(outputs: Array, steps: Array) -> Array:
-    """`outputs` [T, B, N] at `steps` [F, B, N] of each neuron -> [F, B, N]."""
+    """Return `outputs` [T, B, N] at `steps` [F, B, N] of each neuron -> [F, B, N]."""
     return jnp.take_along_axis(outputs, steps, axis=0)
 
 

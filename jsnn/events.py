@@ -24,7 +24,7 @@ def bin_events(
     window: float | None = None,
     events_per_bin: int | None = None,
 ) -> np.ndarray:
-    """Counts the events of a recording per time bin, pixel and polarity; every event is counted exactly once.
+    """Count the events of a recording per time bin, pixel and polarity; every event is counted exactly once.
 
     Exactly one option says how time is cut, t0 and t1 being the first and last time in the recording:
 
@@ -47,14 +47,15 @@ def bin_events(
         float32 counts [T, H, W, P].
 
     Raises:
-        TypeError: if times are no numbers, or the option is none.
+        TypeError: if times are not numbers, or the option is not one.
         ValueError: if there are no events, fields are missing or of unequal length, coordinates lie outside `shape`,
             times are not finite, not exactly one option is given, an option is not positive, or the frames would not
             fit into memory.
 
-    >>> t, x, y, p = [0, 5, 9, 20], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1]
-    >>> bin_events((t, x, y, p), (2, 2, 2), window=10).sum(axis=(1, 2, 3))
-    array([3., 0., 1.], dtype=float32)
+    Examples:
+        >>> t, x, y, p = [0, 5, 9, 20], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1]
+        >>> bin_events((t, x, y, p), (2, 2, 2), window=10).sum(axis=(1, 2, 3))
+        array([3., 0., 1.], dtype=float32)
     """
     frame = as_shape(shape)
     if len(frame) != 3 or min(frame) < 1:
@@ -87,7 +88,7 @@ def bin_events(
 
 
 def _bins(option: str, value: Any, t: np.ndarray) -> tuple[Any, int]:
-    """The bin of each event, and how many bins there are. Integers are cut exactly, however large they are."""
+    """Return the bin of each event, and how many bins there are. Integers are cut exactly, however large they are."""
     if option == "events_per_bin":
         bins = np.empty(len(t), np.int64)
         bins[np.argsort(t, kind="stable")] = np.arange(len(t)) // min(int(value), len(t))
@@ -123,7 +124,7 @@ def _bins(option: str, value: Any, t: np.ndarray) -> tuple[Any, int]:
 
 
 def _fields(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The columns t, x, y and p (integers), checked to be as long as each other."""
+    """Return the columns t, x, y and p (integers), checked to be as long as each other."""
     names = ("t", "x", "y", "p")
     if isinstance(events, Mapping) or (isinstance(events, np.ndarray) and events.dtype.names):
         present = events if isinstance(events, Mapping) else events.dtype.names or ()

@@ -47,7 +47,7 @@ class Filter(FrozenPytree):
         return {**super().ranges(), "tau": NOT_NEGATIVE._replace(low=SHORTEST), "dt": POSITIVE}
 
     def initial(self, shape: Shape, dtype: Any) -> Array:
-        """The level before the first step."""
+        """Return the level before the first step."""
         return jnp.broadcast_to(jnp.asarray(self.initial_level, dtype), shape)
 
     @property
@@ -55,7 +55,7 @@ class Filter(FrozenPytree):
         return True
 
     def steps_per_tau(self, dtype: Any) -> Array:
-        """The ratio dt / tau, in `dtype` or in float32 where that is more precise."""
+        """Return the ratio dt / tau, in `dtype` or in float32 where that is more precise."""
         dtype = jnp.promote_types(dtype, jnp.float32)
         return jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), SHORTEST)
 
@@ -63,7 +63,8 @@ class Filter(FrozenPytree):
 class LowpassState(NamedTuple):
     """The state of `Lowpass`."""
 
-    y: Array  # the filtered input, [B, ...]
+    y: Array
+    """The filtered input, [B, ...]."""
 
 
 @nnx.dataclass
@@ -86,11 +87,12 @@ class Lowpass(Filter):
     Raises:
         ValueError: if `tau` is negative or `dt` is not positive.
 
-    >>> import math, jax.numpy as jnp, jsnn
-    >>> lowpass = jsnn.filters.Lowpass(tau=1e-3 / math.log(2))  # half is left after 1 ms
-    >>> state, y = jsnn.unroll(lowpass, jnp.ones((4, 1)))  # [T, N] -> [T, N]
-    >>> y[:, 0].round(4).tolist()
-    [0.5, 0.75, 0.875, 0.9375]
+    Examples:
+        >>> import math, jax.numpy as jnp, jsnn
+        >>> lowpass = jsnn.filters.Lowpass(tau=1e-3 / math.log(2))  # half is left after 1 ms
+        >>> state, y = jsnn.unroll(lowpass, jnp.ones((4, 1)))  # [T, N] -> [T, N]
+        >>> y[:, 0].round(4).tolist()
+        [0.5, 0.75, 0.875, 0.9375]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LowpassState:
@@ -111,8 +113,10 @@ class Lowpass(Filter):
 class AlphaState(NamedTuple):
     """The state of `Alpha`."""
 
-    lowpass: Array  # the input after the first of two lowpass filters, [B, ...]
-    y: Array  # and after the second, [B, ...]
+    lowpass: Array
+    """The input after the first of two lowpass filters, [B, ...]."""
+    y: Array
+    """And after the second, [B, ...]."""
 
 
 @nnx.dataclass
@@ -139,11 +143,12 @@ class Alpha(Filter):
     Raises:
         ValueError: if `tau` is negative or `dt` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> impulse = jnp.zeros((30, 1)).at[0].set(1.0)
-    >>> state, y = jsnn.unroll(jsnn.filters.Alpha(tau=5e-3), impulse)
-    >>> y[:, 0].argmax()  # about tau later
-    Array(5, dtype=int32)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> impulse = jnp.zeros((30, 1)).at[0].set(1.0)
+        >>> state, y = jsnn.unroll(jsnn.filters.Alpha(tau=5e-3), impulse)
+        >>> y[:, 0].argmax()  # about tau later
+        Array(5, dtype=int32)
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AlphaState:
@@ -172,5 +177,8 @@ class Alpha(Filter):
 
 
 def _approach(y: Array, x: Array, share: Array) -> Array:
-    """A share of the way from y to x: for 1 - a it is a * y + (1 - a) * x, precise also where a is close to 1."""
+    """Return a share of the way from y to x.
+
+    With the share 1 - a it is a * y + (1 - a) * x, precise also where a is close to 1.
+    """
     return jnp.where(share == 1, x, y + cast(share, y.dtype) * (x - y))

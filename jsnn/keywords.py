@@ -59,7 +59,7 @@ def check_keywords(owner: Any, given: Iterable[str]) -> None:
 
 @functools.cache
 def _keywords_of(owner: Any) -> frozenset[str] | None:
-    """The names of the arguments of a function or class; None if it takes any."""
+    """Return the names of the arguments of a function or class; None if it takes any."""
     function: Any = getattr(owner, "__init__") if isinstance(owner, type) else owner  # noqa: B009
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):

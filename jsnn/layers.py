@@ -37,13 +37,14 @@ class Sequential(Network):
         ValueError: if two layers have one name, or a name has a "/" in it; from `init` and `unroll`, if a layer cannot
             take what the one before it gives; it is named.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> rngs = nnx.Rngs(0)
-    >>> network = jsnn.Sequential(nnx.Linear(784, 100, rngs=rngs), jsnn.LIF(0.9), nnx.Linear(100, 10, rngs=rngs))
-    >>> state, outputs = jsnn.unroll(network, jnp.ones((32, 4, 784)))  # [T, B, 784] -> [T, B, 10]
-    >>> outputs.shape
-    (32, 4, 10)
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> rngs = nnx.Rngs(0)
+        >>> network = jsnn.Sequential(nnx.Linear(784, 100, rngs=rngs), jsnn.LIF(0.9), nnx.Linear(100, 10, rngs=rngs))
+        >>> state, outputs = jsnn.unroll(network, jnp.ones((32, 4, 784)))  # [T, B, 784] -> [T, B, 10]
+        >>> outputs.shape
+        (32, 4, 10)
     """
 
     def __init__(self, *layers: Layer | tuple[str, Layer], **named: Layer) -> None:
@@ -71,7 +72,7 @@ class Sequential(Network):
         return tuple(own or f"{index}_{_class_name(layer)}" for index, (own, layer) in enumerate(pairs))
 
     def one_step(self, x: Any) -> Any:
-        """The layers one after another, `[B, ...]`."""
+        """Return the layers one after another, `[B, ...]`."""
         for name, layer in zip(self.names, self.layers):
             if isinstance(layer, Neuron):
                 x = _call(name, functools.partial(call, layer, name=name), x)
@@ -80,11 +81,11 @@ class Sequential(Network):
         return x
 
     def pack(self, states: States) -> tuple[State, ...]:
-        """One state for each layer; `()` for those without memory."""
+        """Return one state for each layer; `()` for those without memory."""
         return tuple(states.get(name, ()) for name in self.names)
 
     def unpack(self, state: tuple[State, ...]) -> States:
-        """The states of the neurons by name."""
+        """Return the states of the neurons by name."""
         check_tuple(state, len(self.layers), "layer")
         parts = zip(self.names, self.layers, state)
         return {name: own for name, layer, own in parts if isinstance(layer, Neuron)}
@@ -93,8 +94,10 @@ class Sequential(Network):
 class RecurrentState(NamedTuple):
     """The state of `Recurrent`."""
 
-    neuron: State  # that of the neuron inside
-    outputs: Array  # what the neuron put out in the last step, [B, ...]
+    neuron: State
+    """That of the neuron inside."""
+    outputs: Array
+    """What the neuron put out in the last step, [B, ...]."""
 
 
 @nnx.dataclass
@@ -108,15 +111,16 @@ class Recurrent(FrozenPytree):
         synapse: any layer without memory, `[B, N]` -> `[B, N]`, such as `nnx.Linear(N, N, use_bias=False)`.
 
     Raises:
-        TypeError: if `neuron` is none, or `synapse` no function.
+        TypeError: if `neuron` is not a neuron, or `synapse` is not a function.
         ValueError: from `init`, if `synapse` does not give back the shape of the current.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> neuron = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0)))
-    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((10, 2, 3)))
-    >>> spikes.shape
-    (10, 2, 3)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> neuron = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0)))
+        >>> state, spikes = jsnn.unroll(neuron, jnp.ones((10, 2, 3)))
+        >>> spikes.shape
+        (10, 2, 3)
     """
 
     neuron: Neuron
@@ -146,14 +150,15 @@ class Recurrent(FrozenPytree):
 
 @checked
 def max_pool(x: Array, window: int = 2) -> Array:
-    """Maximum over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
+    """Return the maximum over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
 
     On spikes it is a logical or. Rows and columns that do not fill a window are dropped. The gradient goes to the
     first of equal values, as in PyTorch and XLA. For other windows: `functools.partial(max_pool, window=3)`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.max_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.max_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     largest, *others = _window_slices(x, window)
     for other in others:
@@ -163,25 +168,26 @@ def max_pool(x: Array, window: int = 2) -> Array:
 
 @checked
 def avg_pool(x: Array, window: int = 2) -> Array:
-    """Mean over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
+    """Return the mean over windows that do not overlap, `[B, H, W, C] -> [B, H // window, W // window, C]`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.avg_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
-    [[0.5, 0.0], [0.0, 0.5]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.avg_pool(jnp.eye(4)[None, :, :, None])[0, :, :, 0].tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
     """
     return sum(_window_slices(x, window)) / window**2  # type: ignore[return-value]
 
 
 @checked
 def flatten(x: Array) -> Array:
-    """All axes but the batch in one, `[B, ...] -> [B, N]`."""
+    """Return all axes but the batch in one, `[B, ...] -> [B, N]`."""
     if x.ndim == 0:
         raise ValueError("x must be [B, ...], got a scalar")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
-    """Calls a layer without memory; errors name it."""
+    """Call a layer without memory; errors name it."""
     if not isinstance(x, jax.Array):
         return _call(name, layer, x)  # several inputs
     if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:
@@ -199,7 +205,7 @@ def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
 
 
 def _call(name: str, function: Callable[[Any], Any], x: Any) -> Any:
-    """function(x), with an error that names the layer."""
+    """Return function(x), with an error that names the layer."""
     try:
         return function(x)
     except (TypeError, ValueError) as error:
@@ -214,7 +220,7 @@ def _class_name(layer: Layer) -> str:
 
 
 def _window_slices(x: Array, window: int) -> list[Array]:
-    """The window's positions one by one, each `[B, H // window, W // window, C]`, in reading order."""
+    """Return the window's positions one by one, each `[B, H // window, W // window, C]`, in reading order."""
     if x.ndim != 4 or min(x.shape[1:3]) < window or window < 1:
         raise ValueError(f"pooling takes [B, H, W, C] with H and W of at least {window}, got shape {x.shape}")
     height, width = (size // window * window for size in x.shape[1:3])

@@ -27,10 +27,11 @@ class Linear(nnx.Linear):
 
     Inputs [..., in_features] -> [..., out_features].
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> jsnn.Linear(784, 512, rngs=nnx.Rngs(0))(jnp.zeros((2, 784))).shape
-    (2, 512)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> jsnn.Linear(784, 512, rngs=nnx.Rngs(0))(jnp.zeros((2, 784))).shape
+        (2, 512)
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +39,7 @@ class Linear(nnx.Linear):
 
 
 def dot_general(lhs: Array, rhs: Array, dimension_numbers: Any, precision: Any = None, **kwargs: Any) -> Array:
-    """`jax.lax.dot_general`, with the fast gradient for inputs [..., K] times a kernel [K, N], N a multiple of 512.
+    """Return `jax.lax.dot_general`, its gradient fast for inputs [..., K] and a kernel [K, N], N a multiple of 512.
 
     Everything else goes to JAX as it is.
     """

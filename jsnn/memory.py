@@ -2,7 +2,7 @@
 
 XLA plans the memory of a program when it compiles it. So the program is compiled for arrays that are only described,
 none of them is made, and the plan is read: what goes in, what comes out, and all that lives in between, at its peak.
-What does not stand in the plan: the program itself and the libraries behind it (some 15 MB in the first run), and, on
+What does not stand in the plan: the program itself and the libraries after it (some 15 MB in the first run), and, on
 CPUs, the copies of its images that `nnx.Conv` makes where `jsnn.Conv` makes none.
 """
 
@@ -19,7 +19,7 @@ from jsnn.arguments import checked
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.shapes import described
 from jsnn.types import Array, Neuron
-from jsnn.unroll import Method, unroll
+from jsnn.unrolling import Method, unroll
 
 __all__ = ["check_fits", "memory_estimate", "of_function"]
 
@@ -37,7 +37,7 @@ def memory_estimate(
     backward: bool = True,
     method: Method = "auto",
 ) -> int:
-    """The bytes that unrolling a network takes at its peak, inputs, parameters and gradients included.
+    """Return the bytes that unrolling a network takes at its peak, inputs, parameters and gradients included.
 
     With the backward pass, that of a loss of all outputs (the sum of their squares) for the gradient of the parameters,
     or of the inputs where a network has none to train. A loss that needs its outputs only once, or an optimiser with a
@@ -53,20 +53,21 @@ def memory_estimate(
         method: as in `jsnn.unroll`.
 
     Raises:
-        TypeError: if `shape` is no tuple.
+        TypeError: if `shape` is not a tuple.
         ValueError: if `num_steps` is below 1, or the network cannot take inputs of `shape`.
 
     Nothing is run, and no array is made; it takes as long as compiling does, for any T.
 
-    >>> import jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.Sequential(nnx.Linear(100, 1000, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
-    >>> for num_steps in (100, 1_000, 10_000):
-    ...     bytes_needed = jsnn.memory_estimate(network, (16, 100), num_steps)
-    ...     print(f"{bytes_needed / 2**30:.2f} GiB")
-    0.0... GiB
-    0.3... GiB
-    3... GiB
+    Examples:
+        >>> import jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(100, 1000, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+        >>> for num_steps in (100, 1_000, 10_000):
+        ...     bytes_needed = jsnn.memory_estimate(network, (16, 100), num_steps)
+        ...     print(f"{bytes_needed / 2**30:.2f} GiB")
+        0.0... GiB
+        0.3... GiB
+        3... GiB
     """
     check_is_neuron("memory_estimate", network)
     if dtype is None:
@@ -90,7 +91,7 @@ def memory_estimate(
 
 
 def of_function(function: Callable[..., Any], *arguments: Any) -> int:
-    """The bytes that a call of any function of arrays takes at its peak, arguments and results included.
+    """Return the bytes that a call of any function of arrays takes at its peak, arguments and results included.
 
     On several devices, the bytes on each of them.
 
@@ -102,9 +103,10 @@ def of_function(function: Callable[..., Any], *arguments: Any) -> int:
     Raises:
         NotImplementedError: if the device does not tell.
 
-    >>> import jax, jax.numpy as jnp
-    >>> of_function(lambda x: x + 1, jax.ShapeDtypeStruct((1000,), jnp.float32))
-    8000
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> of_function(lambda x: x + 1, jax.ShapeDtypeStruct((1000,), jnp.float32))
+        8000
     """
     jitted = function if isinstance(function, jax.stages.Wrapped) else jax.jit(function)
     plan = jitted.lower(*arguments).compile().memory_analysis()
@@ -127,10 +129,11 @@ def check_fits(needed: int, device: jax.Device | None = None, *, what: str = "th
     Raises:
         MemoryError: if it does not fit; the message says by how much, and what helps.
 
-    >>> check_fits(2**60)
-    Traceback (most recent call last):
-        ...
-    MemoryError: this takes 1,073,741,824.0 GiB of memory, and ... has ... GiB: take a smaller batch or fewer steps, ...
+    Examples:
+        >>> check_fits(2**60)
+        Traceback (most recent call last):
+            ...
+        MemoryError: this takes 1,073,741,824.0 GiB of memory, and ... has ... GiB: take a smaller batch or ...
     """
     device = device or jax.local_devices()[0]
     there = psutil.virtual_memory().available if device.platform == "cpu" else _limit(device)

@@ -26,7 +26,7 @@ from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Operation, read
 from jsnn.tracing import States, Traced, batch_of, dotted, static_values, trace_all_steps, trace_network
 from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
-from jsnn.unroll import count_steps, of_step, over_time
+from jsnn.unrolling import count_steps, of_step, over_time
 
 
 class Network(nnx.Module):
@@ -50,18 +50,19 @@ class Network(nnx.Module):
             `lax.cond`), in a function with a derivative of its own, or with what does not depend on the input; if the
             function makes variables, does not return arrays, or does not keep the batch axis.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> class Block(nnx.Module):
-    ...     def __init__(self, rngs):
-    ...         self.linear, self.lif = nnx.Linear(4, 4, rngs=rngs), jsnn.LIF(0.9)
-    ...
-    ...     def __call__(self, x):
-    ...         return self.lif(self.linear(x)) + x
-    >>> network = jsnn.Network(Block(nnx.Rngs(0)))
-    >>> state, outputs = jsnn.unroll(network, jnp.ones((10, 2, 4)))
-    >>> outputs.shape, list(state)
-    ((10, 2, 4), ['lif'])
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> class Block(nnx.Module):
+        ...     def __init__(self, rngs):
+        ...         self.linear, self.lif = nnx.Linear(4, 4, rngs=rngs), jsnn.LIF(0.9)
+        ...
+        ...     def __call__(self, x):
+        ...         return self.lif(self.linear(x)) + x
+        >>> network = jsnn.Network(Block(nnx.Rngs(0)))
+        >>> state, outputs = jsnn.unroll(network, jnp.ones((10, 2, 4)))
+        >>> outputs.shape, list(state)
+        ((10, 2, 4), ['lif'])
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
@@ -73,25 +74,31 @@ class Network(nnx.Module):
         self.order = tuple(_defined(function))
 
     def __call__(self, x: Inputs) -> Any:
-        """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
+        """Return what stands for the output at one time step, while a `jsnn.Network` is traced.
+
+        See `jsnn.neurons.call`.
+        """
         return call(self, x)
 
     is_layered = True
 
     def one_step(self, x: Any) -> Any:
-        """The function of one time step: what is traced. In it, neurons are called like layers."""
+        """Return the function of one time step: what is traced. In it, neurons are called like layers."""
         return shown("output", self.function(x))
 
     def pack(self, states: States) -> State:
-        """The state of the network, made of those of its neurons."""
+        """Return the state of the network, made of those of its neurons."""
         return states
 
     def unpack(self, state: State) -> States:
-        """The states of its neurons by name."""
+        """Return the states of its neurons by name."""
         return state
 
     def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
-        """The state before the first step, for inputs of `shape`, `[B, ...]`; of several inputs, a pytree of shapes."""
+        """Return the state before the first step, for inputs of `shape`, `[B, ...]`.
+
+        For several inputs, `shape` is a pytree of shapes.
+        """
         traced = trace_network(self, described(shape, dtype))
         values, states = traced.parameters(), {}
         for found in traced.calls.values():
@@ -102,7 +109,7 @@ class Network(nnx.Module):
         return self.pack(states)
 
     def step(self, state: State, current: Any) -> tuple[State, Any]:
-        """One time step, `current` `[B, ...]`."""
+        """Run one time step, `current` `[B, ...]`."""
         states = self.unpack(state)
         check_order(self, state, current)
         traced = trace_network(self, current)
@@ -110,7 +117,7 @@ class Network(nnx.Module):
         return self.pack(states), outputs
 
     def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
-        """All time steps, layer by layer; see `jsnn.types.Layered`.
+        """Run all time steps, layer by layer; see `jsnn.types.Layered`.
 
         Where time cannot join the batch, all runs step by step: for a vector, which has no batch axis, and where the
         function gives a neuron something with another first axis.
@@ -125,11 +132,11 @@ class Network(nnx.Module):
         batch, program = batch_of(x), traced.program
 
         def fold(x: Array) -> Array:
-            """`[T, B, ...] -> [T*B, ...]`"""
+            """Fold time into the batch: `[T, B, ...] -> [T*B, ...]`."""
             return x.reshape(-1, *x.shape[2:])
 
         def unfold(x: Array) -> Array:
-            """`[T*B, ...] -> [T, B, ...]`"""
+            """Unfold time from the batch: `[T*B, ...] -> [T, B, ...]`."""
             return x.reshape(steps, *batch, *x.shape[1:])
 
         axes = static_values(single.program, traced, steps, batch) if num_steps is not None else None
@@ -141,7 +148,7 @@ class Network(nnx.Module):
 
         @functools.cache
         def tiled(atom: int) -> Array:
-            """A static value with the axis `[T*B]` in the place of `[B]`."""
+            """Return a static value with the axis `[T*B]` in the place of `[B]`."""
             x, axis = values[atom], axes[atom]
             x = jnp.broadcast_to(jnp.expand_dims(x, axis), (*x.shape[:axis], steps, *x.shape[axis:]))
             return x.reshape(program.types[atom].shape)
@@ -150,7 +157,7 @@ class Network(nnx.Module):
             return tiled(atom) if axes.get(atom, -1) >= 0 else read(values, atom)  # type: ignore[arg-type]
 
         def at_steps(atoms: Any) -> tuple[Any, int | None]:
-            """Values as `run_part` takes them, and for how many steps they stay the same."""
+            """Return values as `run_part` takes them, and for how many steps they stay the same."""
             if all(atom in axes for atom in jax.tree.leaves(atoms)):
                 return jax.tree.map(values.__getitem__, atoms), steps
             return jax.tree.map(lambda atom: unfold(take(atom)), atoms), None
@@ -173,13 +180,13 @@ class Network(nnx.Module):
 
 
 def _is_shown(operation: Operation, traced: Traced, steps: int, batch: Shape, axes: Mapping[int, Any]) -> bool:
-    """Whether a named value can be shown: it is static, or has the axis `[T*B]`."""
+    """Return whether a named value can be shown: it is static, or has the axis `[T*B]`."""
     value = operation.outputs[0]
     return value in axes or traced.program.types[value].shape[:1] == (steps * batch[0],)
 
 
 def _run_step_by_step(traced: Traced, before: States, inputs: Any, run_part: RunPart) -> tuple[States, Any]:
-    """All time steps, one after another; then each part with all that it was given, to be looked at."""
+    """Run all time steps one after another, then each part with all that it was given, to be looked at."""
 
     def step(states: States, x: Any) -> tuple[States, Any]:
         states, outputs, given = traced.run_step(dict(states), x)
@@ -241,9 +248,10 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
 def neurons_of(network: Network) -> dict[str, Neuron]:
     """Return the neurons of a network, filters too, by the names that `jsnn.record` gives them.
 
-    >>> import jsnn
-    >>> list(neurons_of(jsnn.Sequential(jsnn.flatten, jsnn.Sequential(jsnn.LIF(0.9)), out=jsnn.LI(0.9))))
-    ['1_Sequential/0_LIF', 'out']
+    Examples:
+        >>> import jsnn
+        >>> list(neurons_of(jsnn.Sequential(jsnn.flatten, jsnn.Sequential(jsnn.LIF(0.9)), out=jsnn.LI(0.9))))
+        ['1_Sequential/0_LIF', 'out']
     """
     layers: Any = network
     parts = zip(layers.names, layers.layers) if hasattr(network, "names") else parts_of(network, (Neuron,))
@@ -257,7 +265,7 @@ def neurons_of(network: Network) -> dict[str, Neuron]:
 
 
 def _defined(part: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """The paths of all parts of a module in the order in which they are set, which Flax forgets when it copies one."""
+    """Return the paths of all parts of a module in the order in which they are set, which copies by Flax forget."""
     if isinstance(part, nnx.Pytree):
         yield ".".join(path)
         for name, inner in vars(part).items():

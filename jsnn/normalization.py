@@ -23,18 +23,19 @@ class ThresholdBatchNorm(nnx.BatchNorm):
 
     Args:
         num_features: the number of channels.
-        threshold: that of the neurons behind, above 0.
+        threshold: that of the neurons after, above 0.
         alpha: 1, or 1 / sqrt(n) where n such layers are added up, as in residual networks.
         rngs: as in `nnx.BatchNorm`; so are all other arguments.
 
     Raises:
         ValueError: if `threshold` or `alpha` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> norm = jsnn.ThresholdBatchNorm(2, threshold=0.5, rngs=nnx.Rngs(0))
-    >>> norm(jnp.array([[1.0, 10.0], [3.0, 30.0]])).round(3).tolist()
-    [[-0.5, -0.5], [0.5, 0.5]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> norm = jsnn.ThresholdBatchNorm(2, threshold=0.5, rngs=nnx.Rngs(0))
+        >>> norm(jnp.array([[1.0, 10.0], [3.0, 30.0]])).round(3).tolist()
+        [[-0.5, -0.5], [0.5, 0.5]]
     """
 
     @checked

@@ -24,20 +24,22 @@ _PRODUCTS = (nnx.Linear, nnx.LinearGeneral, nnx.Einsum, nnx.Conv, nnx.ConvTransp
 
 
 def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) -> Any:
-    """The network with all dense and convolutional layers but the last, its readout, computing in `dtype`.
+    """Return the network with all dense and convolutional layers but the last, its readout, computing in `dtype`.
 
-    They cast their inputs and weights, and put out `dtype`; so do the neurons behind them. The weights are the
+    They cast their inputs and weights, and put out `dtype`; so do the neurons after them. The weights are the
     network's own: no copy is made, and what changes them here (averages of `nnx.BatchNorm`) changes them there. The
     last layer is the one that is defined last.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(0))
-    >>> layers = jsnn.record(
-    ...     reduce_precision(network), jnp.ones((5, 1, 4)), initial_state(network, (1, 4)), keep=["outputs", "v"]
-    ... )
-    >>> [(name, str(layer.outputs.dtype), str(layer.states.v.dtype)) for name, layer in layers.items() if layer.states]
-    [('2_LIF', 'bfloat16', 'float32'), ('4_LI', 'float32', 'float32')]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(0))
+        >>> layers = jsnn.record(
+        ...     reduce_precision(network), jnp.ones((5, 1, 4)), initial_state(network, (1, 4)), keep=["outputs", "v"]
+        ... )
+        >>> neurons = [layer for layer in layers.values() if layer.states]
+        >>> [(str(layer.outputs.dtype), str(layer.states.v.dtype)) for layer in neurons]
+        [('bfloat16', 'float32'), ('float32', 'float32')]
     """
     reduced: Any = nnx.merge(*nnx.split(network))
     layers = [layer for _, layer in parts_of(reduced, _PRODUCTS)]
@@ -47,7 +49,9 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
 
 
 def initial_state(network: Neuron, shape: Shape, dtype: Any = jnp.bfloat16) -> State:
-    """The state that the reduced network starts from, for inputs of `shape` at a step: that of the network itself.
+    """Return the state that the reduced network starts from, for inputs of `shape` at a step.
+
+    It is the state of the network itself.
 
     It is float32, but for the outputs that a `Recurrent` feeds back, which are `dtype`: its synapse is to see them so.
     """

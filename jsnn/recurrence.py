@@ -12,7 +12,7 @@ from jsnn.types import Array, Parameter
 
 
 def linear_recurrence(leak: Parameter, inputs: Array, initial: Array) -> Array:
-    """All values of a leaky sum, computed for all time steps together.
+    """Return all values of a leaky sum, computed for all time steps together.
 
         y[t] = (1 - leak) * y[t-1] + x[t],  y[-1] = initial
 
@@ -31,9 +31,10 @@ def linear_recurrence(leak: Parameter, inputs: Array, initial: Array) -> Array:
     Returns:
         y, `[T, B, ...]`.
 
-    >>> import jax.numpy as jnp
-    >>> linear_recurrence(0.5, jnp.array([1.0, 0.0, 0.0, 1.0]), jnp.array(2.0)).tolist()
-    [2.0, 1.0, 0.5, 1.25]
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> linear_recurrence(0.5, jnp.array([1.0, 0.0, 0.0, 1.0]), jnp.array(2.0)).tolist()
+        [2.0, 1.0, 0.5, 1.25]
     """
     leak = jnp.asarray(leak, inputs.dtype)
     ones = (1,) * (inputs.ndim - 1 - leak.ndim)
@@ -59,10 +60,11 @@ def linear_recurrence(leak: Parameter, inputs: Array, initial: Array) -> Array:
 
 
 def one_step_late(y: Array, first: Array) -> Array:
-    """What y `[T, B, ...]` was a step before, and `first` before the first.
+    """Return what y `[T, B, ...]` was a step before, and `first` before the first.
 
-    >>> import jax.numpy as jnp
-    >>> one_step_late(jnp.array([1.0, 2.0, 3.0]), jnp.array(0.5)).tolist()
-    [0.5, 1.0, 2.0]
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> one_step_late(jnp.array([1.0, 2.0, 3.0]), jnp.array(0.5)).tolist()
+        [0.5, 1.0, 2.0]
     """
     return jnp.concatenate([first[None], y[:-1]])

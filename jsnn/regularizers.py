@@ -23,12 +23,13 @@ from jsnn.types import Array
 
 __all__ = ["Target", "l1", "l1_rate", "l1_rate_sparsity", "l2", "l2_rate", "percentile"]
 
-Target: TypeAlias = float | tuple[float, float]  # a rate, or a range (low, high) of rates
+Target: TypeAlias = float | tuple[float, float]
+"""A rate, or a range (low, high) of rates."""
 
 
 @checked
 def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
-    """The penalty strength * sum(e), e the distance of each rate to the target (KerasSpiking's `L1`).
+    """Return the penalty strength * sum(e), e the distance of each rate to the target (KerasSpiking's `L1`).
 
     Keras divides such an activity regulariser by the batch size; this function does not.
 
@@ -37,8 +38,9 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         strength: how much it counts in the loss.
         target: the wanted rate, or the range (low, high) of wanted rates.
 
-    >>> l1(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
-    Array(2.5, dtype=float32)
+    Examples:
+        >>> l1(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
+        Array(2.5, dtype=float32)
     """
     _check_strength(strength)
     return strength * narrow(jnp.sum(_distance(wide(rates), target)), rates.dtype)
@@ -46,7 +48,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
 
 @checked
 def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) -> Array:
-    """The penalty strength * sum(e^2), e the distance of each rate to the target (KerasSpiking's `L2`).
+    """Return the penalty strength * sum(e^2), e the distance of each rate to the target (KerasSpiking's `L2`).
 
     Keras divides such an activity regulariser by the batch size; this function does not.
 
@@ -55,8 +57,9 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         strength: how much it counts in the loss.
         target: the wanted rate, or the range (low, high) of wanted rates.
 
-    >>> l2(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
-    Array(6.5, dtype=float32)
+    Examples:
+        >>> l2(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
+        Array(6.5, dtype=float32)
     """
     _check_strength(strength)
     return strength * narrow(jnp.sum(_distance(wide(rates), target) ** 2), rates.dtype)
@@ -64,7 +67,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
 
 @checked
 def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 0) -> Array:
-    """The q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
+    """Return the q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
 
     A penalty on it asks every neuron to reach its target for some inputs, and leaves the others alone.
 
@@ -76,8 +79,9 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
     Raises:
         ValueError: if `q` is outside [0, 100].
 
-    >>> l1(percentile(jnp.array([[0.0, 4.0], [8.0, 6.0]])), target=10.0, strength=1.0)
-    Array(6., dtype=float32)
+    Examples:
+        >>> l1(percentile(jnp.array([[0.0, 4.0], [8.0, 6.0]])), target=10.0, strength=1.0)
+        Array(6., dtype=float32)
     """
     if not 0 <= q <= 100:
         raise ValueError(f"q must lie in [0, 100], got {q}")
@@ -88,7 +92,7 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
 
 @checked
 def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
-    """`l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
+    """Return `l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:
         spikes: [T, B, ...] of any layer.
@@ -99,8 +103,9 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     Raises:
         ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
 
-    >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
-    Array(1., dtype=float32)
+    Examples:
+        >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
+        Array(1., dtype=float32)
     """
     _check_strength(strength)
     rates = _rates(spikes, dt)
@@ -109,7 +114,7 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
 
 @checked
 def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
-    """`l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
+    """Return `l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:
         spikes: [T, B, ...] of any layer.
@@ -120,8 +125,9 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
     Raises:
         ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
 
-    >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
-    Array(0.25, dtype=float32)
+    Examples:
+        >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
+        Array(0.25, dtype=float32)
     """
     _check_strength(strength)
     rates = _rates(spikes, dt)
@@ -130,10 +136,11 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
 
 @checked
 def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5) -> Array:
-    """The penalty strength * sum(s) on all spikes, of any shape (snnTorch's `l1_rate_sparsity`).
+    """Return the penalty strength * sum(s) on all spikes, of any shape (snnTorch's `l1_rate_sparsity`).
 
-    >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
-    Array(10., dtype=float32)
+    Examples:
+        >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
+        Array(10., dtype=float32)
     """
     _check_strength(strength)
     return strength * narrow(jnp.sum(wide(spikes)), spikes.dtype)
@@ -147,7 +154,7 @@ def _distance(rates: Array, target: Target) -> Array:
 
 
 def _rates(spikes: Array, dt: float | None) -> Array:
-    """[T, B, ...] -> [B, ...], in float32 at least."""
+    """Return [T, B, ...] -> [B, ...], in float32 at least."""
     if spikes.ndim < 3:
         raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
     check_dt(dt)

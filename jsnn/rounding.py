@@ -27,8 +27,9 @@ def floor(x: Any, margin: Any = None) -> np.ndarray:
     Returns:
         int64, of the shape of `x`.
 
-    >>> floor(0.29 * 100), floor(28.9)
-    (array(29), array(28))
+    Examples:
+        >>> floor(0.29 * 100), floor(28.9)
+        (array(29), array(28))
     """
     x = np.asarray(x, np.float64)
     nearest = np.round(x)
@@ -53,7 +54,7 @@ def wide(x: Array) -> Array:
 def narrow(result: Array, dtype: Any) -> Array:
     """Return a result that was computed in `wide` in the dtype of what it was computed from.
 
-    Of float16, whose largest number is 65504, it stays in float32; and so it does of what is no float.
+    Of float16, whose largest number is 65504, it stays in float32; and so does what is not floating point.
     """
     return result.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.float16 else result
 
@@ -61,7 +62,8 @@ def narrow(result: Array, dtype: Any) -> Array:
 def spread(count: int, size: int) -> np.ndarray:
     """Return `count` of the indices 0..size-1, evenly spread from the first to the last.
 
-    >>> spread(4, 10).tolist(), spread(1, 10).tolist()
-    ([0, 3, 6, 9], [0])
+    Examples:
+        >>> spread(4, 10).tolist(), spread(1, 10).tolist()
+        ([0, 3, 6, 9], [0])
     """
     return np.arange(count) * (size - 1) // max(count - 1, 1)

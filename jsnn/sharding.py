@@ -22,10 +22,10 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jsnn.neurons.checks import is_key
-from jsnn.record import Keep, LayerRecord, record
-from jsnn.train import Loss
+from jsnn.recording import Keep, LayerRecord, record
+from jsnn.train.steps import Loss
 from jsnn.types import Array, Inputs, Neuron, State
-from jsnn.unroll import Method, prepare
+from jsnn.unrolling import Method, prepare
 
 _DATA, _MODEL = "data", "model"
 _WIDE = 512  # a narrower layer takes less time than what its parts would have to exchange
@@ -47,7 +47,7 @@ class Layout:
 
     @classmethod
     def over(cls, batch_size: int, data: int | None = None, model: int = 1) -> "Layout":
-        """The layout for batches of a size, over so many devices as asked for, the same number in each process.
+        """Return the layout for batches of a size, over so many devices as asked for, the same number in each process.
 
         Args:
             batch_size: examples in an optimiser step, of all devices together.
@@ -58,8 +58,9 @@ class Layout:
             ValueError: if a number is below 1, there are fewer devices than `data` x `model`, or `batch_size` cannot be
                 shared out equally.
 
-        >>> Layout.over(batch_size=64, data=1)
-        Layout(mesh=None)
+        Examples:
+            >>> Layout.over(batch_size=64, data=1)
+            Layout(mesh=None)
         """
         total, processes = len(jax.devices()), jax.process_count()
         if min(batch_size, model, 1 if data is None else data) < 1:
@@ -93,7 +94,7 @@ class Layout:
         return 1 if self.mesh is None else self.mesh.shape[_DATA]
 
     def place(self, state: Tree) -> Tree:
-        """The state of a training run, or any pytree of arrays, where it is to lie.
+        """Return the state of a training run, or any pytree of arrays, where it is to lie.
 
         Raises:
             ValueError: if layers are to be split, and none is wide enough.
@@ -116,7 +117,7 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
     def share_out(self, loss: Loss) -> Loss:
-        """The loss with its batch shared out; also a batch that the devices do not divide."""
+        """Return the loss with its batch shared out; also a batch that the devices do not divide."""
         if self.mesh is None:
             return loss
         rows = NamedSharding(self.mesh, PartitionSpec(_DATA))
@@ -137,7 +138,7 @@ class Layout:
         keep: Keep = None,
         method: Method = "auto",
     ) -> dict[str, LayerRecord]:
-        """`jsnn.record`, each device running its part of the batch from the first step to the last by itself.
+        """Return what `jsnn.record` does, each device running its part of the batch by itself.
 
         XLA left alone exchanges all spikes between two layers, as it cannot share out [T*B, ...] by B. It is left alone
         with neurons that draw a number for every example at each step, with dropout, and with batch normalisation in
@@ -170,7 +171,7 @@ class Layout:
         return jax.tree.map(lambda leaf: leaf[:, :count], layers)
 
     def hold(self, advance: Callable[..., tuple[Tree, Any]], state: Tree) -> Callable[..., tuple[Tree, Any]]:
-        """What `jsnn.train.make_advance` made, with a new state that lies where this one does."""
+        """Return what `jsnn.train.make_advance` made, with a new state that lies where this one does."""
         if self.mesh is None:
             return advance
         lie = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -178,14 +179,14 @@ class Layout:
         return jax.jit(advance, donate_argnums=0, out_shardings=(lie, everywhere))
 
     def gather(self, state: Tree) -> Tree:
-        """What `place` has spread, whole on one device of each process; all of them ask for it, or none."""
+        """Return what `place` has spread, whole on one device of each process; all of them ask for it, or none."""
         if self.mesh is None:
             return state
         whole = _moved(state, NamedSharding(self.mesh, PartitionSpec()))
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
 
     def everywhere(self, array: np.ndarray) -> Array:
-        """An array that every process has, on every device."""
+        """Return an array that every process has, on every device."""
         if self.mesh is None:
             return jnp.asarray(array)
         return jax.make_array_from_callback(
@@ -193,7 +194,7 @@ class Layout:
         )
 
     def examples(self, array: np.ndarray, rows: np.ndarray | None = None) -> Array:
-        """Rows of an array [N, ...], cut into `parts` of equal length; a process reads those of its own devices alone.
+        """Return rows of an array [N, ...], cut into `parts` of equal length; a process reads those of its devices.
 
         Up to `parts - 1` rows are added at the end, which no index means. All rows (`rows` None) are held whole by
         each device of a single process, and then need not be exchanged.
@@ -221,12 +222,12 @@ class Layout:
 
 
 def _moved(tree: Tree, lie: Any) -> Tree:
-    """A pytree elsewhere; `jax.device_put` moves no random keys to devices of other processes."""
+    """Return a pytree elsewhere; `jax.device_put` moves no random keys to devices of other processes."""
     return jax.jit(lambda tree: tree, out_shardings=lie)(tree)
 
 
 def _is_in_training(network: Any) -> bool:
-    """Whether a network has batch normalisation in training mode, or draws random numbers, as dropout does."""
+    """Return whether a network has batch normalisation in training mode, or draws random numbers, as dropout does."""
     parts = dict(nnx.iter_graph(network)) if isinstance(network, nnx.Module) else {}
     idle = [path for path, part in parts.items() if isinstance(part, nnx.Dropout) and part.deterministic]
     return any(

@@ -4,7 +4,7 @@ The Heaviside step has no useful derivative, so training puts a *surrogate* in i
 Zenke, IEEE Signal Processing Magazine 2019). Call what a factory here returns with `x = v - threshold`:
 
     spikes = 1 where x > 0, else 0          a membrane exactly at its threshold is silent
-    d spikes / d x = derivative(x)          the formula that opens the factory's docstring
+    d spikes / d x = derivative(x)          the formula in the first line of the factory's docstring
 
 A bell-shaped derivative is as wide as `1 / slope`. Its `height` is the value at `x = 0`: leave it out for the
 formula's own, or give it to scale the curve. All parameters are Python numbers: a surrogate is static, part
@@ -33,20 +33,23 @@ class Surrogate:
     Works under `jit`, `vmap`, `scan`, `remat`, and forward- and reverse-mode differentiation. Equal calls
     of a factory make equal surrogates with equal hashes, so that a new one does not compile a function again.
 
-    >>> spike = arctan(2.0)
-    >>> spike
-    arctan(slope=2.0)
-    >>> spike(jnp.array([-0.5, 0.0, 0.5]))
-    Array([0., 0., 1.], dtype=float32)
-    >>> jax.grad(spike)(0.0)
-    Array(1., dtype=float32, weak_type=True)
-    >>> spike == arctan(2)
-    True
+    Examples:
+        >>> spike = arctan(2.0)
+        >>> spike
+        arctan(slope=2.0)
+        >>> spike(jnp.array([-0.5, 0.0, 0.5]))
+        Array([0., 0., 1.], dtype=float32)
+        >>> jax.grad(spike)(0.0)
+        Array(1., dtype=float32, weak_type=True)
+        >>> spike == arctan(2)
+        True
     """
 
     name: str
-    formula: Callable[..., Array]  # (x, **parameters) -> derivative, both of one shape
-    parameters: Parameters = ()  # what the factory was given, in its order
+    formula: Callable[..., Array]
+    """(x, **parameters) -> derivative, both of one shape."""
+    parameters: Parameters = ()
+    """What the factory was given, in its order."""
 
     @property
     def slope(self) -> float | None:
@@ -54,11 +57,11 @@ class Surrogate:
         return dict(self.parameters).get("slope")
 
     def __call__(self, x: Array) -> Array:
-        """Spikes in {0, 1} for `x = v - threshold` [...], in the shape and dtype of `x`."""
+        """Return spikes in {0, 1} for `x = v - threshold` [...], in the shape and dtype of `x`."""
         return _heaviside(self, jnp.asarray(x))
 
     def derivative(self, x: Array) -> Array:
-        """The surrogate derivative at `x` [...], in the shape and dtype of `x` (integers become floats)."""
+        """Return the surrogate derivative at `x` [...], in the shape and dtype of `x` (integers become floats)."""
         x = jnp.asarray(x, jnp.result_type(x, float))
         derivative = self.formula(x, **dict(self.parameters))
         return jnp.broadcast_to(jnp.asarray(derivative, x.dtype), x.shape)
@@ -79,19 +82,21 @@ def _heaviside_jvp(surrogate, primals, tangents):
 
 
 def superspike(slope: float = 100.0, *, height: float | None = None) -> Surrogate:
-    """`1 / (slope |x| + 1)^2`, by Zenke & Ganguli, "SuperSpike", Neural Computation 2018.
+    """Return the surrogate `1 / (slope |x| + 1)^2`, by Zenke & Ganguli, "SuperSpike", Neural Computation 2018.
 
-    >>> superspike(100.0).derivative(jnp.array([0.0, 0.01]))
-    Array([1.  , 0.25], dtype=float32)
+    Examples:
+        >>> superspike(100.0).derivative(jnp.array([0.0, 0.01]))
+        Array([1.  , 0.25], dtype=float32)
     """
     return _make("superspike", _superspike, slope=slope, height=height)
 
 
 def fast_sigmoid(slope: float = 25.0, *, height: float | None = None) -> Surrogate:
-    """`1 / (slope |x| + 1)^2`: `superspike` by snnTorch's name, with snnTorch's default.
+    """Return the surrogate `1 / (slope |x| + 1)^2`: `superspike` by snnTorch's name, with snnTorch's default.
 
-    >>> fast_sigmoid(25.0).derivative(jnp.array([0.0, 0.04]))
-    Array([1.  , 0.25], dtype=float32)
+    Examples:
+        >>> fast_sigmoid(25.0).derivative(jnp.array([0.0, 0.04]))
+        Array([1.  , 0.25], dtype=float32)
     """
     return _make("fast_sigmoid", _superspike, slope=slope, height=height)
 
@@ -101,10 +106,11 @@ def _superspike(x: Array, slope: float, height: float = 1.0) -> Array:
 
 
 def arctan(slope: float = 2.0, *, height: float | None = None) -> Surrogate:
-    """`slope/2 / (1 + (pi/2 slope x)^2)`, of unit area, by Fang et al., ICCV 2021 (the PLIF neuron's paper).
+    """Return the surrogate `slope/2 / (1 + (pi/2 slope x)^2)`, of unit area, by Fang et al., ICCV 2021 (PLIF).
 
-    >>> arctan(2.0).derivative(jnp.array([0.0, 1 / jnp.pi]))
-    Array([1. , 0.5], dtype=float32)
+    Examples:
+        >>> arctan(2.0).derivative(jnp.array([0.0, 1 / jnp.pi]))
+        Array([1. , 0.5], dtype=float32)
     """
     return _make("arctan", _arctan, slope=slope, height=height)
 
@@ -114,12 +120,13 @@ def _arctan(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def sigmoid(slope: float = 25.0, *, height: float | None = None) -> Surrogate:
-    """`slope s (1 - s)` with `s = 1 / (1 + exp(-slope x))`, of unit area; Wu et al. (STBP), Frontiers 2018.
+    """Return the surrogate `slope s (1 - s)`, `s = 1 / (1 + exp(-slope x))`, of unit area; Wu et al., Frontiers 2018.
 
     The default slope is snnTorch's.
 
-    >>> sigmoid(4.0).derivative(jnp.array([0.0, 1e4]))
-    Array([1., 0.], dtype=float32)
+    Examples:
+        >>> sigmoid(4.0).derivative(jnp.array([0.0, 1e4]))
+        Array([1., 0.], dtype=float32)
     """
     return _make("sigmoid", _sigmoid, slope=slope, height=height)
 
@@ -129,21 +136,23 @@ def _sigmoid(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def tanh(slope: float = 1.0, *, height: float | None = None) -> Surrogate:
-    """`sech(slope x)^2 = 1 - tanh^2`, as in Norse (`"tanh"`); its area is `2 / slope`.
+    """Return the surrogate `sech(slope x)^2 = 1 - tanh^2`, as in Norse (`"tanh"`); its area is `2 / slope`.
 
-    >>> tanh(1.0).derivative(jnp.array([0.0, 1e4]))
-    Array([1., 0.], dtype=float32)
+    Examples:
+        >>> tanh(1.0).derivative(jnp.array([0.0, 1e4]))
+        Array([1., 0.], dtype=float32)
     """
     return _make("tanh", _tanh, slope=slope, height=height)
 
 
 def logistic(slope: float = 1.0, *, height: float | None = None) -> Surrogate:
-    """`1 - tanh(slope x)^2` again: the derivative of Norse's `logistic_fn`.
+    """Return the surrogate `1 - tanh(slope x)^2` again: the derivative of Norse's `logistic_fn`.
 
     Norse draws the spikes at random there; the spikes here are the Heaviside's.
 
-    >>> logistic(1.0).derivative(jnp.array([0.0, 1e4]))
-    Array([1., 0.], dtype=float32)
+    Examples:
+        >>> logistic(1.0).derivative(jnp.array([0.0, 1e4]))
+        Array([1., 0.], dtype=float32)
     """
     return _make("logistic", _tanh, slope=slope, height=height)
 
@@ -154,10 +163,11 @@ def _tanh(x: Array, slope: float, height: float = 1.0) -> Array:
 
 
 def circ(slope: float = 1.0, *, height: float | None = None) -> Surrogate:
-    """`1 / (1 + (slope x)^2)^(3/2)`, as in Norse (`"circ"`, whose alpha is the width: `slope = 1 / alpha`).
+    """Return the surrogate `1 / (1 + (slope x)^2)^(3/2)`, as in Norse (`"circ"`, whose alpha is `1 / slope`).
 
-    >>> circ(1.0).derivative(jnp.array([0.0, 3.0**0.5]))
-    Array([1.   , 0.125], dtype=float32)
+    Examples:
+        >>> circ(1.0).derivative(jnp.array([0.0, 3.0**0.5]))
+        Array([1.   , 0.125], dtype=float32)
     """
     return _make("circ", _circ, slope=slope, height=height)
 
@@ -167,12 +177,13 @@ def _circ(x: Array, slope: float, height: float = 1.0) -> Array:
 
 
 def triangular(slope: float = 1.0, *, height: float | None = None) -> Surrogate:
-    """`slope max(0, 1 - slope |x|)`, of unit area, by Esser et al., PNAS 2016.
+    """Return the surrogate `slope max(0, 1 - slope |x|)`, of unit area, by Esser et al., PNAS 2016.
 
     Bellec et al. (NeurIPS 2018) train with the damped `triangular(1.0, height=0.3)`.
 
-    >>> triangular(2.0).derivative(jnp.array([0.0, 0.25, 0.5]))
-    Array([2., 1., 0.], dtype=float32)
+    Examples:
+        >>> triangular(2.0).derivative(jnp.array([0.0, 0.25, 0.5]))
+        Array([2., 1., 0.], dtype=float32)
     """
     return _make("triangular", _triangular, slope=slope, height=height)
 
@@ -182,10 +193,11 @@ def _triangular(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def boxcar(slope: float = 1.0, *, height: float | None = None) -> Surrogate:
-    """`slope` where `|x| < 1 / (2 slope)`, else 0, of unit area; Wu et al. (STBP), Frontiers 2018.
+    """Return the surrogate `slope` where `|x| < 1 / (2 slope)`, else 0, of unit area; Wu et al. (STBP), Frontiers 2018.
 
-    >>> boxcar(2.0).derivative(jnp.array([0.0, 0.2, 0.25]))
-    Array([2., 2., 0.], dtype=float32)
+    Examples:
+        >>> boxcar(2.0).derivative(jnp.array([0.0, 0.2, 0.25]))
+        Array([2., 2., 0.], dtype=float32)
     """
     return _make("boxcar", _boxcar, slope=slope, height=height)
 
@@ -195,12 +207,13 @@ def _boxcar(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def gaussian(slope: float = 2.0, *, height: float | None = None) -> Surrogate:
-    """`slope / sqrt(2 pi) exp(-(slope x)^2 / 2)`, the normal density; Wu et al. (STBP), Frontiers 2018.
+    """Return the surrogate `slope / sqrt(2 pi) exp(-(slope x)^2 / 2)`, the normal density; Wu et al., Frontiers 2018.
 
     The standard deviation is `1 / slope`.
 
-    >>> gaussian(2.0, height=1.0).derivative(jnp.array([0.0, 1e4]))
-    Array([1., 0.], dtype=float32)
+    Examples:
+        >>> gaussian(2.0, height=1.0).derivative(jnp.array([0.0, 1e4]))
+        Array([1., 0.], dtype=float32)
     """
     return _make("gaussian", _gaussian, slope=slope, height=height)
 
@@ -210,12 +223,13 @@ def _gaussian(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def erf(slope: float = 2.0, *, height: float | None = None) -> Surrogate:
-    """`slope / sqrt(pi) exp(-(slope x)^2)`, of unit area, as in SpikingJelly (`Erf`, with its default).
+    """Return the surrogate `slope / sqrt(pi) exp(-(slope x)^2)`, of unit area, as SpikingJelly's `Erf`.
 
     Norse's `"heavi_erfc"` is `erf(alpha, height=2 / sqrt(pi))`.
 
-    >>> erf(2.0, height=1.0).derivative(jnp.array([0.0, 1e4]))
-    Array([1., 0.], dtype=float32)
+    Examples:
+        >>> erf(2.0, height=1.0).derivative(jnp.array([0.0, 1e4]))
+        Array([1., 0.], dtype=float32)
     """
     return _make("erf", _erf, slope=slope, height=height)
 
@@ -225,19 +239,21 @@ def _erf(x: Array, slope: float, height: float | None = None) -> Array:
 
 
 def straight_through() -> Surrogate:
-    """`1` everywhere, by Bengio, Léonard & Courville, arXiv:1308.3432 (2013).
+    """Return the surrogate `1` everywhere, by Bengio, Léonard & Courville, arXiv:1308.3432 (2013).
 
-    >>> straight_through().derivative(jnp.array([-9.0, 9.0]))
-    Array([1., 1.], dtype=float32)
+    Examples:
+        >>> straight_through().derivative(jnp.array([-9.0, 9.0]))
+        Array([1., 1.], dtype=float32)
     """
     return Surrogate("straight_through", jnp.ones_like)
 
 
 def leaky(slope: float = 0.1) -> Surrogate:
-    """`1` where `x > 0`, else `slope`: the derivative of a leaky ReLU, as snnTorch documents its `LSO`.
+    """Return the surrogate `1` where `x > 0`, else `slope`, the derivative of a leaky ReLU; in snnTorch's text `LSO`.
 
-    >>> leaky(0.1).derivative(jnp.array([-1.0, 0.0, 1.0]))
-    Array([0.1, 0.1, 1. ], dtype=float32)
+    Examples:
+        >>> leaky(0.1).derivative(jnp.array([-1.0, 0.0, 1.0]))
+        Array([0.1, 0.1, 1. ], dtype=float32)
     """
     return _make("leaky", _leaky, slope=slope)
 
@@ -247,13 +263,14 @@ def _leaky(x: Array, slope: float) -> Array:
 
 
 def sparse_fast_sigmoid(slope: float = 25.0, *, cutoff: float = 1.0) -> Surrogate:
-    """`1 / (slope |x| + 1)^2` where `x > cutoff`, else 0, as in snnTorch (`SFS`, whose `B` is the cutoff).
+    """Return the surrogate `1 / (slope |x| + 1)^2` where `x > cutoff`, else 0; snnTorch's `SFS`, with `B` for cutoff.
 
     After Perez-Nieves & Goodman, NeurIPS 2021. The default cutoff, snnTorch's, lets no gradient through
     below or near the threshold; a negative one does.
 
-    >>> sparse_fast_sigmoid(25.0, cutoff=-0.2).derivative(jnp.array([-0.2, 0.0]))
-    Array([0., 1.], dtype=float32)
+    Examples:
+        >>> sparse_fast_sigmoid(25.0, cutoff=-0.2).derivative(jnp.array([-0.2, 0.0]))
+        Array([0., 1.], dtype=float32)
     """
     return _make("sparse_fast_sigmoid", _sparse_fast_sigmoid, slope=slope, cutoff=cutoff)
 
@@ -263,12 +280,13 @@ def _sparse_fast_sigmoid(x: Array, slope: float, cutoff: float) -> Array:
 
 
 def spike_rate_escape(slope: float = 25.0, *, beta: float = 1.0) -> Surrogate:
-    """`slope exp(-beta |x - 1|)`, as in snnTorch; after Gerstner & Kistler, "Spiking Neuron Models", 2002.
+    """Return the surrogate `slope exp(-beta |x - 1|)`, as in snnTorch; after Gerstner & Kistler, 2002.
 
     As there, the peak lies one unit above the threshold.
 
-    >>> spike_rate_escape(25.0).derivative(jnp.array([1.0]))
-    Array([25.], dtype=float32)
+    Examples:
+        >>> spike_rate_escape(25.0).derivative(jnp.array([1.0]))
+        Array([25.], dtype=float32)
     """
     return _make("spike_rate_escape", _spike_rate_escape, slope=slope, beta=beta)
 
@@ -278,15 +296,16 @@ def _spike_rate_escape(x: Array, slope: float, beta: float) -> Array:
 
 
 def custom(derivative: Callable[[Array], Array]) -> Surrogate:
-    """Any derivative, a function of `x = v - threshold` [...] to an array of that shape or a scalar.
+    """Return the surrogate with any derivative, a function from `x = v - threshold` [...] to [...] or a scalar.
 
     Two of them are equal when made from one function, so define the function once, outside the training step.
     Raises TypeError where `derivative` is not a function.
 
-    >>> def quarter(x):
-    ...     return jnp.where(jnp.abs(x) < 2, 0.25, 0)
-    >>> jax.grad(custom(quarter))(1.0)
-    Array(0.25, dtype=float32, weak_type=True)
+    Examples:
+        >>> def quarter(x):
+        ...     return jnp.where(jnp.abs(x) < 2, 0.25, 0)
+        >>> jax.grad(custom(quarter))(1.0)
+        Array(0.25, dtype=float32, weak_type=True)
     """
     if not callable(derivative):
         raise TypeError(f"derivative must be a function of x = v - threshold, got {derivative!r}")

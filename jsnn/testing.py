@@ -11,7 +11,7 @@ from flax import nnx
 
 from jsnn.neurons.checks import is_key
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
-from jsnn.unroll import unroll
+from jsnn.unrolling import unroll
 
 __all__ = ["NeuronError", "check_neuron"]
 
@@ -30,7 +30,7 @@ class NeuronError(Exception):
 
 
 def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
-    """Says what is wrong with a neuron, if anything is.
+    """Raise an error that says what is wrong with a neuron, if anything is.
 
     It looks whether the neuron is a pytree with `init` and `step`; whether a state keeps its structure, shapes and
     dtypes from step to step, belongs to one example each along the batch axis, does not depend on the size of the
@@ -51,18 +51,19 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
         NeuronError: it lists the faults, first those of `init`; those of `step` are looked for once `init` is right,
             and those under transformations and in gradients once a step is.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> jsnn.testing.check_neuron(jsnn.LIF(0.9))
-    >>> class Forgetful:
-    ...     def init(self, shape, dtype=jnp.float32):
-    ...         return jnp.zeros(shape, dtype)
-    ...
-    ...     def step(self, state, current):
-    ...         return state.sum(), current
-    >>> jsnn.testing.check_neuron(jax.tree_util.register_static(Forgetful)())
-    Traceback (most recent call last):
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> jsnn.testing.check_neuron(jsnn.LIF(0.9))
+        >>> class Forgetful:
+        ...     def init(self, shape, dtype=jnp.float32):
+        ...         return jnp.zeros(shape, dtype)
         ...
-    jsnn.testing.NeuronError: Forgetful: step turned a state float32[2,4] into float32[]
+        ...     def step(self, state, current):
+        ...         return state.sum(), current
+        >>> jsnn.testing.check_neuron(jax.tree_util.register_static(Forgetful)())
+        Traceback (most recent call last):
+            ...
+        jsnn.testing.NeuronError: Forgetful: step turned a state float32[2,4] into float32[]
     """
     faults = dict.fromkeys(_faults(neuron, shape))  # each once
     if faults:
@@ -83,7 +84,9 @@ def _faults(neuron: Any, shape: Shape) -> Iterator[str]:
         state = neuron.init((_B, *shape), jnp.float32)
         found = list(_faults_of_a_step(neuron, state, jnp.asarray(currents[0], jnp.float32)))
     if any(leaf is neuron for leaf in jax.tree.leaves(neuron)):
-        found.append("it is no pytree: make it an @nnx.dataclass of nnx.Pytree, or jax.tree_util.register_dataclass it")
+        found.append(
+            "it is not a pytree: make it an @nnx.dataclass of nnx.Pytree, or jax.tree_util.register_dataclass it"
+        )
     if not found:
         found += _faults_of_transforms(neuron, state, jnp.asarray(currents, jnp.float32))
         found += _faults_of_gradients(neuron, state, jnp.asarray(currents, jnp.float32))
@@ -252,7 +255,7 @@ def _faults_of_gradients(neuron: Neuron, state: State, currents: Array) -> Itera
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf, np.float32)).all():
                 where = f" ({jax.tree_util.keystr(path)})" if path else ""
-                yield f"a gradient for {name} is not finite{where}: mind sqrt, log and / at 0, behind jnp.where as well"
+                yield f"a gradient for {name} is not finite{where}: mind sqrt, log and / at 0, also inside jnp.where"
 
 
 def _what_runs_away(neuron: Neuron, shape: Shape) -> Iterator[str]:
@@ -279,14 +282,14 @@ def _what_runs_away(neuron: Neuron, shape: Shape) -> Iterator[str]:
 
 
 def _own(neuron: Neuron) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a neuron holds by name: its attributes, and copies of its arrays."""
+    """Return what a neuron holds by name: its attributes, and copies of its arrays."""
     leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(neuron) if leaf is not neuron]
     arrays = {jax.tree_util.keystr(path).lstrip("."): np.array(_plain(leaf)) for path, leaf in leaves}
     return dict(getattr(neuron, "__dict__", {})), arrays
 
 
 def _changes(before: tuple[dict[str, Any], dict[str, Any]], after: tuple[dict[str, Any], dict[str, Any]]) -> str:
-    """The names of what differs between two calls of `_own`."""
+    """Return the names of what differs between two calls of `_own`."""
     nothing = object()
     names = {name for name in before[0] | after[0] if before[0].get(name, nothing) is not after[0].get(name, nothing)}
     return ", ".join(
@@ -303,12 +306,12 @@ def _has_key(tree: Any) -> bool:
 
 
 def _plain(leaf: Any) -> Any:
-    """A key as the numbers that it stands for."""
+    """Return a key as the numbers that it stands for."""
     return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _same(first: Any, second: Any, tolerance: float = 0.0) -> bool:
-    """Whether two pytrees hold the same numbers."""
+    """Return whether two pytrees hold the same numbers."""
     firsts, seconds = jax.tree.leaves(first), jax.tree.leaves(second)
     if len(firsts) != len(seconds):
         return False

@@ -34,12 +34,12 @@ class Call(NamedTuple):
         return self.operation.inputs[self.operation.params["structure"].num_leaves :]
 
     def x(self, take: Callable[[int], Any] = int) -> Any:
-        """Its input: what `take` gives for the number of each array; by default these numbers themselves."""
+        """Return its input: what `take` gives for the number of each array; by default these numbers themselves."""
         structure = self.operation.params["structure"]
         return structure.unflatten(map(take, self.operation.inputs[: structure.num_leaves]))  # type: ignore[arg-type]
 
     def neuron(self, values: dict[int, Any]) -> Neuron:
-        """The neuron, with its arrays."""
+        """Return the neuron, with its arrays."""
         return neuron_of(self.operation.params["tree"], [read(values, atom) for atom in self.arrays])
 
 
@@ -48,9 +48,12 @@ class Traced(NamedTuple):
 
     network: Any
     variables: nnx.State
-    program: Program  # takes the variables and the inputs, returns the outputs and the variables
-    calls: dict[int, Call]  # by the positions of their operations
-    structure: Any  # of the outputs
+    program: Program
+    """Takes the variables and the inputs, returns the outputs and the variables."""
+    calls: dict[int, Call]
+    """By the positions of their operations."""
+    structure: Any
+    """Of the outputs."""
 
     @property
     def parts(self) -> list[str]:
@@ -127,7 +130,7 @@ class Traced(NamedTuple):
             nnx.update(self.network, nnx.from_flat_state(changed))
 
     def checked(self, states: States) -> States:
-        """A copy of the states by name; raises ValueError if they are not those of this network."""
+        """Return a copy of the states by name; raises ValueError if they are not those of this network."""
         names = [call.name for call in self.calls.values()]
         if not isinstance(states, dict) or sorted(states) != sorted(names):
             found = sorted(states) if isinstance(states, dict) else type(states).__name__
@@ -175,7 +178,10 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
 
 
 def trace_all_steps(single: Traced, x: Any, steps: int) -> Traced | None:
-    """The program for all time steps at once, `[T*B, ...]`; None where neurons or outputs have no such first axis."""
+    """Return the program for all time steps at once, `[T*B, ...]`.
+
+    None where neurons or outputs have no such first axis.
+    """
     batch = batch_of(x)
     if not batch or not steps:
         return None
@@ -196,7 +202,7 @@ def trace_all_steps(single: Traced, x: Any, steps: int) -> Traced | None:
 
 
 def static_values(single: Program, traced: Traced, steps: int, batch: Shape) -> dict[int, int] | None:
-    """The values that stay the same at every step, with the axis along which they are tiled for all steps, -1 for none.
+    """Return the values that stay the same at every step, with the axis along which they are tiled, -1 for none.
 
     None where that cannot be told: the program for all steps is another, or has the batch in several axes.
     """
@@ -219,7 +225,7 @@ def static_values(single: Program, traced: Traced, steps: int, batch: Shape) -> 
 
 
 def _are_alike(one: Program, other: Program) -> bool:
-    """Whether two programs have the same operations with the same wires, and differ in shapes alone."""
+    """Return whether two programs have the same operations with the same wires, and differ in shapes alone."""
 
     def wires(operation: Operation) -> Any:
         atoms = [atom if isinstance(atom, int) else None for atom in operation.inputs]
@@ -230,7 +236,10 @@ def _are_alike(one: Program, other: Program) -> bool:
 
 
 def batch_of(x: Any) -> Shape:
-    """The batch axis of an input at one time step, `(B,)`; `()` for a single vector or number, which has none."""
+    """Return the batch axis of an input at one time step, `(B,)`.
+
+    `()` for a single vector or number, which has none.
+    """
     shapes = [x.shape for x in jax.tree.leaves(x)]
     if len(shapes) == 1 and len(shapes[0]) < 2:
         return ()
@@ -240,17 +249,17 @@ def batch_of(x: Any) -> Shape:
 
 
 def _holds_network(neuron: Neuron) -> bool:
-    """Whether a neuron is a network, or has one in it."""
+    """Return whether a neuron is a network, or has one in it."""
     return isinstance(neuron, nnx.Pytree) and any(isinstance(part, Layered) for _, part in nnx.iter_graph(neuron))
 
 
 def dotted(path: tuple[Any, ...]) -> str:
-    """A path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
+    """Return a path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
     return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
 
 
 def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] | None) -> Any:
-    """function(x), with an error that names the neurons whose outputs do not fit."""
+    """Return function(x), with an error that names the neurons whose outputs do not fit."""
     tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
     try:
         return function(x)

@@ -45,11 +45,11 @@ class Neuron(Protocol):
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
-        """The state before the first step, for input currents of `shape` (without a time axis)."""
+        """Return the state before the first step, for input currents of `shape` (without a time axis)."""
         ...
 
     def step(self, state: State, current: Array) -> tuple[State, Any]:
-        """One time step, `current` [B, ...] -> (state, output): the order that `jax.lax.scan` wants."""
+        """Run one time step, `current` [B, ...] -> (state, output): the order that `jax.lax.scan` wants."""
         ...
 
 
@@ -66,7 +66,7 @@ class TimeParallel(Neuron, Protocol):
         ...
 
     def all_steps(self, state: State, currents: Array) -> tuple[State, Any]:
-        """What a scan of `step` gives, to rounding: `currents` [T, B, ...] -> (state, outputs [T, B, ...])."""
+        """Return what a scan of `step` gives, to rounding: `currents` [T, B, ...] -> (state, outputs [T, B, ...])."""
         ...
 
 
@@ -85,5 +85,5 @@ class Layered(Neuron, Protocol):
         ...
 
     def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
-        """All time steps: what `unroll` returns. Each part is run by `run_part`, under a name of its own."""
+        """Run all time steps: return what `unroll` returns. Each part is run by `run_part`, under a name of its own."""
         ...

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pooch
 import pytest
 
 HERE = Path(__file__).resolve().parent
+collect_ignore = ["own_parts.py"]  # whose parts would be known to all tests
 SHARED = HERE.parents[1] / "shared"
 QUICK = [
     "--xla_backend_optimization_level=0",
@@ -64,6 +66,16 @@ def parity() -> Callable[[str], dict[str, np.ndarray]]:
         pytest.skip(f"the golden vectors {stem} are not in the repository: set JSNN_PARITY_DIR")
 
     return load
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be downloaded."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("tests have no network")
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", refuse)
 
 
 @pytest.fixture(scope="session")

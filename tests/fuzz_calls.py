@@ -44,10 +44,10 @@ MODULES = (
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
-    "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Diagnosis", "Filter", "Graph",
-    "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Report", "Response", "Row", "SpikingNeuron", "Surrogate",
-    "Synapses", "TrainState", "animate", "check_fits", "check_neuron", "from_nir", "network_of", "of_function",
-    "to_html5", "unchanged",
+    "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Diagnosis", "Filter", "Fitted",
+    "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report", "Response", "Row",
+    "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits", "check_neuron", "fit",
+    "from_nir", "network_of", "of_function", "to_html5", "unchanged",
 }  # fmt: skip
 
 
@@ -103,8 +103,9 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "memory_estimate": {"shape": lambda: (2, 3)}, "max_pool": {"x": lambda: array(2, 4, 4, 1)},
     "avg_pool": {"x": lambda: array(2, 4, 4, 1)},
     "receptive_field_grid": {"x": lambda: array(3, 2), "num_neurons": lambda: (3, 4)},
+    "pretrained": {"name": lambda: "sew_resnet_cifar10"},
     "confusion_matrix": {"targets": lambda: [0, 1]}, "accuracy": {"logits": lambda: array(2, 6)},
-    "Dataset": {"images": lambda: np.zeros((2, 4, 4), np.uint8), "labels": lambda: np.array([0, 1])},
+    "Dataset": {"inputs": lambda: np.zeros((2, 4, 4), np.uint8), "targets": lambda: np.array([0, 1])},
     "random_spikes": {"rates": lambda: 100 * array(3)}, "Sequential": {"layers": lambda: jsnn.LIF(0.9)},
     "Network": {"function": lambda: jax.nn.relu},
     "norse.threshold": {"method": lambda: "super"}, "alpha": {"tau": lambda: 0.01}, "Dropout": {"rate": lambda: 0.5},

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from experiments import config, execute, fields, processes, run
+from experiments import commands as runner
+from experiments import config, execute, fields, load, processes, run
 from experiments.gallery import Gallery
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +45,7 @@ ENCODERS += (config.Latency(), config.Delta(), config.Burst(), config.Phase(), c
 RATE_MODELS = (config.RateConv(blocks=((2,),), dense=(5,)), config.RateDense(hidden=(5,)))
 MODELS = (config.Feedforward(hidden=(5,)), config.NorseRecurrent(hidden=5), config.NorseConv(), config.SpikingDense())
 CONVERSIONS = (config.Conversion(), config.Conversion(calibration=config.Calibration(images=5)))
-PARTS = {"encoder": ENCODERS, "model": MODELS + RATE_MODELS, "conversion": CONVERSIONS}
+PARTS = {"encoder": ENCODERS, "network": MODELS + RATE_MODELS, "conversion": CONVERSIONS}
 
 
 class Hang(BaseException):
@@ -67,7 +68,7 @@ def tiny() -> dict[str, Any]:
         name="tiny",
         num_steps=3,
         data=config.Data(train_split="train[:40]", test_split="test[:20]"),
-        model=config.Feedforward(hidden=(5,)),
+        network=config.Feedforward(hidden=(5,)),
         train=config.Train(epochs=1, batch_size=20),
     )
     return json.loads(config.to_json(experiment))
@@ -108,7 +109,7 @@ class Commands:
             path = self.random.choice(sorted((ROOT / "configs").glob("[!_]*.py")))
         else:
             path = self._write(json.dumps(self._experiment()).encode())
-        return [str(path), *self._overrides(run.load_config(str(path)))]
+        return [str(path), *self._overrides(load.load_config(str(path)))]
 
     def _overrides(self, settings: config.Config) -> list[str]:
         some, found = self.random, []
@@ -136,9 +137,11 @@ class Commands:
         """The JSON of a small experiment, study or gallery of random parts."""
         some, settings = self.random, tiny()
         for name, choices in PARTS.items():
-            if name != "conversion" or (settings["model"]["kind"].startswith("rate") and some.random() < 0.5):
-                settings[name] = json.loads(json.dumps(dataclasses.asdict(some.choice(choices))))
-        if settings["model"]["kind"].startswith("rate"):
+            if name != "conversion" or (settings["network"]["kind"].startswith("rate") and some.random() < 0.5):
+                part = some.choice(choices)
+                kind = {"kind": part.kind} if isinstance(part, config.Part) else {}
+                settings[name] = json.loads(json.dumps(kind | dataclasses.asdict(part)))
+        if settings["network"]["kind"].startswith("rate"):
             settings["encoder"] = {"kind": "direct"}
         which = some.random()
         if which < 0.15:
@@ -159,7 +162,7 @@ class Commands:
         return [str(self._write(text))]
 
     def _spoil(self, settings: dict[str, Any]) -> None:
-        """Changes, adds, renames or removes one value, anywhere in a config."""
+        """Change, add, rename or remove one value, anywhere in a config."""
         some = self.random
         places = list(_places(settings))
         container, key = some.choice(places)
@@ -245,7 +248,7 @@ def _places(settings: Any) -> Any:
 
 
 def check(arguments: list[str], workdir: Path, *, trains: bool) -> Outcome:
-    """Runs one command line; one that trains is interrupted first, as a training may be long."""
+    """Run one command line; one that trains is interrupted first, as a training may be long."""
     started, status, fault = time.monotonic(), None, ""
     printed = io.StringIO()
 
@@ -284,7 +287,7 @@ def check(arguments: list[str], workdir: Path, *, trains: bool) -> Outcome:
 
 
 def fuzz(count: int, seed: int, trained: float = 0.0) -> list[Outcome]:
-    """Runs so many command lines; `trained` is the share of them that train, evaluate and draw for real."""
+    """Run so many command lines; `trained` is the share of them that train, evaluate and draw for real."""
     found = []
     with tempfile.TemporaryDirectory() as temporary, contextlib.chdir(ROOT):
         folder = Path(temporary)
@@ -306,7 +309,7 @@ def fuzz(count: int, seed: int, trained: float = 0.0) -> list[Outcome]:
                     if not trains:
                         stubs.enter_context(mock.patch.object(execute, "train", return_value=0))
                         stubs.enter_context(mock.patch.object(execute, "run_study", return_value=0))
-                        stubs.enter_context(mock.patch.object(run, "_evaluate", return_value=0))
+                        stubs.enter_context(mock.patch.object(runner, "_evaluate", return_value=0))
                         stubs.enter_context(mock.patch.object(Gallery, "draw", return_value=0))
                     found.append(check(arguments, commands.workdir, trains=trains))
                 if found[-1].fault:
@@ -315,14 +318,14 @@ def fuzz(count: int, seed: int, trained: float = 0.0) -> list[Outcome]:
 
 
 def report(outcome: Outcome) -> None:
-    """Prints what is wrong with how a command ended."""
+    """Print what is wrong with how a command ended."""
     line = shlex.join(outcome.arguments).encode("utf-8", "backslashreplace").decode()
     fault = outcome.fault.encode("utf-8", "backslashreplace").decode()
     print(f"--- {line[:1000]}\n{fault[-2500:]}", flush=True)
 
 
 def main() -> int:
-    """Runs the commands that are asked for; returns 1 if one of them did not end well."""
+    """Run the commands that are asked for; return 1 if one of them did not end well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)

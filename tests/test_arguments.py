@@ -12,6 +12,8 @@ from fuzz_calls import fuzz
 import jsnn
 from jsnn import augment, decode, encode, events, losses, metrics, regularizers
 from jsnn.arguments import check_memory, checked
+from jsnn.compat import norse
+from jsnn.compat import snntorch_functional as functional
 from jsnn.types import Array, Parameter
 
 OUTPUTS, LABELS, KEY = jnp.ones((4, 2, 3)), jnp.array([0, 2]), jax.random.key(0)
@@ -88,8 +90,9 @@ def test_an_array_beyond_the_memory_is_refused_before_it_is_made():
         decode.last, decode.mean, lambda x: decode.spike_times(x, 2), lambda x: losses.cross_entropy(x, LABELS),
         lambda x: losses.mse_count_loss(OUTPUTS, x), lambda x: metrics.accuracy(x, LABELS), metrics.firing_rate,
         regularizers.l1_rate, lambda x: regularizers.percentile(x), lambda x: augment.random_flip(KEY, x),
-        augment.to_float, lambda x: encode.rate(KEY, x, 4), lambda x: encode.population(x, 4), encode.spikes_to_times,
-        lambda x: encode.targets_rate(x, 3), jsnn.flatten, jsnn.max_pool, lambda x: jsnn.unroll(jsnn.LIF(0.9), x),
+        augment.to_float, lambda x: encode.rate(KEY, x, num_steps=4), lambda x: norse.population(x, 4),
+        encode.spikes_to_times,
+        lambda x: functional.targets_rate(x, 3), jsnn.flatten, jsnn.max_pool, lambda x: jsnn.unroll(jsnn.LIF(0.9), x),
         lambda x: jsnn.record(jsnn.LIF(0.9), x), lambda x: jsnn.LIF(gain=x or "x"), lambda x: jsnn.filters.Lowpass(x),
     ],
 )  # fmt: skip
@@ -103,10 +106,10 @@ def test_every_room_refuses_what_is_no_array(call, bad):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode.population(jnp.ones(3), 10**9), "the population of shape .* GiB"),
-        (lambda: encode.repeat(jnp.ones(9), 2**31 - 1), "the spikes of shape .* GiB"),
-        (lambda: encode.latency(jnp.ones((3, 9)), 2**31 - 1), "the spikes of shape .* GiB"),
-        (lambda: encode.targets_rate(LABELS, 3, 2**31 - 1), "of shape .* GiB"),
+        (lambda: norse.population(jnp.ones(3), 10**9), "the population of shape .* GiB"),
+        (lambda: encode.repeat(jnp.ones(9), num_steps=2**31 - 1), "the spikes of shape .* GiB"),
+        (lambda: encode.latency(jnp.ones((3, 9)), num_steps=2**31 - 1), "the spikes of shape .* GiB"),
+        (lambda: functional.targets_rate(LABELS, 3, 2**31 - 1), "of shape .* GiB"),
         (lambda: decode.spike_times(OUTPUTS, 2**31 - 1), "GiB"),
         (lambda: jsnn.unroll(jsnn.LIF(0.9), jnp.ones(9), num_steps=2**31 - 1), "the outputs of shape .* GiB"),
         (lambda: jsnn.compat.norse.lif_recurrent(3, 10**6, rngs=nnx.Rngs(0)), "weights of shape .* GiB"),
@@ -131,3 +134,32 @@ def test_no_exception_from_inside():
     ends, faults = fuzz(1000, seed=0)
     assert faults == {}
     assert set(ends) == {"returned", "refused"}
+
+
+@pytest.mark.rows(1)
+@pytest.mark.parametrize(
+    ("by_position", "by_name", "names"),
+    [
+        (
+            lambda: encode.rate(KEY, OUTPUTS[0] * 0, 4),
+            lambda: encode.rate(KEY, OUTPUTS[0] * 0, num_steps=4),
+            "num_steps=",
+        ),
+        (lambda: encode.repeat(OUTPUTS, 2), lambda: encode.repeat(OUTPUTS, num_steps=2), "num_steps="),
+        (lambda: encode.phase_weights(8), lambda: encode.phase_weights(num_steps=8), "num_steps="),
+        (
+            lambda: jsnn.LIF.from_time_constants(20e-3, 1e-3).decay,
+            lambda: jsnn.LIF.from_time_constants(20e-3, dt=1e-3).decay,
+            "dt=",
+        ),
+    ],
+)
+def test_what_earlier_versions_took_by_position_is_deprecated(by_position, by_name, names):
+    with pytest.warns(DeprecationWarning, match=f"by name: {names}"):
+        found = by_position()
+    np.testing.assert_array_equal(found, by_name())
+
+
+def test_one_argument_too_many_is_said_by_python():
+    with pytest.raises(TypeError, match="positional argument"):
+        encode.repeat(OUTPUTS, 2, 3)

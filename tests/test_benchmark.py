@@ -18,6 +18,7 @@ from experiments.benchmark import __main__, fc_lif, figure, long, mnist_conv, pe
 from experiments.benchmark.cases import CASES, comparisons
 from experiments.benchmark.measure import Timing, measure
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
+from experiments.config import Sets
 from jsnn import models
 from jsnn.data import Dataset
 
@@ -38,7 +39,7 @@ HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
 def small_mnist(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     dataset = Dataset(images, np.arange(4, dtype=np.int32))
-    monkeypatch.setattr(build, "load_data", lambda settings: build.Sets(dataset, dataset, dataset))
+    monkeypatch.setattr(build, "load_data", lambda settings: Sets(dataset, dataset, dataset))
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ def assert_equal(a, b):
 
 
 def in_a_process(program):
-    """Runs a program; returns what it printed, its errors too."""
+    """Run a program; return what it printed, its errors too."""
     command = [sys.executable, "-c", textwrap.dedent(program)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return result.stdout + result.stderr[-2000:]
@@ -84,6 +84,7 @@ def test_what_does_not_fit_is_named_and_nothing_else(tmp_path):
             Checkpoints(tmp_path, read_only=True).restore(3, like)
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_refused(tmp_path):
     """In a process of its own: orbax drops its reading tasks, whose complaints would reach a later test."""
     Checkpoints(tmp_path).save(3, {"x": jnp.ones(4), "y": jnp.zeros((2, 3))}, {})

@@ -32,7 +32,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("library", compat.__all__)
+@pytest.mark.parametrize("library", NAMES)
 def test_class_names_lead_to_the_presets(library):
     module = getattr(compat, library)
     for name, preset in NAMES[library].items():

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pydantic
 import pytest
 
 from experiments import build, config
-from experiments.config import errors
-from experiments.optimizer import make_optimizer
-from experiments.run import load_config
+from experiments.load import load_config
+from experiments.parts import errors
+from jsnn.data import Dataset
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+
+def of_ten_classes(shape):
+    return Dataset(np.zeros((10, *shape), np.uint8), np.arange(10))
 
 
 TRAINED = [path for path in CONFIGS if not isinstance(load_config(str(path)), config.Gallery)]
@@ -29,13 +34,18 @@ def test_config_is_named_as_its_file_and_survives_json(path):
     assert config.from_json(config.to_json(settings)) == settings
 
 
+def test_the_example_of_own_parts_is_short():
+    (path,) = [path for path in CONFIGS if path.stem == "own_network"]
+    assert len(path.read_text("utf-8").splitlines()) < 60
+
+
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_loss_of_a_batch_has_the_metrics(path, training):
     experiment = load_config(str(path))
     for stage in experiment.stages if isinstance(experiment, config.Study) else (experiment,):
-        network = build.make_network(stage.model, SHAPES[stage.data.name], 10, stage.seed)
+        network = build.make_network(stage, of_ten_classes(SHAPES[stage.data.name]))
         images = jnp.zeros((4, *SHAPES[stage.data.name]), jnp.uint8)
         loss = build.make_loss(stage, training=training)
         value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
@@ -61,11 +71,11 @@ def test_loss_of_a_batch_has_the_metrics(path, training):
     ],
 )
 @pytest.mark.parametrize(
-    "model", [config.Feedforward(), config.NorseRecurrent(), config.NorseConv()], ids=lambda m: m.kind
+    "network", [config.Feedforward(), config.NorseRecurrent(), config.NorseConv()], ids=lambda part: part.kind
 )
-def test_every_encoder_works_with_every_network(kind, model):
-    experiment = config.Experiment(num_steps=3, encoder=kind(), model=model)
-    network = build.make_network(model, build.encoded_shape(experiment.encoder, (28, 28, 1)), 10, 0)
+def test_every_encoder_works_with_every_network(kind, network):
+    experiment = config.Experiment(num_steps=3, encoder=kind(), network=network)
+    network = build.make_network(experiment, of_ten_classes((28, 28, 1)))
     loss = build.make_loss(experiment, training=True)
     images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
@@ -75,7 +85,7 @@ def test_every_encoder_works_with_every_network(kind, model):
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
     settings = config.Optimizer(name="sgd", learning_rate=0.5, schedule=schedule, warmup=0.2)
-    optimizer = make_optimizer(settings, 10)
+    optimizer = settings.make(10)
     state = optimizer.init(jnp.zeros(()))
     rates = []
     for _ in range(11):
@@ -88,17 +98,17 @@ def test_every_schedule_starts_and_ends_as_it_says(schedule):
 
 def test_optimizer_options_and_clipping():
     settings = config.Optimizer(name="adamw", options={"weight_decay": 0.5}, learning_rate=1.0, clip_norm=1.0)
-    optimizer = make_optimizer(settings, 10)
+    optimizer = settings.make(10)
     update, _ = optimizer.update(jnp.zeros(()), optimizer.init(jnp.ones(())), jnp.ones(()))
     assert float(update) == pytest.approx(-0.5)
-    clipped = make_optimizer(config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0), 10)
+    clipped = config.Optimizer(name="sgd", learning_rate=1.0, clip_norm=1.0).make(10)
     update, _ = clipped.update(jnp.full((4,), 10.0), clipped.init(jnp.zeros(4)))
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 
 
 def test_muon_turns_kernels_into_orthogonal_matrices():
     settings = config.Optimizer(name="muon", learning_rate=1.0, options={"consistent_rms": 0.2, "weight_decay": 0.0})
-    optimizer = make_optimizer(settings, 10)
+    optimizer = settings.make(10)
     gradients = {"kernel": jax.random.normal(jax.random.key(0), (3, 3, 4, 6)), "bias": jnp.arange(1.0, 7.0)}
     update, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
     lengths = jnp.linalg.svd(update["kernel"].reshape(36, 6) / (0.2 * 36**0.5), compute_uv=False)
@@ -108,7 +118,7 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "neurons"),
+    ("network", "neurons"),
     [
         (config.Feedforward(hidden=(5,)), 5),
         (config.SpikingResNet(depth=(1,), channels=2), 3 * 4 * 4 * 2),  # behind the stem and in the block
@@ -116,10 +126,10 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
     ],
     ids=lambda value: getattr(value, "kind", value),
 )
-def test_the_rate_penalty_enters_the_loss(model, neurons):
-    base = config.Experiment(num_steps=4, model=model)
+def test_the_rate_penalty_enters_the_loss(network, neurons):
+    base = config.Experiment(num_steps=4, network=network)
     penalised = dataclasses.replace(base, objective=config.Objective(rate_penalty=2.0, rate_target=0.25))
-    network = build.make_network(base.model, (8, 8, 1), 10, 0)
+    network = build.make_network(base, of_ten_classes((8, 8, 1)))
     images, labels = jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32)
     values = [
         build.make_loss(e, training=False)(network, images, labels, jax.random.key(0))[0] for e in (base, penalised)
@@ -136,16 +146,22 @@ def test_encoders_of_the_unit_interval_refuse_standardised_images(encoder):
 
 def test_each_pixel_of_a_phase_code_adds_up_to_its_value():
     images = jnp.array([[[[0.0], [0.625], [0.25]]]])
-    inputs, num_steps = build.encode_images(config.Phase(num_phases=4), jax.random.key(0), images, 8)
-    assert num_steps is None
+    inputs = config.Phase(num_phases=4).make(8)(jax.random.key(0), images)
     assert (inputs[:4].sum(0) == images).all()
 
 
 def test_populations_are_channels():
     images = jnp.full((1, 2, 3, 2), 0.5)
-    spikes, _ = build.encode_images(config.Population(num_neurons=5), jax.random.key(0), images, 400)
-    assert spikes.shape == (400, 1, *build.encoded_shape(config.Population(num_neurons=5), (2, 3, 2)))
+    encoder = config.Population(num_neurons=5)
+    spikes = encoder.make(400)(jax.random.key(0), images)
+    assert spikes.shape == (400, 1, *encoder.shape((2, 3, 2)))
     assert spikes[..., 2].mean() == 1  # the middle of five fields, at its centre
+
+
+def test_a_config_of_an_earlier_version_is_read():
+    text = '{"model": {"kind": "rate_dense"}, "objective": {"decoder": "last"}, "data": {"name": "digits"}}'
+    expected = config.Experiment(network=config.RateDense(), objective=config.Objective(decoder=config.Last()))
+    assert config.from_json(text) == expected
 
 
 def test_unknown_encoder_is_refused():
@@ -195,7 +211,7 @@ def test_what_a_field_accepts_survives_json(owner, name):
     [
         config.Experiment(seed=2**32 - 1, optimizer=config.Optimizer(options={"é☃": 2e-38}, clip_norm=3e38)),
         config.Experiment(name="[bold] 'x' \"", learning_rates=(0.1, 1e-30), reference={"a b/c": -0.1}),
-        config.Experiment(model=config.SpikingDense(v_init=0.1), data=config.Data(mean=(1 / 3, -0.0), std=(1e-7, 1))),
+        config.Experiment(network=config.SpikingDense(v_init=0.1), data=config.Data(mean=(1 / 3, -0.0), std=(1e-7, 1))),
         config.Gallery(signal=(0.1, 1e30, -1e-30)),
         config.Study(name="two", stages=(config.Experiment(name="a"), config.Experiment(name="b", seed=1))),
     ],
@@ -204,22 +220,36 @@ def test_what_is_accepted_survives_json(settings):
     assert config.from_json(config.to_json(settings)) == settings
 
 
-def test_a_part_of_a_class_of_ones_own_does_not_survive_json():
-    @dataclasses.dataclass(frozen=True)
-    class Deep(config.Feedforward):
-        pass
+def test_a_part_of_a_class_of_ones_own_survives_json(monkeypatch):
+    monkeypatch.setattr(config.Network, "kinds", dict(config.Network.kinds))
 
-    with pytest.raises(ValueError, match="a config must be made of the classes of"):
-        config.to_json(config.Experiment(model=Deep()))
+    class Deep(config.Feedforward):
+        depth: int = 3
+
+    experiment = config.Experiment(network=Deep(depth=5))
+    assert '"kind": "deep"' in config.to_json(experiment)
+    assert config.from_json(config.to_json(experiment)) == experiment
+    assert config.has_own_parts(experiment)
+    assert not config.has_own_parts(config.Experiment())
+    with pytest.raises(ValueError, match="there is a kind 'rate_dense' already: give the class RateDense another name"):
+
+        class RateDense(config.Network):
+            def make(self, inputs, outputs, rngs): ...
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"train": {"epochz": 3}}', "there is no field 'train.epochz': did you mean 'epochs'?"),
-        ('{"model": {"kind": "feedforward", "hidden": [3, 0]}}', "model.hidden.1 must be greater than 0, got 0"),
-        ('{"model": {"kind": "feedforwrd"}}', "model.kind must be one of 'feedforward', 'norse_recurrent', "),
-        ('{"model": {}}', "model.kind is missing"),
+        ('{"network": {"kind": "feedforward", "hidden": [3, 0]}}', "network.hidden.1 must be greater than 0, got 0"),
+        ('{"network": {"kind": "feedforwrd"}}', "network.kind must be one of 'feedforward', 'norse_recurrent', "),
+        ('{"network": {}}', "network.kind is missing"),
+        (
+            '{"network": {"kind": "rate_dense", "hiden": 3}}',
+            "no field 'network.hiden': did you mean 'hidden'?",
+        ),
+        ('{"network": 3}', "network must be one of the kinds 'feedforward', 'norse_recurrent', "),
+        ('{"objective": {"decoder": "lst"}}', "objective.decoder.kind must be one of 'max_over_time', 'last', "),
         ('{"train": 3}', "train must be a dictionary or an instance of Train, got 3"),
         ('{"optimizer": {"options": {"b1": "x"}}}', "optimizer.options.b1 must be a valid number"),
         ('{"train": {"epochs": 0, "batch_size": 0}}', "(and train.batch_size is wrong too)"),
@@ -227,8 +257,8 @@ def test_a_part_of_a_class_of_ones_own_does_not_survive_json():
         ('{"seed": 4294967295, "seeds": 2}', "seed + seeds - 1 must be at most 4294967295, got 4294967295 + 2 - 1"),
         ('{"learning_rates": [1, 1]}', "learning_rates must not hold a value twice"),
         ('{"train": {"patience": 2}}', "train.patience needs data.validation_split"),
-        ('{"objective": {"dt_end": 0.1}}', "objective.dt_end needs a model with a dt, got 'feedforward'"),
-        ('{"model": {"kind": "rate_dense"}, "encoder": {"kind": "population"}}', "leave encoder at 'direct'"),
+        ('{"objective": {"dt_end": 0.1}}', "objective.dt_end needs a network with a dt, got 'feedforward'"),
+        ('{"network": {"kind": "rate_dense"}, "encoder": {"kind": "population"}}', "leave encoder at 'direct'"),
         ('{"stages": [], "name": "none"}', "the stages of a study need names of their own, got []"),
         ('{"optimizer": {"clip_norm": Infinity}}', "optimizer.clip_norm must be a finite number, got inf"),
         ("[" * 10_000, "recursion limit exceeded"),
@@ -244,7 +274,7 @@ def test_a_mistake_is_one_line(text, message):
     "name", ["adam", "adamw", "nadam", "rmsprop", "rprop", "sgd", "yogi", "adafactor", "sm3", "muon"]
 )
 def test_optimisers_of_optax(name):
-    assert make_optimizer(config.Optimizer(name=name), 10)
+    assert config.Optimizer(name=name).make(10)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +286,7 @@ def test_optimisers_of_optax(name):
 )
 def test_what_is_no_optimiser(name):
     with pytest.raises(ValueError, match=rf"^optimizer.name must be an optimiser of optax, got '{name}': \w.*"):
-        make_optimizer(config.Optimizer(name=name), 10)
+        config.Optimizer(name=name).make(10)
 
 
 @pytest.mark.parametrize(
@@ -271,4 +301,4 @@ def test_what_is_no_optimiser(name):
 )
 def test_options_of_an_optimiser_are_checked(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        make_optimizer(config.Optimizer(options=options), 10)
+        config.Optimizer(options=options).make(10)

@@ -114,6 +114,7 @@ def test_the_report_names_what_is_exact():
         jsnn.convert(*MODELS["attention"], kept="exactly")
 
 
+@pytest.mark.slow
 def test_a_softmax_that_gives_the_output_stays_one_unless_told():
     def model(x):
         return jax.nn.softmax(jax.nn.relu(x @ GATED))

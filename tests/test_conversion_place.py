@@ -142,7 +142,7 @@ NOT_HOMOGENEOUS = {
     "SpikingActivation(tanh)": jsnn.SpikingActivation(jnp.tanh),
     "PoissonSpiking(sigmoid)": jsnn.PoissonSpiking(KEY, jax.nn.sigmoid),
     "RefractoryLIF": jsnn.RefractoryLIF(),
-    "AdaptiveLIF": jsnn.AdaptiveLIF(),
+    "AdaptiveRefractoryLIF": jsnn.AdaptiveRefractoryLIF(),
     "LIF": jsnn.LIF(0.9),
     "CuBaLIF": jsnn.CuBaLIF(),
     "Refractory": jsnn.Refractory(jsnn.IF(), 2),

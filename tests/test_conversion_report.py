@@ -19,7 +19,7 @@ def test_report():
     scales = [jnp.array([1.0, 2.0, 4.0]), 20.0]
     network = jsnn.convert(model, jnp.ones((2, 4, 4, 2)), synapse=5e-3, scale_firing_rates=scales)
     assert str(network.report).splitlines() == [
-        "name    behind                    shape         replaced by        scale   synapse",
+        "name    after                     shape         replaced by        scale   synapse",
         "0_relu  convolution [3, 3, 2, 3]  [2, 4, 4, 3]  SpikingActivation  1 to 4  Lowpass(0.005 s)",
         "1_relu  dense [48, 5]             [2, 5]        SpikingActivation  20      Lowpass(0.005 s)",
         "kept, exact in the mean over time: softmax, sin",

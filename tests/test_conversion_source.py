@@ -378,6 +378,37 @@ class Partly(Block):
         return self.out(nnx.jit(lambda layers, x: jax.nn.relu(layers[0](x)))(self.layers, x))
 
 
+class Scanned(nnx.Module):
+    """Equal blocks in one nnx.scan, their weights stacked."""
+
+    def __init__(self, rngs):
+        make = nnx.vmap(lambda rngs: Norm(rngs), in_axes=0, out_axes=0)
+        self.blocks = nnx.split_rngs(splits=2)(make)(rngs)
+
+    def __call__(self, x):
+        scan = nnx.scan(lambda x, block: block(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        return scan(x, self.blocks)
+
+
+class Norm(nnx.Module):
+    def __init__(self, rngs):
+        self.linear, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
+
+    def __call__(self, x):
+        return jax.nn.relu(self.norm(self.linear(x))) + x
+
+
+def test_a_module_with_blocks_in_nnx_scan_converts():
+    model, x = Scanned(nnx.Rngs(0)), jnp.ones((2, 3))
+    changed = r"\(it changes .blocks.norm.mean.value, .blocks.norm.var.value\)"
+    with pytest.raises(ValueError, match=f"training mode {changed}"):
+        jsnn.convert(model, x)
+    model.eval()
+    network = jsnn.convert(model, x)
+    assert len(network.names) == 2
+    np.testing.assert_allclose(network.rates(x)[1], model(x), rtol=1e-6)
+
+
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("kind", [Jitted, Rematerialised, Partly])
 def test_modules_inside_nnx_jit_and_remat_convert(kind):

@@ -1,8 +1,13 @@
 """Data sets: the real ones, the user's own, splits, batches, and every bad input."""
 
+import gzip
+import hashlib
+import io
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +17,7 @@ import numpy as np
 import pytest
 
 from jsnn import data
-from jsnn.data import Dataset
+from jsnn.data import Dataset, download
 from jsnn.data.sources import _class_names
 
 SMALL = Dataset(np.arange(10, dtype=np.uint8)[:, None, None, None], np.arange(10))
@@ -93,8 +98,83 @@ def test_the_folder_of_sets_comes_from_the_environment(data_dir, cache, monkeypa
     assert len(data.load("mnist", "test[:7]")) == 7
     monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
     assert len(data.load("mnist", "test[:7]", data_dir)) == 7
-    with pytest.raises(FileNotFoundError, match="/nowhere/mnist"):
+    with pytest.raises(FileNotFoundError, match="/elsewhere/mnist"):
+        data.load("mnist", "test[:7]", "/elsewhere")  # nothing is fetched
+
+
+FETCHED = ("mnist", "fashion_mnist", "cifar10")
+
+
+def fill(downloads, name, dataset, monkeypatch):
+    """Write the files that `load` fetches for a test split, in another order than TFDS has; return their digest."""
+    images, labels = dataset.images[::-1], dataset.labels[::-1].astype(np.uint8)
+    downloads.mkdir(parents=True)
+    if name == "cifar10":
+        records = np.column_stack([labels, images.transpose(0, 3, 1, 2).reshape(len(labels), -1)])
+        with tarfile.open(downloads / "cifar-10-binary.tar.gz", "w:gz", compresslevel=1) as tar:
+            for member in ("batches.meta.txt", "test_batch.bin"):
+                info = tarfile.TarInfo(f"cifar-10-batches-bin/{member}")
+                info.size = records.nbytes
+                tar.addfile(info, io.BytesIO(records.tobytes()))
+    else:
+        for what, header, array in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
+            file = downloads / f"t10k-{what}-ubyte.gz"
+            file.write_bytes(gzip.compress(bytes(header) + array.tobytes(), compresslevel=1))
+    source = download.SOURCES[name]["test"]
+    files = [f._replace(md5=hashlib.md5((downloads / f.name).read_bytes()).hexdigest()) for f in source.files]
+    monkeypatch.setitem(download.SOURCES, name, {"test": source._replace(files=files)})
+
+
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("name", FETCHED)
+def test_sets_that_are_not_prepared_are_fetched(name, data_dir, cache, monkeypatch):
+    expected = data.load(name, "test", data_dir)
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    fill(cache / "downloads" / name, name, expected, monkeypatch)
+    found = data.load(name, "test")
+    np.testing.assert_array_equal(found.images, expected.images[::-1])
+    np.testing.assert_array_equal(found.labels, expected.labels[::-1])
+    assert (found.class_names, found.num_classes) == (expected.class_names, 10)
+    shutil.rmtree(cache / "downloads")  # the decoded arrays are kept
+    np.testing.assert_array_equal(data.load(name, "test[10:20]").labels, found.labels[10:20])
+    np.testing.assert_array_equal(data.load(name, "test[:5]+test[90%:]").images[5:], found.images[9000:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("name", FETCHED)
+def test_a_prepared_set_has_the_checksum_that_a_fetched_one_must_have(name, split, data_dir):
+    dataset = data.load(name, split, data_dir)
+    assert download.digest_of(dataset.images, dataset.labels) == download.SOURCES[name][split].digest
+
+
+@pytest.mark.slow
+def test_fetched_files_with_other_images_are_refused(data_dir, cache, monkeypatch):
+    other = data.load("fashion_mnist", "test", data_dir)
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    fill(cache / "downloads" / "mnist", "mnist", other, monkeypatch)
+    with pytest.raises(ValueError, match=r"data set 'mnist' in .*downloads/mnist hold other images .* delete them"):
+        data.load("mnist", "test")
+
+
+def test_without_a_network_every_other_way_is_named(cache, monkeypatch):
+    asked = []
+
+    def retrieve(address, *_, **__):
+        asked.append(address)
+        raise [ConnectionError("no route"), ValueError("another checksum")][len(asked) % 2]
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    with pytest.raises(FileNotFoundError) as caught:
         data.load("mnist", "test[:7]")
+    assert [address.split("/")[2] for address in asked] == ["ossci-datasets.s3.amazonaws.com", "storage.googleapis.com"]
+    for part in (
+        *("data set 'mnist' cannot be fetched (ConnectionError at https://storage.googleapis.com", "network"),
+        *("mnist/t10k-labels-idx1-ubyte.gz into", str(cache / "downloads"), ".npz file", "digits", "TFDS_DATA_DIR"),
+        *("tfds build mnist", "/nowhere/mnist"),
+    ):
+        assert part in str(caught.value)
 
 
 def test_a_damaged_or_unwritable_cache_is_no_error(data_dir, cache, monkeypatch, tmp_path):
@@ -216,20 +296,45 @@ def test_npz_missing_or_damaged(tmp_path):
 @pytest.mark.parametrize(
     ("images", "labels", "options", "message"),
     [
-        (np.zeros((2, 64)), [0, 1], {}, r"images must have shape \[N, H, W, C\] .* got \(2, 64\)"),
-        (np.zeros((2, 8, 8), np.int64), [0, 1], {}, "images must be uint8 .* got int64"),
-        (np.zeros((2, 8, 8)), [0.0, 1.0], {}, "labels must be integers .* got float64"),
-        (np.zeros((2, 8, 8)), np.eye(2, dtype=int), {}, r"of shape \(2, 2\): one-hot labels"),
-        (np.zeros((2, 8, 8)), [0, 1, 1], {}, "as many, got 2 and 3"),
-        (np.zeros((0, 8, 8)), np.zeros(0, int), {}, "holds no images"),
-        (np.zeros((2, 8, 8)), [0, -1], {}, r"labels must lie in 0..0, got values from -1 to 0"),
-        (np.zeros((2, 8, 8)), [0, 7], {"num_classes": 5}, r"labels must lie in 0..4, got values from 0 to 7"),
-        (np.zeros((2, 8, 8)), [0, 2], {"class_names": ("a", "b")}, r"labels must lie in 0..1"),
+        (np.zeros(2), [0, 1], {}, r"inputs must have shape \[N, H, W, C\] or \[N, F\], got \(2,\)"),
+        (np.zeros(2), [0, 1], {"in_time": True}, r"inputs must have shape \[N, T, ...\], got \(2,\)"),
+        (np.zeros((2, 8, 8), np.int64), [0, 1], {}, "inputs must be uint8 .* got int64"),
+        (np.zeros((2, 8, 8)), [0.0, 1.0], {"num_classes": 2}, "targets must be integers where there are classes"),
+        (np.zeros((2, 8, 8)), [0.0, np.nan], {}, "targets must be finite, got nan"),
+        (np.zeros((2, 8, 8)), [True, False], {}, r"targets must be integers \(classes\) or floating point"),
+        (np.zeros((2, 8, 8)), np.eye(2, dtype=int), {}, r"of shape \(2, 2\): one-hot classes"),
+        (np.zeros((2, 8, 3)), np.eye(2, dtype=int), {"in_time": True}, r"of shape \(2, 2\): one-hot classes"),
+        (np.zeros((2, 8, 8)), [0, 1, 1], {}, r"as many, got shapes \(2, 8, 8\) and \(3,\)"),
+        (np.zeros((0, 8, 8)), np.zeros(0, int), {}, "holds no examples"),
+        (np.zeros((2, 8, 8)), [0, -1], {}, r"classes must lie in 0..0, got values from -1 to 0"),
+        (np.zeros((2, 8, 8)), [0, 7], {"num_classes": 5}, r"classes must lie in 0..4, got values from 0 to 7"),
+        (np.zeros((2, 8, 8)), [0, 2], {"class_names": ("a", "b")}, r"classes must lie in 0..1"),
     ],
 )
 def test_bad_arrays(images, labels, options, message):
     with pytest.raises(ValueError, match=message):
         Dataset(images, labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "options", "shapes"),
+    [
+        (np.zeros((2, 64)), [0.5, 1.5], {}, ((2, 64), (2,))),
+        (np.zeros((2, 9)) > 0, [0, 1], {"in_time": True}, ((2, 9, 1), (2,))),
+        (np.zeros((2, 9, 3)), np.zeros((2, 9), int), {"in_time": True}, ((2, 9, 3), (2, 9))),
+        (np.zeros((2, 9, 3)), np.zeros((2, 9, 4)), {"in_time": True}, ((2, 9, 3), (2, 9, 4))),
+    ],
+)
+def test_examples_in_time_and_targets_that_are_values(inputs, targets, options, shapes, tmp_path):
+    made = Dataset(inputs, targets, **options)
+    assert (made.inputs.shape, made.targets.shape) == shapes
+    assert made.inputs.dtype in (np.float32, np.float64)
+    assert (made.targets.dtype == np.float32) == (made.num_classes == 0)
+    np.savez(tmp_path / "own.npz", inputs=made.inputs, targets=made.targets, in_time=made.in_time)
+    read = data.load(tmp_path / "own.npz", "train")
+    np.testing.assert_array_equal(read.inputs, made.inputs)
+    np.testing.assert_array_equal(read.targets, made.targets)
+    assert (read.in_time, read.num_classes) == (made.in_time, made.num_classes)
 
 
 # Names and splits that are not there

@@ -95,7 +95,7 @@ def test_height_of_a_spike_does_not_change_its_time():
 
 
 def test_population_code_adds_neighbouring_neurons():
-    counts = decode.spike_count(SPIKES, population_code=True, num_classes=2)
+    counts = decode.spike_count(SPIKES, num_classes=2)
     np.testing.assert_array_equal(counts, [[3.0, 2.0]])
 
 
@@ -116,10 +116,8 @@ def test_wrong_dtype(decoder, dtype):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"population_code": True, "num_classes": 3}, "got N=4 and num_classes=3"),
-        ({"population_code": True, "num_classes": 0}, "got N=4 and num_classes=0"),
-        ({"population_code": True}, "population_code=True and num_classes=None: give both or neither"),
-        ({"num_classes": 2}, "population_code=False and num_classes=2: give both or neither"),
+        ({"num_classes": 3}, "got N=4 and num_classes=3"),
+        ({"num_classes": 0}, "got N=4 and num_classes=0"),
     ],
 )
 def test_wrong_population_code(options, message):

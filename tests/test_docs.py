@@ -85,15 +85,19 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 1000
+
+
 def broken_links(page: Path) -> list[str]:
     lines = page.read_text("utf-8").splitlines()
     text = "\n".join(line for line in lines if page.suffix == ".md" or line.startswith("# "))
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"https?:|#", link)]
-    return [link for link in links if not (page.parent / link.partition("#")[0]).is_file()]
+    return [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
 
 
 def test_links_lead_somewhere():
-    broken = {page.relative_to(DOCS).as_posix(): broken_links(page) for page in PAGES}
+    broken = {page.relative_to(ROOT).as_posix(): broken_links(page) for page in [ROOT / "README.md", *PAGES]}
     assert {page: links for page, links in broken.items() if links} == {}
 
 

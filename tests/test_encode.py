@@ -12,6 +12,7 @@ import pytest
 from binomial import assert_spike_probability
 
 from jsnn import encode
+from jsnn.compat import norse
 
 KEY = jax.random.key(7)
 
@@ -41,20 +42,22 @@ def inside(x):
 
 X = jnp.array([[-0.5, 0.0, 0.3], [1.0, 1.7, 4.0]])
 ENCODERS = {
-    "constant_current": lambda key, x, num_steps=12: encode.constant_current(x, num_steps),
-    "spike_latency_lif": lambda key, x, num_steps=12: encode.spike_latency_lif(x, num_steps),
-    "repeat": lambda key, x, num_steps=12: encode.repeat(x, num_steps),
-    "poisson": lambda key, x, num_steps=12: encode.poisson(key, x, num_steps),
-    "signed_poisson": lambda key, x, num_steps=12: encode.signed_poisson(key, x, num_steps),
-    "rate": lambda key, x, num_steps=12: encode.rate(key, inside(x), num_steps),
-    "latency": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, tau=2.0, bypass=True),
-    "latency_normalized": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps, normalize=True),
+    "constant_current": lambda key, x, num_steps=12: encode.constant_current(x, num_steps=num_steps),
+    "spike_latency_lif": lambda key, x, num_steps=12: encode.spike_latency_lif(x, num_steps=num_steps),
+    "repeat": lambda key, x, num_steps=12: encode.repeat(x, num_steps=num_steps),
+    "poisson": lambda key, x, num_steps=12: encode.poisson(key, x, num_steps=num_steps),
+    "signed_poisson": lambda key, x, num_steps=12: encode.signed_poisson(key, x, num_steps=num_steps),
+    "rate": lambda key, x, num_steps=12: encode.rate(key, inside(x), num_steps=num_steps),
+    "latency": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps=num_steps, tau=2.0, bypass=True),
+    "latency_normalized": lambda key, x, num_steps=12: encode.latency(inside(x), num_steps=num_steps, normalize=True),
     "latency_ramps": lambda key, x, num_steps=12: encode.latency(
-        inside(x), num_steps, normalize=True, linear=True, interpolate=True
+        inside(x), num_steps=num_steps, normalize=True, linear=True, interpolate=True
     ),
-    "burst": lambda key, x, num_steps=12: encode.burst(inside(x), num_steps),
-    "phase": lambda key, x, num_steps=12: encode.phase(inside(x), num_steps),
-    "rate_after_blanks": lambda key, x, num_steps=12: encode.rate(key, inside(x), num_steps, first_spike_time=5),
+    "burst": lambda key, x, num_steps=12: encode.burst(inside(x), num_steps=num_steps),
+    "phase": lambda key, x, num_steps=12: encode.phase(inside(x), num_steps=num_steps),
+    "rate_after_blanks": lambda key, x, num_steps=12: encode.rate(
+        key, inside(x), num_steps=num_steps, first_spike_time=5
+    ),
 }
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 
@@ -73,7 +76,7 @@ each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODER
 )
 def test_norse_lif_encoders(parity, encoder, name, case):
     golden = parity(f"norse_{name}__{case}")
-    spikes = compiled(encoder)(golden["input"], len(golden["spikes"]))
+    spikes = compiled(encoder)(golden["input"], num_steps=len(golden["spikes"]))
     np.testing.assert_array_equal(spikes, golden["spikes"])
     assert golden["spikes"].any()
 
@@ -92,7 +95,7 @@ def test_norse_lif_current_encoder(parity, case, parameters, dtype):
     golden = parity(f"norse_lif_current_encoder__{case}")
     with jax.enable_x64(dtype == "f64"):
         currents = golden["input_current"].astype({"f32": np.float32, "f64": np.float64}[dtype])
-        spikes = compiled(encode.constant_current)(currents, 50, **parameters)
+        spikes = compiled(encode.constant_current)(currents, num_steps=50, **parameters)
         np.testing.assert_array_equal(spikes, golden[f"z_{dtype}"])
 
 
@@ -104,9 +107,9 @@ def test_norse_spike_latency(parity):
 @pytest.mark.parametrize("f_max", [20, 1000])
 def test_norse_poisson(parity, f_max):
     golden = parity(f"norse_Poisson__fmax{f_max}")
-    spikes = compiled(encode.poisson)(KEY, golden["input"], 20_000, f_max=f_max, dt=1e-3)
+    spikes = compiled(encode.poisson)(KEY, golden["input"], num_steps=20_000, f_max=f_max, dt=1e-3)
     assert_spike_probability(spikes, golden["expected_poisson"])
-    signed = compiled(encode.signed_poisson)(KEY, golden["input"], 20_000, f_max=f_max, dt=1e-3)
+    signed = compiled(encode.signed_poisson)(KEY, golden["input"], num_steps=20_000, f_max=f_max, dt=1e-3)
     assert_spike_probability(np.abs(signed), np.abs(golden["expected_signed"]))
     np.testing.assert_array_equal(signed, np.abs(signed) * np.sign(golden["input"]))
 
@@ -114,21 +117,21 @@ def test_norse_poisson(parity, f_max):
 @pytest.mark.parametrize("scale", [None, 1.0])
 def test_norse_population(parity, scale):
     golden = parity(f"norse_PopulationEncoder__scale{scale}")
-    activity = compiled(encode.population)(golden["input"], 9, scale=scale)
+    activity = compiled(norse.population)(golden["input"], 9, scale=scale)
     np.testing.assert_allclose(activity, golden["output"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(0.25, 0), (1, 0), (2, -0.1)])
 def test_snntorch_rate(parity, gain, offset):
     golden = parity(f"snntorch_rate__gain{gain}_off{offset}")
-    spikes = compiled(encode.rate)(KEY, golden["input"], 20_000, gain=gain, offset=offset)
+    spikes = compiled(encode.rate)(KEY, golden["input"], num_steps=20_000, gain=gain, offset=offset)
     assert_spike_probability(spikes, golden["expected"])
 
 
 def test_snntorch_rate_first_spike_time(parity):
     golden = parity("snntorch_rate__first_spike_time")
-    static = compiled(encode.rate)(KEY, golden["input"], 10, first_spike_time=4)
-    varying = compiled(encode.rate)(KEY, golden["tv"], None, first_spike_time=3)
+    static = compiled(encode.rate)(KEY, golden["input"], num_steps=10, first_spike_time=4)
+    varying = compiled(encode.rate)(KEY, golden["tv"], num_steps=None, first_spike_time=3)
     for ours, theirs, blank in [(static, golden["out_static"], 4), (varying, golden["out_tv"], 3)]:
         spikes = np.asarray(ours)
         assert spikes.shape == theirs.shape
@@ -142,7 +145,7 @@ def test_snntorch_rate_first_spike_time(parity):
 
 def test_constant_current_by_hand():
     # decay = gain = 1/2, x = 1.5: v = 0.75, 1.125 (spike), 0.75, ...; x = 1 never exceeds the threshold
-    spikes = encode.constant_current(jnp.array([1.5, 1.0]), 200, tau_mem=2e-3, dt=1e-3)
+    spikes = encode.constant_current(jnp.array([1.5, 1.0]), num_steps=200, tau_mem=2e-3, dt=1e-3)
     np.testing.assert_array_equal(spikes[:, 0], [0.0, 1.0] * 100)
     assert not spikes[:, 1].any()
 
@@ -160,17 +163,17 @@ def test_spike_latency_keeps_negative_spikes():
 
 
 def test_population_by_hand():
-    activity = encode.population(jnp.array([[1.0], [2.0]]), 3)  # scale 2, centres 0, 1, 2
+    activity = norse.population(jnp.array([[1.0], [2.0]]), 3)  # scale 2, centres 0, 1, 2
     np.testing.assert_allclose(activity[0, 0], np.exp([-1.0, 0.0, -1.0]), rtol=1e-6)
     np.testing.assert_allclose(activity[1, 0], np.exp([-4.0, -1.0, 0.0]), rtol=1e-6)
-    boxes = encode.population(jnp.array([1.0]), 3, scale=2.0, kernel=lambda d: (d < 1.0).astype(d.dtype))
+    boxes = norse.population(jnp.array([1.0]), 3, scale=2.0, kernel=lambda d: (d < 1.0).astype(d.dtype))
     np.testing.assert_array_equal(boxes, [[0.0, 1.0, 0.0]])
 
 
 def test_repeat():
     images = jnp.array([[0, 255]], jnp.uint8)
-    np.testing.assert_array_equal(encode.repeat(images, 3), [[[0, 255]]] * 3)
-    assert encode.repeat(images, 3).dtype == jnp.uint8
+    np.testing.assert_array_equal(encode.repeat(images, num_steps=3), [[[0, 255]]] * 3)
+    assert encode.repeat(images, num_steps=3).dtype == jnp.uint8
 
 
 # Randomness
@@ -178,14 +181,14 @@ def test_repeat():
 
 def test_small_probabilities_are_exact_in_half_precision():
     x = np.full(50, 0.03125, jnp.bfloat16)
-    assert_spike_probability(compiled(encode.poisson)(KEY, x, 20_000), np.full(50, 0.003125))
-    assert_spike_probability(compiled(encode.rate)(KEY, x, 20_000, gain=0.1), np.full(50, 0.003125))
+    assert_spike_probability(compiled(encode.poisson)(KEY, x, num_steps=20_000), np.full(50, 0.003125))
+    assert_spike_probability(compiled(encode.rate)(KEY, x, num_steps=20_000, gain=0.1), np.full(50, 0.003125))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_spikes_are_independent_over_time_and_neurons(axis):
     # neighbours of fair coins differ like fair coins
-    spikes = np.asarray(compiled(encode.rate)(KEY, np.full(200, 0.5), 1000))
+    spikes = np.asarray(compiled(encode.rate)(KEY, np.full(200, 0.5), num_steps=1000))
     changes = np.diff(spikes, axis=axis) != 0
     assert_spike_probability(changes.reshape(-1, 1), [0.5])
 
@@ -193,7 +196,7 @@ def test_spikes_are_independent_over_time_and_neurons(axis):
 @pytest.mark.parametrize("encoder", [encode.rate, functools.partial(encode.poisson, f_max=1e3)])
 def test_time_varying_probabilities(encoder):
     x = np.repeat([[0.0], [0.3], [1.0]], 20_000, axis=1)  # [T, N]
-    spikes = np.asarray(compiled(encoder)(KEY, x, None))
+    spikes = np.asarray(compiled(encoder)(KEY, x, num_steps=None))
     assert spikes.shape == x.shape
     assert_spike_probability(spikes.T, [0.0, 0.3, 1.0])
 
@@ -202,9 +205,9 @@ def test_time_varying_probabilities(encoder):
 def test_key_decides(encoder):
     x = np.full(3, 0.5, np.float32)
     encoder = compiled(encoder)
-    spikes = np.asarray(encoder(KEY, x, 64))
-    np.testing.assert_array_equal(spikes, encoder(KEY, x, 64))
-    assert (spikes != np.asarray(encoder(jax.random.key(8), x, 64))).any()
+    spikes = np.asarray(encoder(KEY, x, num_steps=64))
+    np.testing.assert_array_equal(spikes, encoder(KEY, x, num_steps=64))
+    assert (spikes != np.asarray(encoder(jax.random.key(8), x, num_steps=64))).any()
 
 
 # Gradients
@@ -219,8 +222,8 @@ def test_gradient_of_lif_encoders(encoder):
         spike, d_spike = float(v > 1), dv / (100 * abs(v - 1) + 1) ** 2
         expected.append(d_spike)
         v, dv = (1 - spike) * v, (1 - spike) * dv - v * d_spike  # the reset is not detached
-    np.testing.assert_array_equal(compiled(encoder)(x, 4), [0.0, 0.0, 0.0, 1.0])
-    np.testing.assert_allclose(jax.jacobian(compiled(encoder))(x, 4), expected, rtol=1e-4)
+    np.testing.assert_array_equal(compiled(encoder)(x, num_steps=4), [0.0, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(jax.jacobian(functools.partial(compiled(encoder), num_steps=4))(x), expected, rtol=1e-4)
 
 
 def test_gradient_of_spike_latency_ends_with_the_first_spike():
@@ -231,12 +234,12 @@ def test_gradient_of_spike_latency_ends_with_the_first_spike():
 
 @pytest.mark.parametrize("encoder", [encode.rate, encode.poisson])
 def test_no_gradient_through_random_encoders(encoder):
-    gradient = jax.jit(jax.grad(lambda x, key: encoder(key, x, 12).sum()))(X, KEY)
+    gradient = jax.jit(jax.grad(lambda x, key: encoder(key, x, num_steps=12).sum()))(X, KEY)
     np.testing.assert_array_equal(gradient, jnp.zeros_like(X))
 
 
 def test_gradient_of_population():
-    gradient = jax.jit(jax.grad(lambda x: encode.population(x, 3, scale=1.0)[0]))(0.5)
+    gradient = jax.jit(jax.grad(lambda x: norse.population(x, 3, scale=1.0)[0]))(0.5)
     np.testing.assert_allclose(gradient, -0.5 * np.exp(-0.125), rtol=1e-5)
 
 
@@ -252,7 +255,7 @@ def test_jit_and_vmap_are_an_eager_loop(encoder):
 
 
 def test_population_under_transforms():
-    encoder = functools.partial(encode.population, num_neurons=5, scale=2.0)
+    encoder = functools.partial(norse.population, num_neurons=5, scale=2.0)
     np.testing.assert_allclose(jax.jit(jax.vmap(encoder))(X), encoder(X), rtol=1e-6)
 
 
@@ -269,7 +272,7 @@ def test_shape_and_dtype(encoder, dtype):
 @pytest.mark.parametrize("scale", [None, 2.0, np.float32(2.0)])
 def test_population_shape_and_dtype(dtype, scale):
     with jax.enable_x64(dtype == jnp.float64):
-        encoder = functools.partial(encode.population, num_neurons=5, scale=scale)
+        encoder = functools.partial(norse.population, num_neurons=5, scale=scale)
         activity = jax.eval_shape(encoder, np.asarray(X).astype(dtype))
         assert activity.dtype == dtype
         assert activity.shape == (2, 3, 5)
@@ -288,7 +291,7 @@ def test_numpy_and_scalars_are_accepted(encoder):
 @pytest.mark.parametrize("num_steps", [0, -3])
 def test_num_steps_must_be_positive(encoder, num_steps):
     with pytest.raises(ValueError, match=f"num_steps must be >= 1, got {num_steps}"):
-        encoder(KEY, X, num_steps)
+        encoder(KEY, X, num_steps=num_steps)
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"repeat"}))
@@ -301,28 +304,28 @@ def test_images_of_integers_are_refused(name, dtype):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode.constant_current(X, 5, tau_mem=-1e-2), r"tau_mem must be > 0, got -0.01"),
-        (lambda: encode.constant_current(X, 5, tau_mem=0.0), r"tau_mem must be > 0, got 0.0"),
-        (lambda: encode.constant_current(X, 5, dt=-1e-3), r"dt must be > 0, got -0.001"),
-        (lambda: encode.constant_current(X, 5, dt=0.02), r"tau_mem = 0.01 is shorter than dt = 0.02"),
-        (lambda: encode.constant_current(X, 5, threshold=-1.0), r"threshold must be > 0, got -1.0"),
-        (lambda: encode.spike_latency_lif(X, 5, tau_mem=-1.0), r"tau_mem must be > 0, got -1.0"),
+        (lambda: encode.constant_current(X, num_steps=5, tau_mem=-1e-2), r"tau_mem must be > 0, got -0.01"),
+        (lambda: encode.constant_current(X, num_steps=5, tau_mem=0.0), r"tau_mem must be > 0, got 0.0"),
+        (lambda: encode.constant_current(X, num_steps=5, dt=-1e-3), r"dt must be > 0, got -0.001"),
+        (lambda: encode.constant_current(X, num_steps=5, dt=0.02), r"tau_mem = 0.01 is shorter than dt = 0.02"),
+        (lambda: encode.constant_current(X, num_steps=5, threshold=-1.0), r"threshold must be > 0, got -1.0"),
+        (lambda: encode.spike_latency_lif(X, num_steps=5, tau_mem=-1.0), r"tau_mem must be > 0, got -1.0"),
         (
             lambda: encode.spike_latency(jnp.array(1.0)),
             r"spikes must have a time axis, \[T, ...\], got a scalar",
         ),
-        (lambda: encode.poisson(KEY, X, 5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
-        (lambda: encode.poisson(KEY, X, 5, dt=-1.0), r"dt must be > 0, got -1.0"),
-        (lambda: encode.signed_poisson(KEY, X, 5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
-        (lambda: encode.poisson(KEY, 0.5, None), r"x must have a time axis.* pass num_steps"),
-        (lambda: encode.rate(KEY, 0.5, None), r"x must have a time axis.* pass num_steps"),
-        (lambda: encode.rate(KEY, X, 5, first_spike_time=-1), r"first_spike_time must be >= 0, got -1"),
+        (lambda: encode.poisson(KEY, X, num_steps=5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
+        (lambda: encode.poisson(KEY, X, num_steps=5, dt=-1.0), r"dt must be > 0, got -1.0"),
+        (lambda: encode.signed_poisson(KEY, X, num_steps=5, f_max=-1.0), r"f_max must be > 0, got -1.0"),
+        (lambda: encode.poisson(KEY, 0.5, num_steps=None), r"x must have a time axis.* pass num_steps"),
+        (lambda: encode.rate(KEY, 0.5, num_steps=None), r"x must have a time axis.* pass num_steps"),
+        (lambda: encode.rate(KEY, X, num_steps=5, first_spike_time=-1), r"first_spike_time must be >= 0, got -1"),
         (
-            lambda: encode.rate(KEY, X, 5, first_spike_time=5),
+            lambda: encode.rate(KEY, X, num_steps=5, first_spike_time=5),
             r"first_spike_time must be below num_steps = 5, got 5",
         ),
-        (lambda: encode.population(X, 0), r"num_neurons must be >= 1, got 0"),
-        (lambda: encode.population(X, 3, scale=-1.0), r"scale must be > 0, got -1.0"),
+        (lambda: norse.population(X, 0), r"num_neurons must be >= 1, got 0"),
+        (lambda: norse.population(X, 3, scale=-1.0), r"scale must be > 0, got -1.0"),
     ],
 )
 def test_bad_parameters(call, message):
@@ -332,11 +335,11 @@ def test_bad_parameters(call, message):
 
 def test_what_is_no_key_or_no_number_of_steps_is_refused():
     with pytest.raises(TypeError, match=r"key, the first argument, must be made by jax.random.key\(seed\), got 0"):
-        encode.poisson(0, X, 5)
+        encode.poisson(0, X, num_steps=5)
     with pytest.raises(TypeError, match=r"num_steps must be an integer, got 5.0"):
-        encode.repeat(X, 5.0)
+        encode.repeat(X, num_steps=5.0)
     keys = jax.random.PRNGKey(0), jax.random.key(0)
-    np.testing.assert_array_equal(*[encode.poisson(key, X, 5) for key in keys])
+    np.testing.assert_array_equal(*[encode.poisson(key, X, num_steps=5) for key in keys])
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"repeat"}))
@@ -366,7 +369,7 @@ def test_all_names_are_in_the_table_of_encoders():
 
 def test_population_of_integers_is_refused():
     with pytest.raises(TypeError, match="x must be floating point, got uint8"):
-        encode.population(np.ones(3, np.uint8), 4)
+        norse.population(np.ones(3, np.uint8), 4)
 
 
 @pytest.mark.parametrize("encoder", [

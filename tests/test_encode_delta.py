@@ -7,7 +7,7 @@ import pytest
 
 from jsnn import encode
 from jsnn.types import Neuron
-from jsnn.unroll import unroll
+from jsnn.unrolling import unroll
 
 CODERS = [encode.SendOnDelta(0.3), encode.StepForward(0.3)]
 each_coder = pytest.mark.parametrize("coder", CODERS, ids=lambda coder: type(coder).__name__)

@@ -31,9 +31,9 @@ def test_snntorch_latency_grid(parity, first):
         options = {name: case[name] for name in OPTIONS}
         if "error" in case:
             with pytest.raises(ValueError, match="num_steps"):
-                encode.latency(golden["input"], case["num_steps"] or None, **options)
+                encode.latency(golden["input"], num_steps=case["num_steps"] or None, **options)
             continue
-        spikes = encode.latency(golden["input"], case["num_steps"] or None, **options)
+        spikes = encode.latency(golden["input"], num_steps=case["num_steps"] or None, **options)
         assert len(spikes) == case["T"]
         np.testing.assert_array_equal(steps(spikes), golden[f"spike_step_{case['idx']}"], str(case))
 
@@ -49,7 +49,7 @@ def test_snntorch_latency_grid(parity, first):
 )
 def test_snntorch_tutorial(parity, name, options):
     golden = parity("snntorch_tutorial_mnist4")
-    np.testing.assert_array_equal(steps(encode.latency(golden["x"], 100, **options)), golden[name])
+    np.testing.assert_array_equal(steps(encode.latency(golden["x"], num_steps=100, **options)), golden[name])
 
 
 # By hand
@@ -69,15 +69,15 @@ def test_times_by_hand():
 
 def test_times_of_half_precision_are_not_rounded():
     x = jnp.array([0.5, 1.0], jnp.bfloat16)
-    times = encode.latency_times(x, 1001, threshold=0.25, normalize=True)
+    times = encode.latency_times(x, num_steps=1001, threshold=0.25, normalize=True)
     assert times.dtype == jnp.float32
-    assert steps(encode.latency(x, 1001, threshold=0.25, normalize=True)).tolist() == [1000, 415]
+    assert steps(encode.latency(x, num_steps=1001, threshold=0.25, normalize=True)).tolist() == [1000, 415]
 
 
 def test_normalized_times_end_at_the_last_step():
     x = np.linspace(0, 1, 9, dtype=np.float32)
     for linear in (False, True):
-        times = encode.latency_times(x, 50, threshold=0.1, first_spike_time=7, normalize=True, linear=linear)
+        times = encode.latency_times(x, num_steps=50, threshold=0.1, first_spike_time=7, normalize=True, linear=linear)
         assert times.max() < 49.001
         assert times[0] == pytest.approx(49 if not linear else 7 + 42 * 0.9)
         assert times.min() >= 7
@@ -87,18 +87,18 @@ def test_normalized_times_end_at_the_last_step():
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.uint8, jnp.bfloat16])
 def test_spikes_may_be_stored_small(dtype):
     x = np.array([0.2, 0.9], np.float32)
-    spikes = encode.latency(x, 5, linear=True, normalize=True, dtype=dtype)
+    spikes = encode.latency(x, num_steps=5, linear=True, normalize=True, dtype=dtype)
     assert spikes.dtype == dtype
-    np.testing.assert_array_equal(spikes, encode.latency(x, 5, linear=True, normalize=True).astype(dtype))
+    np.testing.assert_array_equal(spikes, encode.latency(x, num_steps=5, linear=True, normalize=True).astype(dtype))
 
 
 def test_late_spikes_are_left_out_under_jit():
-    late = jax.jit(lambda x: encode.latency(x, 3, tau=10.0, linear=True))(np.float32([0.2, 0.9]))
+    late = jax.jit(lambda x: encode.latency(x, num_steps=3, tau=10.0, linear=True))(np.float32([0.2, 0.9]))
     assert steps(late).tolist() == [-1, 1]
 
 
 def test_interpolated_latency_is_a_ramp():
-    ramp = encode.latency(np.float32([1.0, 0.5, 0.0]), 5, linear=True, tau=4.0, interpolate=True)
+    ramp = encode.latency(np.float32([1.0, 0.5, 0.0]), num_steps=5, linear=True, tau=4.0, interpolate=True)
     np.testing.assert_allclose(ramp, [[1, 0, 0], [0, 0.5, 0.25], [0, 1, 0.5], [0, 0, 0.75], [0, 0, 1]], rtol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_interpolated_latency_is_a_ramp():
 
 def test_times_to_spikes_and_back():
     times = np.array([0.0, 3.0, 6.0, np.inf], np.float32)
-    spikes = encode.times_to_spikes(times, 7)
+    spikes = encode.times_to_spikes(times, num_steps=7)
     np.testing.assert_array_equal(steps(spikes), [0, 3, 6, -1])
     np.testing.assert_array_equal(encode.spikes_to_times(spikes), times)
     np.testing.assert_array_equal(encode.spikes_to_times(spikes.astype(jnp.bool_)), times)
@@ -115,7 +115,7 @@ def test_times_to_spikes_and_back():
 
 def test_times_are_rounded_half_to_even_and_others_left_out():
     times = np.array([-0.5, 0.5, 1.5, 2.51, 3.5, -0.6, -np.inf, 1e30], np.float32)
-    assert steps(encode.times_to_spikes(times, 4)).tolist() == [0, 0, 2, 3, -1, -1, -1, -1]
+    assert steps(encode.times_to_spikes(times, num_steps=4)).tolist() == [0, 0, 2, 3, -1, -1, -1, -1]
 
 
 def test_several_spikes_a_neuron():
@@ -172,22 +172,25 @@ OK = np.array([0.1, 0.9], np.float32)
 )
 def test_bad_latency(function, x, options, message):
     with pytest.raises(ValueError, match=message):
-        function(x, 50, **options)
+        function(x, num_steps=50, **options)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode.latency(OK, None), "num_steps must be given, got None: pass it, or bypass=True"),
-        (lambda: encode.latency(OK, None, bypass=True, normalize=True), "normalize needs num_steps"),
+        (lambda: encode.latency(OK, num_steps=None), "num_steps must be given, got None: pass it, or bypass=True"),
+        (lambda: encode.latency(OK, num_steps=None, bypass=True, normalize=True), "normalize needs num_steps"),
         (lambda: encode.latency_times(OK, normalize=True), "normalize needs num_steps"),
-        (lambda: encode.latency(OK, 3, tau=10.0, linear=True), "num_steps must be at least 10 .*, got 3: .*bypass"),
         (
-            lambda: jax.jit(lambda x: encode.latency(x, None, bypass=True))(OK),
+            lambda: encode.latency(OK, num_steps=3, tau=10.0, linear=True),
+            "num_steps must be at least 10 .*, got 3: .*bypass",
+        ),
+        (
+            lambda: jax.jit(lambda x: encode.latency(x, num_steps=None, bypass=True))(OK),
             "num_steps must be given under jit, got None",
         ),
-        (lambda: encode.times_to_spikes(OK, 0), "num_steps must be >= 1, got 0"),
-        (lambda: encode.times_to_spikes(np.float32([np.nan]), 3), "times must not hold NaN, got 1 of 1"),
+        (lambda: encode.times_to_spikes(OK, num_steps=0), "num_steps must be >= 1, got 0"),
+        (lambda: encode.times_to_spikes(np.float32([np.nan]), num_steps=3), "times must not hold NaN, got 1 of 1"),
         (lambda: encode.spikes_to_times(np.float32(1.0)), r"spikes must have a time axis, \[T, ...\], got a scalar"),
         (lambda: encode.spikes_to_times(np.zeros((0, 2))), r"spikes must have at least one step, got shape \(0, 2\)"),
         (lambda: encode.interpolate_spikes(np.float32(1.0)), "spikes must have a time axis"),
@@ -206,4 +209,4 @@ def test_integers_are_refused():
     with pytest.raises(TypeError, match=r"x must be floating point, got uint8: .* by 255"):
         encode.latency_times(np.ones(3, np.uint8))
     with pytest.raises(TypeError, match="times must be floating point, got int32"):
-        encode.times_to_spikes(np.ones(3, np.int32), 4)
+        encode.times_to_spikes(np.ones(3, np.int32), num_steps=4)

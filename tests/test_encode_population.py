@@ -51,7 +51,7 @@ def test_grid_is_one_gaussian_around_each_of_its_points():
 def test_bohtes_spike_times():
     # the nearest field spikes first, far ones never
     activity = encode.receptive_fields(np.float32([0.5]), 5)
-    times = encode.latency_times(activity, 11, threshold=0.1, normalize=True, linear=True, clip=True)[0]
+    times = encode.latency_times(activity, num_steps=11, threshold=0.1, normalize=True, linear=True, clip=True)[0]
     assert jnp.argmin(times) == 2
     assert np.isinf(times).tolist() == [True, False, False, False, True]
 

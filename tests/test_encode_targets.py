@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jsnn import encode
+from jsnn.compat import snntorch_functional as functional
 
 LABELS = np.array([1, 0])
 
@@ -21,7 +22,7 @@ def test_snntorch_targets(parity):
         # one-hot itself is jax.nn.one_hot, and snnTorch's rate targets other than one-hot fail or lose their shape
         if case["fn"] == "to_one_hot" or "error" in case or options.get("correct_rate"):
             continue
-        actual = getattr(encode, case["fn"])(golden["targets"], case["num_classes"], **options)
+        actual = getattr(functional, case["fn"])(golden["targets"], case["num_classes"], **options)
         np.testing.assert_array_equal(actual, golden[f"out_{case['idx']}"], str(case))
         held += 1
     assert held == 12
@@ -31,46 +32,46 @@ def test_snntorch_targets(parity):
 @pytest.mark.parametrize("first", [0, 3])
 def test_snntorch_regular_spikes(parity, rate, first):
     golden = parity("snntorch_targets")[f"trc_r{rate}_f{first}"]
-    np.testing.assert_array_equal(encode.regular_spikes(float(rate), 20, first_spike_time=first), golden)
+    np.testing.assert_array_equal(encode.regular_spikes(float(rate), num_steps=20, first_spike_time=first), golden)
 
 
 def test_rates_by_hand():
-    y = encode.targets_rate(LABELS, 2, 4, correct_rate=1.0, incorrect_rate=0.5, first_spike_time=1, on_target=2.0)
+    y = functional.targets_rate(LABELS, 2, 4, correct_rate=1.0, incorrect_rate=0.5, first_spike_time=1, on_target=2.0)
     np.testing.assert_array_equal(y[:, 0, 1], [0, 2, 2, 2])
     np.testing.assert_array_equal(y[:, 0, 0], [0, 2, 0, 2])
     np.testing.assert_array_equal(y[:, 1, ::-1], y[:, 0])
-    silent = encode.targets_rate(LABELS, 2, 4, correct_rate=0.25, off_target=0.5)
+    silent = functional.targets_rate(LABELS, 2, 4, correct_rate=0.25, off_target=0.5)
     np.testing.assert_array_equal(silent[:, 0], [[0.5, 1], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]])
 
 
 def test_interpolated_rates_are_ramps():
-    y = encode.targets_rate(LABELS, 2, 7, correct_rate=1 / 3, interpolate=True, on_target=1.5, off_target=0.5)
+    y = functional.targets_rate(LABELS, 2, 7, correct_rate=1 / 3, interpolate=True, on_target=1.5, off_target=0.5)
     np.testing.assert_array_equal(y[:, 0, 1], [1.5, 0.5, 1.0, 1.5, 0.5, 1.0, 1.5])
     np.testing.assert_array_equal(y[:, 0, 0], np.full(7, 0.5))
 
 
 def test_one_hot_in_time_has_a_time_axis():
-    y = encode.targets_rate(LABELS, 3, 4)
+    y = functional.targets_rate(LABELS, 3, 4)
     np.testing.assert_array_equal(y, np.broadcast_to(np.eye(3)[LABELS], (4, 2, 3)))
 
 
 def test_random_targets_as_documented():
-    rates = encode.targets_rate(LABELS, 2, on_target=800.0, off_target=200.0)  # Hz
+    rates = functional.targets_rate(LABELS, 2, on_target=800.0, off_target=200.0)  # Hz
     np.testing.assert_array_equal(rates, [[200, 800], [800, 200]])
-    assert encode.random_spikes(jax.random.key(0), rates, 50).shape == (50, 2, 2)
+    assert encode.random_spikes(jax.random.key(0), rates, num_steps=50).shape == (50, 2, 2)
 
 
 def test_spike_times_for_losses_of_times():
-    times = encode.spikes_to_times(encode.targets_latency(LABELS, 3, 10, normalize=True))
+    times = encode.spikes_to_times(functional.targets_latency(LABELS, 3, 10, normalize=True))
     np.testing.assert_array_equal(times, [[9, 0, 9], [0, 9, 9]])
-    times = encode.spikes_to_times(encode.targets_latency(LABELS, 3, 10, normalize=True, clip=True))
+    times = encode.spikes_to_times(functional.targets_latency(LABELS, 3, 10, normalize=True, clip=True))
     np.testing.assert_array_equal(times, [[np.inf, 0, np.inf], [0, np.inf, np.inf]])
 
 
 @pytest.mark.parametrize("code", ["rate", "latency"])
 def test_jit_and_vmap(code):
     options = {"normalize": True} if code == "latency" else {"correct_rate": 0.5}
-    convert = lambda labels: encode.targets_convert(labels, 3, code, 6, **options)  # noqa: E731
+    convert = lambda labels: functional.targets_convert(labels, 3, code, 6, **options)  # noqa: E731
     expected = convert(LABELS)
     np.testing.assert_array_equal(jax.jit(convert)(LABELS), expected)
     np.testing.assert_array_equal(jax.jit(jax.vmap(convert, 0, 1))(LABELS), expected)
@@ -80,30 +81,41 @@ def test_jit_and_vmap(code):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode.targets_rate(LABELS, 1), r"targets must lie in 0..0, got 0 to 1"),
-        (lambda: encode.targets_rate(-LABELS, 2), r"targets must lie in 0..1, got -1 to 0"),
-        (lambda: encode.targets_rate(LABELS, 0), "num_classes must be >= 1, got 0"),
-        (lambda: encode.targets_rate(LABELS[:0], 2), r"targets must not be empty, got shape \(0,\)"),
-        (lambda: encode.targets_rate(LABELS, 2, 0), "num_steps must be >= 1, got 0"),
-        (lambda: encode.targets_rate(LABELS, 2, correct_rate=0.5), "num_steps must be given for these rates"),
-        (lambda: encode.targets_rate(LABELS, 2, first_spike_time=2), "num_steps must be given for these rates"),
-        (lambda: encode.targets_rate(LABELS, 2, 5, first_spike_time=5), "first_spike_time must be below num_steps = 5"),
-        (lambda: encode.targets_rate(LABELS, 2, 5, correct_rate=1.5), r"correct_rate must lie in \[0, 1\], got 1.5"),
-        (lambda: encode.targets_rate(LABELS, 2, 5, incorrect_rate=-1), r"incorrect_rate must lie in \[0, 1\], got -1"),
+        (lambda: functional.targets_rate(LABELS, 1), r"targets must lie in 0..0, got 0 to 1"),
+        (lambda: functional.targets_rate(-LABELS, 2), r"targets must lie in 0..1, got -1 to 0"),
+        (lambda: functional.targets_rate(LABELS, 0), "num_classes must be >= 1, got 0"),
+        (lambda: functional.targets_rate(LABELS[:0], 2), r"targets must not be empty, got shape \(0,\)"),
+        (lambda: functional.targets_rate(LABELS, 2, 0), "num_steps must be >= 1, got 0"),
+        (lambda: functional.targets_rate(LABELS, 2, correct_rate=0.5), "num_steps must be given for these rates"),
+        (lambda: functional.targets_rate(LABELS, 2, first_spike_time=2), "num_steps must be given for these rates"),
         (
-            lambda: encode.targets_rate(LABELS, 2, 5, correct_rate=0.1, incorrect_rate=0.2),
+            lambda: functional.targets_rate(LABELS, 2, 5, first_spike_time=5),
+            "first_spike_time must be below num_steps = 5",
+        ),
+        (
+            lambda: functional.targets_rate(LABELS, 2, 5, correct_rate=1.5),
+            r"correct_rate must lie in \[0, 1\], got 1.5",
+        ),
+        (
+            lambda: functional.targets_rate(LABELS, 2, 5, incorrect_rate=-1),
+            r"incorrect_rate must lie in \[0, 1\], got -1",
+        ),
+        (
+            lambda: functional.targets_rate(LABELS, 2, 5, correct_rate=0.1, incorrect_rate=0.2),
             "incorrect_rate must be <= correct_rate = 0.1, got 0.2",
         ),
-        (lambda: encode.targets_latency(LABELS, 2, 0, normalize=True), "num_steps must be >= 1, got 0"),
-        (lambda: encode.targets_latency(LABELS, 2, 5, tau=-1.0), "tau must be > 0, got -1.0"),
-        (lambda: encode.targets_latency(LABELS, 2, 5), "num_steps must be at least 13 .*, got 5"),
+        (lambda: functional.targets_latency(LABELS, 2, 0, normalize=True), "num_steps must be >= 1, got 0"),
+        (lambda: functional.targets_latency(LABELS, 2, 5, tau=-1.0), "tau must be > 0, got -1.0"),
+        (lambda: functional.targets_latency(LABELS, 2, 5), "num_steps must be at least 13 .*, got 5"),
         (
-            lambda: encode.targets_latency(LABELS, 2, 5, normalize=True, interpolate=True, on_target=0, off_target=0.5),
+            lambda: functional.targets_latency(
+                LABELS, 2, 5, normalize=True, interpolate=True, on_target=0, off_target=0.5
+            ),
             "on_target must be >= off_target = 0.5, got 0",
         ),
-        (lambda: encode.targets_convert(LABELS, 2, "morse"), "code must be 'rate' or 'latency', got 'morse'"),
-        (lambda: encode.regular_spikes(-0.1, 5), r"rate must lie in \[0, 1\], got -0.1"),
-        (lambda: encode.regular_spikes(0.5, 0), "num_steps must be >= 1, got 0"),
+        (lambda: functional.targets_convert(LABELS, 2, "morse"), "code must be 'rate' or 'latency', got 'morse'"),
+        (lambda: encode.regular_spikes(-0.1, num_steps=5), r"rate must lie in \[0, 1\], got -0.1"),
+        (lambda: encode.regular_spikes(0.5, num_steps=0), "num_steps must be >= 1, got 0"),
     ],
 )
 def test_bad_input(call, message):
@@ -113,4 +125,4 @@ def test_bad_input(call, message):
 
 def test_one_hot_labels_are_refused():
     with pytest.raises(TypeError, match=r"targets must be integer labels, got float32: .* take the argmax"):
-        encode.targets_rate(np.eye(3, dtype=np.float32), 3)
+        functional.targets_rate(np.eye(3, dtype=np.float32), 3)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments import config, report, run
+from experiments import config, evaluation, report, run
 from experiments.config import Calibration, Conversion, Data, Experiment, Objective, RateDense, SpikingDense, Study
 
 from experiments.config import Sweep, Train  # isort: skip
@@ -13,7 +13,7 @@ from experiments.config import Sweep, Train  # isort: skip
 RATE = Experiment(
     name="rate",
     data=Data(name="digits"),
-    model=RateDense(hidden=(32,)),
+    network=RateDense(hidden=(32,)),
     train=Train(epochs=4, batch_size=32),
     conversion=Conversion(num_steps=20, scale=100.0, v_init=0.5, batch_size=120, last_steps=20),
     sweep=Sweep(scale=(10.0, 100.0), steps=(5, 20)),
@@ -22,7 +22,7 @@ SPIKING = Experiment(
     name="spiking",
     num_steps=10,
     data=Data(name="digits"),
-    model=SpikingDense(hidden=(32,), dt=0.1, tau=0.1),
+    network=SpikingDense(hidden=(32,), dt=0.1, tau=0.1),
     objective=Objective(decoder="mean", rate_penalty=1e-4, rate_target=10.0, rate_over="batch"),
     train=Train(epochs=4, batch_size=32),
 )
@@ -60,8 +60,10 @@ def test_a_conversion_leaves_its_numbers_and_figures(converted):
     assert abs(final["mean_accuracy"] - final["test_accuracy"]) < 0.05
     assert 0 == final["rate_min_hz"] < final["rate_mean_hz"] < final["rate_max_hz"]
     assert final["spikes_per_image"] == pytest.approx(final["rate_mean_hz"] * 32 * 20e-3)
-    names = {"accuracy.png", "class_probabilities.png", "diagnosis.png", "raster.png", "sweep.png"}
-    assert {path.name for path in (converted / "figures").iterdir()} == names
+    found = evaluation.load(converted)
+    assert found.metrics == {name: final[name] for name in found.metrics}
+    assert found.score_by_step[-1] == final["last_accuracy"]
+    assert [row.name for row in found.conversion.activations] == ["0_relu"]
 
 
 @pytest.mark.slow
@@ -107,7 +109,6 @@ def test_a_study_runs_its_stages_and_goes_on_where_it_stopped(tmp_path, capsys):
     spiking = summary(folder / "spiking")["final"]
     assert spiking["mean_accuracy"] > 0.7
     assert spiking["rate_mean_hz"] == pytest.approx(spiking["test_rate/2_SpikingActivation"], rel=0.05)
-    assert (folder / "spiking" / "figures" / "spike_histogram.png").exists()
 
     (folder / "summary.json").unlink()
     (folder / "spiking" / "summary.json").unlink()
@@ -124,8 +125,8 @@ def test_a_study_runs_its_stages_and_goes_on_where_it_stopped(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_step_dt_may_fall_during_training(tmp_path):
     objective = Objective(decoder="mean", dt_end=0.1)
-    model = SpikingDense(hidden=(32,), dt=1.0)
-    falling = Experiment(**{**vars(SPIKING), "model": model, "objective": objective})
+    network = SpikingDense(hidden=(32,), dt=1.0)
+    falling = Experiment(**{**vars(SPIKING), "network": network, "objective": objective})
     assert run.main([write(tmp_path, falling), "--workdir", str(tmp_path / "run")]) == 0
     assert summary(tmp_path / "run")["final"]["mean_accuracy"] > 0.7
 
@@ -133,7 +134,7 @@ def test_the_step_dt_may_fall_during_training(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"conversion": Conversion()}, "conversion needs a rate network, rate_conv or rate_dense, got model 'spiking"),
+        ({"conversion": Conversion()}, "conversion needs a rate network, such as .*, got 'spiking"),
         ({"sweep": Sweep(dt=(0.1,))}, "sweep needs a conversion to vary"),
     ],
 )

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments import figures
+from experiments.evaluate import from_quiet_to_busy
+from experiments.report import figures
 
 
 def test_each_layer_of_rates_has_an_axis_of_its_own():
@@ -30,7 +31,7 @@ def trains(*counts, steps=10):
     ],
 )
 def test_saturated_neurons_are_the_last_to_be_traced(spikes, chosen):
-    found = figures._from_quiet_to_busy(spikes).tolist()
+    found = from_quiet_to_busy(spikes).tolist()
     assert found[0] == 0 if chosen is None else sorted(found) == sorted(chosen)
     counts = spikes.sum(0)[found]
     assert np.all(np.diff(counts) >= 0)

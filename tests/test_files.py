@@ -137,7 +137,7 @@ def test_an_npz_reads_only_what_is_asked_for(tmp_path):
 
 def test_the_shape_of_unread_images_is_checked(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.zeros((2, 4, 4)), y_train=[0, 1], x_test=np.zeros((3, 4, 4)), y_test=[0])
-    with pytest.raises(ValueError, match="images and labels must be as many, got 3 and 1"):
+    with pytest.raises(ValueError, match=r"inputs and targets must be as many, got shapes \(3, 4, 4\) and \(1,\)"):
         data.load(tmp_path / "a.npz", "train")
 
 

@@ -4,12 +4,13 @@ import contextlib
 import errno
 import json
 import re
+import sys
 
 import pytest
 
 from experiments import config, execute, files, journal, lock
 from experiments.config import Experiment, Gallery, Study
-from experiments.page import link
+from experiments.report.page import link
 
 
 def test_a_sealed_file_is_read_back_and_any_change_is_noticed(tmp_path):
@@ -63,10 +64,66 @@ def test_a_journal_of_an_earlier_version(tmp_path, lines, step, epochs):
 def test_a_journal_is_written_anew_from_the_records(tmp_path):
     records = [json.loads(line) for line in LINES]
     (tmp_path / journal.NAME).write_text("damaged")
-    with journal.Journal(tmp_path, records[:2]) as diary:
-        diary.add(records[2])
+    with journal.opened(Experiment(), tmp_path, records[:2]) as write_down:
+        write_down(records[2])
     assert [json.loads(line) for line in (tmp_path / journal.NAME).read_text().splitlines()] == records
     assert [path.stat().st_size > 0 for path in (tmp_path / "tensorboard").iterdir()] == [True]
+
+
+class Fake:
+    """Stands for the packages of Weights & Biases and MLflow: it remembers how it was called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.calls.append((name, args, kwargs))
+            return contextlib.nullcontext(self)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("wandb", [("init", "jsnn"), ("log", 0.5)]),
+        ("mlflow", [("set_experiment", None), ("start_run", None), ("log_params", None), ("log_metrics", 0.5)]),
+    ],
+)
+def test_a_logger_gets_the_numbers_of_every_epoch(tmp_path, monkeypatch, kind, expected):
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, kind, fake)
+    with journal.opened(Experiment(logger=kind), tmp_path, []) as write_down:
+        write_down({"epoch": 1, "step": 7, "train_loss": 0.5, "networks": [{"seed": 0}]})
+    assert [name for name, _, _ in fake.calls] == [name for name, _ in expected]
+    _, args, kwargs = fake.calls[-1]
+    assert args == ({"epoch": 1, "step": 7, "train_loss": 0.5},)
+    assert kwargs == {"step": 7}
+    assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("kind", ["wandb", "mlflow"])
+def test_a_logger_whose_package_is_missing_says_so(tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(ValueError, match=f"pip install {kind}"), journal.opened(Experiment(logger=kind), tmp_path, []):
+        pass
+
+
+def test_a_logger_of_ones_own_is_a_class(tmp_path):
+    seen = []
+
+    class Remember(config.Logger):
+        @contextlib.contextmanager
+        def make(self, folder, settings):
+            yield seen.append
+
+    try:
+        with journal.opened(Experiment(logger=Remember()), tmp_path, []) as write_down:
+            write_down({"epoch": 1, "step": 7})
+    finally:
+        del config.Logger.kinds["remember"]
+    assert seen == [{"epoch": 1, "step": 7}]
 
 
 def test_a_folder_is_held_by_one(tmp_path):

@@ -8,30 +8,31 @@ import numpy as np
 import pytest
 
 from jsnn import decode, losses, metrics
+from jsnn.compat import snntorch_functional as functional
 
 SPIKES = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])  # [T, B, N] = [4, 1, 2]
 LABELS = jnp.array([1])
 
-POPULATION = {"population_code": True, "num_classes": 5}
+POPULATION = {"num_classes": 5}
 RATES = {"correct_rate": 0.8, "incorrect_rate": 0.2}
 # name of the golden case, loss, its input, its options
 GOLDEN = [
     ("ce_rate", losses.ce_rate_loss, "spk", {}),
     ("ce_count", losses.ce_count_loss, "spk", {}),
     ("ce_count_pop", losses.ce_count_loss, "spk20", POPULATION),
-    ("ce_max_membrane", losses.ce_max_membrane_loss, "mem", {}),
+    ("ce_max_membrane", functional.ce_max_membrane_loss, "mem", {}),
     ("mse_count", losses.mse_count_loss, "spk", {}),
     ("mse_count_0.8_0.2", losses.mse_count_loss, "spk", RATES),
     ("mse_count_pop", losses.mse_count_loss, "spk20", POPULATION | RATES),
     ("mse_membrane", losses.mse_membrane_loss, "mem", {}),
     ("mse_membrane_on1.2_off0.3", losses.mse_membrane_loss, "mem", {"on_target": 1.2, "off_target": 0.3}),
-    ("ce_temporal_negate", losses.ce_temporal_loss, "spk", {}),
-    ("ce_temporal_reciprocal", losses.ce_temporal_loss, "spk", {"inverse": "reciprocal"}),
+    ("ce_temporal_negate", functional.ce_temporal_loss, "spk", {}),
+    ("ce_temporal_reciprocal", functional.ce_temporal_loss, "spk", {"inverse": "reciprocal"}),
     # snnTorch's defaults make every wanted time 0
-    ("mse_temporal", losses.mse_temporal_loss, "spk", {"on_target": 0, "off_target": 0}),
+    ("mse_temporal", functional.mse_temporal_loss, "spk", {"on_target": 0, "off_target": 0}),
     (
         "mse_temporal_on2_off9_tol2",
-        losses.mse_temporal_loss,
+        functional.mse_temporal_loss,
         "spk",
         {"on_target": 2, "off_target": 9, "tolerance": 2},
     ),
@@ -54,7 +55,7 @@ def test_snntorch(parity, case, loss, field, options):
 
 def test_snntorch_target_is_time(parity):
     golden = parity("snntorch_losses")
-    loss = partial(losses.mse_temporal_loss, target_is_time=True)
+    loss = partial(functional.mse_temporal_loss, target_is_time=True)
     check_golden(golden, "mse_temporal_time", loss, golden["spk"], golden["target_times"])
 
 
@@ -64,7 +65,7 @@ def test_snntorch_target_is_time(parity):
     [
         ("ce_rate", losses.ce_rate_loss, "spk"),
         ("ce_count", losses.ce_count_loss, "spk"),
-        ("ce_max_membrane", losses.ce_max_membrane_loss, "mem"),
+        ("ce_max_membrane", functional.ce_max_membrane_loss, "mem"),
     ],
 )
 def test_snntorch_weight(parity, case, loss, field):
@@ -91,7 +92,7 @@ def test_snntorch_multi_spike_but_for_its_erased_spikes(parity):
     options = {"on_target": [1, 4], "off_target": [8, 10], "multi_spike": True}
     seen = erased_as_in_snntorch(golden["spk"], 2)
     assert seen.sum() < np.minimum(golden["spk"].sum(0), 2).sum(), "snnTorch loses spikes here"
-    loss = jax.jit(partial(losses.mse_temporal_loss, **options))
+    loss = jax.jit(partial(functional.mse_temporal_loss, **options))
     expected = golden["mse_temporal_multi_loss_f32"]
     np.testing.assert_allclose(loss(jnp.asarray(seen), targets), expected, rtol=1e-5)
     assert abs(loss(jnp.asarray(golden["spk"]), targets) - expected) > 1e-3
@@ -108,30 +109,30 @@ def test_snntorch_multi_spike_but_for_its_erased_spikes(parity):
         (losses.mse_membrane_loss, LABELS, {}, 6 / 8),
         (losses.mse_membrane_loss, jnp.array([[0], [1], [0], [0]]), {}, 0.0),
         # first times (0, 1), wanted (3, 0)
-        (losses.mse_temporal_loss, LABELS, {}, (9 + 1) / 2 / 16),
-        (losses.mse_temporal_loss, LABELS, {"tolerance": 2}, 9 / 2 / 16),
-        (losses.mse_temporal_loss, LABELS, {"tolerance": 1}, (9 + 1) / 2 / 16),
-        (losses.mse_temporal_loss, LABELS, {"on_target": 1, "off_target": -4}, 0.0),
-        (losses.mse_temporal_loss, jnp.array([[0, -3]]), {"target_is_time": True}, 0.0),
+        (functional.mse_temporal_loss, LABELS, {}, (9 + 1) / 2 / 16),
+        (functional.mse_temporal_loss, LABELS, {"tolerance": 2}, 9 / 2 / 16),
+        (functional.mse_temporal_loss, LABELS, {"tolerance": 1}, (9 + 1) / 2 / 16),
+        (functional.mse_temporal_loss, LABELS, {"on_target": 1, "off_target": -4}, 0.0),
+        (functional.mse_temporal_loss, jnp.array([[0, -3]]), {"target_is_time": True}, 0.0),
         # times (0, 1) and (2, 3), wanted (1, 0) and (2, 1)
         (
-            losses.mse_temporal_loss,
+            functional.mse_temporal_loss,
             LABELS,
             {"on_target": [0, 1], "off_target": [1, 2], "multi_spike": True},
             (1 + 1 + 0 + 4) / 4 / 16,
         ),
         (
-            losses.mse_temporal_loss,
+            functional.mse_temporal_loss,
             jnp.array([[[0, 1]], [[2, 3]], [[3, 3]]]),
             {"target_is_time": True, "multi_spike": True},
             0.0,
         ),
         (losses.ce_count_loss, LABELS, {}, np.log1p(np.exp(2.0))),
-        (losses.ce_temporal_loss, LABELS, {}, np.log1p(np.exp(1.0))),
-        (losses.ce_temporal_loss, LABELS, {"inverse": "reciprocal"}, np.log1p(np.exp(0.5))),
+        (functional.ce_temporal_loss, LABELS, {}, np.log1p(np.exp(1.0))),
+        (functional.ce_temporal_loss, LABELS, {"inverse": "reciprocal"}, np.log1p(np.exp(0.5))),
         (losses.ce_rate_loss, LABELS, {}, (3 * np.log1p(np.exp(1.0)) + np.log1p(np.exp(-1.0))) / 4),
-        (losses.ce_max_membrane_loss, LABELS, {}, np.log(2.0)),
-        (losses.ce_max_membrane_loss, LABELS, {"weight": jnp.array([9.0, 0.5])}, 0.5 * np.log(2.0)),
+        (functional.ce_max_membrane_loss, LABELS, {}, np.log(2.0)),
+        (functional.ce_max_membrane_loss, LABELS, {"weight": jnp.array([9.0, 0.5])}, 0.5 * np.log(2.0)),
     ],
 )
 def test_by_hand(loss, targets, options, expected):
@@ -147,11 +148,11 @@ def test_cross_entropy_of_logits_and_of_log_probabilities_is_the_same():
 ALL = [
     losses.ce_rate_loss,
     losses.ce_count_loss,
-    losses.ce_max_membrane_loss,
-    losses.ce_temporal_loss,
+    functional.ce_max_membrane_loss,
+    functional.ce_temporal_loss,
     losses.mse_count_loss,
     losses.mse_membrane_loss,
-    losses.mse_temporal_loss,
+    functional.mse_temporal_loss,
 ]
 each_loss = pytest.mark.parametrize("loss", ALL, ids=lambda loss: loss.__name__)
 
@@ -160,6 +161,7 @@ SAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 2, (6, 4, 3)), jnp.fl
 GOOD = jnp.array([0, 2, 1, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.rows(1)
 @each_loss
 @pytest.mark.parametrize("label", [-1, -3, -100, 3, 255])
@@ -193,7 +195,7 @@ def test_ignored_steps_of_labels_in_time():
     value = losses.mse_membrane_loss(SAMPLES, targets, ignore_label=-1)
     np.testing.assert_allclose(value, losses.mse_membrane_loss(SAMPLES[:2], GOOD), rtol=1e-6)
     with pytest.raises(ValueError, match="ignore_label goes with labels, not with times"):
-        losses.mse_temporal_loss(SAMPLES, SAMPLES[0], target_is_time=True, ignore_label=-1)
+        functional.mse_temporal_loss(SAMPLES, SAMPLES[0], target_is_time=True, ignore_label=-1)
 
 
 @pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy])
@@ -239,24 +241,24 @@ def test_wrong_outputs_and_targets(loss):
     [
         (losses.mse_count_loss, {"correct_rate": 1.5}, r"correct_rate must lie in \[0, 1\].*got 1.5"),
         (losses.mse_count_loss, {"incorrect_rate": -1}, r"incorrect_rate must lie in \[0, 1\].*got -1"),
-        (losses.ce_count_loss, {"population_code": True, "num_classes": 3}, "N=2 and num_classes=3"),
+        (losses.ce_count_loss, {"num_classes": 3}, "N=2 and num_classes=3"),
         (losses.ce_count_loss, {"weight": jnp.ones(3)}, r"weight must be \[N\] = \(2,\).*got shape \(3,\)"),
-        (losses.ce_temporal_loss, {"inverse": "square"}, '"negate" or "reciprocal", got \'square\''),
-        (losses.mse_temporal_loss, {"tolerance": -1}, "tolerance must be >= 0 steps, got -1"),
-        (losses.mse_temporal_loss, {"on_target": 4}, r"on_target must lie in .*= \[-4, 3\] steps, got 4"),
-        (losses.mse_temporal_loss, {"off_target": -5}, r"off_target must lie in .*= \[-4, 3\] steps, got -5"),
+        (functional.ce_temporal_loss, {"inverse": "square"}, '"negate" or "reciprocal", got \'square\''),
+        (functional.mse_temporal_loss, {"tolerance": -1}, "tolerance must be >= 0 steps, got -1"),
+        (functional.mse_temporal_loss, {"on_target": 4}, r"on_target must lie in .*= \[-4, 3\] steps, got 4"),
+        (functional.mse_temporal_loss, {"off_target": -5}, r"off_target must lie in .*= \[-4, 3\] steps, got -5"),
         (
-            losses.mse_temporal_loss,
+            functional.mse_temporal_loss,
             {"on_target": [0, 1], "off_target": [3], "multi_spike": True},
             r"same length, got \[0, 1\] and \[3\]",
         ),
         (
-            losses.mse_temporal_loss,
+            functional.mse_temporal_loss,
             {"on_target": [0, 1], "off_target": [2, 3]},
             r"must be \[B, N\] with .*\(1, 2\), got shape \(2, 1, 2\): set multi_spike",
         ),
-        (losses.mse_temporal_loss, {"multi_spike": True}, r"must be \[F, B, N\] with .*got shape \(1, 2\)"),
-        (losses.mse_temporal_loss, {"target_is_time": True}, r"must be \[B, N\] with .*got shape \(1,\)"),
+        (functional.mse_temporal_loss, {"multi_spike": True}, r"must be \[F, B, N\] with .*got shape \(1, 2\)"),
+        (functional.mse_temporal_loss, {"target_is_time": True}, r"must be \[B, N\] with .*got shape \(1,\)"),
     ],
 )
 def test_wrong_options(loss, options, message):

@@ -23,7 +23,7 @@ FULL = Experiment(train=Train(epochs=10), reference={"test_accuracy": Reference(
     ],
 )
 def test_the_headline_is_the_accuracy_with_a_reference(referenced, headline):
-    experiment = Experiment(model=RateDense(), conversion=Conversion(), reference=dict.fromkeys(referenced, 0.5))
+    experiment = Experiment(network=RateDense(), conversion=Conversion(), reference=dict.fromkeys(referenced, 0.5))
     assert meaning.headline(experiment) == headline
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jsnn import metrics
+from jsnn.compat import snntorch_functional as functional
 
 SPIKES = jnp.array([[[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]], [[0.0, 1.0, 1.0]], [[0.0, 1.0, 1.0]]])
 
@@ -16,22 +17,22 @@ def test_snntorch(parity, case):
     golden = parity("snntorch_accuracy")
     spikes, population = jnp.asarray(golden[f"spk_{case}"]), jnp.asarray(golden[f"spkpop_{case}"])
     targets = jnp.asarray(golden[f"targets_{case}"])
-    rate = jax.jit(metrics.accuracy_rate)(spikes, targets)
-    temporal = jax.jit(metrics.accuracy_temporal)(spikes, targets)
-    by_population = metrics.accuracy_rate(population, targets, population_code=True, num_classes=spikes.shape[-1])
+    rate = jax.jit(functional.accuracy_rate)(spikes, targets)
+    temporal = jax.jit(functional.accuracy_temporal)(spikes, targets)
+    by_population = functional.accuracy_rate(population, targets, num_classes=spikes.shape[-1])
     np.testing.assert_allclose(rate, golden[f"acc_rate_{case}"], rtol=1e-6)
     np.testing.assert_allclose(temporal, golden[f"acc_temporal_{case}"], rtol=1e-6)
     np.testing.assert_allclose(by_population, golden[f"acc_rate_pop_{case}"], rtol=1e-6)
-    assert metrics.accuracy_rate(spikes, jnp.asarray(golden[f"pred_rate_{case}"])) == 1
+    assert functional.accuracy_rate(spikes, jnp.asarray(golden[f"pred_rate_{case}"])) == 1
 
 
 def test_snntorch_small_case(parity):
     golden = parity("snntorch_losses")
     targets = jnp.asarray(golden["targets"])
-    population = {"population_code": True, "num_classes": 5}
-    rates = metrics.accuracy_rate(jnp.asarray(golden["spk"]), targets)
-    populations = metrics.accuracy_rate(jnp.asarray(golden["spk20"]), targets, **population)
-    temporal = metrics.accuracy_temporal(jnp.asarray(golden["spk"]), targets)
+    population = {"num_classes": 5}
+    rates = functional.accuracy_rate(jnp.asarray(golden["spk"]), targets)
+    populations = functional.accuracy_rate(jnp.asarray(golden["spk20"]), targets, **population)
+    temporal = functional.accuracy_temporal(jnp.asarray(golden["spk"]), targets)
     expected = [golden["acc_rate"], golden["acc_rate_pop"], golden["acc_temporal"]]
     np.testing.assert_allclose([rates, populations, temporal], expected, rtol=1e-6)
 
@@ -43,12 +44,12 @@ OUTPUTS = jnp.array([[[0.0, 0.6], [0.0, 0.0]], [[0.9, 0.6], [0.0, 0.0]]])  # the
 @pytest.mark.parametrize(
     ("accuracy", "targets", "expected"),
     [
-        (metrics.accuracy_max_membrane, [0, 0], 1.0),
-        (metrics.accuracy_max_membrane, [1, 0], 0.5),
-        (metrics.accuracy_rate, [1, 0], 1.0),
-        (metrics.accuracy_rate, [1, 1], 0.5),
-        (metrics.accuracy_temporal, [1, 0], 1.0),
-        (metrics.accuracy_temporal, [0, 1], 0.0),
+        (functional.accuracy_max_membrane, [0, 0], 1.0),
+        (functional.accuracy_max_membrane, [1, 0], 0.5),
+        (functional.accuracy_rate, [1, 0], 1.0),
+        (functional.accuracy_rate, [1, 1], 0.5),
+        (functional.accuracy_temporal, [1, 0], 1.0),
+        (functional.accuracy_temporal, [0, 1], 0.0),
     ],
 )
 def test_accuracy_by_hand(accuracy, targets, expected):
@@ -97,7 +98,9 @@ def test_wrong_dt(dt):
 
 
 @pytest.mark.rows(2)
-@pytest.mark.parametrize("accuracy", [metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal])
+@pytest.mark.parametrize(
+    "accuracy", [functional.accuracy_rate, functional.accuracy_max_membrane, functional.accuracy_temporal]
+)
 def test_wrong_input(accuracy):
     with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 3\)"):
         accuracy(SPIKES[:, 0], jnp.array([0]))
@@ -109,16 +112,16 @@ def test_wrong_input(accuracy):
 
 def test_wrong_population():
     with pytest.raises(ValueError, match="N=3 and num_classes=2"):
-        metrics.accuracy_rate(SPIKES, jnp.array([0]), population_code=True, num_classes=2)
+        functional.accuracy_rate(SPIKES, jnp.array([0]), num_classes=2)
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_sample_with_nan_is_never_right(label):
     logits = jnp.array([[jnp.nan, jnp.nan], [jnp.nan, 1.0]])
     assert metrics.accuracy(logits, jnp.full(2, label)) == 0
-    assert metrics.accuracy_max_membrane(logits[None], jnp.full(2, label)) == 0
-    assert metrics.accuracy_rate(logits[None], jnp.full(2, label)) == 0
-    assert metrics.accuracy_temporal(logits[None], jnp.full(2, label)) == 0
+    assert functional.accuracy_max_membrane(logits[None], jnp.full(2, label)) == 0
+    assert functional.accuracy_rate(logits[None], jnp.full(2, label)) == 0
+    assert functional.accuracy_temporal(logits[None], jnp.full(2, label)) == 0
 
 
 @pytest.mark.parametrize("metric", [metrics.firing_rate, metrics.silent_fraction, metrics.saturated_fraction])
@@ -128,7 +131,7 @@ def test_a_rate_of_nan_is_nan(metric):
 
 @pytest.mark.rows(4)
 @pytest.mark.parametrize("accuracy", [
-    metrics.accuracy_rate, metrics.accuracy_max_membrane, metrics.accuracy_temporal,
+    functional.accuracy_rate, functional.accuracy_max_membrane, functional.accuracy_temporal,
     lambda outputs, targets, **options: metrics.accuracy(outputs[0], targets, **options),
 ])  # fmt: skip
 @pytest.mark.parametrize("label", [-1, -100, 3, 255])

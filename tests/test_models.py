@@ -10,7 +10,7 @@ from flax import nnx
 from golden import draw_weights
 
 import jsnn
-from jsnn import models, surrogate
+from jsnn import data, models, surrogate
 from jsnn.compat import spikingjelly
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "spikingjelly_models.npz")
@@ -55,3 +55,36 @@ def test_spikingjelly_s_weights_give_its_logits(name):
         )
     logits, expected = np.asarray(logits), GOLDEN[f"{name}.logits"]
     np.testing.assert_allclose(logits if expected.ndim == 3 else logits.mean(0), expected, atol=1e-9)
+
+
+TRAINED = ["sew_resnet_cifar10"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_trained_network_tells_what_it_is(name):
+    found = models.pretrained(name)
+    assert 0 < found.accuracy < 1
+    assert found.num_steps == found.config["num_steps"] == 4
+    assert Path(models.__file__).with_name("weights").joinpath(f"{name}.safetensors").stat().st_size <= 3e6
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    np.testing.assert_allclose(found.prepare(images), found.prepare(images / np.float32(255)), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_trained_network_is_as_good_as_it_says(name, data_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", data_dir)
+    found, test = models.pretrained(name), data.load("cifar10", "test[:1000]")
+
+    @jax.jit
+    def answers(images):
+        return jsnn.unroll(found.network, found.prepare(images), num_steps=found.num_steps)[1].mean(0).argmax(-1)
+
+    batches = [slice(start, start + 500) for start in range(0, len(test), 500)]
+    right = [np.asarray(answers(test.images[batch])) == test.labels[batch] for batch in batches]
+    assert abs(np.mean(right) - found.accuracy) < 0.04  # three standard errors of 1,000 images
+
+
+def test_a_trained_network_of_another_name_is_refused():
+    with pytest.raises(ValueError, match=r"name must be one of sew_resnet_cifar10.*got 'resnet'"):
+        models.pretrained("resnet")

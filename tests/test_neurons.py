@@ -67,7 +67,7 @@ NEURONS = {
         PER_NEURON, threshold=jnp.asarray(PER_NEURON), gain=PER_NEURON, v_rest=-PER_NEURON, v_reset=-PER_NEURON
     ),
     "LIF_trained": jsnn.LIF(trained(), threshold=trained(), reset="zero"),
-    "LIF_seconds": jsnn.LIF.from_time_constants(PER_NEURON, 0.1),
+    "LIF_seconds": jsnn.LIF.from_time_constants(PER_NEURON, dt=0.1),
     "CuBaLIF": jsnn.CuBaLIF(0.9, trained()),
     "CuBaLIF_jump": jsnn.CuBaLIF(0.9, 0.6, synapse_order="jump_then_decay", reset="zero"),
     "ALIF": jsnn.ALIF(trained(), 0.9, adaptation=trained()),
@@ -84,7 +84,9 @@ NEURONS = {
     "Izhikevich_trained": jsnn.Izhikevich(
         trained(), trained(), trained(), v_init=10.0, v_reset=10.0, detach_reset=True
     ),
-    "AdaptiveLIF": jsnn.AdaptiveLIF(0.25, tau_mem=0.25, tau_ref=0.125, v_init=0.875, tau_adaptation=PER_NEURON),
+    "AdaptiveRefractoryLIF": jsnn.AdaptiveRefractoryLIF(
+        0.25, tau_mem=0.25, tau_ref=0.125, v_init=0.875, tau_adaptation=PER_NEURON
+    ),
     "ResonateAndFire": jsnn.ResonateAndFire(trained(), trained()),
     "ResonateAndFire_delayed": jsnn.ResonateAndFire(0.9, PER_NEURON, reset="subtract", reset_delay=True),
     "ConductanceLIF": jsnn.ConductanceLIF(trained(), trained(), e_inhibitory=-PER_NEURON),
@@ -345,8 +347,8 @@ TRACES = {
         [50, -7, -12.25], [1, 0, 0], [-100, -25, 30],
     ),
     # so fast that v = x - n, and not refractory; n = 0.25, 0.125, 0.3125
-    "AdaptiveLIF": (
-        jsnn.AdaptiveLIF(1.0, tau_mem=1e-6, tau_ref=0.0, tau_adaptation=2.0, adaptation=0.5),
+    "AdaptiveRefractoryLIF": (
+        jsnn.AdaptiveRefractoryLIF(1.0, tau_mem=1e-6, tau_ref=0.0, tau_adaptation=2.0, adaptation=0.5),
         [2, 0.75, 1.5, 1.25], [1, 0, 1, 0], [0, 0.5, 0, 0.9375],
     ),
     # g_e = 1, 0.5, 0.5, 0.25; g_i = 0, 1, 0.5, 0.25; v = 4 / 2, (2 - 2) / 2.5, (2 - 1) / 2, (0.25 + 1 - 0.5) / 1.5
@@ -520,8 +522,8 @@ def test_a_decay_close_to_one_loses_no_precision():
     ("euler", 0.9, 0.95),
 ])  # fmt: skip
 def test_from_time_constants(discretization, decay, decay_slow):
-    one, two = (10e-3, 1e-3), (10e-3, 20e-3, 1e-3)
-    choices = {"discretization": discretization}
+    one, two = (10e-3,), (10e-3, 20e-3)
+    choices = {"dt": 1e-3, "discretization": discretization}
     assert jsnn.LIF.from_time_constants(*one, **choices).decay == pytest.approx(decay)
     assert jsnn.LI.from_time_constants(*one, **choices, gain=0.5).gain == 0.5
     adaptive = jsnn.ALIF.from_time_constants(*two, **choices, threshold=2.0)
@@ -529,11 +531,18 @@ def test_from_time_constants(discretization, decay, decay_slow):
     for cuba in (jsnn.CuBaLIF, jsnn.CuBaLI):
         neuron = cuba.from_time_constants(*two, **choices)
         assert (neuron.decay, neuron.decay_syn) == pytest.approx((decay, decay_slow))
-    per_neuron = jsnn.LIF.from_time_constants(jnp.array([10e-3, 20e-3]), 1e-3, **choices)
+    per_neuron = jsnn.LIF.from_time_constants(jnp.array([10e-3, 20e-3]), **choices)
     np.testing.assert_allclose(per_neuron.decay, [decay, decay_slow], rtol=1e-6)
-    own = jsnn.ParametricLIF.from_time_constants(np.array([2e-3, 5e-3]), 1e-3)
+    for other in (jsnn.EIF, jsnn.QIF):
+        assert other.from_time_constants(*one, **choices).decay == pytest.approx(decay)
+    for other in (jsnn.AdEx, jsnn.AdQIF):
+        neuron = other.from_time_constants(*two, **choices)
+        assert (neuron.decay, neuron.decay_adaptation) == pytest.approx((decay, decay_slow))
+    own = jsnn.ParametricLIF.from_time_constants(*one, **choices)
+    np.testing.assert_allclose(jax.nn.sigmoid(own.w[...]), 1 - decay, rtol=1e-6)
+    own = jsnn.ParametricLIF.from_time_constants(np.array([2e-3, 5e-3]), dt=1e-3)
     np.testing.assert_allclose(jax.nn.sigmoid(own.w[...]), [0.5, 0.2], rtol=1e-6)
-    traced = jax.jit(lambda tau: jsnn.LIF.from_time_constants(tau, 1e-3, **choices).decay)(10e-3)
+    traced = jax.jit(lambda tau: jsnn.LIF.from_time_constants(tau, **choices).decay)(10e-3)
     assert traced == pytest.approx(decay)
 
 
@@ -552,15 +561,15 @@ def test_from_time_constants(discretization, decay, decay_slow):
     (lambda: jsnn.EIF(sharpness=0.0), ValueError, "sharpness must be > 0, got 0.0"),
     (lambda: jsnn.QIF(1.5), ValueError, "decay must be in [0, 1], got 1.5"),
     (lambda: jsnn.QIF(curvature=-1.0), ValueError, "curvature must be > 0, got -1.0"),
-    (lambda: jsnn.EIF.from_time_constants(1e-4, 1e-3), ValueError, "tau_mem = 0.0001 is shorter than dt = 0.001"),
+    (lambda: jsnn.EIF.from_time_constants(1e-4, dt=1e-3), ValueError, "tau_mem = 0.0001 is shorter than dt = 0.001"),
     (lambda: jsnn.AdEx(0.5, 1.5), ValueError, "decay_adaptation must be in [0, 1], got 1.5"),
-    (lambda: jsnn.ParametricLIF.from_time_constants(1e-3, 1e-3), ValueError,
+    (lambda: jsnn.ParametricLIF.from_time_constants(1e-3, dt=1e-3), ValueError,
      "tau_mem must be > dt = 0.001, as the leak dt / tau_mem is below 1, got 0.001"),
     (lambda: jsnn.Izhikevich(a=0.0), ValueError, "a must be > 0, got 0.0"),
     (lambda: jsnn.Izhikevich(dt=-1.0), ValueError, "dt must be > 0, got -1.0"),
     (lambda: jsnn.Izhikevich.preset("chatering"), ValueError, "no preset 'chatering': did you mean 'chattering'?"),
-    (lambda: jsnn.AdaptiveLIF(tau_adaptation=0.0), ValueError, "tau_adaptation must be > 0, got 0.0"),
-    (lambda: jsnn.AdaptiveLIF(adaptation=-0.5), ValueError, "adaptation must be >= 0, got -0.5"),
+    (lambda: jsnn.AdaptiveRefractoryLIF(tau_adaptation=0.0), ValueError, "tau_adaptation must be > 0, got 0.0"),
+    (lambda: jsnn.AdaptiveRefractoryLIF(adaptation=-0.5), ValueError, "adaptation must be >= 0, got -0.5"),
     (lambda: jsnn.ResonateAndFire(2.0), ValueError, "decay must be in [0, 1], got 2.0"),
     (lambda: jsnn.ResonateAndFire.from_frequency(-1.0, 0.01, 1e-3), ValueError, "frequency must be >= 0, got -1.0"),
     (lambda: jsnn.ConductanceLIF(0.5, 0.5, 1.5), ValueError, "decay_inhibitory must be in [0, 1], got 1.5"),
@@ -583,13 +592,13 @@ def test_from_time_constants(discretization, decay, decay_slow):
      "decay has shape (3,), which does not fit neurons of shape (2, 4): give a number, or one for each on the last"),
     (lambda: jsnn.CuBaLI(gain=jnp.ones(4)).init((2, 1)), ValueError, "gain has shape (4,), which does not fit"),
     (lambda: jsnn.ALIF(v_rest=jnp.zeros((1, 4))).init((4,)), ValueError, "v_rest has shape (1, 4), which does not"),
-    (lambda: jsnn.LIF.from_time_constants(-0.01, 1e-3), ValueError, "tau_mem must be > 0, got -0.01"),
-    (lambda: jsnn.LI.from_time_constants(0.01, 0.0), ValueError, "dt must be > 0, got 0.0"),
-    (lambda: jsnn.CuBaLI.from_time_constants(0.01, -0.005, 1e-3), ValueError, "tau_syn must be > 0, got -0.005"),
-    (lambda: jsnn.ALIF.from_time_constants(0.01, 0.0, 1e-3), ValueError, "tau_adaptation must be > 0, got 0.0"),
-    (lambda: jsnn.LIF.from_time_constants(0.01, 0.02, discretization="euler"), ValueError,
+    (lambda: jsnn.LIF.from_time_constants(-0.01, dt=1e-3), ValueError, "tau_mem must be > 0, got -0.01"),
+    (lambda: jsnn.LI.from_time_constants(0.01, dt=0.0), ValueError, "dt must be > 0, got 0.0"),
+    (lambda: jsnn.CuBaLI.from_time_constants(0.01, -0.005, dt=1e-3), ValueError, "tau_syn must be > 0, got -0.005"),
+    (lambda: jsnn.ALIF.from_time_constants(0.01, 0.0, dt=1e-3), ValueError, "tau_adaptation must be > 0, got 0.0"),
+    (lambda: jsnn.LIF.from_time_constants(0.01, dt=0.02, discretization="euler"), ValueError,
      "tau_mem = 0.01 is shorter than dt = 0.02, for which Euler's step is unstable: take a smaller dt or"),
-    (lambda: jsnn.LIF.from_time_constants(0.01, 1e-3, discretization="rk4"), ValueError,
+    (lambda: jsnn.LIF.from_time_constants(0.01, dt=1e-3, discretization="rk4"), ValueError,
      "discretization must be 'exact' or 'euler', got 'rk4'"),
 ])  # fmt: skip
 def test_bad_parameters_are_named_with_their_cure(make, error, message):
@@ -653,7 +662,8 @@ PARAMETERS = [
     (type(neuron), name)
     for neuron in (
         jsnn.IF(), jsnn.LIF(), jsnn.CuBaLIF(), jsnn.ALIF(), jsnn.EIF(), jsnn.QIF(), jsnn.AdEx(), jsnn.AdQIF(),
-        jsnn.ParametricLIF(), jsnn.Izhikevich(), jsnn.AdaptiveLIF(), jsnn.ResonateAndFire(), jsnn.ConductanceLIF(),
+        jsnn.ParametricLIF(), jsnn.Izhikevich(), jsnn.AdaptiveRefractoryLIF(), jsnn.ResonateAndFire(),
+        jsnn.ConductanceLIF(),
         jsnn.SigmaDelta(), jsnn.SRM0(), jsnn.SlidingPSN(), jsnn.LI(), jsnn.CuBaLI(), jsnn.BurstIF(),
         jsnn.SpikingActivation(), jsnn.RefractoryLIF(), jsnn.filters.Lowpass(0.1), jsnn.filters.Alpha(0.1),
     )
@@ -686,20 +696,20 @@ def test_nor_is_one_of_a_wrapper_a_network_or_a_preset(neuron):
 
 
 IN_SECONDS = {
-    "LIF": lambda dt: jsnn.LIF.from_time_constants(20e-3, dt),
-    "LI": lambda dt: jsnn.LI.from_time_constants(20e-3, dt, discretization="euler"),
-    "CuBaLIF": lambda dt: jsnn.CuBaLIF.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
-    "CuBaLI": lambda dt: jsnn.CuBaLI.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
-    "ALIF": lambda dt: jsnn.ALIF.from_time_constants(20e-3, 50e-3, dt),
-    "EIF": lambda dt: jsnn.EIF.from_time_constants(20e-3, dt),
-    "QIF": lambda dt: jsnn.QIF.from_time_constants(20e-3, dt),
-    "AdEx": lambda dt: jsnn.AdEx.from_time_constants(20e-3, 50e-3, dt, coupling=0.5, gain=dt / 20e-3),
-    "AdQIF": lambda dt: jsnn.AdQIF.from_time_constants(20e-3, 50e-3, dt, coupling=0.5, gain=dt / 20e-3),
-    "ParametricLIF": lambda dt: jsnn.ParametricLIF.from_time_constants(20e-3, dt),
-    "ConductanceLIF": lambda dt: jsnn.ConductanceLIF.from_time_constants(20e-3, 5e-3, 10e-3, dt, e_excitatory=0.2,
+    "LIF": lambda dt: jsnn.LIF.from_time_constants(20e-3, dt=dt),
+    "LI": lambda dt: jsnn.LI.from_time_constants(20e-3, dt=dt, discretization="euler"),
+    "CuBaLIF": lambda dt: jsnn.CuBaLIF.from_time_constants(20e-3, 5e-3, dt=dt, gain=dt / 20e-3),
+    "CuBaLI": lambda dt: jsnn.CuBaLI.from_time_constants(20e-3, 5e-3, dt=dt, gain=dt / 20e-3),
+    "ALIF": lambda dt: jsnn.ALIF.from_time_constants(20e-3, 50e-3, dt=dt),
+    "EIF": lambda dt: jsnn.EIF.from_time_constants(20e-3, dt=dt),
+    "QIF": lambda dt: jsnn.QIF.from_time_constants(20e-3, dt=dt),
+    "AdEx": lambda dt: jsnn.AdEx.from_time_constants(20e-3, 50e-3, dt=dt, coupling=0.5, gain=dt / 20e-3),
+    "AdQIF": lambda dt: jsnn.AdQIF.from_time_constants(20e-3, 50e-3, dt=dt, coupling=0.5, gain=dt / 20e-3),
+    "ParametricLIF": lambda dt: jsnn.ParametricLIF.from_time_constants(20e-3, dt=dt),
+    "ConductanceLIF": lambda dt: jsnn.ConductanceLIF.from_time_constants(20e-3, 5e-3, 10e-3, dt=dt, e_excitatory=0.2,
                                                                         e_inhibitory=0.2),
-    "SRM0": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt, gain=dt / 20e-3),
-    "SRM0_refractory": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt, gain=0.0, tau_refractory=8e-3),
+    "SRM0": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt=dt, gain=dt / 20e-3),
+    "SRM0_refractory": lambda dt: jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt=dt, gain=0.0, tau_refractory=8e-3),
     "ResonateAndFire": lambda dt: jsnn.ResonateAndFire.from_frequency(20.0, 20e-3, dt),
     "norse_lif": lambda dt: jsnn.compat.norse.lif(dt=dt),
     "norse_li": lambda dt: jsnn.compat.norse.li(dt=dt),
@@ -726,11 +736,11 @@ def test_what_is_given_in_seconds_does_not_depend_on_dt(make):
 
 
 def test_srm0_forgets_its_spikes_with_a_time_constant_of_its_own():
-    neuron = jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3)
+    neuron = jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3)
     assert neuron.decay_refractory == neuron.decay == pytest.approx(math.exp(-1 / 20))
-    assert jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3, decay_refractory=0.5).decay_refractory == 0.5
+    assert jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3, decay_refractory=0.5).decay_refractory == 0.5
     with pytest.raises(TypeError, match="give tau_refractory or decay_refractory, got both"):
-        jsnn.SRM0.from_time_constants(20e-3, 5e-3, 1e-3, tau_refractory=1e-2, decay_refractory=0.5)
+        jsnn.SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3, tau_refractory=1e-2, decay_refractory=0.5)
 
 
 @pytest.mark.parametrize(("make", "cure"), [
@@ -739,7 +749,7 @@ def test_srm0_forgets_its_spikes_with_a_time_constant_of_its_own():
      "'init_hidden': no state is hidden, jsnn.unroll(neuron, inputs) carries it"),
     (lambda: jsnn.LIF(tau=0.01), "'tau': time constants go to LIF.from_time_constants(...)"),
     (lambda: jsnn.LIF(treshold=1.0), "'treshold': did you mean 'threshold'?"),
-    (lambda: jsnn.LIF.from_time_constants(0.01, 1e-3, v_th=1.0),
+    (lambda: jsnn.LIF.from_time_constants(0.01, dt=1e-3, v_th=1.0),
      "'v_th': did you mean 'threshold'?"),
     (lambda: jsnn.CuBaLIF(alpha=0.9), "'alpha': did you mean 'decay_syn'?"),
     (lambda: jsnn.Refractory(jsnn.LIF(), time=3), "'time'"),

@@ -180,7 +180,9 @@ def test_a_network_comes_back_the_same(name, tmp_path):
 
 
 def test_an_exact_solution_is_said_in_seconds(tmp_path):
-    network = jsnn.Sequential(jsnn.CuBaLIF.from_time_constants(10e-3, 5e-3, DT, reset="zero"), jsnn.LI(jnp.exp(-0.5)))
+    network = jsnn.Sequential(
+        jsnn.CuBaLIF.from_time_constants(10e-3, 5e-3, dt=DT, reset="zero"), jsnn.LI(jnp.exp(-0.5))
+    )
     graph = written(network, (3,), discretization="exact")
     values = [graph.nodes["0_CuBaLIF"].tau_mem, graph.nodes["0_CuBaLIF"].tau_syn, graph.nodes["1_LI"].tau]
     np.testing.assert_allclose(values, [[10e-3] * 3, [5e-3] * 3, [2e-3] * 3], rtol=1e-6)
@@ -410,7 +412,7 @@ def test_a_graph_shows_its_layers_and_is_trained():
 @pytest.mark.parametrize(
     ("network", "shape", "message"),
     [
-        (jsnn.Sequential(linear(3, 2), jsnn.ALIF()), (3,), "1_ALIF cannot be written as NIR: a ALIF is none"),
+        (jsnn.Sequential(linear(3, 2), jsnn.ALIF()), (3,), "1_ALIF cannot be written as NIR: a ALIF has no node"),
         (jsnn.Sequential(jsnn.LIF(0.9), jsnn.max_pool), (4, 4, 1), "1_max_pool .* no operation that NIR"),
         (jsnn.LIF(0.9, reset=lambda v, spikes, threshold: v), (3,), "a reset that is a function"),
         (jsnn.LI(1.0, v_rest=0.5), (3,), "v_rest = 0.5 does not fit decay = 1"),
@@ -418,7 +420,7 @@ def test_a_graph_shows_its_layers_and_is_trained():
         (jsnn.SpikingActivation(jax.nn.gelu), (3,), "other than jax.nn.relu"),
         (jsnn.SpikingActivation(dt=1e-2), (3,), "jsnn.with_dt"),
         (jsnn.SpikingActivation(v_init=jax.random.key(0)), (3,), "drawn at random"),
-        (jsnn.filters.Alpha(1e-3), (3,), "a Alpha is none of NIR's nodes"),
+        (jsnn.filters.Alpha(1e-3), (3,), "a Alpha has no node in NIR"),
         (nnx.Conv(1, 1, (2, 2), padding=((0, 1), (0, 0)), **OPTIONS), (4, 4, 1), "pad both sides alike"),
         (nnx.ConvTranspose(1, 1, (2, 2), strides=(2, 2), **OPTIONS), (4, 4, 1), "transposed"),
         (linear(2, 2), (4, 4, 2), "put jsnn.flatten before it"),
@@ -586,7 +588,7 @@ def test_an_unknown_node_is_named_with_its_type():
         def __init__(self):
             self.input_type = self.output_type = {"input": np.array([2])}
 
-    with pytest.raises(NIRError, match=r"node '0' \(Astrocyte\): a node of type Astrocyte"):
+    with pytest.raises(NIRError, match=r"node '0' \(Astrocyte\): jsnn cannot run a node of type Astrocyte"):
         from_nir(chain(Astrocyte()), DT)
 
 
@@ -624,7 +626,7 @@ FILES = {
     "odd version": (lambda path: change(path, set_version("newest")), "unknown version 'newest'"),
     "unknown type": (
         lambda path: change(path, set_type("node/nodes/0")),
-        r"node '0' \(Astrocyte\): a node of type Astrocyte is none that jsnn can run: it runs I, IF",
+        r"node '0' \(Astrocyte\): jsnn cannot run a node of type Astrocyte: it runs I, IF",
     ),
     "a parameter missing": (
         lambda path: change(path, lambda file: file["node/nodes/0"].pop("tau")),
@@ -632,7 +634,7 @@ FILES = {
     ),
     "an unknown type further in": (
         lambda path: nir.write(path, outer(ENDS, a=inner(lif()))) or change(path, set_type("node/nodes/a/nodes/node")),
-        r"node 'a.node' \(Astrocyte\): a node of type Astrocyte",
+        r"node 'a.node' \(Astrocyte\): jsnn cannot run a node of type Astrocyte",
     ),
     "more than is there": (lambda path: change(path, claim_much), r"nodes/0/tau: .* too large to be true"),
 }
@@ -735,7 +737,7 @@ def test_potentials_below_zero():
     [
         ([("input", "a"), ("a", "output"), ("b", "output")], "no way leads from the input to b"),
         ([("input", "a"), ("input", "b"), ("a", "output")], "no way leads to the output from b"),
-        ([("input", "a"), ("a", "c"), ("a", "b"), ("b", "output")], "which is none of"),
+        ([("input", "a"), ("a", "c"), ("a", "b"), ("b", "output")], "which is not one of"),
         ([("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")], "the cycle .* has no delay and no neuron"),
         ([("a", "b"), ("b", "output")], "no way leads from the input"),
         ([("input", "a"), ("a", "b"), ("b", "input"), ("b", "output")], "'b' -> 'input' leads to the input"),

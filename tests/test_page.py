@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments import figures
-from experiments.page import Page, link
+from experiments.report import figures
+from experiments.report.page import Page, link
 
 VOID = {"meta", "link", "img"}
 
@@ -53,8 +53,8 @@ def page():
     page.table(
         [{"metric": "accuracy", "value": "97.2%"}, {"metric": "<i>", "other": link("a<b", "b/report.html")}], "<c>"
     )
-    page.figure(drawn(), "a <caption>", 'an "alt"')
-    page.figure(drawn(), "another", "line")
+    page.figure("first", drawn(), "a <caption>", 'an "alt"')
+    page.figure("second", drawn(), "another", "line")
     page.section("Result & more")
     page.facts({"command": "python -m <x>", "missing": None})
     page.code('{"a": "</pre><script>alert(1)</script>"}', "config.json")
@@ -65,10 +65,10 @@ def test_names_of_classes_are_no_formulas():
     names = ["$\\broken{$", "<b>"]
     page = Page("Classes")
     targets = np.array([0, 1, 1])
-    page.figure(figures.confusion(targets, targets, names), "confusion", "confusion")
-    page.figure(figures.pictures(np.zeros((2, 4, 4, 1)), names), "pictures", "pictures")
-    page.figure(figures.probabilities(np.eye(2), 0, names, None), "probabilities", "probabilities")
-    page.figure(figures.outputs(np.eye(2), 0, names, None), "outputs", "outputs")
+    page.figure("confusion", figures.confusion(targets, targets, names), "confusion", "confusion")
+    page.figure("pictures", figures.pictures(np.zeros((2, 4, 4, 1)), names), "pictures", "pictures")
+    page.figure("probabilities", figures.probabilities(np.eye(2), 0, names, None), "probabilities", "probabilities")
+    page.figure("outputs", figures.outputs(np.eye(2), 0, names, None), "outputs", "outputs")
     assert len(Reader(page.html()).all("img")) == 4
 
 
@@ -125,8 +125,8 @@ def test_files_of_figures(tmp_path):
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "b.png")
     page = Page("t")
-    page.figure(tmp_path / "a.gif", "moves", "two frames")
-    page.figure(tmp_path / "b.png", "stands", "black")
+    page.figure("a", tmp_path / "a.gif", "moves", "two frames")
+    page.figure("b", tmp_path / "b.png", "stands", "black")
     gif, png = Reader(page.html()).all("img")
     assert (gif["width"], gif["height"]) == ("30", "20")
     assert base64.b64decode(gif["src"].removeprefix("data:image/gif;base64,")) == (tmp_path / "a.gif").read_bytes()
@@ -143,13 +143,13 @@ def test_files_of_figures(tmp_path):
 )
 def test_figures_that_cannot_be_shown(tmp_path, name, alt, error, match):
     with pytest.raises(error, match=match):
-        Page("t").figure(tmp_path / name, "", alt)
+        Page("t").figure("x", tmp_path / name, "", alt)
 
 
 def test_a_page_is_written_whole_or_not_at_all(page, tmp_path):
     page.write(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page.html()
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "figures"}
 
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("")
@@ -157,4 +157,4 @@ def test_a_page_is_written_whole_or_not_at_all(page, tmp_path):
         page.write(tmp_path / "folder")
     with pytest.raises(FileNotFoundError):
         page.write(tmp_path / "nowhere" / "report.html")
-    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "folder"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "figures", "folder"}

@@ -16,6 +16,7 @@ from configs import digits
 from experiments import build, seeds
 from experiments.config import Experiment, Feedforward, NorseRecurrent, RateConv, Train
 from jsnn import models, train
+from jsnn.data import Dataset
 from jsnn.layers import RecurrentState
 from jsnn.precision import initial_state, reduce_precision
 
@@ -70,10 +71,10 @@ def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
 
 
 @pytest.mark.rows(1)
-@pytest.mark.parametrize("model", [Feedforward(hidden=(5,)), NorseRecurrent(hidden=5)], ids=lambda model: model.kind)
-def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(model):
-    experiment = Experiment(num_steps=4, model=model, train=Train(precision="bfloat16"))
-    network = build.make_network(model, (8, 8, 1), 10, seed=0)
+@pytest.mark.parametrize("part", [Feedforward(hidden=(5,)), NorseRecurrent(hidden=5)], ids=lambda part: part.kind)
+def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(part):
+    experiment = Experiment(num_steps=4, network=part, train=Train(precision="bfloat16"))
+    network = build.make_network(experiment, Dataset(np.zeros((10, 8, 8), np.uint8), np.arange(10)))
     graph, state = train.create(network, optax.adam(1e-3))
     step = train.make_step(graph, build.make_loss(experiment, training=True), optax.adam(1e-3))
     batch = (jax.ShapeDtypeStruct((3, 8, 8, 1), jnp.uint8), jax.ShapeDtypeStruct((3,), jnp.int32))
@@ -90,7 +91,7 @@ def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(model):
 
 @pytest.mark.slow
 def test_weights_and_running_averages_are_those_of_the_network():
-    network = build.make_network(RateConv(blocks=((4,),), dense=(5,), batch_norm=True), (8, 8, 1), 3, seed=0)
+    network = RateConv(blocks=((4,),), dense=(5,), batch_norm=True).make((8, 8, 1), 3, nnx.Rngs(0))
     network.train()
     reduced = reduce_precision(network)
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
@@ -104,8 +105,8 @@ def test_weights_and_running_averages_are_those_of_the_network():
 
 
 def test_evaluations_are_float32():
-    experiment = Experiment(num_steps=4, model=Feedforward(hidden=(5,)), train=Train(precision="bfloat16"))
-    network = build.make_network(experiment.model, (8, 8, 1), 10, seed=0)
+    experiment = Experiment(num_steps=4, network=Feedforward(hidden=(5,)), train=Train(precision="bfloat16"))
+    network = build.make_network(experiment, Dataset(np.zeros((10, 8, 8), np.uint8), np.arange(10)))
     arguments = (network, jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32), jax.random.key(0))
     in_training, in_evaluation = [
         str(jax.make_jaxpr(build.make_loss(experiment, training=training))(*arguments)) for training in (True, False)

@@ -85,7 +85,9 @@ PARAMETERS = {
     "SlidingPSN": (jsnn.SlidingPSN(jnp.ones(2), trained(1.0)), "threshold", -1.0, SMALLEST),
     "SigmaDelta": (jsnn.SigmaDelta(threshold=trained(1.0)), "threshold", -1.0, SMALLEST),
     "RefractoryLIF": (jsnn.RefractoryLIF(tau_ref=trained(2e-3)), "tau_ref", -1.0, 0.0),
-    "AdaptiveLIF": (jsnn.AdaptiveLIF(tau_adaptation=trained(1.0)), "tau_adaptation", -1.0, SMALLEST),
+    "AdaptiveRefractoryLIF": (
+        jsnn.AdaptiveRefractoryLIF(tau_adaptation=trained(1.0)), "tau_adaptation", -1.0, SMALLEST
+    ),
     "SpikingActivation": (jsnn.SpikingActivation(dt=trained(0.1)), "dt", -1.0, SMALLEST),
     "Lowpass": (Lowpass(trained(0.1)), "tau", -1.0, 1e-8),
     "Alpha.dt": (Alpha(0.1, trained(0.1)), "dt", -1.0, SMALLEST),

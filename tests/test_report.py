@@ -15,7 +15,7 @@ from outside import outside
 from rich.console import Console
 
 import jsnn
-from experiments import config, observe, report, run, sections
+from experiments import config, evaluate, evaluation, report, run
 from experiments.config import (
     Conversion,
     Data,
@@ -31,8 +31,9 @@ from experiments.config import (
     Train,
 )
 from experiments.loop import Run
-from experiments.observe import spike_size, spiking_layers
+from experiments.subject import spike_size, spiking_layers, subject_of
 from experiments.summary import git_revision
+from experiments.testing import show
 
 DATA = Data(name="digits", train_split="train[:128]", test_split="test[:64]")
 TRAIN = Train(epochs=1, batch_size=32)
@@ -40,20 +41,20 @@ DEAD = Experiment(
     name="dead",
     num_steps=4,
     data=DATA,
-    model=NorseRecurrent(hidden=16, v_th=1e6),
+    network=NorseRecurrent(hidden=16, v_th=1e6),
     train=Train(epochs=2, batch_size=32),
     reference={"test_accuracy": Reference(0.987, "the tutorial's text"), "rate": 0.25},
 )
 RATE = Experiment(
     name="rate",
     data=DATA,
-    model=RateDense(hidden=(16,)),
+    network=RateDense(hidden=(16,)),
     train=TRAIN,
     conversion=Conversion(num_steps=6, scale=100.0, batch_size=32, last_steps=6),
     sweep=Sweep(scale=(10.0, 100.0)),
 )
 RANDOM = Experiment(
-    name="random", num_steps=4, data=DATA, encoder=Poisson(), model=Feedforward(hidden=(16,)), train=TRAIN
+    name="random", num_steps=4, data=DATA, encoder=Poisson(), network=Feedforward(hidden=(16,)), train=TRAIN
 )
 
 
@@ -82,14 +83,14 @@ def dead(tmp_path_factory):
 def converted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sections, "_SAMPLES", 0)  # the worst mistake is enough, and quicker
+        patch.setattr(evaluate, "_SAMPLES", 0)  # the worst mistake is enough, and quicker
         assert start(folder, Study(name="study", stages=(RATE, RANDOM))) == 0
     return folder / "run"
 
 
 @pytest.mark.slow
 def test_a_dead_layer_is_named_with_what_to_try(dead):
-    warning = "Layer 2_Recurrent is dead: none of its 16 neurons spiked for any test image"
+    warning = "Layer 2_Recurrent is dead: none of its 16 neurons spiked for any test example"
     assert page_of(dead).count(warning) == 2  # at the top, and beside the layers
     assert "Try a lower threshold" in page_of(dead)
 
@@ -117,7 +118,7 @@ def test_a_page_says_what_was_run(dead):
 
 
 def missing_sections(page):
-    wanted = ("Result", "What was run", "Training", "Layers", "Energy", "Test image ", "Mistakes")
+    wanted = ("Result", "What was run", "Training", "Layers", "Energy", "Test example ", "Mistakes")
     return [heading for heading in wanted if f"<h2>{heading}" not in page]
 
 
@@ -128,8 +129,8 @@ def test_a_page_has_its_sections(dead):
 
 @pytest.mark.slow
 def test_the_page_of_a_residual_network_has_its_layers(tmp_path):
-    model = SpikingResNet(depth=(1,), channels=4, stem="small")
-    assert start(tmp_path, Experiment(name="residual", num_steps=4, data=DATA, model=model, train=TRAIN)) == 0
+    network = SpikingResNet(depth=(1,), channels=4, stem="small")
+    assert start(tmp_path, Experiment(name="residual", num_steps=4, data=DATA, network=network, train=TRAIN)) == 0
     page = page_of(tmp_path / "run")
     assert missing_sections(page) == []
     for name in ("neuron", "blocks.0.neurons.0", "blocks.0.neurons.1"):
@@ -204,7 +205,7 @@ def test_report_makes_the_page_again_and_changes_nothing_else(dead, capsys):
 @pytest.mark.slow
 def test_report_of_a_study_makes_the_pages_of_its_stages(converted, monkeypatch):
     made = []
-    monkeypatch.setattr(report, "write", lambda run, summary, console: made.append((run.folder, summary["name"])))
+    monkeypatch.setattr(report, "write", lambda experiment, folder, *_: made.append((folder, experiment.name)))
     (converted / "report.html").unlink()
     assert run.main(["--report", str(converted)]) == 0
     assert made == [(converted / "rate", "rate"), (converted / "random", "random")]
@@ -234,13 +235,11 @@ def test_a_page_that_fails_does_not_lose_the_run(converted, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_what_is_seen_is_what_was_evaluated(converted):
     """Random encoders draw what they drew in the evaluation, so that the page's numbers are the run's."""
-    ready = Run(RANDOM, converted / "random", Console(quiet=True), read_only=True)
-    ready.restore(ready.checkpoints.last)
-    seen = observe.observe(ready, observe.subject_of(ready))
-    final = summary_of(converted / "random")["final"]
-    assert seen.accuracy == final["test_accuracy"]
+    seen, final = evaluation.load(converted / "random"), summary_of(converted / "random")["final"]
+    assert seen.is_right.mean() == final["test_accuracy"]
     assert np.mean(seen.losses) == pytest.approx(final["test_loss"], rel=1e-5)
     assert np.mean(seen.layers[0].rates) == pytest.approx(final["test_rate/2_LIF"], rel=1e-5)
+    assert seen.score_by_step[-1] == final["last_accuracy"]
 
 
 @pytest.mark.slow
@@ -253,8 +252,8 @@ def test_silent_and_saturated_neurons_are_counted(converted):
     network = jsnn.Sequential(
         jsnn.flatten, jsnn.Sequential(weights, jsnn.IF(reset="zero")), nnx.Linear(3, 10, rngs=nnx.Rngs(0))
     )
-    subject = observe.subject_of(ready)._replace(network=network, present=lambda key, images: (images / 255.0, 4))
-    seen = observe.observe(ready, subject)
+    subject = subject_of(ready)._replace(network=network, encode=lambda key, images: (images, 4))
+    (seen,) = show(ready, subject, [None])
     (layer,) = seen.layers
     assert layer.name == "1_Sequential/1_IF"
     assert layer.silent.tolist() == [True, False, False]
@@ -262,11 +261,13 @@ def test_silent_and_saturated_neurons_are_counted(converted):
     assert layer.rates[1] == 1
     assert 0 < layer.rates[2] < 1
     assert layer.spikes == pytest.approx(4 * layer.rates.sum())
-    (sample,) = observe.record_samples(ready, subject, [5])
+    (sample,) = evaluate._record(ready, subject, [5])
     trace = sample.layers["1_Sequential/1_IF"]
     assert trace.spikes.shape == trace.states["v"].shape == (4, 3)
+    order = np.argsort(trace.traced)
     assert trace.spikes[:, :2].tolist() == [[0, 1]] * 4
-    assert trace.threshold.tolist() == [1, 1, 1]
+    assert sorted(trace.traced) == [0, 1, 2]
+    assert trace.threshold[order].tolist() == [1, 1, 1]
 
 
 def test_every_kind_of_layer_is_found():
@@ -284,12 +285,12 @@ def test_every_kind_of_layer_is_found():
 
 @pytest.mark.slow
 def test_a_rate_network_says_that_it_has_no_spikes(converted, tmp_path):
-    plain = Experiment(name="plain", data=DATA, model=RateDense(hidden=(16,)), train=TRAIN)
+    plain = Experiment(name="plain", data=DATA, network=RateDense(hidden=(16,)), train=TRAIN)
     assert start(tmp_path, plain, "--train.weights", str(converted / "rate")) == 0
     page = page_of(tmp_path / "run")
     assert "it has no spikes" in page
     assert "<h2>Mistakes" in page
-    assert "<h2>Test image" not in page
+    assert "<h2>Test example" not in page
     assert "<h2>Training" not in page
     assert str(converted / "rate") in page
 

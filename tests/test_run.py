@@ -16,7 +16,8 @@ import pytest
 from fuzz_commands import fuzz
 from rich.console import Console
 
-from experiments import lock, report, run
+from experiments import config, load, lock, report, run
+from experiments.fields import override
 from experiments.loop import Run
 from jsnn import weights
 
@@ -46,7 +47,7 @@ def command(*arguments):
 
 
 def call(capsys, *arguments):
-    """Runs a command in this process; returns its exit status and what it printed, on one line."""
+    """Run a command in this process; return its exit status and what it printed, on one line."""
     try:
         status = run.main([str(argument) for argument in arguments])
     except SystemExit as stop:
@@ -111,7 +112,13 @@ def test_list_shows_every_config_with_its_claim(capsys):
 def test_help_shows_every_field(capsys):
     status, printed = call(capsys, "configs/digits.py", "--help")
     assert status == 0
-    for text in ("--train.epochs", "--encoder.kind", "Passes over the training set", "--data.name", "--workdir"):
+    for text in (
+        "--train.epochs",
+        "--encoder KIND: direct, constant_current",
+        "Passes over the training set",
+        "--data.name",
+        "--workdir",
+    ):
         assert text in printed
 
 
@@ -123,20 +130,32 @@ def test_help_shows_every_field(capsys):
         (["configs/digits.py", "--train.epochz", "3"], "--train.epochs"),
         (["configs/digits.py", "--train.epochs", "0"], "greater than 0"),
         (["configs/digits.py", "--train.epochs", "many"], "many"),
-        (["configs/digits.py", "--model.decay", "1.5"], "less than or equal to 1"),
+        (["configs/digits.py", "--network.decay", "1.5"], "less than or equal to 1"),
         (["configs/digits.py", "--data.name", "digitz"], "digits"),
         (["configs/digits.py", "--optimizer.name", "adamm"], "did you mean 'adam'?"),
-        (["configs/digits.py", "--train.batch-size", "5000"], "train.batch_size must be <= the 1437 training images"),
+        (["configs/digits.py", "--train.batch-size", "5000"], "train.batch_size must be <= the 1437 training examples"),
         (["configs/digits.py", "--train.patience", "2"], "train.patience needs data.validation_split"),
         (["configs/digits.py", "--optimizer.options", "weight_decoy", "1e-4"], "optax.adam (b1, b2, eps, "),
         (["configs/digits.py", "--data.mean", "0.1", "0.2"], "mean must be a number or one per channel (1), got (2,)"),
-        (["configs/digits.py", "--data.shift", "8"], "the images of digits cannot be prepared as data says: pixels"),
+        (["configs/digits.py", "--data.shift", "8"], "the examples of digits cannot be prepared as data says: pixels"),
         (["--resume", "nowhere", "configs/digits.py"], "nowhere has a config of its own: leave out configs/digits.py"),
         (["--resume", "nowhere"], "nowhere is not the folder of a run"),
         (["--evaluate", "nowhere"], "nowhere is not the folder of a run"),
         (["--checkpoint", "worst"], "worst"),
         (["configs/digits.py", "--checkpoint", "best"], "--checkpoint best needs --evaluate RUN"),
         (["--resume", "nowhere", "--workdir", "x"], "argument --workdir: not allowed with argument --resume"),
+        (
+            ["configs/digits.py", "--train.short-epochs", "99"],
+            "train.short_epochs must be at most train.epochs, got 99",
+        ),
+        (["configs/digits.py", "--network", "rate_dens"], "got 'rate_dens': did you mean 'rate_dense'?"),
+        (["configs/digits.py", "--network", "--seed", "1"], "--network needs a kind, such as --network feedforward"),
+        (["configs/digits.py", "--conversion", "maybe"], "--conversion must be None or default, got 'maybe'"),
+        (["configs/digits.py", "--conversion", "default"], "conversion needs a rate network, such as rate_conv"),
+        (
+            ["configs/digits.py", "--network", "rate_dense", "--network.decay", "0.5"],
+            "no field --network.decay",
+        ),
         (["configs/digits.py", "0.9"], "'0.9' is no field and belongs to none"),
         (["configs/digits.py", "--train.epochz=3"], "no field --train.epochz: did you mean '--train.epochs'?"),
         (["configs/digits.py", "--train.epochs", "1000000000"], "train.epochs must be <= 97612893, of 22 steps"),
@@ -158,7 +177,7 @@ def test_mistakes_are_named(capsys, tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("field", [("--seeds", "10000000"), ("--model.hidden", "1000000000")])
+@pytest.mark.parametrize("field", [("--seeds", "10000000"), ("--network.hidden", "1000000000")])
 def test_a_network_that_does_not_fit_is_refused_before_it_is_made(capsys, tmp_path, field):
     status, printed = call(capsys, "configs/digits.py", *field, "--workdir", tmp_path / "run")
     assert status == 1
@@ -170,6 +189,82 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_made(capsys, tmp_pa
 def test_hostile_commands_end_with_one_line(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert [outcome for outcome in fuzz(60, seed=0) if outcome.fault] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--network", "rate_dense", "--network.hidden", "9"], {"network": {"kind": "rate_dense", "hidden": [9]}}),
+        (["--network.hidden", "9", "--network=rate_dense"], {"network": {"kind": "rate_dense", "hidden": [9]}}),
+        (["--network", "feedforward"], {"network": {"hidden": [128]}}),  # what it is already
+        (["--objective.decoder", "last"], {"objective": {"decoder": {"kind": "last"}}}),
+        (["--network", "rate_dense", "--conversion", "default"], {"conversion": {"num_steps": 30}}),
+        (
+            ["--stages.1.encoder", "poisson", "--stages.1.encoder.f-max", "5"],
+            {"stages": {"1": {"encoder": {"f_max": 5}}}},
+        ),
+    ],
+)
+def test_the_command_line_chooses_the_kinds_of_parts(arguments, expected):
+    name = "configs/fashion_mnist_spiking.py" if "stages" in expected else "configs/digits.py"
+    changed = override(load.load_config(name), arguments, name, "")
+
+    def check(values, expected):
+        for name, value in expected.items():
+            inner = values[int(name)] if isinstance(values, list) else values[name]
+            check(inner, value) if isinstance(value, dict) else pytest.approx(value) == inner or pytest.fail(name)
+
+    check(config.to_values(changed), expected)
+
+
+@pytest.mark.slow
+def test_the_first_epochs_can_have_fewer_time_steps(tmp_path):
+    def records(name, *arguments):
+        assert run.main(["configs/digits.py", *QUICK, *arguments, "--workdir", str(tmp_path / name)]) == 0
+        return [
+            json.loads(line) | {"seconds": 0} for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        ]
+
+    short = records("short", "--train.short-epochs", "1", "--train.short-steps", "2")
+    assert short[0] == records("two", "--num-steps", "2", "--train.epochs", "2")[0]
+    four = records("four")
+    assert short[1] not in four
+    assert run.main(["--evaluate", str(tmp_path / "short")]) == 0
+
+
+def test_a_part_can_be_left_out():
+    name = "configs/cifar10_conversion.py"
+    experiment = load.load_config(name)
+    assert override(experiment, ["--conversion", "None"], name, "").conversion is None
+    assert override(experiment, ["--conversion", "default"], name, "") == experiment
+
+
+@pytest.mark.slow
+def test_parts_of_ones_own_go_with_the_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(config.Network, "kinds", dict(config.Network.kinds))
+    monkeypatch.setattr(config.Encoder, "kinds", dict(config.Encoder.kinds))
+    own, folder = tmp_path / "mine.py", tmp_path / "run"
+    own.write_text((ROOT / "configs" / "own_network.py").read_text())
+    status, printed = call(capsys, own, "--help")
+    assert status == 0
+    assert "--network.width INT" in printed
+    assert run.main([str(own), *QUICK, "--network.width", "8", "--train.epochs", "1", "--workdir", str(folder)]) == 0
+    own.unlink()
+    done = subprocess.run(
+        command("--resume", folder, "--train.epochs", "1"), cwd=ROOT, capture_output=True, text=True
+    )  # in a process that has never seen the parts
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((folder / "config.json").read_text())["network"] == {"kind": "residual_network", "width": 8}
+    assert run.main([str(folder / "config.json"), "--workdir", str(tmp_path / "again")]) == 0
+    first, again = (json.loads((f / "summary.json").read_text())["final"] for f in (folder, tmp_path / "again"))
+    assert first == again
+    assert (tmp_path / "again" / "own_parts.py").read_text() == (folder / "own_parts.py").read_text()
+
+
+def test_a_python_file_of_another_project_beside_a_config_json_is_not_run(finished, tmp_path):
+    (tmp_path / "config.json").write_text((finished / "config.json").read_text())
+    (tmp_path / "config.py").write_text("raise RuntimeError")
+    assert load.load_config(str(tmp_path / "config.json")) == load.load_config(str(finished / "config.json"))
 
 
 def test_a_config_json_with_an_unknown_field(capsys, finished, tmp_path):
@@ -262,7 +357,7 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     assert lines[-1]["validation_accuracy"] <= best
     saved = weights.load(tmp_path / "run" / "weights.safetensors")
     chosen = next(line for line in lines if line["validation_accuracy"] == best)
-    trained = Run(run.load_config(str(tmp_path / "run" / "config.json")), tmp_path / "run", Console(), read_only=True)
+    trained = Run(load.load_config(str(tmp_path / "run" / "config.json")), tmp_path / "run", Console(), read_only=True)
     trained.restore(chosen["step"])
     kernel = trained.network().layers[1].kernel[...]
     assert (saved["layers.1.kernel"] == kernel).all()  # of that epoch, as the accuracy beside it is
@@ -317,17 +412,17 @@ def final_of(folder):
 
 def test_what_would_be_a_mixture_is_refused_and_nothing_is_changed(capsys, copied):
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file() and path.name != ".lock"}
-    for option, field, value in (
-        ("--resume", "--seed", "5"),
-        ("--evaluate", "--seed", "5"),
-        ("--report", "--num-steps", "5"),
-    ):
-        status, printed = call(capsys, option, copied, field, value)
+    for option in ("--resume", "--evaluate"):
+        status, printed = call(capsys, option, copied, "--seed", "5")
         assert status == 2
-        assert f"{field[2:].replace('-', '_')} 5 in place of" in printed
+        assert "seed 5 in place of" in printed
+    status, printed = call(capsys, "--report", copied, "--num-steps", "5")
+    assert status == 2
+    assert "the page is about the run as it was: leave out --num-steps" in printed
     assert all(path.read_bytes() == text for path, text in before.items())
 
 
+@pytest.mark.slow
 def test_what_changes_no_trained_number_is_written_down(capsys, copied, finished):
     status, printed = call(capsys, "--resume", copied, "--data.residence", "host")
     assert status == 0
@@ -356,6 +451,7 @@ def test_a_damaged_file_is_refused(capsys, copied, name):
     assert f"{name} is damaged: it was changed after it was written" in printed
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_names_the_whole_one_that_can_be_taken(capsys, copied, finished):
     last, best = (max, min)
     steps = [int(path.name) for path in (copied / "checkpoints").iterdir() if path.name.isdigit()]
@@ -403,7 +499,7 @@ def test_ctrl_c_ends_in_a_line(capsys, copied, tmp_path, monkeypatch, place, arg
 
 @pytest.mark.parametrize(
     "place",
-    ["experiments.files.append", "experiments.journal.RecordWriter.flush", "experiments.files.write_sealed"],
+    ["experiments.files.append", "tensorboardX.record_writer.RecordWriter.flush", "experiments.files.write_sealed"],
 )
 @pytest.mark.slow
 def test_a_full_disk_ends_in_a_line_that_says_how_to_go_on(capsys, copied, finished, monkeypatch, place):

@@ -13,10 +13,23 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from experiments import config, energy_section, run, sections, seeds
-from experiments.config import Conversion, Data, Experiment, Feedforward, Mesh, Optimizer, RateDense, Sweep, Train
-from experiments.loop import NotFinite, Run
+from experiments import config, run, seeds
+from experiments.config import (
+    Conversion,
+    Data,
+    Experiment,
+    Feedforward,
+    Mesh,
+    Objective,
+    Optimizer,
+    RateDense,
+    Sweep,
+    Train,
+)
+from experiments.loop import Run
+from experiments.report import energy, sections
 from experiments.spread import best, margin, spreads
+from jsnn.train import NotFinite
 
 ROOT = Path(__file__).resolve().parents[1]
 QUIET = Console(quiet=True)
@@ -27,7 +40,7 @@ SEVERAL = Experiment(
     learning_rates=(1e-3, 1e-2),
     num_steps=4,
     data=Data(name="digits", train_split="train[:256]", test_split="test[:96]", shift=1),
-    model=Feedforward(hidden=(16,)),
+    network=Feedforward(hidden=(16,)),
     optimizer=Optimizer(schedule="constant"),
     train=Train(epochs=2, batch_size=32),
 )
@@ -49,7 +62,7 @@ def short_pages():
     with pytest.MonkeyPatch.context() as patch:
         for part in ("training", "layers", "samples", "mistakes"):
             patch.setattr(sections, f"add_{part}", lambda *_: None)
-        patch.setattr(energy_section, "add", lambda *_: None)
+        patch.setattr(energy, "add", lambda *_, **__: None)
         yield
 
 
@@ -72,7 +85,27 @@ def finished(tmp_path_factory):
 def test_every_network_ends_like_a_run_of_its_own(finished, tmp_path):
     members = seeds.members(SEVERAL)
     assert [(one.seed, one.optimizer.learning_rate) for one in members] == [(3, 1e-3), (4, 1e-3), (3, 1e-2), (4, 1e-2)]
-    assert summary_of(finished)["seeds"][3:] == Run(members[3], tmp_path, QUIET).fit()[0]
+    [alone], _ = Run(members[3], tmp_path, QUIET).fit()
+    row = summary_of(finished)["seeds"][3]
+    assert {name: row[name] for name in alone} == alone
+    assert {"last_accuracy", "mean_accuracy", "spikes_per_image"} == set(row) - set(alone)
+
+
+@pytest.mark.slow
+def test_the_first_epochs_may_have_fewer_time_steps(tmp_path):
+    one = dataclasses.replace(SEVERAL, seeds=1, learning_rates=(), train=Train(epochs=2, batch_size=32))
+    few = dataclasses.replace(one, num_steps=1)
+    mixed = dataclasses.replace(one, train=dataclasses.replace(one.train, short_epochs=1, short_steps=1))
+    fitted = {name: Run(each, tmp_path / name, QUIET) for name, each in (("few", few), ("mixed", mixed))}
+    for training in fitted.values():
+        training.fit()
+    first, second = zip(*(training.records() for training in fitted.values()))
+    without_time = [{name: value for name, value in record.items() if name != "seconds"} for record in first]
+    assert without_time[0] == without_time[1]
+    assert second[0]["train_loss"] != second[1]["train_loss"]
+    rows, _ = seeds.Seeds(dataclasses.replace(mixed, seeds=2), tmp_path / "seeds", QUIET).fit()
+    [alone], _ = Run(dataclasses.replace(mixed, seed=4), tmp_path / "alone", QUIET).fit()
+    assert rows[1] == alone
 
 
 @pytest.mark.slow
@@ -85,7 +118,8 @@ def test_a_summary_holds_means_intervals_and_every_network(finished):
         low, high = stats.t.interval(0.95, 1, np.mean(values), stats.sem(values))
         assert summary["intervals"][name] == pytest.approx([low, high])
     records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert records[-1]["networks"] == summary["seeds"]
+    trained = [{name: row[name] for name in records[-1]["networks"][0]} for row in summary["seeds"]]
+    assert records[-1]["networks"] == trained
     assert records[-1]["test_loss"] == pytest.approx(np.mean([row["test_loss"] for row in summary["seeds"]]))
 
 
@@ -122,7 +156,7 @@ def test_a_loss_that_is_not_finite_is_said_to_be_whose(tmp_path):
     losses = np.ones((4, 5))
     losses[3, 2] = np.nan
     with pytest.raises(NotFinite, match=r"^seed 4, learning rate 0.01: the loss is nan"):
-        several._check_finite(losses)
+        several.check_finite(losses)
 
 
 def test_the_best_learning_rate_is_chosen_on_the_validation_set_where_there_is_one():
@@ -137,6 +171,26 @@ def test_the_best_learning_rate_is_chosen_on_the_validation_set_where_there_is_o
     assert spreads(rows)[0].margins == {}  # one seed tells nothing of a spread
 
 
+def test_the_best_learning_rate_of_an_error_is_the_lowest():
+    rows = [{"seed": 0, "learning_rate": rate, "test_mse": mse} for rate, mse in ((1e-3, 0.3), (1e-2, 0.1), (0.1, 0.2))]
+    assert best(spreads(rows), "mse", maximize=False).learning_rate == 1e-2
+    rows += [{"seed": 0, "learning_rate": 1.0, "test_mse": float("nan")}]
+    assert best(spreads(rows), "mse", maximize=False).learning_rate == 1e-2
+
+
+@pytest.mark.slow
+def test_the_page_and_summary_of_values_are_of_the_lowest_error(tmp_path):
+    data = Data(train_split="train[:64]", test_split="test[:32]", reconstruct=True)
+    objective, train = Objective(decoder="mean", loss="mse"), Train(epochs=1, batch_size=16)
+    network = Feedforward(hidden=(4,))
+    autoencoder = Experiment(name="auto", num_steps=3, data=data, network=network, objective=objective, train=train)
+    varied = dataclasses.replace(autoencoder, learning_rates=(1e-6, 1e-2))
+    assert run.main([write(tmp_path, varied), "--workdir", str(tmp_path / "run")]) == 0
+    summary = summary_of(tmp_path / "run")
+    assert summary["final"]["test_mse"] == min(row["test_mse"] for row in summary["seeds"])
+    assert "learning rate 0.01" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_an_interval_holds_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(size=(4000, 4))
     held = [abs(draw.mean()) <= margin(draw) for draw in draws]
@@ -147,7 +201,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
     ("changes", "match"),
     [
         ({"mesh": Mesh(data=2)}, "share the devices: leave mesh out, got Mesh"),
-        ({"model": RateDense(), "conversion": Conversion(), "sweep": Sweep(dt=(0.1,))}, "sweep needs seeds 1"),
+        ({"network": RateDense(), "conversion": Conversion(), "sweep": Sweep(dt=(0.1,))}, "sweep needs seeds 1"),
         ({"seeds": 0}, "seeds"),
         ({"learning_rates": (0.0,)}, "learning_rates"),
     ],

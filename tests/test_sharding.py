@@ -32,7 +32,7 @@ def get_config():
         num_steps=3,
         data=Data(train_split="train[:64]", test_split="test[:51]", shift=1),
         encoder=Poisson(f_max=500.0),
-        model=Feedforward(hidden=(512,)),
+        network=Feedforward(hidden=(512,)),
         optimizer=Optimizer(name="sgd", learning_rate=0.3),
         train=Train(epochs=3, batch_size=16, eval_batch_size=30),
     )
@@ -42,7 +42,7 @@ ONE_PROCESS = """
 import re, sys
 from pathlib import Path
 from rich.console import Console
-from experiments import report, run
+from experiments import load, report, run
 from experiments.loop import Run
 
 report.write = lambda *_: None  # the page takes longer than these runs
@@ -56,11 +56,11 @@ for command in (
     f"{config} --workdir {split} --mesh.data 2 --mesh.model 2",
     f"{config} --workdir x --mesh.data 9",
     f"{config} --workdir x --mesh.data 3",
-    f"{config} --workdir x --mesh.data 2 --mesh.model 2 --model.hidden 511",
+    f"{config} --workdir x --mesh.data 2 --mesh.model 2 --network.hidden 511",
 ):
     print("status", run.main(command.split()))
-whole = Run(run.load_config(config), Path("x"), Console(), read_only=True)
-program = whole.advance.lower(whole.state, *whole._place(whole.order(0)), whole.key).compile().as_text()
+whole = Run(load.load_config(config), Path("x"), Console(), read_only=True)
+program = whole.programs(0)[0].lower(whole.state, *whole.place(whole.order(0)), whole.key).compile().as_text()
 print("exchanged:", re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\\(", program))
 """
 
@@ -74,15 +74,15 @@ touched = {}
 
 class Watched(np.ndarray):
     def __getitem__(self, index):
-        touched.setdefault(len(self), set()).update(np.asarray(index).tolist())
+        touched.setdefault(len(self), set()).update(np.arange(len(self))[index].tolist())
         return np.asarray(super().__getitem__(index))
 
-load = build.load_data
+load_data = build.load_data
 
 def load_watched(settings):
-    sets = load(settings)
+    sets = load_data(settings)
     for dataset in (sets.train, sets.test):
-        object.__setattr__(dataset, "images", dataset.images.view(Watched))
+        object.__setattr__(dataset, "inputs", dataset.inputs.view(Watched))
     return sets
 
 build.load_data = load_watched
@@ -194,7 +194,7 @@ def test_two_processes_each_with_its_part_of_the_data(devices, config):
     assert "epoch" not in second  # the first process speaks for both
     assert_same_curves(runs / "two", runs / "alone")
     rows = [json.loads((runs / f"{index}.json").read_text()) for index in range(2)]
-    assert rows[0] == {"64": list(range(32)), "51": list(range(26))}
+    assert rows[0] == {"64": list(range(32)), "51": list(range(51))}  # the whole test set in the end, for the page
     assert rows[1] == {"64": list(range(32, 64)), "51": list(range(26, 51))}
 
 

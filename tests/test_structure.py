@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -20,13 +21,13 @@ FLOORS = {
     3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
-        "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot", "jsnn.record",
-        "jsnn.unroll",
+        "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot",
+        "jsnn.recording", "jsnn.unrolling",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
-        "jsnn.arguments", "jsnn.checksum", "jsnn.files", "jsnn.keywords", "jsnn.program", "jsnn.rounding",
-        "jsnn.types",
+        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.extras", "jsnn.files", "jsnn.keywords",
+        "jsnn.program", "jsnn.rounding", "jsnn.types",
     ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -102,14 +103,14 @@ def test_no_circle_of_imports():
     ("module", "source", "fault"),
     [
         ("jsnn.types", "import jsnn.surrogate", "(floor 0) must not import jsnn.surrogate (floor 1)"),
-        ("jsnn.types", "import numpy, jsnn.unroll as loop", "must not import jsnn.unroll"),
+        ("jsnn.types", "import numpy, jsnn.unrolling as loop", "must not import jsnn.unrolling"),
         ("jsnn.neurons.new", "from jsnn.layers import Sequential", "must not import jsnn.layers (floor 3)"),
         ("jsnn.neurons.new", "from jsnn import layers", "must not import jsnn.layers"),
-        ("jsnn.neurons.new", "from ..unroll import run", "must not import jsnn.unroll"),
+        ("jsnn.neurons.new", "from ..unrolling import run", "must not import jsnn.unrolling"),
         ("jsnn.neurons", "from .. import compat", "must not import jsnn.compat"),
-        ("jsnn.unroll", "def f():\n    from jsnn.compat import norse", "must not import jsnn.compat.norse"),
-        ("jsnn.unroll", "if TYPE_CHECKING:\n    from jsnn import layers", "must not import jsnn.layers"),
-        ("jsnn.unroll", "try:\n    import jsnn.models\nfinally: ...", "must not import jsnn.models"),
+        ("jsnn.unrolling", "def f():\n    from jsnn.compat import norse", "must not import jsnn.compat.norse"),
+        ("jsnn.unrolling", "if TYPE_CHECKING:\n    from jsnn import layers", "must not import jsnn.layers"),
+        ("jsnn.unrolling", "try:\n    import jsnn.models\nfinally: ...", "must not import jsnn.models"),
         ("jsnn.train", "import jsnn", "must not import jsnn (floor 5.5)"),
         ("jsnn.train", "from jsnn import LIF", "must not import jsnn (floor 5.5)"),
         ("jsnn.train", "from configs.digits import get_config", "must not import configs.digits (floor 6)"),
@@ -188,13 +189,23 @@ def test_planted_gap_in_docstrings_is_found(source, names):
 # What `import jsnn` does
 
 AFTER_IMPORT = """
-import sys, jax, jsnn
+import sys, jsnn
+print({"jax", "flax", "matplotlib", "numpy"} & set(sys.modules))  # a name is imported when it is first used
+import jax
+for name in jsnn.__all__:
+    getattr(jsnn, name)
 heavy = {"jax.experimental.pallas", "matplotlib", "nir", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
-print(sorted(heavy & set(sys.modules)))
+print(heavy & set(sys.modules))
 jax.config.update("jax_num_cpu_devices", 2)  # JAX refuses it once an array has been made
 """
 
 
 def test_import_is_light_and_silent():
     done = subprocess.run([sys.executable, "-c", AFTER_IMPORT], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (done.stdout, done.stderr) == ("set()\nset()\n", "")
+
+
+def test_no_function_hides_a_module():
+    for name in filter(lambda name: name.startswith("jsnn."), MODULES):
+        module, (package, _, attribute) = importlib.import_module(name), name.rpartition(".")
+        assert getattr(sys.modules[package], attribute) is module, name

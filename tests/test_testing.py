@@ -180,7 +180,7 @@ def test_what_is_no_pytree_is_refused():
     class Plain:
         init, step = Integrator.init, Integrator.step
 
-    with pytest.raises(NeuronError, match="no pytree"):
+    with pytest.raises(NeuronError, match="not a pytree"):
         check_neuron(Plain())
 
 

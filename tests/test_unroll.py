@@ -126,7 +126,7 @@ def test_every_method_gives_the_same_numbers(method):
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_auto_takes_no_kernel_anywhere(platform, monkeypatch):
-    module = importlib.import_module("jsnn.unroll")  # the function has the same name
+    module = importlib.import_module("jsnn.unrolling")
     monkeypatch.setattr(module, "_default_platform", lambda: platform)
     run = functools.partial(jsnn.unroll, jsnn.LIF())
     assert "pallas" not in str(jax.make_jaxpr(run)(VECTORS))
@@ -319,3 +319,9 @@ def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
         network(VECTORS[0])
     state, outputs = network.step(network.init((B, 5)), VECTORS[0])
     assert jsnn.unroll(network, VECTORS, state)[1].shape == (T, *outputs.shape)
+
+
+@pytest.mark.parametrize("options", [{}, {"remat": 2}], ids=["at once", "in chunks"])
+def test_a_number_that_no_array_holds_is_not_a_state(options):
+    with pytest.raises(ValueError, match="state must hold arrays of shapes"):
+        jsnn.unroll(jsnn.LIF(), jnp.ones((2, 3)), 10**39, num_steps=4, **options)

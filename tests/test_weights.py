@@ -439,7 +439,7 @@ def test_too_many_and_too_few_positions():
 
 
 def test_networks_that_take_no_weights():
-    with pytest.raises(TypeError, match=r"layers\[0\] is a Embed, which has weights but is none of Linear, Conv"):
+    with pytest.raises(TypeError, match=r"layers\[0\] is a Embed, which has weights but is not one of Linear, Conv"):
         from_torch(jsnn.Sequential(nnx.Embed(3, 2, rngs=nnx.Rngs(0))), {}, (3,))
     with pytest.raises(WeightsError, match=r"layers\[0\] cannot take an input of shape \(5,\)"):
         from_torch(jsnn.Sequential(linear(3, 2)), {}, (5,))
@@ -532,6 +532,17 @@ def test_weights_of_a_network_go_to_a_file_and_back(tmp_path):
     outputs = [np.asarray(jsnn.unroll(network, images, num_steps=3)[1]) for network in networks]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])  # which has stayed as it was
+
+
+def test_weights_go_into_the_shapes_of_a_network(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    network, shapes = block(0), nnx.eval_shape(lambda: block(1))
+    jsnn.weights.save(path, network)
+    restored = jsnn.weights.from_jsnn(shapes, load(path))
+    for given, found in zip(jax.tree.leaves(network), jax.tree.leaves(restored), strict=True):
+        np.testing.assert_array_equal(given, found)
+    with pytest.raises(ValueError, match="Network has no arrays to save"):
+        jsnn.weights.save(path, shapes)
 
 
 def test_neurons_and_narrow_weights_are_saved_and_random_keys_are_not(tmp_path):

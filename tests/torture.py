@@ -1,6 +1,7 @@
 """Kills, bit flips, corruptions and races: what a run's folder must outlive. By hand, with the counts to run:
 
     python tests/torture.py kills 50
+    python tests/torture.py own_kills 20
     python tests/torture.py flips 600
     python tests/torture.py corruptions 600
     python tests/torture.py pairs 20
@@ -27,7 +28,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,7 +37,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from experiments import config, energy_section, progress, quiet, report, run, sections
+from experiments import config, progress, quiet, report, run
 from experiments.config import (
     Conversion,
     Data,
@@ -48,8 +49,10 @@ from experiments.config import (
     Sweep,
     Train,
 )
+from experiments.load import load_config
 from experiments.loop import Run
 from experiments.progress import stop_signals
+from experiments.report import energy, sections
 from jsnn.checkpoint import CheckpointError, Checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +61,7 @@ TRAINING = Experiment(
     name="training",
     num_steps=4,
     data=DATA,
-    model=Feedforward(hidden=(8,)),
+    network=Feedforward(hidden=(8,)),
     optimizer=Optimizer(schedule="cosine"),
     train=Train(epochs=4, batch_size=32),
 )
@@ -66,20 +69,22 @@ SEEDS = dataclasses.replace(TRAINING, name="seeds", seeds=4)
 SWEEP = dataclasses.replace(
     TRAINING,
     name="sweep",
-    model=RateDense(hidden=(8,)),
+    network=RateDense(hidden=(8,)),
     conversion=Conversion(num_steps=8, scale=100.0),
     sweep=Sweep(scale=(10.0, 100.0), steps=(4, 8)),
 )
 STUDY = Study(name="study", stages=(SWEEP, TRAINING))
+OWN_PARTS = Path(__file__).with_name("own_parts.py")
 GALLERY = config.Gallery(data="digits", batch_size=8, num_steps=12, tau=0.5, image=3)
 _WITHOUT_PAGE = "from experiments import report, run; report.write = lambda *_: None"
 _START = f"import sys; {_WITHOUT_PAGE}; sys.exit(run.main(sys.argv[1:]))"
 
 
-def kills(count: int, folder: Path, draw: random.Random) -> Iterator[str]:
+def kills(count: int, folder: Path, draw: random.Random, *, own_alone: bool = False) -> Iterator[str]:
     """Kill commands at random moments and at file events, and go on: the result must have the same bits."""
     wanted, files = {}, {}
-    kinds: list[config.Config] = [TRAINING, SEEDS, STUDY, SWEEP]
+    own = load_config(str(OWN_PARTS))
+    kinds: list[config.Config] = [own] if own_alone else [own, SEEDS, STUDY, SWEEP]
     for kind in kinds:
         whole = folder / f"whole-{kind.name}"
         begin = time.monotonic()
@@ -253,7 +258,7 @@ def _quick_pages() -> Iterator[None]:
     with contextlib.ExitStack() as patches:
         for part in ("layers", "samples", "mistakes"):
             patches.enter_context(mock.patch.object(sections, f"add_{part}"))
-        patches.enter_context(mock.patch.object(energy_section, "add"))
+        patches.enter_context(mock.patch.object(energy, "add"))
         yield
 
 
@@ -276,6 +281,8 @@ def _call(*arguments: str, stop: bool = False) -> tuple[int, str]:
 
 
 def _write(folder: Path, settings: config.Config) -> str:
+    if config.has_own_parts(settings):
+        return str(shutil.copy(OWN_PARTS, folder))
     path = folder / f"{settings.name}.json"
     path.write_text(config.to_json(settings))
     return str(path)
@@ -345,7 +352,13 @@ def _delete(path: Path, draw: random.Random) -> str:
     return ""
 
 
-TORTURES = {function.__name__: function for function in (kills, flips, corruptions, pairs)}
+TORTURES: dict[str, Callable[[int, Path, random.Random], Iterator[str]]] = {
+    "kills": kills,
+    "own_kills": functools.partial(kills, own_alone=True),
+    "flips": flips,
+    "corruptions": corruptions,
+    "pairs": pairs,
+}
 
 
 def main() -> int:

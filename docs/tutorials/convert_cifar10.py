@@ -46,7 +46,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 
 def save(figure, name):
-    """Saves a figure, and returns it for a notebook to show."""
+    """Save a figure, and return it for a notebook to show."""
     figure.savefig(folder / f"{name}.png", dpi=80)
     return figure
 
@@ -152,7 +152,7 @@ print(network.report)
 # %%
 @jax.jit
 def respond(network, images):
-    """Runs a network over time, and counts its spikes on the way."""
+    """Run a network over time, and count its spikes on the way."""
     return conversion.respond(network, images, num_steps)
 
 

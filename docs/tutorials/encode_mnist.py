@@ -42,7 +42,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 
 def save(figure, name):
-    """Saves a figure, and returns it for a notebook to show."""
+    """Save a figure, and return it for a notebook to show."""
     figure.savefig(folder / f"{name}.png", dpi=90)
     return figure
 
@@ -86,7 +86,7 @@ save(figure, "images")
 # %%
 key = jax.random.key(0)
 key, subkey = jax.random.split(key)
-half = np.asarray(encode.rate(subkey, jnp.full(5, 0.5), 1000))  # five neurons, [T, 5]
+half = np.asarray(encode.rate(subkey, jnp.full(5, 0.5), num_steps=1000))  # five neurons, [T, 5]
 half[:10].mean(0), half[:100].mean(0), half.mean(0)
 
 # %%
@@ -109,8 +109,8 @@ save(figure, "rate_share")
 
 # %%
 keys = jax.random.split(key, 6)
-spikes = encode.rate(keys[0], images, num_steps)  # [T, B, H, W]
-sparse = encode.rate(keys[1], images, num_steps, gain=0.25)
+spikes = encode.rate(keys[0], images, num_steps=num_steps)  # [T, B, H, W]
+sparse = encode.rate(keys[1], images, num_steps=num_steps, gain=0.25)
 spikes.shape
 
 # %%
@@ -207,10 +207,12 @@ save(figure, "latency_times")
 
 # %%
 codes = {
-    "logarithmic": encode.latency(images, num_steps, tau=tau, threshold=threshold),
-    "linear": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True),
-    "normalize": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True, normalize=True),
-    "clip": encode.latency(images, num_steps, tau=tau, threshold=threshold, linear=True, normalize=True, clip=True),
+    "logarithmic": encode.latency(images, num_steps=num_steps, tau=tau, threshold=threshold),
+    "linear": encode.latency(images, num_steps=num_steps, tau=tau, threshold=threshold, linear=True),
+    "normalize": encode.latency(images, num_steps=num_steps, tau=tau, threshold=threshold, linear=True, normalize=True),
+    "clip": encode.latency(
+        images, num_steps=num_steps, tau=tau, threshold=threshold, linear=True, normalize=True, clip=True
+    ),
 }
 
 # %%
@@ -314,7 +316,7 @@ save(figure, "step_forward")
 
 # %%
 probabilities = 0.5 * jax.random.uniform(keys[2], (num_steps, height, width))
-noise = encode.rate(keys[3], probabilities, None)
+noise = encode.rate(keys[3], probabilities, num_steps=None)
 plot.animate(noise[: num_steps // 2], folder / "random.gif", ax=panels(1, width=2.2, height=2.4)[1][0])
 
 # %%
@@ -337,12 +339,12 @@ save(figure, "random_raster")
 # %%
 grey = jnp.linspace(0, 1, 64)
 levels = {
-    "rate": encode.rate(keys[4], grey, num_steps),
-    "latency": encode.latency(grey, num_steps, linear=True, normalize=True),
-    "poisson, 200 Hz": encode.poisson(keys[5], grey, num_steps, f_max=200.0, dt=1e-3),
-    "constant_current": encode.constant_current(3 * grey, num_steps),
-    "burst": encode.burst(grey, num_steps),
-    "phase": encode.phase(grey, num_steps),
+    "rate": encode.rate(keys[4], grey, num_steps=num_steps),
+    "latency": encode.latency(grey, num_steps=num_steps, linear=True, normalize=True),
+    "poisson, 200 Hz": encode.poisson(keys[5], grey, num_steps=num_steps, f_max=200.0, dt=1e-3),
+    "constant_current": encode.constant_current(3 * grey, num_steps=num_steps),
+    "burst": encode.burst(grey, num_steps=num_steps),
+    "phase": encode.phase(grey, num_steps=num_steps),
 }
 
 # %%
@@ -366,7 +368,7 @@ save(figure, "levels")
 # %%
 rising = jnp.linspace(0, 1, num_steps)
 activity = encode.receptive_fields(rising, 8)  # [T, 8]
-population = encode.rate(keys[0], activity, None)
+population = encode.rate(keys[0], activity, num_steps=None)
 
 # %%
 figure, axes = panels(2, height=4.4)
@@ -388,7 +390,7 @@ save(figure, "population")
 
 # %%
 trains = codes["clip"][:, 0].reshape(num_steps, 1, -1)
-phases = jnp.tensordot(encode.phase_weights(8), encode.phase(image, 8), 1)
+phases = jnp.tensordot(encode.phase_weights(num_steps=8), encode.phase(image, num_steps=8), 1)
 read = {
     "original": image,
     f"rate, {num_steps} steps": spikes[:, 0].mean(0),

@@ -45,7 +45,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 
 def save(figure, name):
-    """Saves a figure, and returns it for a notebook to show."""
+    """Save a figure, and return it for a notebook to show."""
     figure.savefig(folder / f"{name}.png", dpi=80)
     return figure
 
@@ -83,7 +83,7 @@ def rate_loss(network, images, labels, key):
 
 
 def fit(network, loss):
-    """Trains a network, and returns it with its training accuracy by epoch."""
+    """Train a network, and return it with its training accuracy by epoch."""
     steps = len(training) // batch_size
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, epochs * steps))
     graph, state = train.create(network, optimizer)
@@ -140,7 +140,7 @@ results = {}
 
 
 def stage(title, name, network, dt, spiking, readout):
-    """Measures a network, prints what came out and draws the stage's figure."""
+    """Measure a network, print what came out and draw the stage's figure."""
     results[title], outputs, spikes = measure(network, dt, spiking, readout)
     values = results[title]
     print(
@@ -270,7 +270,7 @@ stage("10 Hz on average", "mean_10_hz", average, 0.1, "2_SpikingActivation", "3_
 #
 # ## Smoothing with a filter
 #
-# A lowpass filter behind the neurons averages their spikes over time. Its time constants, one for each neuron, and its
+# A lowpass filter after the neurons averages their spikes over time. Its time constants, one for each neuron, and its
 # initial levels are trained with the weights. Now `dt` can be 10 ms, a tenth of the time, and the last step still sees
 # the spikes of all steps before it.
 

@@ -46,7 +46,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 
 def save(figure, name):
-    """Saves a figure, and returns it for a notebook to show."""
+    """Save a figure, and return it for a notebook to show."""
     figure.savefig(folder / f"{name}.png", dpi=90)
     return figure
 
@@ -114,9 +114,9 @@ sample.shape, label
 
 # %%
 encoders = {
-    "constant current": lambda key, images: encode.constant_current(images, num_steps),
-    "Poisson": lambda key, images: encode.poisson(key, images, num_steps, f_max=20.0),
-    "spike latency": lambda key, images: encode.spike_latency_lif(images, num_steps),
+    "constant current": lambda key, images: encode.constant_current(images, num_steps=num_steps),
+    "Poisson": lambda key, images: encode.poisson(key, images, num_steps=num_steps, f_max=20.0),
+    "spike latency": lambda key, images: encode.spike_latency_lif(images, num_steps=num_steps),
 }
 
 # %%
@@ -219,7 +219,7 @@ def make_loss(encoder, augmented=False):
 
 
 def fit(network, loss, images, labels, epochs, batch_size, learning_rate=2e-3, seed=0):
-    """Trains for some epochs; returns the trained network, in place of the one given, and the loss of every step."""
+    """Train for some epochs; return the trained network, in place of the one given, and the loss of every step."""
     steps = len(labels) // batch_size
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps))
     graph, state = train.create(network, optimizer)

@@ -38,7 +38,7 @@ SHARING = {  # so that JAX and PyTorch can live in one process; what the user ha
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the cases that the command line names."""
+    """Run the cases that the command line names."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = vars(_parser().parse_args(arguments))
     try:
@@ -59,7 +59,7 @@ def run(
     out: Path | None = None,
     **options: Any,
 ) -> None:
-    """Measures, prints and writes down, one comparison after another; what is done is kept if the next one fails."""
+    """Measure, print and write down one comparison after another; what is done is kept if the next one fails."""
     for name, value in SHARING.items():
         os.environ.setdefault(name, value)
     kept = allocator == "keep" and keep_freed_memory()
@@ -94,7 +94,7 @@ def _device(name: str) -> jax.Device:
 
 
 def _positive(text: str) -> int:
-    """The whole number above 0 that an option needs."""
+    """Return the whole number above 0 that an option needs."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be >= 1, got {number}")

@@ -35,7 +35,9 @@ IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF3
 
 
 def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[tuple[str, Comparison]]:
-    """The comparisons of some cases, checked now and each made when its turn has come; a case gets its own options.
+    """Return the comparisons of some cases, checked now and each made when its turn has come.
+
+    Each case is given its own options.
 
     Raises:
         ValueError: if a case is not known or not in the setting's precision, or an option is of use to none of them.
@@ -59,6 +61,6 @@ def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, An
 
 
 def options_of(case: str) -> dict[str, Any]:
-    """A case's options and their defaults."""
+    """Return a case's options and their defaults."""
     parameters = inspect.signature(CASES[case]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

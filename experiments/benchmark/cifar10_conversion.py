@@ -15,7 +15,7 @@ _STEPS = 30
 
 
 def comparisons(setting: Setting, *, examples: int = 64, batch_size: int = 8) -> Iterator[Comparison]:
-    """The images, batch by batch."""
+    """Return the images, batch by batch."""
     check_batches(examples, batch_size)
     model = models.rate_conv(rngs=nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(0), (examples // batch_size, batch_size, 32, 32, 3))

@@ -23,16 +23,16 @@ _LATENCY: dict[str, Any] = {
 
 
 def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 250) -> Iterator[Comparison]:
-    """Each code in both libraries, batch by batch; in jsnn as bytes and as floats, which snnTorch makes."""
-    images = build.load_data(mnist_recurrent.get_config().data).train.images[:examples]
+    """Return each code in both libraries, batch by batch; in jsnn as bytes and as floats, which snnTorch makes."""
+    images = build.load_data(mnist_recurrent.get_config()).train.images[:examples]
     pixels = images.reshape(len(images), -1) / np.float32(255)
     batches = [pixels[first : first + batch_size] for first in range(0, len(pixels), batch_size)]
     spikes = _STEPS * images.size
     key = jax.random.key(0)
 
     codes: dict[str, Callable[[Any, Any], Any]] = {
-        "rate": lambda x, dtype: encode.rate(key, x, _STEPS, dtype=dtype),
-        "latency": lambda x, dtype: encode.latency(x, _STEPS, dtype=dtype, **_LATENCY),
+        "rate": lambda x, dtype: encode.rate(key, x, num_steps=_STEPS, dtype=dtype),
+        "latency": lambda x, dtype: encode.latency(x, num_steps=_STEPS, dtype=dtype, **_LATENCY),
     }
     on_device = [jnp.asarray(batch) for batch in batches]
     trains = {len(batch): jnp.zeros((_STEPS, *batch.shape), jnp.bool_) for batch in batches}
@@ -69,7 +69,7 @@ def _rates(spikes: int, dtype: Any) -> Callable[[float], dict[str, float]]:
 def _snntorch_side(
     setting: Setting, code: str, batches: list[np.ndarray]
 ) -> tuple[Side, Callable[[np.ndarray], np.ndarray]]:
-    """The encoder of snnTorch for all batches, and as a function of one."""
+    """Return the encoder of snnTorch for all batches, and as a function of one."""
     import torch
     from snntorch import spikegen
 
@@ -84,7 +84,7 @@ def _snntorch_side(
 
 
 def _for_each(batches: list[Any], encoder: Callable[[Any], Any]) -> Callable[[], float]:
-    """A function that encodes batch after batch, keeps none, and returns one spike of the last."""
+    """Return a function that encodes batch after batch, keeps none, and returns one spike of the last."""
 
     def run() -> float:
         spike = 0.0

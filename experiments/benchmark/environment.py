@@ -17,7 +17,7 @@ _PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "numpy", "torch", *PEERS)
 
 
 def environment(setting: Setting, rounds: int, arguments: Sequence[str]) -> dict[str, Any]:
-    """The device, the precision, the versions and the command, in words and numbers."""
+    """Return the device, the precision, the versions and the command, in words and numbers."""
     return {
         "device": _device(setting.device),
         "threads": threads(),

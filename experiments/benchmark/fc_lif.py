@@ -70,19 +70,19 @@ def sides(setting: Setting, backward: bool, weights: np.ndarray, spikes: np.ndar
 
 
 def forward(neuron: Neuron, weights: Array, spikes: Array) -> Array:
-    """What the layer puts out, [T, B, N]; its membranes are float32, whatever the precision of the products."""
+    """Return the layer's outputs, [T, B, N]; membranes are float32 for any precision of the products."""
     linear = jsnn.Linear(*weights.shape, use_bias=False, kernel_init=lambda *_: weights, rngs=nnx.Rngs(0))
     network = jsnn.Sequential(linear, neuron)
     return jsnn.unroll(network, spikes, network.init(spikes.shape[1:]))[1]
 
 
 def energy(neuron: Neuron, weights: Array, spikes: Array) -> Array:
-    """The loss."""
+    """Return the loss."""
     return jnp.sum(forward(neuron, weights, spikes).astype(jnp.float32) ** 2)
 
 
 def check(peer: str) -> str:
-    """Whether jsnn with the peer's dynamics makes the peer's spikes, on a small example."""
+    """Return whether jsnn with the peer's dynamics makes the peer's spikes, on a small example."""
     weights, spikes = random_problem(steps=100, batch_size=4, size=64)
     weights *= 10  # so that they spike often enough
     theirs = fc_lif_peers.forward(peer, weights, spikes)

@@ -24,7 +24,7 @@ def norse_layer() -> Layer:
 
 
 def norse_unbound_layer() -> Layer:
-    """The same, written by hand around Norse's cell, without `currents[t]`."""
+    """Return the same, written by hand around Norse's cell, without `currents[t]`."""
     import torch
     from norse.torch import LIFCell, LIFParameters
 
@@ -43,7 +43,7 @@ def snntorch_layer() -> Layer:
 
 
 def snntorch_unbound_layer() -> Layer:
-    """The same without `currents[t]`."""
+    """Return the same without `currents[t]`."""
     import snntorch
 
     leaky = snntorch.Leaky(beta=0.9)
@@ -132,14 +132,14 @@ def _spyx_side(setting: Setting, backward: bool, weights: np.ndarray, spikes: np
 
 
 def sides(setting: Setting, peer: str, backward: bool, weights: np.ndarray, spikes: np.ndarray) -> dict[str, Side]:
-    """The sides of a peer."""
+    """Return the sides of a peer."""
     if peer == "spyx":
         return {peer: _spyx_side(setting, backward, weights, spikes)}
     return {name: _torch_side(setting, make(), backward, weights, spikes) for name, make in _LAYERS[peer].items()}
 
 
 def forward(peer: str, weights: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-    """A peer's spikes [T, B, N], on a CPU."""
+    """Return a peer's spikes [T, B, N], on a CPU."""
     if peer == "spyx":
         return on_cpu(_spyx_forward, weights, spikes)
     _, function = _in_torch(Setting(jax.devices("cpu")[0]), _LAYERS[peer][peer](), weights, spikes)

@@ -14,7 +14,7 @@ _BAR = 0.32  # inches
 
 
 def draw(path: Path, environment: Mapping[str, Any], results: Sequence[Result]) -> None:
-    """Writes a picture with one panel for each comparison."""
+    """Write a picture with one panel for each comparison."""
     heights = [len(found.rows) + 2.5 for found in results]
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9, _BAR * sum(heights) + 0.6), layout="constrained")

@@ -22,7 +22,7 @@ Step = Callable[[Any, np.ndarray], Any]  # (state, frame [1, 784]) -> state, whe
 
 
 def comparisons(setting: Setting, *, steps: int = 1_000) -> Iterator[Comparison]:
-    """A stream of frames."""
+    """Return a stream of frames."""
     frames = (np.random.default_rng(0).random((steps, 1, _SIZES[0])) < 0.2).astype(np.float32)
     network = jsnn.models.feedforward(_SIZES, rngs=nnx.Rngs(0))
     first, second = (np.asarray(layer.kernel[...]) for layer in network.layers if isinstance(layer, nnx.Linear))
@@ -54,7 +54,7 @@ def comparisons(setting: Setting, *, steps: int = 1_000) -> Iterator[Comparison]
 
 
 def stream(step: Step, start: Any, frames: np.ndarray) -> Side:
-    """The side that sends frame after frame, and keeps how long each took."""
+    """Return the side that sends frame after frame, and keeps how long each took."""
     microseconds: list[float] = []
 
     def run() -> Any:
@@ -73,7 +73,7 @@ def stream(step: Step, start: Any, frames: np.ndarray) -> Side:
 
 
 def torch_step(setting: Setting, peer: str, first: np.ndarray, second: np.ndarray) -> Step:
-    """The same network in Norse or snnTorch."""
+    """Return the same network in Norse or snnTorch."""
     import torch
 
     device = prepare_torch(setting)

@@ -29,7 +29,7 @@ def comparisons(
     neurons: Sequence[int] = (1_000,),
     batch_size: int = 4,
 ) -> Iterator[Comparison]:
-    """All lengths, with and without `remat`."""
+    """Return all lengths, with and without `remat`."""
     for size in neurons:
         sides = {}
         for length in lengths:
@@ -49,7 +49,7 @@ def comparisons(
 
 
 def gradient(length: int, batch_size: int, neurons: int, remat: bool) -> tuple[Any, ...]:
-    """A function that gives the loss and its gradient, and its arguments: weights and spikes [T, B, 32]."""
+    """Return a function that gives the loss and its gradient, and its arguments: weights and spikes [T, B, 32]."""
     rngs = nnx.Rngs(0)
     network = jsnn.Sequential(
         nnx.Linear(_INPUTS, neurons, rngs=rngs), jsnn.LIF(0.9), nnx.Linear(neurons, _OUTPUTS, rngs=rngs), jsnn.LI(0.9)
@@ -64,7 +64,7 @@ def gradient(length: int, batch_size: int, neurons: int, remat: bool) -> tuple[A
 
 
 def memory_note(peaks: Sequence[int]) -> str:
-    """The peaks without and with `remat`, in words.
+    """Return the peaks without and with `remat`, in words.
 
     >>> memory_note([1_000_000_000, 20_000_000])
     '1,000 MB, with remat 20 MB, 1/50 of it,'
@@ -74,7 +74,7 @@ def memory_note(peaks: Sequence[int]) -> str:
 
 
 def measured_peak(*case: Any) -> int:
-    """The bytes that a run took at its peak, in a process of its own that has done nothing else."""
+    """Return the bytes that a run took at its peak, in a process of its own that has done nothing else."""
     code = f"from experiments.benchmark import long; long.print_peak{case}"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ class Timing(NamedTuple):
 
 
 def measure(sides: Mapping[str, Side], rounds: int) -> dict[str, Timing]:
-    """The times of each side in each round. The first run of each warms up and is looked at, and not counted.
+    """Return the times of each side in each round. The first run of each warms up and is looked at, and not counted.
 
     Each round starts with another side.
 
@@ -65,7 +65,7 @@ def _repeats(side: Side) -> int:
 
 
 def is_finite(made: Any) -> bool:
-    """Whether all numbers in JAX's, NumPy's or PyTorch's arrays are."""
+    """Return whether all numbers in JAX's, NumPy's or PyTorch's arrays are."""
     with np.errstate(invalid="ignore"):
         totals = [leaf if isinstance(leaf, int | float) else float(leaf.sum()) for leaf in jax.tree.leaves(made)]
     return bool(totals) and all(math.isfinite(total) for total in totals)

@@ -41,7 +41,7 @@ LIKE_PEER: dict[str, Callable[[], list[Neuron]]] = {  # the neurons of each peer
 
 
 def comparisons(setting: Setting, *, steps: int = 32, batch_size: int = 32) -> Iterator[Comparison]:
-    """A training step."""
+    """Return a training step."""
     peers = [peer for peer in setting.peers if peer in LIKE_PEER]
     notes = [f"{peer}: {check(peer)}" for peer in peers]
     if "spikingjelly" in peers:
@@ -88,7 +88,7 @@ def random_weights() -> Weights:
 def tutorial_network(
     weights: Weights, neurons: list[Neuron], conv: Any = jsnn.Conv, max_pool: Callable[[Array], Array] = jsnn.max_pool
 ) -> jsnn.Sequential:
-    """The network with given weights and neurons. Norse's LI has no bias, so the last layer has none."""
+    """Return the network with given weights and neurons. Norse's LI has no bias, so the last layer has none."""
 
     def parameters(name: str) -> dict[str, Any]:
         return {
@@ -120,7 +120,7 @@ def flax_max_pool(x: Array) -> Array:
 
 
 def layer_by_layer(network: jsnn.Sequential, spikes: Array) -> Array:
-    """How jsnn does it: each layer sees all steps at once."""
+    """Return how jsnn does it: each layer sees all steps at once."""
     return jsnn.unroll(network, spikes)[1]
 
 
@@ -132,7 +132,7 @@ def step_by_step(network: jsnn.Sequential, spikes: Array) -> Array:
 def jsnn_side(
     setting: Setting, network: jsnn.Network, forward: Forward, spikes: np.ndarray, labels: np.ndarray, **fields: Any
 ) -> Side:
-    """The side that trains a network by `jsnn.train`; each run goes on from the one before."""
+    """Return the side that trains a network by `jsnn.train`; each run goes on from the one before."""
     optimizer = optax.adam(1e-3)
     graph, state = train.create(network, optimizer)
 
@@ -155,7 +155,7 @@ def jsnn_side(
 
 
 def check(peer: str) -> str:
-    """Whether jsnn with a peer's neurons makes the peer's outputs, on a small example."""
+    """Return whether jsnn with a peer's neurons makes the peer's outputs, on a small example."""
     spikes, _ = random_problem(steps=16, batch_size=2)
     weights = random_weights()
     weights |= {"conv1": 20 * weights["conv1"], "dense": 10 * weights["dense"]}  # so that all layers spike

@@ -57,7 +57,7 @@ def norse_network(weights: Weights) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def snntorch_network(weights: Weights) -> tuple[Any, Callable[[Any], Any]]:
-    """The neurons of snnTorch with a synaptic current, called step by step, as in its tutorials."""
+    """Return the neurons of snnTorch with a synaptic current, called step by step, as in its tutorials."""
     import snntorch
     import torch
 
@@ -103,7 +103,7 @@ NETWORKS = {"norse": norse_network, "snntorch": snntorch_network, "spikingjelly"
 
 
 def side(setting: Setting, peer: str, weights: Weights, spikes: np.ndarray, labels: np.ndarray) -> Side:
-    """The side that trains a peer's network."""
+    """Return the side that trains a peer's network."""
     import torch
 
     device, dtype = prepare_torch(setting), torch_dtype(setting)
@@ -126,7 +126,7 @@ def side(setting: Setting, peer: str, weights: Weights, spikes: np.ndarray, labe
 
 
 def forward(peer: str, weights: Weights, spikes: np.ndarray) -> np.ndarray:
-    """What a peer's network puts out, [T, B, 10], on a CPU."""
+    """Return the outputs of a peer's network, [T, B, 10], on a CPU."""
     import torch
 
     prepare_torch(Setting(jax.devices("cpu")[0]))

@@ -16,15 +16,14 @@ from configs import mnist_recurrent as config
 from experiments import build
 from experiments.benchmark.peers import compare, on_cpu, prepare_torch, torch_side
 from experiments.benchmark.side import Comparison, Setting, Side, check_batches, compiled
-from experiments.optimizer import make_optimizer
 from jsnn import train
 from jsnn.data import Dataset, epoch_permutation
 
 
 def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 256) -> Iterator[Comparison]:
-    """An epoch."""
+    """Return an epoch."""
     check_batches(examples, batch_size)
-    whole = build.load_data(config.get_config().data).train
+    whole = build.load_data(config.get_config()).train
     dataset = Dataset(whole.images[:examples], whole.labels[:examples])
 
     def details(seconds: float) -> dict[str, float]:
@@ -39,10 +38,10 @@ def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 2
 
 
 def jsnn_side(dataset: Dataset, batch_size: int) -> Side:
-    """The side that trains the config's network as the runner does; each run goes on from the one before."""
+    """Return the side that trains the config's network as the runner does; each run goes on from the one before."""
     experiment = config.get_config()
-    network = build.make_network(experiment.model, dataset.images.shape[1:], 10, seed=0)
-    optimizer = make_optimizer(experiment.optimizer, len(dataset) // batch_size)
+    network = build.make_network(experiment, dataset)
+    optimizer = experiment.optimizer.make(len(dataset) // batch_size)
     graph, state = train.create(network, optimizer)
     advance = train.make_advance(graph, build.make_loss(experiment, training=True), optimizer)
     key = jax.random.key(0)
@@ -62,7 +61,7 @@ def jsnn_side(dataset: Dataset, batch_size: int) -> Side:
 
 
 def norse_side(setting: Setting, dataset: Dataset, batch_size: int) -> Side:
-    """The same with Norse and PyTorch."""
+    """Return the same with Norse and PyTorch."""
     import torch
 
     device = prepare_torch(setting)
@@ -106,20 +105,20 @@ def norse_network() -> tuple[Any, Callable[[Any], Any]]:
 
 
 def check(images: np.ndarray) -> str:
-    """Whether jsnn's network with Norse's weights makes Norse's outputs."""
+    """Return whether jsnn's network with Norse's weights makes Norse's outputs."""
     import torch
 
     experiment = config.get_config()
     modules, forward = norse_network()
     weights = [w.detach().numpy().T for w in modules.parameters()]
-    network: Any = build.make_network(experiment.model, images.shape[1:], 10, seed=0)
+    network: Any = build.make_network(experiment, Dataset(images, np.arange(len(images)) % 10))
     _, inputs, recurrent, linear, _ = network.layers
     for layer, kernel in zip((inputs, recurrent.synapse, linear), weights, strict=True):
         layer.kernel[...] = jnp.asarray(kernel)
 
     def outputs(images: Any) -> Any:
         prepared = build.prepare_images(experiment.data, jax.random.key(0), images, training=False)
-        spikes, _ = build.encode_images(experiment.encoder, jax.random.key(0), prepared, 32)
+        spikes, _ = build.encode(experiment, jax.random.key(0), prepared)
         return jsnn.unroll(network, spikes)[1]
 
     with torch.no_grad():

@@ -20,7 +20,7 @@ def installed(names: Sequence[str] | None) -> tuple[str, ...]:
     """Those of the peers (None: of all) that can be imported; it says which cannot.
 
     Raises:
-        ValueError: if a name is none of a peer's.
+        ValueError: if a name is not that of a peer.
     """
     for name in names or ():
         check_name("peer", name, PEERS)
@@ -32,7 +32,7 @@ def installed(names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
-    """Refuses a name that is not known, with the nearest one that is."""
+    """Raise ValueError if a name is not known; the message has the nearest one that is."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f", did you mean {near[0]}?" if near else "."
@@ -58,14 +58,14 @@ def prepare_torch(setting: Setting) -> Any:
 
 
 def torch_dtype(setting: Setting) -> Any:
-    """What PyTorch is to compute in."""
+    """Return what PyTorch is to compute in."""
     import torch
 
     return torch.bfloat16 if setting.precision == "bf16" else torch.float32
 
 
 def torch_side(setting: Setting, function: Callable[[], Any]) -> Side:
-    """A peer's side; of its memory PyTorch tells only on a GPU."""
+    """Return a peer's side; of its memory PyTorch tells only on a GPU."""
     import torch
 
     if setting.device.platform == "cpu":
@@ -82,7 +82,7 @@ def torch_side(setting: Setting, function: Callable[[], Any]) -> Side:
 
 
 def compare(ours: Any, theirs: Any, what: str = "spikes", tolerance: float = 1e-4) -> str:
-    """Says whether two sides made the same: all values within `tolerance` times the largest one, or times 1.
+    """Return in words whether two sides made the same: all values within `tolerance` times the largest one, or 1.
 
     >>> compare(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
     'same spikes: largest difference 0, 2 values, 1 of them not 0'
@@ -97,6 +97,6 @@ def compare(ours: Any, theirs: Any, what: str = "spikes", tolerance: float = 1e-
 
 
 def on_cpu(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
-    """What a JAX function makes on a CPU, in float32: the numbers that all platforms are held to."""
+    """Return what a JAX function makes on a CPU, in float32: the numbers that all platforms are held to."""
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("float32"):
         return np.asarray(jax.jit(function)(*(np.asarray(x) for x in arguments)))

@@ -23,7 +23,7 @@ _IN_LOOP = 4  # turns, each with a quarter of the images
 
 
 def comparisons(setting: Setting, *, examples: int = 1024) -> Iterator[Comparison]:
-    """One comparison for each repair."""
+    """Return one comparison for each repair."""
     if examples < 1 or examples % _IN_LOOP:
         raise ValueError(f"examples must be a multiple of {_IN_LOOP}, got {examples}")
     wide = jax.random.normal(jax.random.key(0), (examples, 12, 12, 20))
@@ -61,7 +61,7 @@ def comparisons(setting: Setting, *, examples: int = 1024) -> Iterator[Compariso
 def before_and_after(
     title: str, make: Callable[[bool], Callable[..., Array]], arguments: tuple[Array, ...], of: tuple[int, ...] = (0,)
 ) -> Comparison:
-    """A function as jsnn (True) and as XLA (False) does it, with the gradients of some of its arguments."""
+    """Return a function as jsnn (True) and as XLA (False) does it, with the gradients of some of its arguments."""
     outputs = jax.eval_shape(make(False), *arguments)
     gradient = jax.random.normal(jax.random.key(4), outputs.shape)
 
@@ -88,7 +88,7 @@ def before_and_after(
 
 
 def convolve(ours: bool) -> Callable[[Array, Array], Array]:
-    """A convolution of images with a kernel."""
+    """Return a convolution of images with a kernel."""
     kind: Any = jsnn.Conv if ours else nnx.Conv
 
     def function(kernel: Array, images: Array) -> Array:
@@ -102,7 +102,7 @@ def convolve(ours: bool) -> Callable[[Array, Array], Array]:
 
 
 def multiply(ours: bool) -> Callable[[Array, Array], Array]:
-    """A dense layer."""
+    """Return a dense layer."""
     kind = jsnn.Linear if ours else nnx.Linear
 
     def function(kernel: Array, rows: Array) -> Array:
@@ -112,7 +112,7 @@ def multiply(ours: bool) -> Callable[[Array, Array], Array]:
 
 
 def convolve_in_loop(ours: bool) -> Callable[[Array, Array], Array]:
-    """The same, a part of the images at a time."""
+    """Return the same, a part of the images at a time."""
 
     def function(kernel: Array, images: Array) -> Array:
         parts = images.reshape(_IN_LOOP, -1, *images.shape[1:])

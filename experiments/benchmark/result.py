@@ -33,7 +33,7 @@ class Result(NamedTuple):
 
 
 def result(case: str, comparison: Comparison, timings: Mapping[str, Timing]) -> Result:
-    """The rows of a comparison, jsnn's first."""
+    """Return the rows of a comparison, jsnn's first."""
     sides = comparison.sides
     ours = next(iter(sides)) if any(side.role in ("peer", "other") for side in sides.values()) else None
     floor = next((name for name, side in sides.items() if side.role == "floor"), None)
@@ -69,7 +69,7 @@ def _times(timing: Timing, other: Timing) -> float:
 
 
 def cells(found: Result) -> tuple[list[str], list[list[str]]]:
-    """The head and the lines of a result's table; columns in which nothing stands are left out."""
+    """Return the head and the lines of a result's table; columns in which nothing stands are left out."""
     details = list(dict.fromkeys(name for row in found.rows for name in row["details"]))
     head = ["", "median ms", "lowest", "highest", "CPU ms", "x floor", "x jsnn", *details, "memory MB", "compile s"]
     lines = []
@@ -93,7 +93,7 @@ def cells(found: Result) -> tuple[list[str], list[list[str]]]:
 
 
 def number(value: float | None, missing: str = "n/a") -> str:
-    """A number with three figures, or all before the point.
+    """Return a number with three figures, or all before the point.
 
     >>> number(1234.5), number(12.345), number(0.012345), number(0.0), number(None)
     ('1,234', '12.3', '0.0123', '0', 'n/a')
@@ -122,7 +122,7 @@ def write(folder: Path, environment: Mapping[str, Any], results: Sequence[Result
 
 
 def markdown(environment: Mapping[str, Any], results: Sequence[Result]) -> str:
-    """A page: where it was measured, how to read it, and a table for each comparison."""
+    """Return a page: where it was measured, how to read it, and a table for each comparison."""
     lines = ["# Benchmark", "", *(f"* {line}" for line in describe(environment)), "", READING]
     for found in results:
         head, rows = cells(found)
@@ -134,7 +134,7 @@ def markdown(environment: Mapping[str, Any], results: Sequence[Result]) -> str:
 
 
 def describe(environment: Mapping[str, Any]) -> list[str]:
-    """The environment in lines of text.
+    """Return the environment in lines of text.
 
     >>> describe({"threads": 2, "versions": {"jax": "0.10", "jsnn": "0.1"}})
     ['threads: 2', 'versions: jax 0.10, jsnn 0.1']

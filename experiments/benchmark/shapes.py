@@ -33,7 +33,7 @@ class Chain(nnx.Module):
 
 
 def comparisons(setting: Setting, *, steps: int = 16, batch_size: int = 32) -> Iterator[Comparison]:
-    """One training step of each."""
+    """Return one training step of each."""
     spikes, labels = mnist_conv.random_problem(steps, batch_size)
     weights = mnist_conv.random_weights()
 

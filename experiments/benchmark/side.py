@@ -63,7 +63,7 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Program:
 
 
 def jax_side(function: Callable[..., Any], *arguments: Any, role: Role = "jsnn", **fields: Any) -> Side:
-    """The side that calls a function, compiled, with always the same arguments."""
+    """Return the side that calls a function, compiled, with always the same arguments."""
     program = compiled(function, *arguments)
     return Side(
         lambda: jax.block_until_ready(program.call(*arguments)),
@@ -75,11 +75,11 @@ def jax_side(function: Callable[..., Any], *arguments: Any, role: Role = "jsnn",
 
 
 def check_batches(examples: int, batch_size: int) -> None:
-    """Refuses examples that make no batch."""
+    """Raise ValueError if the examples do not fill a batch."""
     if not 1 <= batch_size <= examples:
         raise ValueError(f"batch_size must be from 1 to the number of examples, {examples}, got {batch_size}")
 
 
 def threads() -> int:
-    """The cores that this process may use."""
+    """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -27,7 +27,7 @@ def comparisons(
     steps: int = 100,
     batch_size: int = 16,
 ) -> Iterator[Comparison]:
-    """All kinds of neurons (or those named) forward, then forward+backward."""
+    """Return all kinds of neurons (or those named) forward, then forward+backward."""
     known = every_neuron()
     for kind in kinds:
         check_name("neuron", kind, known)
@@ -49,7 +49,7 @@ def comparisons(
 
 
 def every_neuron() -> dict[str, Neuron]:
-    """One of each kind that `jsnn.neurons` exports, by name, with default parameters.
+    """Return one of each kind that `jsnn.neurons` exports, by name, with default parameters.
 
     Raises:
         TypeError: if a kind has a parameter without a default that is not known here.
@@ -69,7 +69,7 @@ def every_neuron() -> dict[str, Neuron]:
 
 
 def side(neuron: Neuron, currents: Array, gradient: Array | None = None) -> Side:
-    """The side that runs a neuron forward; and backward, if the gradient of its outputs is given."""
+    """Return the side that runs a neuron forward; and backward, if the gradient of its outputs is given."""
 
     def forward(currents: Array) -> Any:
         return jsnn.unroll(neuron, currents, neuron.init(currents.shape[1:]))[1]

@@ -1,11 +1,17 @@
 """What an experiment is: plain, frozen, typed values. Every field can be set from the command line.
 
-A config file in `configs/` returns an `Experiment`, a `Study` of several, or a `Gallery`. Nothing here imports JAX:
-`experiments.build` makes the objects.
+A config file in `configs/` returns an `Experiment`, a `Study` of several, or a `Gallery`. Nothing here imports JAX,
+before the method `make` of a part is called.
 """
 
 from experiments.config.conversion import Calibration, Conversion, Sweep
-from experiments.config.encoders import (
+from experiments.config.experiment import Experiment, Reference, Study
+from experiments.config.gallery import Gallery
+from experiments.config.serialize import Config, from_json, from_values, to_json, to_values
+from experiments.config.training import Mesh, Train
+from experiments.parts.base import OneOf, Part, Settings, has_own_parts
+from experiments.parts.data import Data, Sets
+from experiments.parts.encoders import (
     Burst,
     ConstantCurrent,
     Delta,
@@ -19,11 +25,10 @@ from experiments.config.encoders import (
     Rate,
     SpikeLatencyLIF,
 )
-from experiments.config.experiment import Experiment, Reference, Study
-from experiments.config.gallery import Gallery
-from experiments.config.networks import (
+from experiments.parts.loggers import Logger, Mlflow, NoLogger, Tensorboard, Wandb
+from experiments.parts.networks import (
     Feedforward,
-    Model,
+    Network,
     NorseConv,
     NorseRecurrent,
     RateConv,
@@ -32,29 +37,61 @@ from experiments.config.networks import (
     SpikingDense,
     SpikingResNet,
 )
-from experiments.config.serialize import Config, from_json, to_json, to_values
-from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
+from experiments.parts.objectives import (
+    CeCountLoss,
+    CeRateLoss,
+    CrossEntropy,
+    CrossEntropyInTime,
+    Decoder,
+    Last,
+    Loss,
+    MaxOverTime,
+    Mean,
+    Mse,
+    MseCountLoss,
+    MseInTime,
+    Objective,
+    Sum,
+)
+from experiments.parts.optimizer import Optimizer
 
 __all__ = [
     "Burst",
     "Calibration",
+    "CeCountLoss",
+    "CeRateLoss",
     "Config",
     "ConstantCurrent",
     "Conversion",
+    "CrossEntropy",
+    "CrossEntropyInTime",
     "Data",
+    "Decoder",
     "Delta",
     "Direct",
     "Encoder",
     "Experiment",
     "Feedforward",
     "Gallery",
+    "Last",
     "Latency",
+    "Logger",
+    "Loss",
+    "MaxOverTime",
+    "Mean",
     "Mesh",
-    "Model",
+    "Mlflow",
+    "Mse",
+    "MseCountLoss",
+    "MseInTime",
+    "Network",
+    "NoLogger",
     "NorseConv",
     "NorseRecurrent",
     "Objective",
+    "OneOf",
     "Optimizer",
+    "Part",
     "Phase",
     "PixelNeurons",
     "Poisson",
@@ -63,14 +100,21 @@ __all__ = [
     "RateConv",
     "RateDense",
     "Reference",
+    "Sets",
+    "Settings",
     "SpikeLatencyLIF",
     "Spikformer",
     "SpikingDense",
     "SpikingResNet",
     "Study",
+    "Sum",
     "Sweep",
+    "Tensorboard",
     "Train",
+    "Wandb",
     "from_json",
+    "from_values",
+    "has_own_parts",
     "to_json",
     "to_values",
 ]

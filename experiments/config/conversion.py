@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from experiments.config.base import settings, unique
+from experiments.parts.base import Settings, unique
 
 
-@settings
-class Calibration:
+class Calibration(Settings):
     """What is fitted to training images before a converted network runs (jsnn.conversion.calibrate)."""
 
     images: PositiveInt = 500
@@ -24,8 +23,7 @@ class Calibration:
     """Correct each activation's input by what its mean output falls short of."""
 
 
-@settings
-class Conversion:
+class Conversion(Settings):
     """How the trained rate network is made to spike (jsnn.convert), and how it then decides."""
 
     num_steps: PositiveInt = 30
@@ -37,7 +35,7 @@ class Conversion:
     scale: PositiveFloat | None = None
     """Factor on the firing rates."""
     synapse: NonNegativeFloat | None = None
-    """Time constant of the filter behind each neuron, s, one step late; None for no filter and no delay."""
+    """Time constant of the filter after each neuron, s, one step late; None for no filter and no delay."""
     v_init: float | Literal["random"] = 0.0
     """The membrane before the first step, in thresholds."""
     calibration: Calibration | None = None
@@ -48,8 +46,7 @@ class Conversion:
     """Images at a time."""
 
 
-@settings
-class Sweep:
+class Sweep(Settings):
     """Further settings of the conversion to try, every combination of them, with the weights trained once."""
 
     scale: Annotated[tuple[PositiveFloat, ...], AfterValidator(unique)] = ()

@@ -6,15 +6,18 @@ import pydantic
 import tyro
 from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
-from experiments.config.base import LARGEST_SEED, Name, Seed, settings, unique
 from experiments.config.conversion import Conversion, Sweep
-from experiments.config.encoders import Burst, Direct, Encoder, Latency, Phase, Population
-from experiments.config.networks import Feedforward, Model, RateConv, RateDense
-from experiments.config.training import Data, Mesh, Objective, Optimizer, Train
+from experiments.config.training import Mesh, Train
+from experiments.parts.base import LARGEST_SEED, Name, Seed, Settings, unique
+from experiments.parts.data import AnyData, Data
+from experiments.parts.encoders import AnyEncoder, Direct
+from experiments.parts.loggers import AnyLogger, Tensorboard
+from experiments.parts.networks import AnyNetwork, Feedforward
+from experiments.parts.objectives import Objective
+from experiments.parts.optimizer import AnyOptimizer, Optimizer
 
 
-@settings
-class Reference:
+class Reference(Settings):
     """What others reach, to stand beside a result."""
 
     value: float
@@ -27,8 +30,7 @@ def _as_reference(value: Any) -> Any:
     return value if isinstance(value, dict | Reference) else {"value": value}
 
 
-@settings
-class Experiment:
+class Experiment(Settings):
     """One training run, from data set to numbers."""
 
     name: Name = "experiment"
@@ -41,13 +43,14 @@ class Experiment:
     """Train the networks with each of these, all at once, and report that of the best; () for optimizer's alone."""
     num_steps: PositiveInt = 32
     """Time steps T of the simulation."""
-    data: Data = Data()
-    encoder: Encoder = Direct()
-    model: Model = Feedforward()
+    data: AnyData = Data()
+    encoder: AnyEncoder = Direct()
+    network: AnyNetwork = Feedforward()
     objective: Objective = Objective()
-    optimizer: Optimizer = Optimizer()
+    optimizer: AnyOptimizer = Optimizer()
     train: Train = Train()
     mesh: Mesh = Mesh()
+    logger: AnyLogger = Tensorboard()
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
@@ -59,20 +62,29 @@ class Experiment:
     """What the config had where the command line set fewer epochs or other data; the runner writes it."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, Latency | Burst | Phase) and (any(self.data.mean) or set(self.data.std) != {1.0}):
+        if self.encoder.needs_unit_range and (any(self.data.mean) or set(self.data.std) != {1.0}):
             raise ValueError(
                 f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {self.data.mean} and "
                 f"data.std {self.data.std}: leave them at 0 and 1"
             )
-        is_rate_network = isinstance(self.model, RateConv | RateDense)
-        if self.conversion is not None and not is_rate_network:
-            raise ValueError(f"conversion needs a rate network, rate_conv or rate_dense, got model {self.model.kind!r}")
-        if is_rate_network and isinstance(self.encoder, Population):
-            raise ValueError("a rate network sees the images themselves: leave encoder at 'direct', got 'population'")
+        if self.conversion is not None and not self.network.is_rate:
+            raise ValueError(
+                f"conversion needs a rate network, such as rate_conv or rate_dense, got {self.network.kind!r}"
+            )
+        if self.network.is_rate and self.encoder != Direct():
+            raise ValueError(
+                f"a rate network sees the images themselves: leave encoder at 'direct', got {self.encoder.kind!r}"
+            )
+        if self.data.reconstruct and self.objective.loss.of_classes:
+            raise ValueError(f"data.reconstruct needs a loss of values, such as mse, got {self.objective.loss.kind!r}")
         if self.conversion is None and self.sweep != Sweep():
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
-        if self.objective.dt_end is not None and not hasattr(self.model, "dt"):
-            raise ValueError(f"objective.dt_end needs a model with a dt, got {self.model.kind!r}")
+        if self.objective.dt_end is not None and not hasattr(self.network, "dt"):
+            raise ValueError(f"objective.dt_end needs a network with a dt, got {self.network.kind!r}")
+        if self.train.short_epochs > self.train.epochs:
+            raise ValueError(
+                f"train.short_epochs must be at most train.epochs, got {self.train.short_epochs} of {self.train.epochs}"
+            )
         if self.train.patience is not None and self.data.validation_split is None:
             raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         if self.seed + self.seeds - 1 > LARGEST_SEED:
@@ -84,8 +96,7 @@ class Experiment:
                 raise ValueError(f"several seeds or learning rates share the devices: leave mesh out, got {self.mesh}")
 
 
-@settings
-class Study:
+class Study(Settings):
     """Several experiments, one after the other, with one table at the end."""
 
     name: Name
@@ -95,6 +106,6 @@ class Study:
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
-        taken = {name.lower() for name in names} - {"config.json", "summary.json", "report.html"}  # the study's files
+        taken = {name.lower() for name in names} - {"config.json", "own_parts.py", "summary.json", "report.html"}
         if not names or len(taken) < len(names):
             raise ValueError(f"the stages of a study need names of their own, got {names}")

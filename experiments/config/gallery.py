@@ -5,11 +5,10 @@ from typing import Annotated
 import pydantic
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from experiments.config.base import Name, Seed, Share, settings
+from experiments.parts.base import Name, Seed, Settings, Share
 
 
-@settings
-class Gallery:
+class Gallery(Settings):
     """Pictures of spikes: an image, and a signal, in every code; nothing is trained."""
 
     name: Name = "gallery"

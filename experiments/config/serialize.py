@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 import pydantic
 import pydantic_core
 
-from experiments.config.errors import in_one_line
 from experiments.config.experiment import Experiment, Study
 from experiments.config.gallery import Gallery
+from experiments.parts.errors import in_one_line
 
 Config: TypeAlias = Experiment | Study | Gallery
 
@@ -17,14 +17,14 @@ _ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {
 
 
 def to_json(settings: Config) -> str:
-    """What a config says as JSON, which `from_json` reads.
+    """Return what a config says as JSON, which `from_json` reads.
 
     Raises:
-        ValueError: if `from_json` would not give the same config, which a subclass of one of its parts can cause.
+        ValueError: if `from_json` would not give the same config, which a part of one's own can cause.
     """
     text = _ADAPTERS[type(settings)].dump_json(settings, indent=2, warnings="error").decode() + "\n"
     if from_json(text) != settings:
-        raise ValueError(f"a config must be made of the classes of experiments.config alone, got {settings}")
+        raise ValueError(f"a config must be made of parts that are read from JSON as they were, got {settings}")
     return text
 
 
@@ -39,8 +39,19 @@ def from_json(text: str) -> Config:
     Raises:
         ValueError: if the text is not JSON, misses a field or has one that no experiment has; it names the place.
     """
-    values = pydantic_core.from_json(text)
+    return from_values(pydantic_core.from_json(text))
+
+
+def from_values(values: Any) -> Config:
+    """Return the config of which `to_values` made this dictionary.
+
+    Raises:
+        ValueError: as `from_json`.
+    """
     fields = values if isinstance(values, dict) else {}
+    for one in (fields, *(fields["stages"] if isinstance(fields.get("stages"), list) else ())):
+        if isinstance(one, dict) and "model" in one:  # as earlier versions wrote it
+            one["network"] = one.pop("model")
     fields.pop("checksum", None)  # a run's own; who runs the file again may have changed it
     kind = Study if "stages" in fields else Gallery if "signal" in fields else Experiment
     try:

@@ -45,7 +45,8 @@ __all__ = [
     "spiking_activation",
 ]
 
-Regularizer: TypeAlias = Callable[[Array], Array]  # outputs [T, B, ...] -> scalar to add to the loss
+Regularizer: TypeAlias = Callable[[Array], Array]
+"""A function of outputs, [T, B, ...], that returns a number to add to the loss."""
 
 
 def _linear(x: Array) -> Array:
@@ -64,7 +65,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "softsign": jax.nn.soft_sign,
     "swish": jax.nn.swish,
     "tanh": jnp.tanh,
-}  # by Keras's names
+}
+"""Activations by Keras's names."""
 
 
 @checked
@@ -76,7 +78,7 @@ def spiking_activation(
     initial_voltage: Parameter = 0.0,
     training: bool = False,
 ) -> neurons.SpikingActivation | neurons.Rate:
-    """`SpikingActivation` of KerasSpiking.
+    """Return `SpikingActivation` of KerasSpiking.
 
     Without `spiking_aware_training` KerasSpiking trains with the activation itself, forwards and backwards, and spikes
     in inference only: with `training=True` this returns the neuron that does so, `jsnn.Rate`.
@@ -92,12 +94,13 @@ def spiking_activation(
     Raises:
         ValueError: if the activation is unknown, or `dt` is not positive.
 
-    >>> import jsnn
-    >>> state, outputs = jsnn.unroll(spiking_activation("relu", dt=0.1), jnp.full((8, 1), 3.75))
-    >>> outputs[:, 0].tolist()
-    [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
-    >>> spiking_activation("relu", spiking_aware_training=False, training=True).__class__.__name__
-    'Rate'
+    Examples:
+        >>> import jsnn
+        >>> state, outputs = jsnn.unroll(spiking_activation("relu", dt=0.1), jnp.full((8, 1), 3.75))
+        >>> outputs[:, 0].tolist()
+        [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
+        >>> spiking_activation("relu", spiking_aware_training=False, training=True).__class__.__name__
+        'Rate'
     """
     function = _activation(activation)
     if training and not spiking_aware_training:
@@ -115,7 +118,7 @@ def lowpass(
     level_initializer: float | Array = 0.0,
     training: bool = False,
 ) -> filters.Lowpass | neurons.Rate:
-    """`Lowpass` of KerasSpiking.
+    """Return `Lowpass` of KerasSpiking.
 
     Args:
         tau_initializer: time constant, in s.
@@ -130,8 +133,9 @@ def lowpass(
     Raises:
         ValueError: if `tau_initializer` is negative, or `dt` is not positive.
 
-    >>> lowpass(0.01, size=128).tau.shape
-    (128,)
+    Examples:
+        >>> lowpass(0.01, size=128).tau.shape
+        (128,)
     """
     return _filter(filters.Lowpass, tau_initializer, size, dt, apply_during_training, level_initializer, training)
 
@@ -146,7 +150,7 @@ def alpha(
     level_initializer: float | Array = 0.0,
     training: bool = False,
 ) -> filters.Alpha | neurons.Rate:
-    """`Alpha` of KerasSpiking; see `lowpass` for the arguments.
+    """Return `Alpha` of KerasSpiking; see `lowpass` for the arguments.
 
     KerasSpiking keeps the output and its derivative, which is (lowpass - y) / tau in the state of `jsnn.filters.Alpha`.
     Its derivative starts at 0, so both of ours start at the initial level.
@@ -156,34 +160,37 @@ def alpha(
 
 @checked
 def l1(l1: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
-    """`regularizers.L1` of KerasSpiking, as an activity regulariser: `l1 * sum(|outputs - target|) / B`.
+    """Return `regularizers.L1` of KerasSpiking, as an activity regulariser: `l1 * sum(|outputs - target|) / B`.
 
     Like all regularisers here it returns a function of a layer's outputs `[T, B, ...]` (or rates; for the last step
     alone, `outputs[-1:]`), the scalar of which is to be added to the loss. `target` is a number or a range (min, max)
     within which nothing is penalised. The function raises ValueError where there are no time and batch axes.
 
-    >>> l1(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
-    Array(2.5, dtype=float32)
+    Examples:
+        >>> l1(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+        Array(2.5, dtype=float32)
     """
     return l1l2(l1=l1, target=target)
 
 
 @checked
 def l2(l2: float | Array = 0.01, target: Target = 0.0) -> Regularizer:
-    """`regularizers.L2` of KerasSpiking, as an activity regulariser: `l2 * sum((outputs - target)^2) / B`; see `l1`.
+    """Return `regularizers.L2` of KerasSpiking: `l2 * sum((outputs - target)^2) / B`; see `l1`.
 
-    >>> l2(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
-    Array(6.5, dtype=float32)
+    Examples:
+        >>> l2(0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+        Array(6.5, dtype=float32)
     """
     return l1l2(l2=l2, target=target)
 
 
 @checked
 def l1l2(l1: float | Array = 0.0, l2: float | Array = 0.0, target: Target = 0.0) -> Regularizer:
-    """`regularizers.L1L2` of KerasSpiking, as an activity regulariser: the sum of `l1` and `l2`, see there.
+    """Return `regularizers.L1L2` of KerasSpiking, as an activity regulariser: the sum of `l1` and `l2`, see there.
 
-    >>> l1l2(0.5, 0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
-    Array(9., dtype=float32)
+    Examples:
+        >>> l1l2(0.5, 0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
+        Array(9., dtype=float32)
     """
     return functools.partial(_penalty, lambda outputs: outputs, l1, l2, target)
 
@@ -196,13 +203,14 @@ def percentile(
     l1: float | Array = 0.0,
     l2: float | Array = 0.0,
 ) -> Regularizer:
-    """`regularizers.Percentile` of KerasSpiking, as an activity regulariser: `l1l2` of a percentile of the outputs.
+    """Return `regularizers.Percentile` of KerasSpiking: `l1l2` of a percentile of the outputs.
 
     `axis` counts in outputs `[T, B, ...]`: the default, the batch, is KerasSpiking's 0, and (0, 1) means the same in
     both. As there, either `l1` or `l2` must be given, or there is no penalty.
 
-    >>> percentile(target=10.0, l1=1.0)(jnp.array([[[0.0, 4.0], [8.0, 6.0]]]))  # (2 + 4) / B
-    Array(3., dtype=float32)
+    Examples:
+        >>> percentile(target=10.0, l1=1.0)(jnp.array([[[0.0, 4.0], [8.0, 6.0]]]))  # (2 + 4) / B
+        Array(3., dtype=float32)
     """
     return functools.partial(
         _penalty, functools.partial(regularizers.percentile, q=percentile, axis=axis), l1, l2, target
@@ -216,7 +224,7 @@ L1, L2, L1L2, Percentile = l1, l2, l1l2, percentile
 def _penalty(
     statistic: Callable[[Array], Array], l1: float | Array, l2: float | Array, target: Target, outputs: Array
 ) -> Array:
-    """Both penalties on a statistic of the outputs [T, B, ...], divided by B as Keras does."""
+    """Return both penalties on a statistic of the outputs [T, B, ...], divided by B as Keras does."""
     if outputs.ndim < 3:
         raise ValueError(f"outputs must be [T, B, ...], got shape {outputs.shape}: a single step is outputs[None]")
     rates = statistic(outputs)
@@ -258,10 +266,10 @@ def _activation(name: str | Activation) -> Activation:
 
 @checked
 def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt: float) -> Operations:
-    """The operations that `ModelEnergy` of KerasSpiking has in mind, for `jsnn.energy.joules`.
+    """Return the operations that `ModelEnergy` of KerasSpiking has in mind, for `jsnn.energy.joules`.
 
     It takes the mean of what a layer is given, in Hz, for the rate of its events: spikes are 1 / dt high. Values that
-    are no spikes count by their size, and so does the padding of a convolution.
+    are not spikes count by their size, and so does the padding of a convolution.
 
     Args:
         network: any Neuron; or a rate network, a function, which is run for one step.
@@ -269,14 +277,16 @@ def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt:
         dt: the length of a step, in s.
 
     Raises:
-        TypeError, ValueError: as `jsnn.energy.count`.
+        TypeError: as `jsnn.energy.count`.
+        ValueError: as `jsnn.energy.count`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), spiking_activation("relu", dt=0.01))
-    >>> counted = operations(network, jnp.full((5, 1, 4), 20.0), dt=0.01)  # 12 connections, 5 steps, 20 Hz
-    >>> jsnn.energy.joules(counted, "loihi") == 12 * 5 * 20 * 0.01 * 27.1e-12 + 5 * 3 * 81e-12
-    True
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), spiking_activation("relu", dt=0.01))
+        >>> counted = operations(network, jnp.full((5, 1, 4), 20.0), dt=0.01)  # 12 connections, 5 steps, 20 Hz
+        >>> jsnn.energy.joules(counted, "loihi") == 12 * 5 * 20 * 0.01 * 27.1e-12 + 5 * 3 * 81e-12
+        True
     """
     counted = count(network, inputs)
     rates = [row.connections * row.steps * row.mean_input for row in counted.synapses]

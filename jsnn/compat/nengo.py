@@ -56,28 +56,29 @@ __all__ = [
 
 @checked
 def rectified_linear(J: Array, amplitude: float = 1.0) -> Array:
-    """`RectifiedLinear` of nengo: `amplitude * max(J, 0)`."""
+    """Return `RectifiedLinear` of nengo: `amplitude * max(J, 0)`."""
     return amplitude * jax.nn.relu(J)
 
 
 @checked
 def sigmoid(J: Array, tau_ref: float = 0.0025) -> Array:
-    """`Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
+    """Return `Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
     return jax.nn.sigmoid(jnp.asarray(J, jnp.result_type(J, float))) / tau_ref
 
 
 @checked
 def tanh(J: Array, tau_ref: float = 0.0025) -> Array:
-    """`Tanh` of nengo: `tanh(J) / tau_ref`, between -1 / tau_ref and 1 / tau_ref Hz."""
+    """Return `Tanh` of nengo: `tanh(J) / tau_ref`, between -1 / tau_ref and 1 / tau_ref Hz."""
     return jnp.tanh(J) / tau_ref
 
 
 @checked
 def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: float = 1.0) -> Array:
-    """`LIFRate` of nengo: `jsnn.neurons.lif_rate`, with gradients that stay finite.
+    """Return `LIFRate` of nengo: `jsnn.neurons.lif_rate`, with gradients that stay finite.
 
-    >>> lif_rate(jnp.array([1.0, 1.5, 10.0])).round(1).tolist()
-    [0.0, 41.7..., 243.5...]
+    Examples:
+        >>> lif_rate(jnp.array([1.0, 1.5, 10.0])).round(1).tolist()
+        [0.0, 41.7..., 243.5...]
     """
     return neurons.lif_rate(J, tau_rc, tau_ref, amplitude)
 
@@ -86,12 +87,13 @@ def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: 
 def spiking_rectified_linear(
     *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
 ) -> neurons.SpikingActivation:
-    """`SpikingRectifiedLinear` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+    """Return `SpikingRectifiedLinear` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
-    >>> import jsnn
-    >>> state, outputs = jsnn.unroll(spiking_rectified_linear(dt=0.1), jnp.full((8, 1), 3.75))
-    >>> outputs[:, 0].tolist()
-    [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
+    Examples:
+        >>> import jsnn
+        >>> state, outputs = jsnn.unroll(spiking_rectified_linear(dt=0.1), jnp.full((8, 1), 3.75))
+        >>> outputs[:, 0].tolist()
+        [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
     """
     return neurons.SpikingActivation(jax.nn.relu, dt, amplitude=amplitude, v_init=initial_voltage)
 
@@ -100,7 +102,7 @@ def spiking_rectified_linear(
 def regular_spiking(
     base_type: Activation, *, amplitude: float = 1.0, initial_voltage: Parameter = 0.0, dt: Parameter = 1e-3
 ) -> neurons.SpikingActivation:
-    """`RegularSpiking` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+    """Return `RegularSpiking` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
     `base_type` is the function from current to rate in Hz, such as `lif_rate`.
     """
@@ -111,7 +113,7 @@ def regular_spiking(
 def stochastic_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
 ) -> neurons.StochasticSpiking:
-    """`StochasticSpiking` of nengo: at each step the number of spikes is rounded up or down at random."""
+    """Return `StochasticSpiking` of nengo: at each step the number of spikes is rounded up or down at random."""
     return neurons.StochasticSpiking(key, base_type, dt, amplitude=amplitude)
 
 
@@ -119,7 +121,7 @@ def stochastic_spiking(
 def poisson_spiking(
     key: Array, base_type: Activation, *, amplitude: float = 1.0, dt: Parameter = 1e-3
 ) -> neurons.PoissonSpiking:
-    """`PoissonSpiking` of nengo. Negative rates count as 0; nengo refuses them."""
+    """Return `PoissonSpiking` of nengo. Negative rates count as 0; nengo refuses them."""
     return neurons.PoissonSpiking(key, base_type, dt, amplitude=amplitude)
 
 
@@ -133,10 +135,11 @@ def lif(
     initial_voltage: Parameter = 0.0,
     dt: Parameter = 1e-3,
 ) -> neurons.RefractoryLIF:
-    """`LIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+    """Return `LIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
-    >>> lif(tau_rc=0.03).tau_mem
-    0.03
+    Examples:
+        >>> lif(tau_rc=0.03).tau_mem
+        0.03
     """
     return neurons.RefractoryLIF(
         dt, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage, amplitude=amplitude, v_init=initial_voltage
@@ -154,13 +157,14 @@ def adaptive_lif(
     amplitude: float = 1.0,
     initial_voltage: Parameter = 0.0,
     dt: Parameter = 1e-3,
-) -> neurons.AdaptiveLIF:
-    """`AdaptiveLIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
+) -> neurons.AdaptiveRefractoryLIF:
+    """Return `AdaptiveLIF` of nengo; `initial_voltage` is 0.0 here, uniformly random there.
 
-    >>> adaptive_lif(inc_n=0.02).adaptation
-    0.02
+    Examples:
+        >>> adaptive_lif(inc_n=0.02).adaptation
+        0.02
     """
-    return neurons.AdaptiveLIF(
+    return neurons.AdaptiveRefractoryLIF(
         dt, tau_adaptation=tau_n, adaptation=inc_n, tau_mem=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage,
         amplitude=amplitude, v_init=initial_voltage,
     )  # fmt: skip
@@ -177,13 +181,14 @@ def izhikevich(
     initial_recovery: Parameter = 0.0,
     dt: Parameter = 1e-3,
 ) -> neurons.Izhikevich:
-    """`Izhikevich` of nengo: currents below -30 count as -30, and a spike is 1 / dt high.
+    """Return `Izhikevich` of nengo: currents below -30 count as -30, and a spike is 1 / dt high.
 
     `initial_voltage`, in mV, is 0.0 here, uniformly random from [0, 1) there. A membrane at exactly 30 mV spikes
     there, not here.
 
-    >>> izhikevich(reset_voltage=-50.0, reset_recovery=2.0).v_reset  # chattering
-    -50.0
+    Examples:
+        >>> izhikevich(reset_voltage=-50.0, reset_recovery=2.0).v_reset  # chattering
+        -50.0
     """
     return nengo_neurons.Izhikevich(
         tau_recovery, coupling, reset_recovery, dt=dt, v_reset=reset_voltage,
@@ -195,20 +200,21 @@ def izhikevich(
 def lowpass(
     tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None
 ) -> filters.Lowpass:
-    """`Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
+    """Return `Lowpass` of nengo, which passes its input through where `tau <= 0.03 * dt`.
 
     `initial_level` is what nengo's `filt` calls y0. `delay` adds the step by which each connection with a synapse is
     late in nengo's simulator; None, the default, adds it in a network that `jsnn.convert` makes, and nowhere else.
 
-    >>> lowpass(0.005).tau
-    0.005
+    Examples:
+        >>> lowpass(0.005).tau
+        0.005
     """
     return filters.Lowpass(_tau(tau, dt), dt, initial_level, delay)
 
 
 @checked
 def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None) -> filters.Alpha:
-    """`Alpha` of nengo; see `lowpass` for the arguments.
+    """Return `Alpha` of nengo; see `lowpass` for the arguments.
 
     nengo keeps a transfer function with the coefficients of the past two steps, `jsnn.filters.Alpha` the levels after
     each of two lowpass filters: the same outputs.
@@ -220,12 +226,13 @@ def alpha(tau: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay
 def triangle(
     t: float, *, dt: float = 1e-3, initial_level: Parameter = 0.0, delay: bool | None = None
 ) -> nengo_neurons.Triangle:
-    """`Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
+    """Return `Triangle` of nengo: a mean over the last `t` seconds in which the newest input weighs most.
 
     The other arguments are those of `lowpass`.
 
-    >>> triangle(0.002).weights  # of the last three steps, the newest first
-    (0.5, 0.3333333333333333, 0.16666666666666666)
+    Examples:
+        >>> triangle(0.002).weights  # of the last three steps, the newest first
+        (0.5, 0.3333333333333333, 0.16666666666666666)
     """
     check_not_negative("t", t)
     check_positive("dt", dt)
@@ -244,5 +251,5 @@ Lowpass, Alpha, Triangle = lowpass, alpha, triangle
 
 
 def _tau(tau: float, dt: float) -> float:
-    """The time constant that counts: the shortest are none."""
+    """Return the time constant that counts: None where it is too short to."""
     return 0.0 if 0 <= tau <= 0.03 * dt else tau

@@ -31,7 +31,8 @@ class Izhikevich(neurons.Izhikevich):
 class TriangleState(NamedTuple):
     """The state of `Triangle`."""
 
-    past: tuple[Array, ...]  # the inputs of the last steps, the newest first, each [B, ...]
+    past: tuple[Array, ...]
+    """The inputs of the last steps, the newest first, each [B, ...]."""
 
 
 @nnx.dataclass

@@ -12,28 +12,34 @@ Source: Norse 1.1.0 (Pehle and Pedersen), `norse.torch.functional`. Held to its 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jsnn import layers, neurons, surrogate
 from jsnn.arguments import check_memory, checked
 from jsnn.compat import norse_neurons
+from jsnn.encode.checks import check_at_least, floating
 from jsnn.neurons import wrappers
-from jsnn.types import SpikeFunction
+from jsnn.neurons.checks import check_positive
+from jsnn.types import Array, SpikeFunction
 
 METHODS = ("super", "super_released", "tanh", "circ", "heavi_erfc", "triangle", "logistic")
 
 
 @checked
 def threshold(method: str = "super", alpha: float = 100.0) -> SpikeFunction:
-    """The surrogate that Norse calls `method`.
+    """Return the surrogate that Norse calls `method`.
 
     `"super"` is the paper's 1 / (alpha |x| + 1)^2, as in Norse's repository; its released wheel 1.1.0 leaves alpha out,
     which is `"super_released"`.
 
-    >>> threshold("super", alpha=100.0)
-    superspike(slope=100.0)
+    Examples:
+        >>> threshold("super", alpha=100.0)
+        superspike(slope=100.0)
     """
     makers = {
         "super": lambda: surrogate.superspike(alpha),
@@ -62,12 +68,13 @@ def lif(
     dt: float = 1e-3,
     detach_reset: bool = False,
 ) -> neurons.CuBaLIF:
-    """Norse's `LIFCell`: a LIF neuron with an exponential synaptic current.
+    """Return Norse's `LIFCell`: a LIF neuron with an exponential synaptic current.
 
     `detach_reset` is Norse's choice inside a recurrent cell, see `lif_recurrent`.
 
-    >>> lif(v_th=0.5).threshold
-    0.5
+    Examples:
+        >>> lif(v_th=0.5).threshold
+        0.5
     """
     return neurons.CuBaLIF(
         decay=1 - dt * tau_mem_inv,
@@ -80,7 +87,8 @@ def lif(
     )
 
 
-lif_feed_forward = lif  # `LIFCell` is Norse's `lif_feed_forward_step` with a state
+lif_feed_forward = lif
+"""The same as `lif`: Norse's `LIFCell` is its `lif_feed_forward_step` with a state."""
 
 
 @checked
@@ -94,12 +102,13 @@ def lif_box(
     alpha: float = 100.0,
     dt: float = 1e-3,
 ) -> neurons.LIF:
-    """Norse's `LIFBoxCell` and `lif_current_encoder`: a LIF neuron whose input is the current itself.
+    """Return Norse's `LIFBoxCell` and `lif_current_encoder`: a LIF neuron whose input is the current itself.
 
     Norse's encoders start it at v = 0, whatever `v_leak`; the same here as long as `v_leak` is 0.
 
-    >>> lif_box(tau_mem_inv=250.0).decay
-    0.75
+    Examples:
+        >>> lif_box(tau_mem_inv=250.0).decay
+        0.75
     """
     return neurons.LIF(
         decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, **_spiking(v_th, v_reset, method, alpha)
@@ -111,10 +120,11 @@ lif_current_encoder = lif_box
 
 @checked
 def iaf(*, v_th: float = 1.0, v_reset: float = 0.0, method: str = "super", alpha: float = 100.0) -> neurons.LIF:
-    """Norse's `IAFCell`: `v += x`, without a leak; the membrane starts at `v_reset`. It does not depend on dt.
+    """Return Norse's `IAFCell`: `v += x`, without a leak; the membrane starts at `v_reset`. It does not depend on dt.
 
-    >>> iaf(v_reset=0.25).v_rest
-    0.25
+    Examples:
+        >>> iaf(v_reset=0.25).v_rest
+        0.25
     """
     return neurons.LIF(decay=1.0, v_rest=v_reset, **_spiking(v_th, v_reset, method, alpha))
 
@@ -123,7 +133,7 @@ def iaf(*, v_th: float = 1.0, v_reset: float = 0.0, method: str = "super", alpha
 def lif_refrac(
     *, rho_reset: float = 5.0, tau_syn_inv: float = 200.0, dt: float = 1e-3, **parameters: Any
 ) -> layers.Sequential:
-    """Norse's `LIFRefracCell`: `lif`, whose membrane is held for `rho_reset` steps after a spike.
+    """Return Norse's `LIFRefracCell`: `lif`, whose membrane is held for `rho_reset` steps after a spike.
 
     The synaptic current goes on meanwhile, so it is a layer of its own: its state is the current that the membrane
     sees, before it decays. Norse lets a surrogate gradient through the end of the rest; here none passes it.
@@ -134,8 +144,9 @@ def lif_refrac(
         dt: the length of a step, in s.
         parameters: those of `lif_box`.
 
-    >>> lif_refrac(rho_reset=3.0).layers[1].period
-    3.0
+    Examples:
+        >>> lif_refrac(rho_reset=3.0).layers[1].period
+        3.0
     """
     return layers.Sequential(
         _synapse(tau_syn_inv, dt), wrappers.Refractory(lif_box(dt=dt, **parameters), period=rho_reset)
@@ -155,10 +166,11 @@ def lif_ex(
     alpha: float = 100.0,
     dt: float = 1e-3,
 ) -> layers.Sequential:
-    """Norse's `LIFExCell`: a synaptic current, see `lif_refrac`, and `jsnn.EIF`, whose rheobase is `v_th` too.
+    """Return Norse's `LIFExCell`: a synaptic current, see `lif_refrac`, and `jsnn.EIF`, whose rheobase is `v_th` too.
 
-    >>> lif_ex(delta_T=0.25).layers[1].sharpness
-    0.25
+    Examples:
+        >>> lif_ex(delta_T=0.25).layers[1].sharpness
+        0.25
     """
     neuron = neurons.EIF(
         decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
@@ -183,13 +195,14 @@ def lif_adex(
     alpha: float = 100.0,
     dt: float = 1e-3,
 ) -> layers.Sequential:
-    """Norse's `LIFAdExCell`: a synaptic current, see `lif_refrac`, and an AdEx neuron, whose rheobase is `v_th` too.
+    """Return Norse's `LIFAdExCell`: a synaptic current, see `lif_refrac`, and an AdEx neuron with `v_th` as rheobase.
 
     The adaptation current, Norse's `a`, is the neuron's `w`. The membrane of before the update drives it; that of
     `jsnn.AdEx` is driven by the one after.
 
-    >>> lif_adex(adaptation_spike=0.5).layers[1].jump
-    0.5
+    Examples:
+        >>> lif_adex(adaptation_spike=0.5).layers[1].jump
+        0.5
     """
     neuron = norse_neurons.LIFAdEx(
         decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
@@ -213,13 +226,14 @@ def lsnn(
     alpha: float = 100.0,
     dt: float = 1e-3,
 ) -> layers.Sequential:
-    """Norse's `LSNNCell`: a synaptic current, see `lif_refrac`, which is a step late here, and `jsnn.ALIF`.
+    """Return Norse's `LSNNCell`: a synaptic current, see `lif_refrac`, which is a step late here, and `jsnn.ALIF`.
 
     Norse's `b` is the threshold, `v_th` and what past spikes add to it: each adds `beta`, decayed once.
 
-    >>> neuron = lsnn(tau_adapt_inv=250.0, beta=2.0).layers[2]
-    >>> neuron.decay_adaptation, neuron.adaptation
-    (0.75, 1.5)
+    Examples:
+        >>> neuron = lsnn(tau_adapt_inv=250.0, beta=2.0).layers[2]
+        >>> neuron.decay_adaptation, neuron.adaptation
+        (0.75, 1.5)
     """
     decay_adaptation = 1 - dt * tau_adapt_inv
     neuron = neurons.ALIF(
@@ -233,7 +247,7 @@ def lsnn(
 def li(
     *, tau_syn_inv: float = 200.0, tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3
 ) -> neurons.CuBaLI:
-    """Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
+    """Return Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
     return neurons.CuBaLI(
         decay=1 - dt * tau_mem_inv,
         decay_syn=1 - dt * tau_syn_inv,
@@ -245,7 +259,7 @@ def li(
 
 @checked
 def li_linear(input_size: int, hidden_size: int, *, rngs: nnx.Rngs, **parameters: Any) -> layers.Sequential:
-    """Norse's `LILinearCell`: weights drawn as randn / sqrt(input_size), no bias, then `li`."""
+    """Return Norse's `LILinearCell`: weights drawn as randn / sqrt(input_size), no bias, then `li`."""
     return layers.Sequential(_linear(input_size, hidden_size, input_size**-0.5, rngs), li(**parameters))
 
 
@@ -260,17 +274,18 @@ def lif_recurrent(
     recurrent_scale: float = 1.0,
     **parameters: Any,
 ) -> layers.Sequential:
-    """Norse's `LIFRecurrentCell`: input weights, then `lif` with recurrent weights, its reset's gradient detached.
+    """Return Norse's `LIFRecurrentCell`: input weights, then `lif` with recurrent weights; the reset is detached.
 
     Both weight matrices are drawn as randn * sqrt(2 / hidden_size). Without `autapses` the diagonal of the recurrent
     weights is zero and stays zero. The weights are `layers[0].kernel` and `layers[1].synapse.kernel`, each the
     transpose of Norse's. `input_scale` and `recurrent_scale` are factors on what is drawn: Norse's own weights are
     large, and a recurrence of 100 neurons starts out chaotic; calmer ones learn faster.
 
-    >>> from flax import nnx
-    >>> network = lif_recurrent(784, 100, rngs=nnx.Rngs(0), v_th=0.5)
-    >>> network.layers[1].synapse.kernel.shape
-    (100, 100)
+    Examples:
+        >>> from flax import nnx
+        >>> network = lif_recurrent(784, 100, rngs=nnx.Rngs(0), v_th=0.5)
+        >>> network.layers[1].synapse.kernel.shape
+        (100, 100)
     """
     scale = (2 / hidden_size) ** 0.5
     inputs = _linear(input_size, hidden_size, scale * input_scale, rngs)
@@ -296,13 +311,57 @@ LILinearCell = li_linear
 LIFRecurrent = LIFRecurrentCell = lif_recurrent
 
 
+@checked
+def population(
+    x: Array,
+    num_neurons: int,
+    *,
+    scale: float | Array | None = None,
+    kernel: Callable[[Array], Array] = lambda distance: jnp.exp(-distance / 2),
+) -> Array:
+    """Return each value as the activity of a population of N neurons, without time; [B, ...] -> [B, ..., N].
+
+        y_n = kernel(scale * (x - c_n)^2),  centres c_n evenly spaced from 0 to scale,  kernel(d) = exp(-d/2)
+
+    Differentiable. Source: Norse's `PopulationEncoder`. New work takes `jsnn.encode.receptive_fields`.
+
+    Args:
+        x: the values, usually between 0 and `scale`.
+        num_neurons: N.
+        scale: the last centre, a positive scalar; None takes the largest of all values, which makes the code
+            of one value depend on the others, and under `vmap` on those of its own slice.
+        kernel: the activity at a scaled squared distance d; `lambda d: jnp.exp(-d / (2 * sigma**2))` sets the
+            width.
+
+    Raises:
+        ValueError: if `num_neurons` is less than 1 or `scale` is not positive.
+
+    Examples:
+        >>> population(jnp.array([0.0, 1.0]), 3, scale=1.0).round(2)
+        Array([[1.  , 0.88, 0.61],
+               [0.61, 0.88, 1.  ]], dtype=float32)
+    """
+    x = floating(x)
+    check_at_least("num_neurons", num_neurons, 1)
+    check_memory("the population", (*x.shape, num_neurons), copies=4)
+    if scale is None:
+        scale = jnp.max(x)
+    else:
+        check_positive("scale", scale)
+        if np.size(scale) != 1:
+            raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
+        scale = jnp.asarray(scale, x.dtype)
+    centres = jnp.linspace(0, scale, num_neurons, dtype=x.dtype)
+    return kernel(scale * (x[..., None] - centres) ** 2)
+
+
 def _spiking(v_th: float, v_reset: float, method: str, alpha: float) -> dict[str, Any]:
-    """The fields of `SpikingNeuron` for Norse's parameters."""
+    """Return the fields of `SpikingNeuron` for Norse's parameters."""
     return {"threshold": v_th, "reset": "zero", "v_reset": v_reset, "surrogate": threshold(method, alpha)}
 
 
 def _synapse(tau_syn_inv: float, dt: float) -> neurons.LI:
-    """A synaptic current, which jumps by its input before the membrane sees it."""
+    """Return a synaptic current, which jumps by its input before the membrane sees it."""
     return neurons.LI(decay=1 - dt * tau_syn_inv)
 
 

@@ -53,12 +53,13 @@ def leaky(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> neurons.Leaky:
-    """`Leaky` of snnTorch: `mem = beta * mem + x`.
+    """Return `Leaky` of snnTorch: `mem = beta * mem + x`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = leaky(beta=0.5)
-    >>> jsnn.record(neuron, jnp.full((4, 1), 0.75))["Leaky"].states.v[:, 0].tolist()
-    [0.75, 1.125, 0.3125, 0.90625]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = leaky(beta=0.5)
+        >>> jsnn.record(neuron, jnp.full((4, 1), 0.75))["Leaky"].states.v[:, 0].tolist()
+        [0.75, 1.125, 0.3125, 0.90625]
     """
     return neurons.Leaky(
         decay=_decay("beta", beta, learn_beta),
@@ -81,15 +82,16 @@ def lapicque(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> neurons.Lapicque:
-    """`Lapicque` of snnTorch: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
+    """Return `Lapicque` of snnTorch: an RC circuit, `mem = x * time_step / C + (1 - time_step / (R * C)) * mem`.
 
     Give two of the resistance `R`, the capacitance `C` and `beta` = exp(-time_step / (R * C)), or `beta` alone for
     R = 1; of all three, `R` and `C` count. As in snnTorch, the membrane decays not by `beta` but by Euler's
     1 - time_step / (R * C), which must not be negative. snnTorch's `learn_beta` is not offered (there it works for
     one backward pass only), and its `Lapicque` has no `reset_delay`: here it works as in `Leaky`.
 
-    >>> round(lapicque(R=5.0, C=2.0).decay, 3)
-    0.9
+    Examples:
+        >>> round(lapicque(R=5.0, C=2.0).decay, 3)
+        0.9
     """
     R, C = _resistance_and_capacitance(beta, R, C, time_step)
     return neurons.Lapicque(
@@ -114,10 +116,11 @@ def synaptic(
     reset_mechanism: ResetMechanism = "subtract",
     reset_delay: bool = True,
 ) -> neurons.Synaptic:
-    """`Synaptic` of snnTorch: `syn = alpha * syn + x`, `mem = beta * mem + syn`; no reset of `syn`.
+    """Return `Synaptic` of snnTorch: `syn = alpha * syn + x`, `mem = beta * mem + syn`; no reset of `syn`.
 
-    >>> synaptic(alpha=0.9, beta=0.8).decay_syn
-    0.9
+    Examples:
+        >>> synaptic(alpha=0.9, beta=0.8).decay_syn
+        0.9
     """
     return neurons.Synaptic(
         decay=_decay("beta", beta, learn_beta),
@@ -146,7 +149,7 @@ def rleaky(
     reset_delay: bool = True,
     rngs: nnx.Rngs | None = None,
 ) -> Recurrent:
-    """`RLeaky` of snnTorch: `mem = beta * mem + x + recurrent(last spikes)`.
+    """Return `RLeaky` of snnTorch: `mem = beta * mem + x + recurrent(last spikes)`.
 
     With `all_to_all` the recurrent layer is `nnx.Linear(linear_features, linear_features)`, or a convolution
     with `conv2d_channels` and `kernel_size`. Both have a bias, draw from `rngs` as PyTorch does, uniformly
@@ -154,12 +157,13 @@ def rleaky(
     number or `[N]`. The layer is the result's `synapse`; its `kernel` is the transpose of snnTorch's
     `recurrent.weight`.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> rleaky(beta=0.9, linear_features=10, rngs=nnx.Rngs(0)).synapse.kernel.shape
-    (10, 10)
-    >>> rleaky(beta=0.9, V=0.5, all_to_all=False).synapse(jnp.ones(3)).tolist()
-    [0.5, 0.5, 0.5]
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> rleaky(beta=0.9, linear_features=10, rngs=nnx.Rngs(0)).synapse.kernel.shape
+        (10, 10)
+        >>> rleaky(beta=0.9, V=0.5, all_to_all=False).synapse(jnp.ones(3)).tolist()
+        [0.5, 0.5, 0.5]
     """
     neuron = neurons.RLeaky(
         decay=_decay("beta", beta, learn_beta),
@@ -191,16 +195,17 @@ def rsynaptic(
     reset_delay: bool = True,
     rngs: nnx.Rngs | None = None,
 ) -> Recurrent:
-    """`RSynaptic` of snnTorch: `syn = alpha * syn + x + recurrent(last spikes)`, `mem = beta * mem + syn`.
+    """Return `RSynaptic` of snnTorch: `syn = alpha * syn + x + recurrent(last spikes)`, `mem = beta * mem + syn`.
 
     The recurrent layer is that of `rleaky`, see there; no reset touches `syn`.
 
     With `reset_delay=False` the numbers are not snnTorch 1.0.0's: its `RSynaptic` ignores it where states are passed
     in, and fails where they are not. Here it does what it does in `synaptic`.
 
-    >>> from flax import nnx
-    >>> rsynaptic(alpha=0.9, beta=0.8, linear_features=10, rngs=nnx.Rngs(0)).neuron.decay_syn
-    0.9
+    Examples:
+        >>> from flax import nnx
+        >>> rsynaptic(alpha=0.9, beta=0.8, linear_features=10, rngs=nnx.Rngs(0)).neuron.decay_syn
+        0.9
     """
     neuron = neurons.RSynaptic(
         decay=_decay("beta", beta, learn_beta),
@@ -227,10 +232,11 @@ def alpha(
     learn_threshold: bool = False,
     reset_mechanism: ResetMechanism = "zero",
 ) -> neurons.Alpha:
-    """`Alpha` of snnTorch: the input through an alpha-shaped filter; `alpha` must be > `beta`.
+    """Return `Alpha` of snnTorch: the input through an alpha-shaped filter; `alpha` must be > `beta`.
 
-    >>> alpha(alpha=0.9, beta=0.8).beta
-    0.8
+    Examples:
+        >>> alpha(alpha=0.9, beta=0.8).beta
+        0.8
     """
     return neurons.Alpha(
         alpha=_decay("alpha", alpha, learn_alpha),
@@ -253,7 +259,7 @@ def _recurrence(
     learn: bool,
     rngs: nnx.Rngs | None,
 ) -> nnx.Module:
-    """PyTorch's linear layer or convolution, with PyTorch's random weights; or a weight from each neuron to itself."""
+    """Return PyTorch's linear layer or convolution, with its random weights; or a weight from each neuron to itself."""
     if not all_to_all:
         synapse: nnx.Module = neurons.OneToOne(V)
     elif rngs is None:
@@ -273,7 +279,7 @@ def _recurrence(
 
 
 def _uniform(inputs: int) -> dict[str, Any]:
-    """PyTorch's initial weights and biases for a layer in which each neuron has so many inputs."""
+    """Return PyTorch's initial weights and biases for a layer in which each neuron has so many inputs."""
 
     def initializer(key: Array, shape: Shape, dtype: Any, out_sharding: Any = None) -> Array:
         return jax.random.uniform(key, shape, dtype, -(inputs**-0.5), inputs**-0.5)
@@ -296,7 +302,7 @@ def _spiking(
     reset_mechanism: ResetMechanism,
     reset_delay: bool,
 ) -> dict[str, Any]:
-    """The fields of `SpikingNeuron` for snnTorch's arguments."""
+    """Return the fields of `SpikingNeuron` for snnTorch's arguments."""
     if reset_mechanism not in RESET_MECHANISMS:
         raise ValueError(f"reset_mechanism must be one of {RESET_MECHANISMS}, got {reset_mechanism!r}")
     return {

@@ -27,7 +27,7 @@ class LateReset(SpikingNeuron):
         return self.fire_and_reset_now(self.apply_reset(v, last_spikes, threshold), last_spikes, threshold)
 
     def fire_and_reset_now(self, v: Array, late: Array, threshold: Parameter) -> tuple[Array, Array]:
-        """The second half of the step, for a membrane that has had its `late` reset."""
+        """Return the second half of the step, for a membrane that has had its `late` reset."""
         spikes = self.fire(v, threshold)
         if self.inhibition:
             spikes *= jax.nn.one_hot(jnp.argmax(v - threshold, axis=-1), v.shape[-1], dtype=v.dtype)
@@ -70,9 +70,12 @@ class Leaky(LateReset, LIF):
 class AlphaState(NamedTuple):
     """The state of `Alpha`."""
 
-    v: Array  # membrane potential, [B, ...]
-    i_excitatory: Array  # snnTorch's `syn_exc`, [B, ...]
-    i_inhibitory: Array  # snnTorch's `syn_inh`, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    i_excitatory: Array
+    """SnnTorch's `syn_exc`, [B, ...]."""
+    i_inhibitory: Array
+    """SnnTorch's `syn_inh`, [B, ...]."""
 
 
 @nnx.dataclass
@@ -88,8 +91,12 @@ class Alpha(LateReset):
     Source: snnTorch's `Alpha`, a spike response model with an alpha kernel.
 
     Attributes:
-        alpha, beta: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
-        inhibition, threshold, reset, surrogate: as in `alpha`, the function.
+        alpha: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
+        beta: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
+        inhibition: as in `alpha`, the function.
+        threshold: as in `alpha`, the function.
+        reset: as in `alpha`, the function.
+        surrogate: as in `alpha`, the function.
     """
 
     alpha: Parameter = 0.9
@@ -100,7 +107,7 @@ class Alpha(LateReset):
         check_positive("alpha - beta", self.alpha - self.beta)
 
     def ranges(self) -> dict[str, Range]:
-        """A trained `alpha` stays above `beta`, and a trained `beta` leaves room for it."""
+        """Return ranges in which a trained `alpha` stays above `beta`, and a trained `beta` leaves room for it."""
         highest = 1.0 if isinstance(self.alpha, nnx.Param) else jnp.min(jnp.asarray(self.alpha), initial=1.0)
         beta = SHARE._replace(high=jax.lax.stop_gradient(highest) - SMALLEST)
         least = jnp.minimum(jnp.max(jnp.asarray(self.beta), initial=0.0), beta.high) + SMALLEST
@@ -128,7 +135,7 @@ class Alpha(LateReset):
         return AlphaState(v, excitatory, inhibitory), spikes.astype(current.dtype)
 
     def kernel_factor(self) -> Array:
-        """Tau in the equation above."""
+        """Return tau in the equation above."""
         log_alpha, log_beta = (jnp.log(jnp.asarray(decay)) for decay in (self.alpha, self.beta))
         return log_alpha / (log_beta - log_alpha) + 1
 
@@ -144,7 +151,7 @@ class OneToOne(nnx.Module):
 
 
 def trainable(value: float | Array) -> nnx.Param:
-    """A parameter of snnTorch's that is to be learned."""
+    """Return a parameter of snnTorch's that is to be learned."""
     return nnx.Param(jnp.asarray(value, jnp.result_type(value, float)))
 
 

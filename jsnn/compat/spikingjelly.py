@@ -49,11 +49,12 @@ def if_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.LIF:
-    """`IFNode` of SpikingJelly: `v = v + x`.
+    """Return `IFNode` of SpikingJelly: `v = v + x`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.unroll(if_node(), jnp.full((4, 1), 0.5))[1][:, 0].tolist()  # a membrane at its threshold spikes
-    [0.0, 1.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.unroll(if_node(), jnp.full((4, 1), 0.5))[1][:, 0].tolist()  # a membrane at its threshold spikes
+        [0.0, 1.0, 0.0, 1.0]
     """
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
     return neurons.LIF(decay=1.0, v_rest=spiking["v_reset"], **spiking)
@@ -68,13 +69,14 @@ def lif_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.LIF:
-    """`LIFNode` of SpikingJelly: `v = v + (v_reset - v + x) / tau`, or without `decay_input` x is not divided.
+    """Return `LIFNode` of SpikingJelly: `v = v + (v_reset - v + x) / tau`, or without `decay_input` x is not divided.
 
     It leaks towards `v_reset`, or towards 0 where that is None.
 
-    >>> neuron = lif_node(tau=4.0)
-    >>> neuron.decay, neuron.gain
-    (0.75, 0.25)
+    Examples:
+        >>> neuron = lif_node(tau=4.0)
+        >>> neuron.decay, neuron.gain
+        (0.75, 0.25)
     """
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
     gain = 1 / tau if decay_input else 1.0
@@ -90,16 +92,17 @@ def parametric_lif_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.ParametricLIF:
-    """`ParametricLIFNode` of SpikingJelly: `lif_node` with 1 / tau = sigmoid(w), and w trained.
+    """Return `ParametricLIFNode` of SpikingJelly: `lif_node` with 1 / tau = sigmoid(w), and w trained.
 
-    >>> round(parametric_lif_node(init_tau=4.0).w[...].item(), 3)  # -log(init_tau - 1)
-    -1.099
+    Examples:
+        >>> round(parametric_lif_node(init_tau=4.0).w[...].item(), 3)  # -log(init_tau - 1)
+        -1.099
     """
     if not init_tau > 1:
         raise ValueError(f"init_tau must be > 1, got {init_tau}")
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
     return neurons.ParametricLIF.from_time_constants(
-        init_tau, 1.0, decay_input=decay_input, v_rest=spiking["v_reset"], **spiking
+        init_tau, dt=1.0, decay_input=decay_input, v_rest=spiking["v_reset"], **spiking
     )
 
 
@@ -114,10 +117,11 @@ def qif_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.QIF:
-    """`QIFNode` of SpikingJelly: `v = v + (x + a0 * (v - v_rest) * (v - v_c)) / tau`.
+    """Return `QIFNode` of SpikingJelly: `v = v + (x + a0 * (v - v_rest) * (v - v_c)) / tau`.
 
-    >>> qif_node(v_c=0.7).v_critical
-    0.7
+    Examples:
+        >>> qif_node(v_c=0.7).v_critical
+        0.7
     """
     return spikingjelly_neurons.QIFNode(
         decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
@@ -136,10 +140,11 @@ def eif_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.EIF:
-    """`EIFNode` of SpikingJelly: `v = v + (x + v_rest - v + delta_T * exp((v - theta_rh) / delta_T)) / tau`.
+    """Return `EIFNode` of SpikingJelly: `v = v + (x + v_rest - v + delta_T * exp((v - theta_rh) / delta_T)) / tau`.
 
-    >>> eif_node(delta_T=0.5).sharpness
-    0.5
+    Examples:
+        >>> eif_node(delta_T=0.5).sharpness
+        0.5
     """
     return spikingjelly_neurons.EIFNode(
         decay=_decay("tau", tau), gain=1 / tau, sharpness=delta_T, rheobase=theta_rh, v_rest=v_rest,
@@ -162,13 +167,14 @@ def izhikevich_node(
     surrogate_function: SpikeFunction | None = None,
     detach_reset: bool = False,
 ) -> neurons.AdQIF:
-    """`IzhikevichNode` of SpikingJelly: `qif_node` with an adaptation current w, which starts at `w_rest`.
+    """Return `IzhikevichNode` of SpikingJelly: `qif_node` with an adaptation current w, which starts at `w_rest`.
 
     It is taken from x; then `w = w + (a * (v - v_rest) - w) / tau_w` with the new v before its reset, and a spike adds
     b. (Izhikevich's own parameters a to d, in mV, has `jsnn.Izhikevich`.)
 
-    >>> izhikevich_node(a=0.5).coupling
-    0.5
+    Examples:
+        >>> izhikevich_node(a=0.5).coupling
+        0.5
     """
     return spikingjelly_neurons.IzhikevichNode(
         decay=_decay("tau", tau), gain=1 / tau, curvature=a0, v_critical=v_c, v_rest=v_rest,
@@ -184,7 +190,7 @@ QIFNode, EIFNode, IzhikevichNode = qif_node, eif_node, izhikevich_node
 def _spiking(
     v_threshold: Parameter, v_reset: float | None, surrogate_function: SpikeFunction | None, detach_reset: bool
 ) -> dict[str, Any]:
-    """The fields of `SpikingNeuron` for SpikingJelly's arguments."""
+    """Return the fields of `SpikingNeuron` for SpikingJelly's arguments."""
     return {
         "threshold": v_threshold,
         "reset": "subtract" if v_reset is None else "zero",

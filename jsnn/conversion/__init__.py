@@ -1,8 +1,8 @@
 """From rate networks to spiking networks: `convert`, `calibrate` on data, `diagnose` what was lost."""
 
-from jsnn.conversion.calibrate import calibrate
-from jsnn.conversion.convert import convert
-from jsnn.conversion.diagnose import ActivationDiagnosis, Diagnosis, Response, diagnose, respond
+from jsnn.conversion.calibration import calibrate
+from jsnn.conversion.converting import convert
+from jsnn.conversion.diagnosis import ActivationDiagnosis, Diagnosis, Response, diagnose, respond
 from jsnn.conversion.network import Converted
 from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.quantized import ClipFloorReLU, NoisyReLU, clip_floor_relu, clip_relu

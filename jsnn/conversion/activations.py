@@ -53,7 +53,7 @@ KNOWN: dict[str, Activation] = {
 
 
 def sloped(x: Array, slope: Array) -> Array:
-    """A leaky relu whose slope is any number, also a trained one, as that of `nnx.PReLU`."""
+    """Return a leaky relu whose slope is any number, also a trained one, as that of `nnx.PReLU`."""
     return jnp.where(x >= 0, x, slope * x)
 
 
@@ -82,15 +82,20 @@ class Match(NamedTuple):
 
     name: str
     function: Activation
-    operand: int  # the value it is applied to
-    parameters: tuple[Atom, ...]  # what else it is given
-    result: int  # the value it gives
-    operations: frozenset[int]  # the operations it consists of, by their positions
-    path: Path  # of the last of them
+    operand: int
+    """The value it is applied to."""
+    parameters: tuple[Atom, ...]
+    """What else it is given."""
+    result: int
+    """The value it gives."""
+    operations: frozenset[int]
+    """The operations it consists of, by their positions."""
+    path: Path
+    """Of the last of them."""
 
 
 def name_of(function: Activation) -> str:
-    """What an activation is called in reports."""
+    """Return what an activation is called in reports."""
     for name, known in NAMED.items():
         if known is function:
             return name
@@ -99,7 +104,7 @@ def name_of(function: Activation) -> str:
 
 
 def find(program: Program, functions: Collection[Activation], inputs: Collection[int]) -> list[Match]:
-    """The activations of values that depend on the inputs, in the program's order, none within another.
+    """Return the activations of values that depend on the inputs, in the program's order, none within another.
 
     No activation is a `max(E[x^2] - E[x]^2, 0)`, by which layer normalisation keeps a variance from going below zero.
     Nor is a `max(x, 0)` from which a `min` takes the top: spikes, which are high and rare, would not survive that.
@@ -131,7 +136,10 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
 def _operand_shapes(
     program: Program, operation: Operation, function: Activation, dependent: Collection[int]
 ) -> list[tuple[int, ...]]:
-    """The shapes that a function's operand can have: that of the result, but for pooling and a user's function."""
+    """Return the shapes that a function's operand can have.
+
+    It is the shape of the result, except for pooling and functions of a user.
+    """
     shape = shape_of(program, operation.outputs[0])
     if function in KNOWN.values() or function is sloped:
         return [shape]
@@ -143,7 +151,7 @@ def _operand_shapes(
 def not_linear(
     program: Program, matches: Collection[Match], swapped: Collection[Activation], inputs: Collection[int]
 ) -> list[str]:
-    """The names of all that is not linear in the inputs and is not swapped, in the program's order.
+    """Return the names of all that is not linear in the inputs and is not swapped, in the program's order.
 
     What consists of several operations is named once, as a whole.
     """
@@ -169,7 +177,7 @@ def not_linear(
 
 
 def in_words(program: Program, match: Match) -> str:
-    """The name of a match, with the slope of a leaky relu."""
+    """Return the name of a match, with the slope of a leaky relu."""
     if match.function is not sloped:
         return match.name
     slope = slope_of(program, match)
@@ -177,14 +185,14 @@ def in_words(program: Program, match: Match) -> str:
 
 
 def slope_of(program: Program, match: Match) -> float | None:
-    """The slope of a leaky relu; None if it is trained."""
+    """Return the slope of a leaky relu; None if it is trained."""
     slope = constant(program, program.producers(), match.parameters[0])
     return None if slope is None else float(slope)
 
 
 @functools.lru_cache(maxsize=1024)
 def is_homogeneous(function: Activation) -> bool:
-    """Whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
+    """Return whether f(a x) = a f(x) for a > 0, so that its input may be scaled up and its output down."""
     if function in PARAMETERS:
         return False
     with jax.ensure_compile_time_eval():
@@ -194,7 +202,7 @@ def is_homogeneous(function: Activation) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
-    """The activation's own program for an operand of this shape; None if it takes no such value."""
+    """Return the activation's own program for an operand of this shape; None if it takes no such value."""
     try:
         parameters = [jax.ShapeDtypeStruct((), dtype)] * PARAMETERS.get(function, 0)
         jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype), *parameters)
@@ -212,7 +220,7 @@ def _match(
     written: Activation,
     shape: tuple[int, ...],
 ) -> Match | None:
-    """The activation that ends with this operation, if there is one, written as another function may be."""
+    """Return the activation that ends with this operation, if there is one, written as another function may be."""
     operation = program.operations[index]
     result = operation.outputs[0]
     output_type = program.types[result]
@@ -238,7 +246,7 @@ def _match(
 
 
 def _is_variance(program: Program, producers: dict[int, int], value: int) -> bool:
-    """Whether a value is a mean square minus the square of a mean."""
+    """Return whether a value is a mean square minus the square of a mean."""
 
     def operation(value: Atom) -> Operation | None:
         return program.operations[producers[value]] if value in producers else None
@@ -261,7 +269,7 @@ def _is_variance(program: Program, producers: dict[int, int], value: int) -> boo
 
 
 def _is_clipped(program: Program, producers: dict[int, int], value: int) -> bool:
-    """Whether the smaller of a value and a number is taken."""
+    """Return whether the smaller of a value and a number is taken."""
     return any(
         operation.name == "min"
         and value in operation.inputs

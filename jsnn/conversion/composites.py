@@ -12,7 +12,7 @@ _OF_VARIANCE = (
 
 
 def whole_of(program: Program, operation: Operation) -> tuple[str, Path]:
-    """The name of the function of JAX that an operation is a part of, and where that is called."""
+    """Return the name of the function of JAX that an operation is a part of, and where that is called."""
     for length in range(1, len(operation.path)):
         name = program.calls.get(operation.path[:length], "")
         if name in _CALLED:
@@ -21,7 +21,7 @@ def whole_of(program: Program, operation: Operation) -> tuple[str, Path]:
 
 
 def normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[str, Path], set[int]]:
-    """The operations of each division by a standard deviation, by name and place."""
+    """Return the operations of each division by a standard deviation, by name and place."""
     producers = program.producers()
     found: dict[tuple[str, Path], set[int]] = {}
     for index, operation in enumerate(program.operations):

@@ -26,17 +26,20 @@ from jsnn.types import Array, Shape
 class OverTimeState(NamedTuple):
     """The state of `RunningMean` and `Growth`."""
 
-    total: Array  # the sum so far, [B, ...]
-    steps: Array  # how many steps it is of, a number
+    total: Array
+    """The sum so far, [B, ...]."""
+    steps: Array
+    """How many steps it is of, a number."""
 
 
 @nnx.dataclass
 class RunningMean(FrozenPytree):
     """The mean of all inputs so far.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.unroll(RunningMean(), jnp.array([[1.0], [0.0], [2.0]]))[1][:, 0].tolist()
-    [1.0, 0.5, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.unroll(RunningMean(), jnp.array([[1.0], [0.0], [2.0]]))[1][:, 0].tolist()
+        [1.0, 0.5, 1.0]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
@@ -51,9 +54,10 @@ class RunningMean(FrozenPytree):
 class Growth(FrozenPytree):
     """By how much `t * x_t` has grown since the step before: what has x_t for its mean so far.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.unroll(Growth(), jnp.array([[1.0], [0.5], [1.0]]))[1][:, 0].tolist()
-    [1.0, 0.0, 2.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.unroll(Growth(), jnp.array([[1.0], [0.5], [1.0]]))[1][:, 0].tolist()
+        [1.0, 0.0, 2.0]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
@@ -111,13 +115,13 @@ class Means:
         self.means |= set(operation.outputs)
 
     def mean(self, value: int) -> int:
-        """The mean so far of a value; itself, if it does not vary or is one."""
+        """Return the mean so far of a value; itself, if it does not vary or is one."""
         if value in self.means or value not in self.varying:
             return value
         return self._turn(value, RunningMean, "mean")
 
     def at_steps(self, value: int) -> int:
-        """Return what has a value for its mean so far; a value that is no mean is returned as it is."""
+        """Return what has a value for its mean so far; a value that is not a mean is returned as it is."""
         return self._turn(value, Growth, "growth") if value in self.means else value
 
     def _turn(self, value: int, neuron: type[RunningMean | Growth], name: str) -> int:

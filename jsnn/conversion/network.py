@@ -24,7 +24,7 @@ class Converted(Network):
 
     Its state holds one `(neuron, synapse)` pair for each activation. `jsnn.record` shows each neuron's output under the
     name that the report gives it, such as `"0_relu"`, and its filter's under `"0_relu/synapse"`. Where the function
-    pools right behind an activation, a linear filter stands behind the pooling: the two commute, and less is filtered.
+    pools right after an activation, a linear filter stands after the pooling: the two commute, and less is filtered.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Converted(Network):
         return agreed_dt([self.neurons, self.synapses], self.default_dt)
 
     def one_step(self, x: Array) -> Array:
-        """The rate network's function, with neurons and filters in the place of its activations."""
+        """Return the rate network's function, with neurons and filters in the place of its activations."""
         _, batch = steps_in_first_axis.get() or (1, x.shape[:1])
         places = self.source.plan((*batch, *x.shape[1:]), x.dtype).places  # neurons run for one step's batch
 
@@ -92,24 +92,24 @@ class Converted(Network):
         return shown("output", self._evaluate(self.source.plan(x.shape, x.dtype), x, respond))
 
     def pack(self, states: States) -> tuple[State, ...]:
-        """One (neuron, synapse) pair of states for each activation; the synapse's is `()` where there is none.
+        """Return the states of each activation, a pair (neuron, synapse); without a synapse, its state is `()`.
 
         Then come the states of what works on means, see `jsnn.conversion.exact`.
         """
         return tuple(states[name] for name in (*self.names, *self.turns))
 
     def unpack(self, state: tuple[State, ...]) -> States:
-        """The pairs by the names of the activations."""
+        """Return the pairs by the names of the activations."""
         names = (*self.names, *self.turns)
         check_tuple(state, len(names), "activation")
         return dict(zip(names, state))
 
     def filtered(self, index: int, place: Place) -> Filtered:
-        """What stands in the place of an activation."""
+        """Return what stands in the place of an activation."""
         return Filtered(self.neurons[index], self.synapses[index], place.tail)
 
     def rates(self, inputs: Array, *, with_gain: bool = False) -> tuple[dict[str, Array], Array]:
-        """What the rate network computes, `[B, ...]`: each activation by name, and the output.
+        """Return what the rate network computes, `[B, ...]`: each activation by name, and the output.
 
         With `with_gain`, what the neurons say on average, where one with an amplitude says another multiple.
         """
@@ -127,7 +127,7 @@ class Converted(Network):
         return rates, self._evaluate(plan if with_gain else plan.original or plan, inputs, respond)
 
     def _evaluate(self, plan: Plan, x: Array, respond: Callable[[Place | Turn, Array], Array]) -> Array:
-        """The output of the program, with `respond` for the activations, and where means begin and end."""
+        """Return the output of the program, with `respond` for the activations, and where means begin and end."""
         weights = dict(zip(plan.weights, jax.tree.leaves(self.weights), strict=True))
         values = {**plan.program.constants, **weights, plan.program.inputs[-1]: x}
         for part in plan.parts:
@@ -144,14 +144,14 @@ def _call(activation: Callable[..., Array], parameters: tuple[Any, ...], x: Arra
 
 
 def value_of(weights: list[Array], parameter: int | Constant) -> Any:
-    """What an activation is given besides its operand."""
+    """Return what an activation is given besides its operand."""
     return parameter.value if isinstance(parameter, Constant) else weights[parameter]
 
 
 def replace(
     network: Converted, *, neurons: Sequence[Scaled] | None = None, synapses: Sequence[Neuron | None] | None = None
 ) -> Converted:
-    """A copy of a converted network with other neurons or filters, and the same weights."""
+    """Return a copy of a converted network with other neurons or filters, and the same weights."""
     copy = nnx.clone(network)
     if neurons is not None:
         copy.neurons = nnx.List(neurons)

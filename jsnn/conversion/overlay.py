@@ -21,7 +21,7 @@ class Overlay:
         self.operations: set[int] = set()
 
     def lay(self, ours: Atom, theirs: Atom) -> bool:
-        """Whether the pattern's value `ours` can be the program's value `theirs`; notes what that implies."""
+        """Return whether the pattern's value `ours` can be the program's value `theirs`; notes what that implies."""
         number = constant(self.pattern, self.pattern_producers, ours)
         if number is not None:
             other = constant(self.program, self.producers, theirs)
@@ -57,7 +57,7 @@ class Overlay:
 
 
 def constant(program: Program, producers: dict[int, int], atom: Atom) -> np.ndarray | None:
-    """The number that a value always is; None if it is none that can be seen."""
+    """Return the number that a value always is; None where it is not known to be one number."""
     if isinstance(atom, Constant):
         return atom.value
     if atom in program.constants and np.ndim(program.constants[atom]) == 0:

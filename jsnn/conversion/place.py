@@ -104,7 +104,7 @@ class Filtered(FrozenPytree):
     Attributes:
         neuron: any neuron.
         synapse: a filter of its output, or None.
-        tail: linear operations behind it. Where they commute with the filter, they come first.
+        tail: linear operations after it. Where they commute with the filter, they come first.
     """
 
     neuron: Neuron
@@ -115,7 +115,7 @@ class Filtered(FrozenPytree):
 
     @property
     def around(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-        """What comes before the filter, and what behind it."""
+        """What comes before the filter, and what after it."""
         commutes = isinstance(self.synapse, Filter) and (  # linear, the same for all neurons, and at rest at 0
             not jnp.ndim(self.synapse.tau)
             and not jnp.ndim(self.synapse.dt)
@@ -124,33 +124,35 @@ class Filtered(FrozenPytree):
         return (self.tail.apply, _same) if commutes else (_same, self.tail.apply)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32, of_input: Any = None) -> tuple[State, State]:
-        """The state, in `dtype`, for inputs of the dtype `of_input`, or of the same one."""
+        """Return the state, in `dtype`, for inputs of the dtype `of_input`, or of the same one."""
         if self.synapse is None:
             return self.neuron.init(shape, dtype), ()
         filtered = jax.eval_shape(self.around[0], jax.ShapeDtypeStruct(shape, of_input or dtype))
         return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, dtype)
 
     def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:
-        before, behind = self.around
+        before, after = self.around
         neuron, x = self.neuron.step(state[0], current)
         if self.synapse is None:
             return (neuron, ()), self.tail.apply(x)
         synapse, x = self.synapse.step(state[1], before(x))
-        return (neuron, synapse), behind(x)
+        return (neuron, synapse), after(x)
 
     def run_layers(
         self, state: tuple[State, State], inputs: Array, num_steps: int | None, run_part: RunPart
     ) -> tuple[tuple[State, State], Array]:
-        before, behind = (jax.vmap(function) for function in self.around)
+        before, after = (jax.vmap(function) for function in self.around)
         neuron, x = run_part("", self.neuron, state[0], inputs, num_steps)
         if self.synapse is None:
             return (neuron, ()), jax.vmap(self.tail.apply)(x)
         synapse, x = run_part("synapse", self.synapse, state[1], before(x), None)
-        return (neuron, synapse), behind(x)
+        return (neuron, synapse), after(x)
 
 
 def what_cannot_be_scaled(activation: Activation, neuron: Neuron) -> str | None:
-    """The name of what is not positively homogeneous of an activation and the neuron in its place; None if both are.
+    """Return the name of the activation or its neuron, whichever is not positively homogeneous.
+
+    If both are, return None.
 
     A neuron is, if it spikes twice as often for twice the input. One that jsnn does not know is taken to be.
     """
@@ -177,7 +179,7 @@ def _not_homogeneous(neuron: Neuron) -> str | None:
 
 
 def agreed_dt(parts: Any, default: Parameter) -> Parameter:
-    """The dt that all neurons and filters among these have, or the default where none has one.
+    """Return the dt that all neurons and filters among these have, or the default where none has one.
 
     Raises:
         ValueError: if two of them differ.
@@ -194,7 +196,7 @@ def agreed_dt(parts: Any, default: Parameter) -> Parameter:
 
 
 def wide(dtype: Any) -> Any:
-    """A dtype, or float32 where it is narrower: what accumulates is kept in it."""
+    """Return a dtype, or float32 where it is narrower: what accumulates is kept in it."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -207,7 +209,7 @@ def _is_number(parameter: Parameter, number: float) -> bool:
 
 
 def check_scale(name: str, scale: Parameter) -> None:
-    """Refuses a scale that is not positive and finite."""
+    """Raise ValueError if a scale is not positive and finite."""
     if isinstance(scale, jax.core.Tracer) or is_key(scale):
         raise TypeError(f"{name} must be a number or an array that is known, got {scale!r}")
     value = np.asarray(scale)

@@ -16,8 +16,10 @@ from jsnn.types import Array, Shape
 class SpikingMaxPoolState(NamedTuple):
     """The state of `SpikingMaxPool`."""
 
-    total: Array  # the sum of all inputs, [B, H, W, C]
-    sent: Array  # the sum of all outputs, [B, H // window, W // window, C]
+    total: Array
+    """The sum of all inputs, [B, H, W, C]."""
+    sent: Array
+    """The sum of all outputs, [B, H // window, W // window, C]."""
 
 
 @nnx.dataclass
@@ -34,11 +36,12 @@ class SpikingMaxPool(FrozenPytree):
     Attributes:
         pool: a maximum over windows, or another function with f(a x) = a f(x) for a > 0.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> spikes = jnp.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]).reshape(4, 1, 2, 2, 1)
-    >>> state, outputs = jsnn.unroll(jsnn.conversion.SpikingMaxPool(), spikes)
-    >>> outputs.ravel().tolist()  # the second input spikes most, twice
-    [1.0, 0.0, 1.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> spikes = jnp.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]).reshape(4, 1, 2, 2, 1)
+        >>> state, outputs = jsnn.unroll(jsnn.conversion.SpikingMaxPool(), spikes)
+        >>> outputs.ravel().tolist()  # the second input spikes most, twice
+        [1.0, 0.0, 1.0, 0.0]
     """
 
     pool: Callable[[Array], Array] = nnx.static(default=max_pool)

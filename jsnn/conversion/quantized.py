@@ -18,7 +18,7 @@ from jsnn.types import Array
 
 @checked
 def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
-    """What an IF neuron can say in `levels` steps.
+    """Return what an IF neuron can say in `levels` steps.
 
         y = threshold * clip(floor(levels * x / threshold + 1/2) / levels, 0, 1)
 
@@ -42,7 +42,7 @@ def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
 
 @checked
 def clip_relu(x: Array, threshold: Array) -> Array:
-    """Clipped at a threshold: threshold * clip(x / threshold, 0, 1).
+    """Return x clipped at a threshold: threshold * clip(x / threshold, 0, 1).
 
     On both bounds, and outside of them, the derivative with respect to x is 0, as that of a relu is at 0.
     A trained threshold that is not positive is used as `jsnn.neurons.ranges.SMALLEST`.
@@ -54,7 +54,7 @@ def clip_relu(x: Array, threshold: Array) -> Array:
 
 
 def _inside(x: Array, low: Any, high: Any) -> Array:
-    """Between two bounds x, and outside a constant: `jnp.clip` has half a derivative on its bounds."""
+    """Return x between two bounds, and outside a constant: `jnp.clip` has half a derivative on its bounds."""
     return jnp.where((x > low) & (x < high), x, jnp.where(x >= high, 1, 0))
 
 
@@ -71,14 +71,15 @@ class ClipFloorReLU(Ranged, nnx.Module):
     Raises:
         ValueError: if `levels` is below 1 or `threshold` not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> activation = jsnn.conversion.ClipFloorReLU(levels=4, threshold=2.0)
-    >>> x = jnp.array([[-1.0, 0.6, 1.3, 9.0]])
-    >>> activation(x).tolist()
-    [[0.0, 0.5, 1.5, 2.0]]
-    >>> network = jsnn.convert(activation, x)
-    >>> jsnn.unroll(network, x, num_steps=4)[1].mean(0).tolist()
-    [[0.0, 0.5, 1.5, 2.0]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> activation = jsnn.conversion.ClipFloorReLU(levels=4, threshold=2.0)
+        >>> x = jnp.array([[-1.0, 0.6, 1.3, 9.0]])
+        >>> activation(x).tolist()
+        [[0.0, 0.5, 1.5, 2.0]]
+        >>> network = jsnn.convert(activation, x)
+        >>> jsnn.unroll(network, x, num_steps=4)[1].mean(0).tolist()
+        [[0.0, 0.5, 1.5, 2.0]]
     """
 
     @checked

@@ -13,26 +13,32 @@ from jsnn.types import Neuron, Parameter, Shape
 class Row(NamedTuple):
     """One activation that was replaced."""
 
-    name: str  # position and kind, such as "0_relu"
+    name: str
+    """Position and kind, such as "0_relu"."""
     kind: str
     shape: Shape
     neuron: Neuron
     scale: Parameter
     synapse: Neuron | None
-    where: str  # the layer whose output it is applied to
+    where: str
+    """The layer whose output it is applied to."""
 
 
 class Report(NamedTuple):
     """Every activation of a converted network; printed, a table."""
 
     rows: Sequence[Row]
-    kept: Sequence[str]  # non-linear functions that were left as they are, in the program's order
-    dt: Parameter  # the length of a step, in s
-    exchanged: Sequence[str] = ()  # functions that gave way to another function, such as "max_pool by avg_pool"
-    exact: Sequence[str] = ()  # those of the kept functions that work on the means of spikes
+    kept: Sequence[str]
+    """Non-linear functions that were left as they are, in the program's order."""
+    dt: Parameter
+    """The length of a step, in s."""
+    exchanged: Sequence[str] = ()
+    """Functions that gave way to another function, such as "max_pool by avg_pool"."""
+    exact: Sequence[str] = ()
+    """Those of the kept functions that work on the means of spikes."""
 
     def __str__(self) -> str:
-        head = ("name", "behind", "shape", "replaced by", "scale", "synapse")
+        head = ("name", "after", "shape", "replaced by", "scale", "synapse")
         lines = [
             (
                 row.name,

@@ -19,7 +19,9 @@ Scales: TypeAlias = float | Sequence[Parameter | None] | Mapping[str, Parameter 
 
 
 def rescale(network: Converted, scales: Sequence[Parameter | None]) -> Converted:
-    """The network with other firing-rate scales, one for each activation; None leaves that of an activation as it is.
+    """Return the network with other firing-rate scales, one for each activation.
+
+    None leaves that of an activation as it is.
 
     Raises:
         ValueError: if their number is wrong, one is not positive, or its activation is not homogeneous.
@@ -53,7 +55,7 @@ def balance(
     spikes_per_step: float = 1.0,
     per_channel: bool = False,
 ) -> Converted:
-    """The network with scales at which a percentile of each activation, on the data, spikes so often at each step.
+    """Return the network with scales at which a percentile of each activation spikes so often at each step.
 
     Activations that are not positively homogeneous keep their scale, as do those whose neurons are not.
 
@@ -82,7 +84,7 @@ def balance(
 
 
 def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray:
-    """The percentile, of each channel or of all; where that is 0, the largest value, or 1."""
+    """Return the percentile, of each channel or of all; where that is 0, the largest value, or 1."""
     whole = next((top for top in (np.percentile(values, percentile), values.max()) if top > 0), 1.0)
     if not per_channel:
         return np.asarray(whole)
@@ -91,7 +93,7 @@ def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray
 
 
 def scaled(network: Converted, scales: Scales, example: Array) -> Converted:
-    """The network with what `convert` takes for `scale_firing_rates`."""
+    """Return the network with what `convert` takes for `scale_firing_rates`."""
     if scales is None:
         return network
     if isinstance(scales, str) and scales != "auto":

@@ -46,14 +46,19 @@ TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.In
 class Place(NamedTuple):
     """Where an activation was, and a neuron is now."""
 
-    name: str  # position and kind, such as "0_relu"
+    name: str
+    """Position and kind, such as "0_relu"."""
     activation: Activation
-    parameters: tuple[int | Constant, ...]  # what else it is given: which of the weights, or a number
+    parameters: tuple[int | Constant, ...]
+    """What else it is given: which of the weights, or a number."""
     operand: int
     shape: Shape
-    tail: Tail  # what follows and makes its output smaller, such as pooling
-    where: str  # the layer whose output it is applied to, such as "convolution [3, 3, 3, 32]"
-    pools: bool  # whether it makes one value of several
+    tail: Tail
+    """The operations after it that make its output smaller, such as pooling."""
+    where: str
+    """The layer whose output it is applied to, such as "convolution [3, 3, 3, 32]"."""
+    pools: bool
+    """Whether it makes one value of several."""
 
 
 Kept: TypeAlias = Literal["exact", "as is"]
@@ -64,15 +69,23 @@ class Plan(NamedTuple):
     """The program of a converted network for inputs of one shape."""
 
     program: Program
-    weights: tuple[int, ...]  # the values that are the network's weights
-    parts: Sequence[Part]  # what is left of it, in order; the activations replaced by their places
+    weights: tuple[int, ...]
+    """The values that are the network's weights."""
+    parts: Sequence[Part]
+    """The rest of the program in order, with places instead of activations."""
     places: list[Place]
-    kept: list[str]  # the non-linear functions that stay as they are
-    on_spikes: list[str] = []  # those among them that see what a neuron has put out  # noqa: RUF012
-    exchanged: list[str] = []  # the functions that gave way to other functions  # noqa: RUF012
-    exact: list[str] = []  # those that work on means instead  # noqa: RUF012
-    turns: list[Turn] = []  # where what is kept goes over to means, and back  # noqa: RUF012
-    original: "Plan | None" = None  # the same without those exchanges, where there are any
+    kept: list[str]
+    """The non-linear functions that stay as they are."""
+    on_spikes: list[str] = []  # noqa: RUF012
+    """Those among them that see what a neuron has put out."""
+    exchanged: list[str] = []  # noqa: RUF012
+    """The functions that gave way to other functions."""
+    exact: list[str] = []  # noqa: RUF012
+    """Those that work on means instead."""
+    turns: list[Turn] = []  # noqa: RUF012
+    """Where what is kept goes over to means, and back."""
+    original: "Plan | None" = None
+    """The same without those exchanges, where there are any."""
 
 
 class Source:
@@ -106,14 +119,17 @@ class Source:
             self._leaves = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in _named_leaves(function)}
 
     def weights(self, function: Callable[[Array], Array], example: Array) -> nnx.Module | nnx.List:
-        """The function's weights, which nnx can split and train: a copy of the module, or a closure's constants."""
+        """Return the function's weights, which nnx can split and train.
+
+        They are a copy of the module, or the constants of a closure.
+        """
         if isinstance(function, nnx.Module):
             return nnx.clone(function)
         constants = map(jnp.asarray, self.plan(example.shape, example.dtype).program.constants.values())
         return nnx.List([nnx.Param(x) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in constants])
 
     def plan(self, shape: Shape, dtype: Any) -> Plan:
-        """The plan for inputs of this shape.
+        """Return the plan for inputs of this shape.
 
         Raises:
             ValueError: if the function cannot take such inputs, or is not one that can be converted; it says why.
@@ -126,7 +142,7 @@ class Source:
         return self._plans[key]
 
     def occurring(self, shape: Shape, dtype: Any) -> set[Activation]:
-        """The known activations that occur in the function."""
+        """Return the known activations that occur in the function."""
         opened = flatten(self._trace_written_out(shape, dtype))
         return {match.function for match in find(opened, self._known, opened.inputs[-1:])}
 
@@ -161,29 +177,31 @@ class Source:
         return jaxpr
 
     def _trace_written_out(self, shape: Shape, dtype: Any) -> Any:
-        """The program with each `lax.scan` written out, step after step."""
+        """Return the program with each `lax.scan` written out, step after step."""
         with jax.disable_jit():
             return self._trace(shape, dtype)
 
     def _really_changed(self, names: list[str], x: jax.ShapeDtypeStruct) -> list[str]:
-        """Those of the leaves that get another value: nnx.jit and nnx.remat hand on new arrays of the same value."""
+        """Return the leaves that get another value: nnx.jit, nnx.remat and nnx.scan hand on copies of the same."""
         if not names:
             return []
 
-        def leaves_after(leaves: list[Array], x: Array) -> dict[str, Array]:
+        def is_same(leaves: list[Array], x: Array) -> dict[str, Array]:
             copy = self._module.unflatten(leaves)
             copy(x)
-            after = dict(_named_leaves(copy))
-            return {name: after[name] for name in names if name in after}
+            before, after = dict(zip(self._leaves, leaves)), dict(_named_leaves(copy))
+            return {name: (after[name] == before[name]).all() for name in names if name in after}
 
-        jaxpr, returned = trace(leaves_after, list(self._leaves.values()), x)
-        program = flatten(jaxpr)
-        before = dict(zip(self._leaves, program.inputs))
-        same = {name for name, value in zip(sorted(returned), program.outputs) if value == before[name]}
-        return [name for name in names if name not in same]
+        halves = [
+            jnp.full_like(leaf, 0.5) if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.zeros_like(leaf)
+            for leaf in self._leaves.values()
+        ]
+        with jax.disable_jit(False):
+            same = jax.jit(is_same)(halves, jnp.ones(x.shape, x.dtype))
+        return [name for name in names if not same.get(name, False)]
 
     def _check_constants(self, plan: Plan, shape: Shape, dtype: str) -> None:
-        """A closure's constants are its weights, so they must be the same for all inputs."""
+        """Raise ValueError if the constants of a closure, which are its weights, depend on its inputs."""
         if self._module is None:
             kinds = [plan.program.types[number] for number in plan.weights]
             constants = [(kind.shape, kind.dtype) for kind in kinds]
@@ -290,7 +308,7 @@ class Source:
         return plan._replace(program=program, parts=means.parts, places=places, turns=means.turns, exact=exact)
 
     def _readout(self, program: Program) -> list[Operation]:
-        """The operations of the softmax or sigmoid that gives the output, if one does."""
+        """Return the operations of the softmax or sigmoid that gives the output, if one does."""
         for match in find(program, self._known, program.inputs[-1:]):
             if match.result == program.outputs[0] and match.name in _READOUTS:
                 return [program.operations[index] for index in match.operations]
@@ -339,7 +357,7 @@ def _named_leaves(module: Any) -> list[tuple[str, Any]]:
 
 
 def _layer_behind(program: Program, value: int) -> str:
-    """The nearest operation with weights of more than one axis on the way back from a value."""
+    """Return the nearest operation with weights of more than one axis on the way back from a value."""
     dependent, producers = program.depending_on(program.inputs[-1:]), program.producers()
     atom: Any = value
     while atom in producers:

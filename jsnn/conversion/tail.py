@@ -1,6 +1,6 @@
 """What follows an activation and makes it smaller, such as pooling.
 
-A linear operation commutes with a linear filter, so that the filter may stand behind it, where it has less to do. It
+A linear operation commutes with a linear filter, so that the filter may stand after it, where it has less to do. It
 runs in the same loop over time as the neuron, so that what is larger is never kept in memory for all time steps.
 """
 
@@ -32,7 +32,7 @@ class Tail(NamedTuple):
 
 
 def tail(program: Program, value: int) -> Tail:
-    """The linear operations behind a value, up to where the least has to be remembered of it.
+    """Return the linear operations after a value, up to where the least has to be remembered of it.
 
     Convolutions and matrix products end it: they are faster for all time steps at once.
     """
@@ -57,7 +57,7 @@ def tail(program: Program, value: int) -> Tail:
 
 
 def _is_linear(program: Program, operation: Operation, linear: Collection[Atom]) -> bool:
-    """Whether what an operation makes is linear in these values, and depends on nothing else that is not a number."""
+    """Return whether what an operation makes is linear in these values, and depends on numbers alone beside them."""
     if not all(isinstance(atom, Constant) or atom in linear for atom in operation.inputs):
         return False
     if not is_linear(program, operation, [atom for atom in linear if isinstance(atom, int)]):

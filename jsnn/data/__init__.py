@@ -1,7 +1,8 @@
 """Image-classification sets as plain arrays, and the order in which training and evaluation visit them.
 
-`load` gives a `Dataset` of numpy arrays from scikit-learn's digits, from any image-classification set that
-TensorFlow Datasets (TFDS) knows (TensorFlow itself is not needed), or from the user's own `.npz` file.
+`load` gives a `Dataset` of numpy arrays: scikit-learn's digits; MNIST, Fashion-MNIST and CIFAR-10, which are fetched
+where they are missing; any image-classification set that is prepared for TensorFlow Datasets (TFDS; TensorFlow itself
+is not needed); or a user's own `.npz` file.
 `epoch_permutation` and `pad_to_batches` give indices for data that lie on the device; `batches` streams data
 that do not fit there, in the same order.
 """

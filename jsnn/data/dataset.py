@@ -1,4 +1,4 @@
-"""Images and their labels as plain arrays."""
+"""Examples and their targets as plain arrays."""
 
 import dataclasses
 
@@ -11,75 +11,124 @@ from jsnn.arguments import check_parameters, checked
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and their labels in memory.
+    """Examples and their targets in memory.
 
-    `images` [N, H, W, C] are uint8 in 0..255, or floating point; [N, H, W] gains a channel axis. `labels` [N]
-    are integers from 0, kept as int32. `num_classes` 0 stands for one more than the largest label.
+    `inputs` [N, ...] are uint8 in 0..255, floating point, or booleans such as spikes, which become float32: images
+    [N, H, W, C], where [N, H, W] gains a channel axis, features [N, F], or with `in_time` signals [N, T, ...], where
+    [N, T] gains an axis of one channel.
+
+    `targets` are classes or values. Classes are integers from 0, kept as int32: [N], or, in time, [N, T] with one for
+    each step. Values are floating point, kept as float32: [N, ...], or [N, T, ...] with some for each step.
+    `num_classes` 0 stands for one more than the largest class; it stays 0 where the targets are values.
 
     Raises:
-        ValueError: for another shape or type, no images at all, or labels outside 0..num_classes - 1.
+        ValueError: for another shape or type, no examples at all, classes outside 0..num_classes - 1, or values that
+            are not finite.
 
-    >>> Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 3])).num_classes
-    4
+    Examples:
+        >>> Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 3])).num_classes
+        4
+        >>> Dataset(np.zeros((2, 100, 3)), np.zeros((2, 100)), in_time=True).num_classes
+        0
     """
 
-    images: np.ndarray  # [N, H, W, C], uint8 or floating point
-    labels: np.ndarray  # [N], int32
+    inputs: np.ndarray
+    """[N, ...], uint8 or floating point."""
+    targets: np.ndarray
+    """[N, ...], int32 or float32."""
     name: str = "arrays"
     num_classes: int = 0
-    class_names: tuple[str, ...] = ()  # empty where unknown
+    class_names: tuple[str, ...] = ()
+    """Empty where unknown."""
+    in_time: bool = False
+    """The second axis of the inputs is time."""
 
     def __post_init__(self) -> None:
         check_parameters(self)
         if not isinstance(self.class_names, tuple | list):
             raise TypeError(f"class_names must be a tuple of names, got {self.class_names!r}")
-        if isinstance(self.images, jax.core.Tracer) or isinstance(self.labels, jax.core.Tracer):
-            raise TypeError("images and labels must be known, got traced arrays: make a Dataset outside of jit")
+        if isinstance(self.inputs, jax.core.Tracer) or isinstance(self.targets, jax.core.Tracer):
+            raise TypeError("inputs and targets must be known, got traced arrays: make a Dataset outside of jit")
         try:
-            images, labels = np.asarray(self.images), np.asarray(self.labels)
+            inputs, targets = np.asarray(self.inputs), np.asarray(self.targets)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"images and labels must be arrays of numbers: {error}") from error
-        images = images[..., None] if images.ndim == 3 else images
-        if images.ndim != 4:
-            raise ValueError(f"images must have shape [N, H, W, C] or [N, H, W], got {images.shape}")
-        if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(f"images must be uint8 (0..255) or floating point, got {images.dtype}: convert them")
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise TypeError(f"inputs and targets must be arrays of numbers: {error}") from error
+        object.__setattr__(self, "inputs", self._as_inputs(inputs))
+        if targets.shape[:1] != inputs.shape[:1]:
+            raise ValueError(f"inputs and targets must be as many, got shapes {inputs.shape} and {targets.shape}")
+        if len(inputs) == 0:
+            raise ValueError(f"data set {self.name!r} holds no examples")
+        if np.issubdtype(targets.dtype, np.integer):
+            num_classes = self._count_classes(targets)
+            object.__setattr__(self, "targets", targets.astype(np.int32))
+            object.__setattr__(self, "num_classes", num_classes)
+            return
+        if not jnp.issubdtype(targets.dtype, jnp.floating):
+            raise ValueError(f"targets must be integers (classes) or floating point (values), got {targets.dtype}")
+        if self.num_classes or self.class_names:
             raise ValueError(
-                f"labels must be integers of shape [N], got {labels.dtype} of shape {labels.shape}: "
-                "one-hot labels become integers by labels.argmax(-1)"
+                f"targets must be integers where there are classes, got {targets.dtype} of shape {targets.shape}: "
+                "one-hot classes become integers by targets.argmax(-1)"
             )
-        if len(images) != len(labels):
-            raise ValueError(f"images and labels must be as many, got {len(images)} and {len(labels)}")
-        if len(images) == 0:
-            raise ValueError(f"data set {self.name!r} holds no images")
-        num_classes = self.num_classes or len(self.class_names) or int(labels.max()) + 1
-        if labels.min() < 0 or labels.max() >= num_classes:
+        if not np.isfinite(targets).all():
+            raise ValueError(f"targets must be finite, got {targets[~np.isfinite(targets)][0]}")
+        object.__setattr__(self, "targets", targets.astype(np.float32))
+
+    def _as_inputs(self, inputs: np.ndarray) -> np.ndarray:
+        if inputs.ndim == (2 if self.in_time else 3):
+            inputs = inputs[..., None]
+        if inputs.ndim < (3 if self.in_time else 2):
+            wanted = "[N, T, ...]" if self.in_time else "[N, H, W, C] or [N, F]"
+            raise ValueError(f"inputs must have shape {wanted}, got {inputs.shape}")
+        if inputs.dtype == np.bool_:
+            return inputs.astype(np.float32)
+        if inputs.dtype != np.uint8 and not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(f"inputs must be uint8 (0..255) or floating point, got {inputs.dtype}: convert them")
+        return inputs
+
+    def _count_classes(self, targets: np.ndarray) -> int:
+        of_steps = self.in_time and targets.shape == self.inputs.shape[:2]
+        if targets.ndim != 1 and not of_steps:
             raise ValueError(
-                f"labels must lie in 0..{num_classes - 1}, got values from {labels.min()} to {labels.max()}"
+                f"classes must be integers of shape [N], or [N, T] in time, got {targets.dtype} of shape "
+                f"{targets.shape}: one-hot classes become integers by targets.argmax(-1)"
             )
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "labels", labels.astype(np.int32))
-        object.__setattr__(self, "num_classes", num_classes)
+        num_classes = self.num_classes or len(self.class_names) or int(targets.max()) + 1
+        if targets.min() < 0 or targets.max() >= num_classes:
+            raise ValueError(
+                f"classes must lie in 0..{num_classes - 1}, got values from {targets.min()} to {targets.max()}"
+            )
+        return num_classes
+
+    @property
+    def images(self) -> np.ndarray:
+        """The inputs, by the name that fits images."""
+        return self.inputs
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The targets, by the name that fits classes."""
+        return self.targets
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
 
 @checked
 def subset(dataset: Dataset, factor: int) -> Dataset:
-    """Every `factor`-th example, 1/factor of the data set; the number of classes stays.
+    """Return every `factor`-th example, 1/factor of the data set; the number of classes stays.
 
     snnTorch's `utils.data_subset` takes as many, but as a block, the first of them: `load(name, "train[:6000]")`.
 
     Raises:
         ValueError: `factor` is not within 1..N.
 
-    >>> import jsnn
-    >>> digits = jsnn.data.load("digits", "train")
-    >>> len(digits), len(subset(digits, 10))
-    (1437, 144)
+    Examples:
+        >>> import jsnn
+        >>> digits = jsnn.data.load("digits", "train")
+        >>> len(digits), len(subset(digits, 10))
+        (1437, 144)
     """
     if not 1 <= factor <= len(dataset):
         raise ValueError(f"factor must lie in 1..{len(dataset)}, the number of examples, got {factor}")
-    return dataclasses.replace(dataset, images=dataset.images[::factor], labels=dataset.labels[::factor])
+    return dataclasses.replace(dataset, inputs=dataset.inputs[::factor], targets=dataset.targets[::factor])

@@ -13,7 +13,7 @@ from jsnn.types import Array
 
 @checked
 def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
-    """The batches of one training epoch: every example at most once, in random order, the remainder dropped.
+    """Return the batches of one training epoch: every example at most once, in random order, the remainder dropped.
 
     Returns:
         int32 indices [n // batch_size, batch_size], for `images[indices[step]]`. `key` is consumed.
@@ -21,8 +21,9 @@ def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
     Raises:
         ValueError: `batch_size` is not within 1..n.
 
-    >>> epoch_permutation(jax.random.key(0), 10, 4).shape
-    (2, 4)
+    Examples:
+        >>> epoch_permutation(jax.random.key(0), 10, 4).shape
+        (2, 4)
     """
     check_memory("the permutation", (n,), copies=4)
     if not 1 <= batch_size <= n:
@@ -34,7 +35,7 @@ def epoch_permutation(key: Array, n: int, batch_size: int) -> Array:
 
 @checked
 def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Batches of equal size for evaluation, with a mask that counts each of the `n` examples exactly once.
+    """Return batches of equal size for evaluation, with a mask that counts each of the `n` examples exactly once.
 
     Returns:
         int32 indices and a bool mask, both [ceil(n / batch_size), batch_size]; padding is index 0, False.
@@ -42,9 +43,10 @@ def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: `n` or `batch_size` is less than 1.
 
-    >>> indices, mask = pad_to_batches(5, 3)
-    >>> indices.tolist(), mask.tolist()
-    ([[0, 1, 2], [3, 4, 0]], [[True, True, True], [True, True, False]])
+    Examples:
+        >>> indices, mask = pad_to_batches(5, 3)
+        >>> indices.tolist(), mask.tolist()
+        ([[0, 1, 2], [3, 4, 0]], [[True, True, True], [True, True, False]])
     """
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
@@ -59,7 +61,7 @@ def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 def batches(
     key: Array, dataset: Dataset, batch_size: int, *, drop_remainder: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Streams one shuffled epoch from the host, in the order of `epoch_permutation` with the same key.
+    """Stream one shuffled epoch from the host, in the order of `epoch_permutation` with the same key.
 
     An epoch repeats exactly where its key does, such as `jax.random.fold_in(jax.random.key(seed), epoch)`.
 
@@ -69,9 +71,10 @@ def batches(
     Raises:
         ValueError: at the call, `batch_size` is less than 1, or so large that nothing is left after dropping.
 
-    >>> dataset = Dataset(np.zeros((10, 8, 8, 1)), np.arange(10))
-    >>> [len(labels) for _, labels in batches(jax.random.key(0), dataset, 4, drop_remainder=False)]
-    [4, 4, 2]
+    Examples:
+        >>> dataset = Dataset(np.zeros((10, 8, 8, 1)), np.arange(10))
+        >>> [len(labels) for _, labels in batches(jax.random.key(0), dataset, 4, drop_remainder=False)]
+        [4, 4, 2]
     """
     unit = batch_size if drop_remainder else min(batch_size, 1)
     order = np.asarray(epoch_permutation(key, len(dataset), unit)).ravel()

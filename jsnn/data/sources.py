@@ -1,4 +1,4 @@
-"""Where data sets come from: scikit-learn, a file of the user's own, or TensorFlow Datasets, without TensorFlow."""
+"""Where data sets come from: scikit-learn, a user's own file, TensorFlow Datasets (without TensorFlow), or the web."""
 
 import dataclasses
 import difflib
@@ -16,9 +16,10 @@ import numpy as np
 
 from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
-from jsnn.files import FileError, Header, Npz, as_path, one_line
+from jsnn.data.download import SOURCES, Split, fetch
+from jsnn.extras import require
+from jsnn.files import FileError, Header, Npz, as_path, cache_folder, one_line
 
-Split = tuple[np.ndarray, np.ndarray]  # images and labels
 _CLASS_NAMES = {  # of sets that may have been prepared without their names
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     "fashion_mnist": (
@@ -36,26 +37,32 @@ def load(name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[s
         name: "digits": the 1,797 handwritten digits of 8x8 pixels in scikit-learn (UCI Optical Recognition of
             Handwritten Digits, the test part), their values 0..16 scaled to 0..255, split once and for all
             into 1,437 "train" and 360 "test" images with equal shares of the classes.
-            A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels` are its "train"
-            split, arrays `x_NAME` and `y_NAME` (as Keras writes them: x_train, y_train, x_test, y_test) its split NAME.
-            Any image-classification set of TFDS, such as "mnist", "cifar10", "emnist/letters".
+            A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels`, or `inputs` and
+            `targets`, are its "train" split, arrays `x_NAME` and `y_NAME` (as Keras writes them: x_train, y_train,
+            x_test, y_test) its split NAME. An array `in_time` that holds True says that the second axis of the inputs
+            is time, [N, T, ...].
+            "mnist", "fashion_mnist" and "cifar10" come from a prepared TFDS folder if there is one, else from the
+            web. Any other image-classification set that is prepared for TFDS, such as "emnist/letters".
         split: in the syntax of TFDS: "train", "train[:1000]", "train[90%:]", "train+test", "all".
-        data_dir: the folder of prepared TFDS sets; where None, the environment variable TFDS_DATA_DIR, else
-            ~/tensorflow_datasets.
+        data_dir: the folder of prepared TFDS sets, and then nothing is fetched; where None, the environment variable
+            TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
-    Decoded images of TFDS sets are kept in the folder JSNN_CACHE_DIR (~/.cache/jsnn where unset), which may
+    Downloaded files and decoded images are kept in the folder JSNN_CACHE_DIR (~/.cache/jsnn where unset), which may
     be deleted at any time. From there an image is read when it is first looked at, unless `split` joins several
-    parts: of several processes each reads its own. Nothing is ever downloaded.
+    parts: of several processes each reads its own. Sets from the web keep the order of their authors, which is not
+    that of TFDS, so a part such as "train[:1000]" holds other images.
 
     Raises:
-        FileNotFoundError: a file is missing or a set is not prepared.
+        FileNotFoundError: a file is missing, or a set is not prepared and cannot be fetched.
         ValueError: an unknown data set or split, not a set of equally large images with one label each, or a file that
             is damaged or too large, as `jsnn.files.Budget` says.
 
-    >>> digits = load("digits", "train[:90%]")
-    >>> digits.images.shape, digits.images.dtype, digits.num_classes
-    ((1293, 8, 8, 1), dtype('uint8'), 10)
+    Examples:
+        >>> digits = load("digits", "train[:90%]")
+        >>> digits.images.shape, digits.images.dtype, digits.num_classes
+        ((1293, 8, 8, 1), dtype('uint8'), 10)
     """
+    require("data", "sklearn", "tensorflow_datasets")
     name = os.fspath(name)
     if name == "digits":
         return _select(name, split, _read_digits(), class_names=tuple("0123456789"))
@@ -82,19 +89,21 @@ def _load_npz(name: str, split: str) -> Dataset:
         with Npz(path) as file:
             pairs = _pairs(path, file.names)
             splits = {key: (_stand_in(file.header(x)), _column(file.read(y))) for key, (x, y) in pairs.items()}
-            return _select(name, split, splits, read=lambda key: file.read(pairs[key][0]))
+            in_time = "in_time" in file.names and bool(np.all(file.read("in_time")))
+            return _select(name, split, splits, read=lambda key: file.read(pairs[key][0]), in_time=in_time)
     except FileError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _pairs(path: Path, names: list[str]) -> dict[str, tuple[str, str]]:
-    """Return the names of the arrays of images and of labels, for each split."""
+    """Return the names of the arrays of inputs and of targets, for each split."""
     pairs = {key[2:]: (key, f"y_{key[2:]}") for key in names if key.startswith("x_")}
-    pairs = {"train": ("images", "labels"), **pairs} if "images" in names else pairs
+    for inputs, targets in (("images", "labels"), ("inputs", "targets")):
+        pairs = {"train": (inputs, targets), **pairs} if inputs in names else pairs
     missing = sorted({key for pair in pairs.values() for key in pair} - set(names))
     if missing or not pairs:
         raise ValueError(
-            f"{path} must hold arrays images and labels, or x_train, y_train, x_test, y_test; "
+            f"{path} must hold arrays images and labels, inputs and targets, or x_train, y_train, x_test, y_test; "
             f"it holds {sorted(names)}" + (f" and lacks {missing}" if missing else "")
         )
     return pairs
@@ -106,8 +115,8 @@ def _stand_in(header: Header) -> np.ndarray:
 
 
 def _column(labels: np.ndarray) -> np.ndarray:
-    """Return labels without their second axis, if its size is 1: Keras stores those of CIFAR-10 as a column."""
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    """Return classes without their second axis, if its size is 1: Keras stores those of CIFAR-10 as a column."""
+    return labels[:, 0] if labels.dtype.kind in "iu" and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _select(
@@ -116,15 +125,17 @@ def _select(
     splits: Mapping[str, Split],
     class_names: tuple[str, ...] = (),
     read: Callable[[str], np.ndarray] | None = None,
+    *,
+    in_time: bool = False,
 ) -> Dataset:
-    """Return the part that `split` names. `read` gives the images of a split where `splits` has stand-ins for them."""
-    whole = {key: Dataset(images, labels, name) for key, (images, labels) in splits.items()}
+    """Return the part that `split` names. `read` gives the inputs of a split where `splits` has stand-ins for them."""
+    whole = {key: Dataset(*arrays, name, in_time=in_time) for key, arrays in splits.items()}
     intervals = _intervals(name, split, {key: [len(part)] for key, part in whole.items()})
     if read is not None:
-        whole |= {key: dataclasses.replace(whole[key], images=read(key)) for key in {key for key, *_ in intervals}}
-    images = np.concatenate([whole[key].images[start:stop] for key, start, stop in intervals])
-    labels = np.concatenate([whole[key].labels[start:stop] for key, start, stop in intervals])
-    return Dataset(images, labels, name, max(part.num_classes for part in whole.values()), class_names)
+        whole |= {key: dataclasses.replace(whole[key], inputs=read(key)) for key in {key for key, *_ in intervals}}
+    inputs = np.concatenate([whole[key].inputs[start:stop] for key, start, stop in intervals])
+    targets = np.concatenate([whole[key].targets[start:stop] for key, start, stop in intervals])
+    return Dataset(inputs, targets, name, max(part.num_classes for part in whole.values()), class_names, in_time)
 
 
 def _intervals(name: str, split: str, shards: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:
@@ -149,15 +160,13 @@ def _intervals(name: str, split: str, shards: Mapping[str, Sequence[int]]) -> li
 
 
 def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
+    given, data_dir = data_dir, data_dir or os.environ.get("TFDS_DATA_DIR")
     builder = _tfds_builder(name, data_dir)
     info = builder.info
     if not builder.is_prepared() or info.file_format.value == "tfrecord":  # which has no random access
-        raise FileNotFoundError(
-            f"data set {name!r} is not prepared in the array_record format: looked for {builder.data_dir}. "
-            f"{_folder_above(name, data_dir)}Point data_dir or TFDS_DATA_DIR at the folder that holds it so, or "
-            f"prepare it, with TensorFlow and a network, by: tfds build {name} --file_format=array_record"
-        )
+        if given is None and name in SOURCES:
+            return _fetch(name, split, _not_prepared(name, data_dir, builder.data_dir))
+        raise FileNotFoundError(f"data set {name!r} {_not_prepared(name, data_dir, builder.data_dir)}")
     image_key, label_key = info.supervised_keys
 
     def decode(key: str, start: int, stop: int) -> Split:
@@ -178,10 +187,51 @@ def _load_tfds(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
         return _cached(f"{info.full_name}-{key}", (files, start, stop), stop - start, lambda: decode(key, start, stop))
 
     intervals = _intervals(name, split, {key: part.shard_lengths for key, part in info.splits.items()})
-    parts = [read(*interval) for interval in intervals]
-    images, labels = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
     classes = info.features[label_key]
-    return Dataset(images, labels, name, classes.num_classes, _class_names(name, tuple(classes.names or ())))
+    return _joined(
+        name,
+        [read(*interval) for interval in intervals],
+        classes.num_classes,
+        _class_names(name, tuple(classes.names or ())),
+    )
+
+
+def _joined(name: str, parts: Sequence[Split], num_classes: int, class_names: tuple[str, ...]) -> Dataset:
+    """Return a data set of the parts that a split names; one alone is not copied, so that it can stay on disk."""
+    images, labels = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))
+    return Dataset(images, labels, name, num_classes, class_names)
+
+
+def _not_prepared(name: str, data_dir: str | os.PathLike[str] | None, looked: object) -> str:
+    """Return what is missing of a TFDS set, and how to get it."""
+    return (
+        f"is not prepared in the array_record format: looked for {looked}. {_folder_above(name, data_dir)}Point "
+        f"data_dir or TFDS_DATA_DIR at the folder that holds it so, or prepare it, with TensorFlow and a network, by: "
+        f"tfds build {name} --file_format=array_record"
+    )
+
+
+def _fetch(name: str, split: str, not_prepared: str) -> Dataset:
+    """Return a data set from the web, or from the cache where it was fetched before."""
+    sizes = {key: source.size for key, source in SOURCES[name].items()}
+    folder = cache_folder() / "downloads" / name  # two sets have files of the same names
+
+    def read(key: str, start: int, stop: int) -> Split:
+        source = SOURCES[name][key]
+        images, labels = _cached(f"{name}-{key}", source.digest, sizes[key], lambda: fetch(name, key, folder))
+        return images[start:stop], labels[start:stop]
+
+    try:
+        parts = [read(*interval) for interval in _intervals(name, split, {key: [n] for key, n in sizes.items()})]
+    except OSError as error:
+        files = [file for source in SOURCES[name].values() for file in source.files]
+        links = ", ".join(dict.fromkeys(file.addresses[0] + file.name for file in files))
+        raise FileNotFoundError(
+            f"data set {name!r} cannot be fetched ({error}). Connect to a network and try again; or put "
+            f"{links} into {folder}; or give the path of an .npz file with x_train, y_train, x_test and y_test; or "
+            f"take 'digits', which needs no download. For TensorFlow Datasets, it {not_prepared}"
+        ) from error
+    return _joined(name, parts, 10, _class_names(name, tuple("0123456789")))
 
 
 def _class_names(name: str, prepared: tuple[str, ...]) -> tuple[str, ...]:
@@ -260,7 +310,7 @@ def _cached(title: str, identity: object, count: int, read: Callable[[], Split])
 
     Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
     """
-    folder = as_path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn"))
+    folder = cache_folder()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     names = [f"{title.replace('/', '-')}-{digest}-{what}.npy" for what in ("images", "labels")]
     with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file

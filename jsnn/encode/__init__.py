@@ -10,8 +10,8 @@ of the values. The random ones take a `key` first and consume it; no gradient fl
     change          delta, send_on_delta, step_forward, time_contrast, contrast_threshold; delta_inverse;
                     SendOnDelta and StepForward, Neurons for streams
     neurons         constant_current, spike_latency_lif; repeat, which leaves the values as they are
-    populations     population, receptive_fields, receptive_field_grid, all without time
-    targets         targets_rate, targets_latency, targets_convert, regular_spikes
+    populations     receptive_fields, receptive_field_grid, both without time
+    regular trains  regular_spikes
 
 Each raises ValueError where `num_steps` is less than 1, a parameter is out of its range, or values are missing, and
 TypeError where the values are not floating point (images of integers: `x / 255`). NaN and values outside the range
@@ -19,7 +19,7 @@ of a code are refused where they can be seen, which is outside `jit`. `docs/enco
 and Norse give to these codes.
 """
 
-from jsnn.encode.delta import (
+from jsnn.encode.deltas import (
     ReferenceState,
     SendOnDelta,
     StepForward,
@@ -30,12 +30,12 @@ from jsnn.encode.delta import (
     step_forward,
     time_contrast,
 )
-from jsnn.encode.latency import latency, latency_times, spike_latency
+from jsnn.encode.latencies import latency, latency_times, spike_latency
 from jsnn.encode.neurons import constant_current, repeat, spike_latency_lif
 from jsnn.encode.patterns import burst, phase, phase_weights
-from jsnn.encode.population import population, receptive_field_grid, receptive_fields
-from jsnn.encode.rate import interpolated_rate, poisson, random_spikes, rate, signed_poisson
-from jsnn.encode.targets import regular_spikes, targets_convert, targets_latency, targets_rate
+from jsnn.encode.populations import receptive_field_grid, receptive_fields
+from jsnn.encode.rates import interpolated_rate, poisson, random_spikes, rate, signed_poisson
+from jsnn.encode.regular import regular_spikes
 from jsnn.encode.times import interpolate_spikes, spikes_to_times, times_to_spikes
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "phase",
     "phase_weights",
     "poisson",
-    "population",
     "random_spikes",
     "rate",
     "receptive_field_grid",
@@ -67,9 +66,6 @@ __all__ = [
     "spike_latency_lif",
     "spikes_to_times",
     "step_forward",
-    "targets_convert",
-    "targets_latency",
-    "targets_rate",
     "time_contrast",
     "times_to_spikes",
 ]

@@ -1,4 +1,4 @@
-"""The draw behind all random codes: spikes of given probabilities, independent over neurons and time.
+"""The draw after all random codes: spikes of given probabilities, independent over neurons and time.
 
 `jax.random.bernoulli` spends a hash of twenty rounds on each spike, many times what it takes to write the spike. Here
 that hash gives each neuron a start and a step, and a few operations make the neuron's spikes of them:
@@ -24,7 +24,7 @@ from jsnn.types import Array, Shape
 
 @checked
 def bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any) -> Array:
-    """Independent spikes; probabilities [...] -> [T, ...], or [T, ...] -> [T, ...] where `num_steps` is None.
+    """Return independent spikes; probabilities [...] -> [T, ...], or [T, ...] -> [T, ...] where `num_steps` is None.
 
     Probabilities are clipped to [0, 1]: 0 never spikes, 1 always does, and those in between are rounded up to
     multiples of 2^-31. NaN never spikes. The first steps do not depend on how many follow, and a neuron's train repeats
@@ -38,12 +38,13 @@ def bernoulli(key: Array, probability: Array, num_steps: int | None, dtype: Any)
         dtype: of the spikes.
 
     Raises:
-        TypeError: if `key` is no key.
+        TypeError: if `key` is not a key.
         ValueError: if `num_steps` is less than 1, or None without a time axis.
 
-    >>> spikes = bernoulli(jax.random.key(0), jnp.array([0.0, 0.25, 1.0]), 1000, jnp.uint8)
-    >>> jnp.mean(spikes, axis=0).round(1)
-    Array([0. , 0.2, 1. ], dtype=float32)
+    Examples:
+        >>> spikes = bernoulli(jax.random.key(0), jnp.array([0.0, 0.25, 1.0]), 1000, jnp.uint8)
+        >>> jnp.mean(spikes, axis=0).round(1)
+        Array([0. , 0.2, 1. ], dtype=float32)
     """
     if num_steps is None:
         if probability.ndim == 0:
@@ -66,7 +67,10 @@ def _draw(key: Array, probability: Array, shape: Shape, dtype: Any) -> Array:
 
 
 def _mix(h: Array) -> Array:
-    """A permutation of the 32-bit numbers; each bit of `h` changes each bit of the result about half of the time."""
+    """Return a permutation of the 32-bit numbers.
+
+    Each bit of `h` changes each bit of the result about half of the time.
+    """
     h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D)
     h = (h ^ (h >> 15)) * jnp.uint32(0x846CA68B)
     return h ^ (h >> 16)

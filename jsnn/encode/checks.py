@@ -13,7 +13,7 @@ from jsnn.types import Array, Shape
 
 
 def floating(x: Array, name: str = "x") -> Array:
-    """The values as an array; refuses integers, empty arrays and, where values are known, NaN."""
+    """Return the values as an array; refuses integers, empty arrays and, where values are known, NaN."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
@@ -31,7 +31,7 @@ def floating(x: Array, name: str = "x") -> Array:
 
 
 def time_varying(x: Array) -> Array:
-    """The values of `floating`, which have a time axis."""
+    """Return the values of `floating`, which have a time axis."""
     x = floating(x)
     if x.ndim == 0:
         raise ValueError("x must have a time axis, [T, ...], got a scalar")
@@ -39,17 +39,17 @@ def time_varying(x: Array) -> Array:
 
 
 def at_least_float32(x: Array) -> Array:
-    """The values in float32 or better: half precision is too coarse for small probabilities and for times."""
+    """Return the values in float32 or better: half precision is too coarse for small probabilities and for times."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def is_known(x: Any) -> bool:
-    """Whether the values can be looked at, which they cannot inside a traced function."""
+    """Return whether the values can be looked at, which they cannot inside a traced function."""
     return not isinstance(x, jax.core.Tracer)
 
 
 def extremes(x: Array) -> tuple[float, float] | None:
-    """The smallest and the largest value; None where they are not known."""
+    """Return the smallest and the largest value; None where they are not known."""
     if not is_known(x):
         return None
     with jax.ensure_compile_time_eval():
@@ -57,7 +57,7 @@ def extremes(x: Array) -> tuple[float, float] | None:
 
 
 def check_unit_interval(x: Array) -> None:
-    """Refuses values outside [0, 1], where they are known."""
+    """Raise ValueError if values lie outside [0, 1], where they are known."""
     found = extremes(x)
     if found is not None and not (found[0] >= 0 and found[1] <= 1):
         raise ValueError(
@@ -79,7 +79,7 @@ def check_num_steps(num_steps: int, shape: Shape = ()) -> None:
 
 
 def check_first_spike_time(first_spike_time: int, num_steps: int | None) -> None:
-    """Refuses a first spike before step 0, or after the last step."""
+    """Raise ValueError if the first spike is before step 0, or after the last step."""
     check_at_least("first_spike_time", first_spike_time, 0)
     if num_steps is None:
         return
@@ -92,6 +92,6 @@ def check_first_spike_time(first_spike_time: int, num_steps: int | None) -> None
 
 
 def check_probability(name: str, value: float) -> None:
-    """Refuses a number outside [0, 1]."""
+    """Raise ValueError if a number lies outside [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")

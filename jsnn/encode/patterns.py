@@ -11,13 +11,13 @@ from jsnn.types import Array
 @checked
 def burst(
     x: Array,
-    num_steps: int,
     *,
+    num_steps: int,
     max_spikes: int = 5,
     min_interval: int = 2,
     max_interval: int | None = None,
 ) -> Array:
-    """A burst from the first step on: the larger a value, the more spikes, the closer; [B, ...] -> [T, B, ...].
+    """Return a burst from the first step on: the larger a value, the more spikes, the closer; [B, ...] -> [T, B, ...].
 
         n = ceil(max_spikes * x) spikes, at steps 0, k, 2k, ...
         k = ceil(max_interval - (max_interval - min_interval) * x)
@@ -40,9 +40,10 @@ def burst(
         ValueError: if `num_steps`, `max_spikes` or `min_interval` is less than 1; if `max_interval` is less than
             `min_interval`; if values are missing, NaN or outside [0, 1].
 
-    >>> burst(jnp.array([0.0, 0.4, 1.0]), 10, max_spikes=4)[:, 1:].T
-    Array([[1., 0., 0., 1., 0., 0., 0., 0., 0., 0.],
-           [1., 0., 1., 0., 1., 0., 1., 0., 0., 0.]], dtype=float32)
+    Examples:
+        >>> burst(jnp.array([0.0, 0.4, 1.0]), num_steps=10, max_spikes=4)[:, 1:].T
+        Array([[1., 0., 0., 1., 0., 0., 0., 0., 0., 0.],
+               [1., 0., 1., 0., 1., 0., 1., 0., 0., 0.]], dtype=float32)
     """
     x = floating(x)
     check_num_steps(num_steps, x.shape)
@@ -61,13 +62,13 @@ def burst(
 
 
 def _ceil(x: Array) -> Array:
-    """The least whole numbers that are not below `x` by more than rounding, 4 eps, relative: 3.0000002 is 3."""
+    """Return the least whole numbers that are not below `x` by more than rounding, 4 eps, relative: 3.0000002 is 3."""
     return jnp.ceil(x * (1 - 4 * jnp.finfo(x.dtype).eps)).astype(jnp.int32)
 
 
 @checked
-def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
-    """The binary digits of each value, the most significant first, over and over; [B, ...] -> [T, B, ...].
+def phase(x: Array, *, num_steps: int, num_phases: int = 8) -> Array:
+    """Return the binary digits of each value, the most significant first, over and over; [B, ...] -> [T, B, ...].
 
         s_t = digit k of floor(2^K x),  k = t mod K,  of weight 2^-(1 + k);  K = num_phases
 
@@ -87,12 +88,13 @@ def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
         ValueError: if `num_steps` is less than 1 or `num_phases` not from 1 to 24; if values are missing, NaN or
             outside [0, 1].
 
-    >>> spikes = phase(jnp.array([0.625, 1.0]), 6, num_phases=3)
-    >>> spikes.T
-    Array([[1., 0., 1., 1., 0., 1.],
-           [1., 1., 1., 1., 1., 1.]], dtype=float32)
-    >>> jnp.tensordot(phase_weights(3, num_phases=3), spikes[:3], 1).tolist()
-    [0.625, 0.875]
+    Examples:
+        >>> spikes = phase(jnp.array([0.625, 1.0]), num_steps=6, num_phases=3)
+        >>> spikes.T
+        Array([[1., 0., 1., 1., 0., 1.],
+               [1., 1., 1., 1., 1., 1.]], dtype=float32)
+        >>> jnp.tensordot(phase_weights(num_steps=3, num_phases=3), spikes[:3], 1).tolist()
+        [0.625, 0.875]
     """
     x = floating(x)
     check_num_steps(num_steps, x.shape)
@@ -105,16 +107,17 @@ def phase(x: Array, num_steps: int, *, num_phases: int = 8) -> Array:
 
 
 @checked
-def phase_weights(num_steps: int, *, num_phases: int = 8) -> Array:
-    """What a spike at each step of `phase` stands for, 2^-(1 + t mod K); [T], float32.
+def phase_weights(*, num_steps: int, num_phases: int = 8) -> Array:
+    """Return what a spike at each step of `phase` stands for, 2^-(1 + t mod K); [T], float32.
 
     A receiver multiplies the spikes by it; the sum over T steps is T / K times the value.
 
     Raises:
         ValueError: if `num_steps` is less than 1, or `num_phases` not from 1 to 24.
 
-    >>> phase_weights(4, num_phases=2).tolist()
-    [0.5, 0.25, 0.5, 0.25]
+    Examples:
+        >>> phase_weights(num_steps=4, num_phases=2).tolist()
+        [0.5, 0.25, 0.5, 0.25]
     """
     check_num_steps(num_steps)
     _check_num_phases(num_phases)

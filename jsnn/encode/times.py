@@ -16,8 +16,8 @@ from jsnn.types import Array
 
 
 @checked
-def times_to_spikes(times: Array, num_steps: int, *, dtype: Any = None) -> Array:
-    """One spike a neuron at its time, which is rounded to a step; [B, ...] -> [T, B, ...].
+def times_to_spikes(times: Array, *, num_steps: int, dtype: Any = None) -> Array:
+    """Return one spike a neuron at its time, which is rounded to a step; [B, ...] -> [T, B, ...].
 
         s_t = 1 where round(time) = t, else 0;  halves round to the even step
 
@@ -33,10 +33,11 @@ def times_to_spikes(times: Array, num_steps: int, *, dtype: Any = None) -> Array
         TypeError: if `times` are not floating point.
         ValueError: if `num_steps` is less than 1, or `times` are empty or NaN.
 
-    >>> times_to_spikes(jnp.array([0.0, 1.7, jnp.inf]), 3)
-    Array([[1., 0., 0.],
-           [0., 0., 0.],
-           [0., 1., 0.]], dtype=float32)
+    Examples:
+        >>> times_to_spikes(jnp.array([0.0, 1.7, jnp.inf]), num_steps=3)
+        Array([[1., 0., 0.],
+               [0., 0., 0.],
+               [0., 1., 0.]], dtype=float32)
     """
     times = floating(times, "times")
     check_num_steps(num_steps, times.shape)
@@ -45,7 +46,7 @@ def times_to_spikes(times: Array, num_steps: int, *, dtype: Any = None) -> Array
 
 @checked
 def spikes_to_times(spikes: Array) -> Array:
-    """The step of each neuron's first spike, infinity where there is none; [T, B, ...] -> [B, ...].
+    """Return the step of each neuron's first spike, infinity where there is none; [T, B, ...] -> [B, ...].
 
     The inverse of `times_to_spikes`. No gradient flows through it: `decode.first_spike_time` has one, and gives
     silent neurons the last step. The dtype is that of the spikes, float32 where they are of half precision or no
@@ -54,8 +55,9 @@ def spikes_to_times(spikes: Array) -> Array:
     Raises:
         ValueError: if `spikes` has no time axis, or no steps.
 
-    >>> spikes_to_times(jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).tolist()
-    [0.0, 2.0, inf]
+    Examples:
+        >>> spikes_to_times(jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])).tolist()
+        [0.0, 2.0, inf]
     """
     spikes = _train(spikes)
     fired = spikes != 0
@@ -64,7 +66,7 @@ def spikes_to_times(spikes: Array) -> Array:
 
 @checked
 def interpolate_spikes(spikes: Array, *, on_target: float = 1.0, off_target: float = 0.0) -> Array:
-    """Ramps that rise to each spike from the step after the one before; [T, B, ...] -> [T, B, ...].
+    """Return ramps that rise to each spike from the step after the one before; [T, B, ...] -> [T, B, ...].
 
         y_t = off + (on - off) * (t - a - 1) / (b - a - 1),  a < t the spike before, b >= t the next one
 
@@ -76,8 +78,9 @@ def interpolate_spikes(spikes: Array, *, on_target: float = 1.0, off_target: flo
     Raises:
         ValueError: if `spikes` has no time axis or no steps, or `on_target` is below `off_target`.
 
-    >>> interpolate_spikes(jnp.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])).tolist()
-    [1.0, 0.0, 0.5, 1.0, 1.0, 0.0]
+    Examples:
+        >>> interpolate_spikes(jnp.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])).tolist()
+        [1.0, 0.0, 0.5, 1.0, 1.0, 0.0]
     """
     spikes = _train(spikes)
     if on_target < off_target:
@@ -103,7 +106,7 @@ def _train(spikes: Array) -> Array:
 
 
 def _float_for(spikes: Array) -> Any:
-    """The dtype that steps of these spikes are counted in: half precision would round those above 256."""
+    """Return the dtype that steps of these spikes are counted in: half precision would round those above 256."""
     return jnp.promote_types(spikes.dtype, jnp.float32) if jnp.issubdtype(spikes.dtype, jnp.floating) else jnp.float32
 
 

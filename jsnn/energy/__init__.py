@@ -12,7 +12,7 @@ Sources: Yik et al., "The NeuroBench framework for benchmarking neuromorphic com
 Communications 2025, for the metrics; KerasSpiking's `ModelEnergy` for devices and how their energy is put together.
 """
 
-from jsnn.energy.compare import Comparison, Complexity, compare
+from jsnn.energy.comparison import Comparison, Complexity, compare
 from jsnn.energy.devices import DEVICES, Device, joules
 from jsnn.energy.operations import Operations, Synapses, count
 

@@ -14,9 +14,12 @@ class Device(NamedTuple):
     """What a device spends."""
 
     name: str
-    synaptic: float  # J for a synaptic operation
-    neuronal: float  # J for the update of a neuron
-    spiking: bool  # spends on spikes and over time steps; another computes the rate network, once
+    synaptic: float
+    """J for a synaptic operation."""
+    neuronal: float
+    """J for the update of a neuron."""
+    spiking: bool
+    """Spends on spikes and over time steps; another computes the rate network, once."""
 
 
 DEVICES = {
@@ -34,7 +37,7 @@ DEVICES = {
 
 
 def joules(operations: Operations, device: str | Device) -> float:
-    """What the operations of one inference cost, in J.
+    """Return what the operations of one inference cost, in J.
 
     A spiking device pays for effective operations, and for the update of each neuron at each step. Another pays for one
     dense pass: it would run the rate network. The joules of KerasSpiking itself, which takes mean inputs for rates, are
@@ -45,15 +48,16 @@ def joules(operations: Operations, device: str | Device) -> float:
         device: one of `DEVICES`, by name, or one of your own.
 
     Raises:
-        ValueError: if there is no such device, or it spends what is no energy.
+        ValueError: if there is no such device, or its energies are not numbers >= 0.
         TypeError: if `device` is neither.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
-    >>> operations = jsnn.energy.count(network, jnp.ones((10, 1, 4)))  # 120 operations, 30 updates
-    >>> joules(operations, Device("mine", synaptic=2e-12, neuronal=1e-12, spiking=True))
-    2.7e-10
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+        >>> operations = jsnn.energy.count(network, jnp.ones((10, 1, 4)))  # 120 operations, 30 updates
+        >>> joules(operations, Device("mine", synaptic=2e-12, neuronal=1e-12, spiking=True))
+        2.7e-10
     """
     device = find(device)
     if not isinstance(operations, Operations):
@@ -66,7 +70,7 @@ def joules(operations: Operations, device: str | Device) -> float:
 
 
 def find(device: str | Device) -> Device:
-    """A device by its name, checked."""
+    """Return a device by its name, checked."""
     if isinstance(device, str):
         if device not in DEVICES:
             near = difflib.get_close_matches(device, DEVICES, 1, 0.0)

@@ -19,7 +19,7 @@ from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Delay, Dropout
 from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
-from jsnn.unroll import count_steps, of_step, prepare, run
+from jsnn.unrolling import count_steps, of_step, prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 # they have a state, but hand on what others put out
@@ -29,17 +29,28 @@ _NO_NEURONS = (Lowpass, Alpha, Delay, Dropout, RunningMean, Growth)
 class Synapses(NamedTuple):
     """The weights of one layer, and what their use for one inference comes to."""
 
-    weights: str  # kind and shape, such as "dense [784, 128]"
-    connections: int  # multiply-accumulates of one dense pass, those with the padding of a convolution included
-    steps: int  # how many passes; 1 for what a static input passes before the first neuron
-    effective: float  # operations of all passes in which neither input nor weight is 0
-    mean_input: float  # mean absolute value of the input, over all passes
-    accumulates: bool  # whether inputs are spikes: what is not 0 is 1 or -1, or of one size and comes from neurons
-    nonzero_inputs: float  # share of the inputs
-    nonzero_weights: float  # share of the weights
-    weights_number: int = 0  # how many weights there are; 0 where two inputs are multiplied
-    padding: int = 0  # of the connections, those onto the padding of a convolution
-    wired: int = 0  # of the connections, those of a weight that is not 0, onto no padding
+    weights: str
+    """Kind and shape, such as "dense [784, 128]"."""
+    connections: int
+    """Multiply-accumulates of one dense pass, those with the padding of a convolution included."""
+    steps: int
+    """How many passes; 1 for what a static input passes before the first neuron."""
+    effective: float
+    """Operations of all passes in which neither input nor weight is 0."""
+    mean_input: float
+    """Mean absolute value of the input, over all passes."""
+    accumulates: bool
+    """Whether inputs are spikes: what is not 0 is 1 or -1, or of one size and comes from neurons."""
+    nonzero_inputs: float
+    """Share of the inputs."""
+    nonzero_weights: float
+    """Share of the weights."""
+    weights_number: int = 0
+    """How many weights there are; 0 where two inputs are multiplied."""
+    padding: int = 0
+    """Of the connections, those onto the padding of a convolution."""
+    wired: int = 0
+    """Of the connections, those of a weight that is not 0, onto no padding."""
 
     @property
     def dense(self) -> int:
@@ -51,7 +62,8 @@ class Operations(NamedTuple):
     """What one inference takes, averaged over the inputs; printed, a table."""
 
     synapses: list[Synapses]
-    neurons: int  # those that are updated at each step; of a rate network, its activations
+    neurons: int
+    """Those that are updated at each step; of a rate network, its activations."""
     steps: int
 
     @property
@@ -103,7 +115,7 @@ class Operations(NamedTuple):
 
 @checked
 def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_steps: int | None = None) -> Operations:
-    """Counts what a network does for an inference, as a mean over a batch.
+    """Count what a network does for an inference, as a mean over a batch.
 
     Args:
         network: any Neuron; or a function without memory, such as a rate network, which is run once.
@@ -115,13 +127,14 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
         ValueError: if the inputs are not what `jsnn.unroll` takes, there are none, or they have no batch axis; if the
             network is in training mode, or has weights inside a loop.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> layer = nnx.Linear(4, 3, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
-    >>> spikes = jnp.zeros((10, 1, 4)).at[2, 0, 1].set(1.0)  # one spike in 10 steps
-    >>> operations = jsnn.energy.count(jsnn.Sequential(layer, jsnn.LIF(0.9)), spikes)
-    >>> operations.dense, operations.effective_acs, operations.neurons
-    (120, 3.0, 3)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> layer = nnx.Linear(4, 3, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
+        >>> spikes = jnp.zeros((10, 1, 4)).at[2, 0, 1].set(1.0)  # one spike in 10 steps
+        >>> operations = jsnn.energy.count(jsnn.Sequential(layer, jsnn.LIF(0.9)), spikes)
+        >>> operations.dense, operations.effective_acs, operations.neurons
+        (120, 3.0, 3)
     """
     for x in jax.tree.leaves(inputs):
         if x.size == 0:
@@ -155,7 +168,7 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
 def watch_neurons(
     network: Neuron, state: State, inputs: Inputs, num_steps: int | None, look: Callable[[Neuron, Array], None]
 ) -> None:
-    """Runs a network, and has a look at each of its neurons and what it puts out, `[T, B, ...]`; filters are none."""
+    """Run a network, and call a function with each neuron and its outputs, `[T, B, ...]`; filters are not neurons."""
 
     def run_part(
         owner: Any, name: str, layer: Neuron | None, state: State, x: Any, num_steps: int | None
@@ -250,7 +263,7 @@ def _has_weights_inside(operation: Operation) -> bool:
 
 
 def _input_of(operation: Operation, dependent: set[int]) -> int:
-    """Which of the two operands is the input; the other are the weights."""
+    """Return which of the two operands is the input; the other are the weights."""
     return 0 if operation.inputs[0] in dependent else 1
 
 
@@ -275,7 +288,7 @@ def _wires(operation: Operation, arguments: list[Array], position: int) -> _Wire
 
 
 def _pairs(operation: Operation, masks: list[Array]) -> Array:
-    """How many pairs of input and weight meet that are both marked, by the first axis of the output."""
+    """Return how many pairs of input and weight meet that are both marked, by the first axis of the output."""
     params = operation.params | {"preferred_element_type": jnp.dtype(jnp.float32)}
     pairs = operation.equation.primitive.bind(*(mask.astype(jnp.float32) for mask in masks), **params)
     return pairs.astype(jnp.int32).reshape(len(pairs), -1).sum(1)  # exact, as float32 is not
@@ -312,7 +325,7 @@ def _row(
 
 
 def _connections(program: Program, operation: Operation) -> int:
-    """Multiply-accumulates of one pass for the whole batch, those with the padding of a convolution included."""
+    """Return multiply-accumulates of one pass for the whole batch, those with the padding of a convolution included."""
     results = math.prod(program.types[operation.outputs[0]].shape)
     dimensions = operation.params["dimension_numbers"]
     if operation.name == "dot_general":

@@ -6,6 +6,6 @@ caller adds the name of the file. No code from a file is run, and no other file 
 
 from jsnn.files.budget import Budget, FileError, one_line
 from jsnn.files.npz import Header, Npz
-from jsnn.files.path import as_path
+from jsnn.files.path import as_path, cache_folder
 
-__all__ = ["Budget", "FileError", "Header", "Npz", "as_path", "one_line"]
+__all__ = ["Budget", "FileError", "Header", "Npz", "as_path", "cache_folder", "one_line"]

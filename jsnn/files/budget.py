@@ -58,8 +58,9 @@ def reading(what: str) -> Iterator[None]:
 def one_line(error: BaseException, length: int = 300) -> str:
     r"""Return the message of an error as one line, with its type where the message alone would be a riddle.
 
-    >>> one_line(KeyError("tau")), one_line(ValueError("a\n b"))
-    ("KeyError: 'tau'", 'a b')
+    Examples:
+        >>> one_line(KeyError("tau")), one_line(ValueError("a\n b"))
+        ("KeyError: 'tau'", 'a b')
     """
     text = _printable(str(error), length)
     if not isinstance(error, OSError | ValueError) or not text:

@@ -156,7 +156,10 @@ def _check_heaps(content: bytes | mmap.mmap) -> None:
 
 
 def _tree(file: h5py.File) -> dict[str, Any]:
-    """All groups and datasets of a file by their paths; a loop, since h5py and HDF5 call themselves for each level."""
+    """Return all groups and datasets of a file by their paths.
+
+    It is done in a loop, since h5py and HDF5 call themselves for each level.
+    """
     found: dict[str, Any] = {}
     seen = {_address(file)}
     pending: list[tuple[tuple[str, ...], Any]] = [((), file)]

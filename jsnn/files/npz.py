@@ -32,12 +32,13 @@ class Npz:
     Raises:
         FileError: from all methods, if the file or an array is damaged, too large (see `Budget`) or holds objects.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/a.npz", x=np.arange(3))
-    ...     with Npz(Path(folder) / "a.npz") as file:
-    ...         print(file.names, file.header("x").shape, file.read("x"))
-    ['x'] (3,) [0 1 2]
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/a.npz", x=np.arange(3))
+        ...     with Npz(Path(folder) / "a.npz") as file:
+        ...         print(file.names, file.header("x").shape, file.read("x"))
+        ['x'] (3,) [0 1 2]
     """
 
     def __init__(self, path: Path) -> None:

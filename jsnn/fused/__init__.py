@@ -26,7 +26,7 @@ __all__ = ["BLOCK", "fits", "is_available", "unroll"]
 
 
 def fits(neuron: Neuron, state: State, current: Any) -> bool:
-    """Whether `unroll` can run a neuron: whether its step is elementwise.
+    """Return whether `unroll` can run a neuron: whether its step is elementwise.
 
     Then every neuron of a layer depends on its own state, current and parameters alone. Matrix products, random
     numbers and sums over neurons do not fit, and the state must be made of arrays of the current's shape.
@@ -36,10 +36,11 @@ def fits(neuron: Neuron, state: State, current: Any) -> bool:
         state: its state: arrays, or what stands for them (`jax.ShapeDtypeStruct`).
         current: the input of one step, `[B, ...]`; likewise.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron, current = jsnn.LIF(), jnp.ones((2, 3))
-    >>> fits(neuron, neuron.init(current.shape), current)
-    True
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron, current = jsnn.LIF(), jnp.ones((2, 3))
+        >>> fits(neuron, neuron.init(current.shape), current)
+        True
     """
     return trace(neuron, state, current) is not None
 
@@ -64,11 +65,12 @@ def unroll(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -
         ValueError: if the neuron does not fit.
         ImportError: if this JAX has no Mosaic GPU.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.LIF(decay=0.5)
-    >>> state, spikes = unroll(neuron, neuron.init((1,)), jnp.full((6, 1), 0.75), None)
-    >>> spikes[:, 0].tolist()
-    [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.LIF(decay=0.5)
+        >>> state, spikes = unroll(neuron, neuron.init((1,)), jnp.full((6, 1), 0.75), None)
+        >>> spikes[:, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
     length = inputs.shape[0] if num_steps is None else num_steps
     shape = inputs.shape if num_steps is not None else inputs.shape[1:]

@@ -17,7 +17,7 @@ BLOCK = 128
 
 
 def _evaluate(jaxpr: Jaxpr, args: Sequence[Array]) -> list[Array]:
-    """What an elementwise jaxpr gives for a block of neurons."""
+    """Return what an elementwise jaxpr gives for a block of neurons."""
     values = dict(zip(jaxpr.invars, args, strict=True))
     for eqn in jaxpr.eqns:
         inputs, result = [read(values, atom) for atom in eqn.invars], abstract(eqn.outvars[0])
@@ -33,7 +33,7 @@ def _evaluate(jaxpr: Jaxpr, args: Sequence[Array]) -> list[Array]:
 
 
 def is_available() -> bool:
-    """Whether this JAX has Mosaic, the compiler of the kernels; Pallas' parts change from version to version."""
+    """Return whether this JAX has Mosaic, the compiler of the kernels; Pallas' parts change from version to version."""
     try:
         from jax.experimental.pallas import mosaic_gpu
     except ImportError:
@@ -46,7 +46,7 @@ def _accumulator(dtype: Any) -> Any:
 
 
 def differentiable(program: Program, length: int, is_static: bool) -> Callable[..., Any]:
-    """`(constants, states, x) -> (states, y)`, of flat arrays `[M]`, or `[T, M]` over time, with its gradient."""
+    """Return `(constants, states, x) -> (states, y)` of flat arrays `[M]`, or `[T, M]` over time, with its gradient."""
     num_constants, num_states = program.num_constants, len(program.forward.outvars) - 1
     types = [abstract(var).dtype for var in program.forward.invars]
     output_type = abstract(program.forward.outvars[-1]).dtype
@@ -158,7 +158,7 @@ def _launch(
     blocks = -(-size // BLOCK)
 
     def stored(array: Array) -> Array:
-        """The array in whole blocks, and without booleans: a GPU's memory has no place for one bit."""
+        """Return the array in whole blocks, and without booleans: a GPU's memory has no place for one bit."""
         array = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, blocks * BLOCK - size)])
         return array.astype(_memory_type(array.dtype))
 

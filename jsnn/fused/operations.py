@@ -23,7 +23,7 @@ FUNCTIONS = {"abs", "cos", "div", "erf", "exp", "exp2", "log", "rem", "round", "
 
 
 def _expm1(x: Array) -> Array:
-    """By Taylor's series near 0, where `exp(x) - 1` would lose digits."""
+    """Return exp(x) - 1, by Taylor's series near 0, where `exp(x) - 1` would lose digits."""
     series = jnp.ones_like(x)
     for n in range(_terms(x, 9, 16), 1, -1):
         series = 1 + series * x / n
@@ -31,7 +31,7 @@ def _expm1(x: Array) -> Array:
 
 
 def _log1p(x: Array) -> Array:
-    """By the series of `2 arctanh(x / (2 + x))` near 0, where `log(1 + x)` would lose digits."""
+    """Return log(1 + x), by the series of `2 arctanh(x / (2 + x))` near 0, where it would lose digits."""
     s = x / (2 + x)
     series = jnp.zeros_like(x)
     for n in range(_terms(x, 5, 11), -1, -1):
@@ -56,7 +56,7 @@ def _integer_pow(x: Array, *, y: int) -> Array:
 
 
 def _pow(x: Array, y: Array) -> Array:
-    """`x ** y`, to about `|y log(x)|` units in the last place."""
+    """Return `x ** y`, to about `|y log(x)|` units in the last place."""
     x, y = jnp.broadcast_arrays(x, jnp.asarray(y, x.dtype))
     size = jax.lax.select(y == 0, jnp.ones_like(x), jnp.exp(y * jnp.log(jnp.abs(x))))
     signed = jax.lax.select(2 * _floor(y / 2) == y, size, -size)

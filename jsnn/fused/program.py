@@ -21,15 +21,21 @@ class Program(NamedTuple):
     d_..., only of floating point numbers.
     """
 
-    step: Jaxpr  # (*constants, *state, x) -> (*state, y)
-    forward: Jaxpr  # the same without calls
-    backward: Any  # Jaxpr (what it reads) -> (*d_constants, *d_state, d_x); None if the step refuses
+    step: Jaxpr
+    """(*constants, *state, x) -> (*state, y)."""
+    forward: Jaxpr
+    """The same without calls."""
+    backward: Any
+    """Jaxpr (what it reads) -> (*d_constants, *d_state, d_x); None if the step refuses."""
     reads: list[bool]
     num_constants: int
 
 
 def trace(neuron: Neuron, state: State, current: Any) -> tuple[Program, list[Any]] | None:
-    """The program of a neuron and its constants, the arrays of the neuron that it uses; None if it does not fit."""
+    """Return the program of a neuron and its constants, the arrays of the neuron that it uses.
+
+    None if it does not fit.
+    """
     shape = current.shape
     structure: Any
     leaves, structure = jax.tree.flatten(neuron)
@@ -81,7 +87,7 @@ def trace(neuron: Neuron, state: State, current: Any) -> tuple[Program, list[Any
 
 
 def _broadcast(array: jax.ShapeDtypeStruct, shape: Shape) -> jax.ShapeDtypeStruct:
-    """A parameter with one value a neuron; as it is where it cannot have one, such as a key."""
+    """Return a parameter with one value a neuron; as it is where it cannot have one, such as a key."""
     try:
         fits = np.broadcast_shapes(array.shape, shape) == shape
     except ValueError:
@@ -92,7 +98,7 @@ def _broadcast(array: jax.ShapeDtypeStruct, shape: Shape) -> jax.ShapeDtypeStruc
 
 
 def gradient_of(step: Jaxpr) -> Jaxpr:
-    """`(*inputs, *d_outputs) -> (*d_inputs)` of a step that is not inlined yet: it says how it is differentiated."""
+    """Return `(*inputs, *d_outputs) -> (*d_inputs)` of a step that is not inlined yet, which says its derivative."""
 
     def gradient(inputs: list[Array], d_outputs: list[Array]) -> list[Array]:
         def smooth(*smooth_inputs: Array) -> list[Array]:
@@ -111,17 +117,17 @@ def _dtype(x: Any) -> Any:
 
 
 def abstract(var: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of a variable or constant of a jaxpr."""
+    """Return the shape and dtype of a variable or constant of a jaxpr."""
     return jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype, weak_type=getattr(var.aval, "weak_type", False))
 
 
 def is_smooth(x: Any) -> bool:
-    """Whether there is a gradient of an array: whether its numbers are floating point."""
+    """Return whether there is a gradient of an array: whether its numbers are floating point."""
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 def _is_elementwise(jaxpr: Jaxpr) -> bool:
-    """Whether all operations are elementwise, those in calls included."""
+    """Return whether all operations are elementwise, those in calls included."""
     for eqn in jaxpr.eqns:
         name, inner = eqn.primitive.name, called(eqn)
         if inner is not None:
@@ -140,7 +146,7 @@ def _is_elementwise(jaxpr: Jaxpr) -> bool:
 
 
 def _has_one_shape(jaxpr: Jaxpr, shape: Shape) -> bool:
-    """Whether inputs and outputs have this shape, and all between them, too, or none."""
+    """Return whether inputs and outputs have this shape, and all between them, too, or none."""
     between = [var for eqn in jaxpr.eqns for var in eqn.outvars]
     ends = [*jaxpr.invars, *jaxpr.outvars]
     return all(abstract(var).shape in ((), shape) for var in between) and all(
@@ -149,7 +155,7 @@ def _has_one_shape(jaxpr: Jaxpr, shape: Shape) -> bool:
 
 
 def _inline(jaxpr: Jaxpr) -> Jaxpr:
-    """The same elementwise operations in terms of those that a kernel has, without calls and names."""
+    """Return the same elementwise operations in terms of those that a kernel has, without calls and names."""
 
     def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
@@ -169,7 +175,7 @@ def _inline(jaxpr: Jaxpr) -> Jaxpr:
 
 
 def _apply(eqn: JaxprEqn, inputs: Sequence[Any]) -> Any:
-    """What an operation gives; functions are computed in 32 bits or more, as by XLA."""
+    """Return what an operation gives; functions are computed in 32 bits or more, as by XLA."""
     name = eqn.primitive.name
     if name not in FUNCTIONS | REWRITTEN.keys():
         return eqn.primitive.bind(*inputs, **eqn.params)
@@ -181,5 +187,5 @@ def _apply(eqn: JaxprEqn, inputs: Sequence[Any]) -> Any:
 
 
 def read(values: dict[Any, Any], atom: Any) -> Any:
-    """The value of a variable or constant of a jaxpr."""
+    """Return the value of a variable or constant of a jaxpr."""
     return atom.val if isinstance(atom, Literal) else values[atom]

@@ -16,16 +16,19 @@ from jsnn.models.sequential import (
     spiking_dense,
     times_ten,
 )
-from jsnn.models.spikformer import spikformer, spikformer_neuron
+from jsnn.models.trained import Pretrained, pretrained
+from jsnn.models.transformer import spikformer, spikformer_neuron
 from jsnn.models.vgg import spiking_vgg
 
 __all__ = [
+    "Pretrained",
     "adaptive_neuron",
     "adaptive_recurrent",
     "default_neuron",
     "feedforward",
     "norse_conv",
     "norse_recurrent",
+    "pretrained",
     "rate_conv",
     "rate_dense",
     "spikformer",

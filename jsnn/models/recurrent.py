@@ -42,11 +42,12 @@ def adaptive_recurrent(
     2018); Yin, Corradi and Bohté, "Accurate and efficient time-domain classification with adaptive spiking recurrent
     neural networks" (2021).
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = adaptive_recurrent([64, 32, 10], rngs=nnx.Rngs(0))
-    >>> jsnn.unroll(network, jnp.ones((16, 4, 64)))[1].shape
-    (16, 4, 10)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = adaptive_recurrent([64, 32, 10], rngs=nnx.Rngs(0))
+        >>> jsnn.unroll(network, jnp.ones((16, 4, 64)))[1].shape
+        (16, 4, 10)
     """
     if len(sizes) < 3 or min(sizes) < 1:
         raise ValueError(

@@ -77,13 +77,14 @@ def spiking_resnet(
     Source: Fang et al., "Deep residual learning in spiking neural networks" (NeurIPS 2021); Hu et al., "Advancing
     spiking neural networks toward deep residual learning" (TNNLS 2024).
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = spiking_resnet((1, 1), stem="small", channels=4, outputs=10, rngs=nnx.Rngs(0))
-    >>> network.eval()  # batch normalisation by its averages
-    >>> images = jnp.ones((2, 8, 8, 3))  # static
-    >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
-    (4, 2, 10)
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = spiking_resnet((1, 1), stem="small", channels=4, outputs=10, rngs=nnx.Rngs(0))
+        >>> network.eval()  # batch normalisation by its averages
+        >>> images = jnp.ones((2, 8, 8, 3))  # static
+        >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
+        (4, 2, 10)
     """
     if isinstance(depth, int):
         if depth not in _DEPTHS:
@@ -202,7 +203,7 @@ class ConvNorm(nnx.Module):
 
 
 def _widths(inputs: int, features: int, bottleneck: bool) -> tuple[int, ...]:
-    """The channels before the first convolution of a block, and after each."""
+    """Return the channels before the first convolution of a block, and after each."""
     return (inputs, features, features, 4 * features) if bottleneck else (inputs, features, features)
 
 
@@ -213,7 +214,7 @@ def _convs(widths: Sequence[int], stride: int, *, rngs: nnx.Rngs) -> nnx.List:
 
 
 def _skip(widths: Sequence[int], stride: int, *, rngs: nnx.Rngs) -> ConvNorm | None:
-    """What turns a block's input into the shape of its output; None where it has it already."""
+    """Return what turns a block's input into the shape of its output; None where it has it already."""
     if stride == 1 and widths[0] == widths[-1]:
         return None
     return ConvNorm(widths[0], widths[-1], 1, stride, rngs=rngs)

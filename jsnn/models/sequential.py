@@ -35,22 +35,23 @@ def feedforward(
     neuron: Callable[[], Neuron] = lambda: LIF(0.9, surrogate=surrogate.fast_sigmoid(25.0)),
     readout: Callable[[], Neuron] = lambda: LI(0.9),
 ) -> Sequential:
-    """A dense network: flatten, then a `nnx.Linear` and a neuron for each of the sizes after the first.
+    """Return a dense network: flatten, then a `nnx.Linear` and a neuron for each of the sizes after the first.
 
     Args:
         sizes: the number of inputs, of neurons in each hidden layer, and of outputs; at least two numbers.
         rngs: draws the weights.
-        neuron: makes the neuron behind each hidden layer.
-        readout: makes the neuron behind the last layer, whose output is the network's.
+        neuron: makes the neuron after each hidden layer.
+        readout: makes the neuron after the last layer, whose output is the network's.
 
     Raises:
         ValueError: if there are fewer than two sizes, or one is below 1.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = feedforward([64, 32, 10], rngs=nnx.Rngs(0))
-    >>> jsnn.unroll(network, jnp.ones((4, 8, 8, 1)), num_steps=16)[1].shape  # a static image
-    (16, 4, 10)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = feedforward([64, 32, 10], rngs=nnx.Rngs(0))
+        >>> jsnn.unroll(network, jnp.ones((4, 8, 8, 1)), num_steps=16)[1].shape  # a static image
+        (16, 4, 10)
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
@@ -74,7 +75,7 @@ def norse_recurrent(
     dt: float = 1e-3,
     **parameters: Any,
 ) -> Sequential:
-    """The recurrent network of Norse's MNIST tutorial: `lif_recurrent`, a linear layer, a leaky integrator.
+    """Return the recurrent network of Norse's MNIST tutorial: `lif_recurrent`, a linear layer, a leaky integrator.
 
     `parameters` (`tau_mem_inv`, `recurrent_scale`, ...) go to `jsnn.compat.norse.lif_recurrent`.
 
@@ -100,7 +101,7 @@ def norse_conv(
     dt: float = 1e-3,
     **parameters: Any,
 ) -> Sequential:
-    """The convolutional network of Norse's MNIST tutorial.
+    """Return the convolutional network of Norse's MNIST tutorial.
 
     conv 5x5x20, LIF, pool, conv 5x5x50 times 10, LIF, pool, dense 500, LIF, relu, dense, leaky integrator.
     `parameters` go to the LIF neurons, see `jsnn.compat.norse.lif`. The relu changes no spike; it stops the gradient of
@@ -137,21 +138,22 @@ def norse_conv(
 
 @checked
 def times_ten(x: Array) -> Array:
-    """The tutorial's factor on its second convolution."""
+    """Return x times the tutorial's factor on its second convolution."""
     return 10 * x
 
 
 @checked
 def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
-    """A dense rate network: flatten, then `nnx.Linear` and ReLU for each of the sizes but the first and last.
+    """Return a dense rate network: flatten, then `nnx.Linear` and ReLU for each of the sizes but the first and last.
 
     Raises:
         ValueError: if there are fewer than two sizes, or one is below 1.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> rate_dense([64, 32, 10], rngs=nnx.Rngs(0))(jnp.ones((4, 8, 8, 1))).shape
-    (4, 10)
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> rate_dense([64, 32, 10], rngs=nnx.Rngs(0))(jnp.ones((4, 8, 8, 1))).shape
+        (4, 10)
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
@@ -166,22 +168,23 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
 def spiking_dense(
     sizes: Sequence[int], *, rngs: nnx.Rngs, dt: float = 0.1, v_init: Any = 0.0, tau: float | None = None
 ) -> Sequential:
-    """The network of `rate_dense` with `SpikingActivation` in place of the ReLUs; its readout has no neuron.
+    """Return the network of `rate_dense` with `SpikingActivation` in place of the ReLUs; its readout has no neuron.
 
     Args:
         sizes: the number of inputs, of neurons in each hidden layer, and of outputs.
         rngs: draws the weights.
         dt: the length of a step, s.
         v_init: the membrane before the first step, see `SpikingActivation`.
-        tau: time constant, in s, of a `Lowpass` behind every neuron, trained with its initial level; None for none.
+        tau: time constant, in s, of a `Lowpass` after every neuron, trained with its initial level; None for none.
 
     Source: KerasSpiking's tutorial "Classifying Fashion MNIST with spiking activations".
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = spiking_dense([64, 32, 10], rngs=nnx.Rngs(0), tau=0.1)
-    >>> jsnn.unroll(network, jnp.ones((4, 8, 8, 1)), num_steps=10)[1].shape
-    (10, 4, 10)
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = spiking_dense([64, 32, 10], rngs=nnx.Rngs(0), tau=0.1)
+        >>> jsnn.unroll(network, jnp.ones((4, 8, 8, 1)), num_steps=10)[1].shape
+        (10, 4, 10)
     """
     rate_network = rate_dense(sizes, rngs=rngs)
     layers: list[Layer] = []
@@ -198,7 +201,7 @@ def spiking_dense(
 
 
 def _own(v_init: Any, index: int) -> Any:
-    """Of a key, every layer gets one of its own."""
+    """Return a key of its own for a layer."""
     return jax.random.fold_in(v_init, index) if is_key(v_init) else v_init
 
 
@@ -212,7 +215,9 @@ def rate_conv(
     outputs: int = 10,
     batch_norm: bool = False,
 ) -> nnx.Sequential:
-    """A convolutional rate network; by default the one of NengoDL's CIFAR-10 tutorial, with 1,147,466 parameters.
+    """Return a convolutional rate network.
+
+    By default it is that of NengoDL's CIFAR-10 tutorial, with 1,147,466 parameters.
 
     Each block is 3x3 convolutions that keep the size, each with ReLU, and then 2x2 average pooling. Behind them come
     dense layers with ReLU and a dense readout. Weights are drawn He-uniformly.
@@ -228,10 +233,11 @@ def rate_conv(
     Raises:
         ValueError: if the images are too small for so many blocks.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
-    (4, 10)
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
+        (4, 10)
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")

@@ -44,13 +44,14 @@ def spiking_vgg(
     Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015);
     Sengupta et al., "Going deeper in spiking neural networks: VGG and residual architectures" (2019).
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> from flax import nnx
-    >>> network = spiking_vgg(((4,), (8,)), dense=(16,), image_shape=(8, 8, 3), outputs=10, rngs=nnx.Rngs(0))
-    >>> network.eval()  # batch normalisation by its averages
-    >>> images = jnp.ones((2, 8, 8, 3))
-    >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
-    (4, 2, 10)
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = spiking_vgg(((4,), (8,)), dense=(16,), image_shape=(8, 8, 3), outputs=10, rngs=nnx.Rngs(0))
+        >>> network.eval()  # batch normalisation by its averages
+        >>> images = jnp.ones((2, 8, 8, 3))
+        >>> jax.eval_shape(lambda x: jsnn.unroll(network, x, num_steps=4)[1], images).shape  # nothing is computed
+        (4, 2, 10)
     """
     if isinstance(depth, int) and depth not in _STAGES:
         raise ValueError(f"depth must be one of {', '.join(map(str, _STAGES))}, or channels per stage, got {depth}")

@@ -1,7 +1,7 @@
 """Neurons: each a frozen pytree with a pure `init` and a pure `step`."""
 
 from jsnn.neurons.adaptive import AdaptationState, AdEx, AdQIF
-from jsnn.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFState
+from jsnn.neurons.adaptive_lif import AdaptiveRefractoryLIF, AdaptiveRefractoryLIFState
 from jsnn.neurons.alif import ALIF, ALIFState
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.burst import BurstIF
@@ -39,8 +39,8 @@ __all__ = [
     "AdEx",
     "AdQIF",
     "AdaptationState",
-    "AdaptiveLIF",
-    "AdaptiveLIFState",
+    "AdaptiveRefractoryLIF",
+    "AdaptiveRefractoryLIFState",
     "BurstIF",
     "ConductanceLIF",
     "ConductanceLIFState",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import cast, decay_from_time_constant, leak, leakage
+from jsnn.neurons.base import Discretization, cast, decay_from_time_constant, leak, leakage
 from jsnn.neurons.nonlinear import EIF, QIF, NonlinearIF
 from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
@@ -16,8 +16,10 @@ from jsnn.types import Array, Parameter, Shape
 class AdaptationState(NamedTuple):
     """The state of `AdEx` and `AdQIF`."""
 
-    v: Array  # membrane potential, [B, ...]
-    w: Array  # adaptation current, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    w: Array
+    """Adaptation current, [B, ...]."""
 
 
 @nnx.dataclass
@@ -35,11 +37,18 @@ class AdaptationCurrent(NonlinearIF):
     @classmethod
     @checked
     def from_time_constants(  # type: ignore[override]
-        cls, tau_mem: Parameter, tau_adaptation: Parameter, dt: float, **parameters: Any
+        cls,
+        tau_mem: Parameter,
+        tau_adaptation: Parameter,
+        *,
+        dt: float,
+        discretization: Discretization = "euler",
+        **parameters: Any,
     ) -> Self:
-        """The neuron with time constants in seconds, in Euler's steps of `dt` seconds; see `EIF`."""
-        decay = decay_from_time_constant("tau_mem", tau_mem, dt, "euler")
-        return cls(decay, decay_from_time_constant("tau_adaptation", tau_adaptation, dt, "euler"), **parameters)
+        """Return the neuron with time constants in seconds, simulated in steps of `dt` seconds; see `EIF`."""
+        taus = {"tau_mem": tau_mem, "tau_adaptation": tau_adaptation}
+        decays = [decay_from_time_constant(name, tau, dt, discretization) for name, tau in taus.items()]
+        return cls(*decays, **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> AdaptationState:  # type: ignore[override]
         return AdaptationState(v=self.rest(shape, dtype), w=jnp.zeros(shape, dtype))
@@ -55,7 +64,10 @@ class AdaptationCurrent(NonlinearIF):
         return AdaptationState(v, w + cast(self.jump, dtype) * spikes), spikes.astype(current.dtype)
 
     def driver(self, before: Array, after: Array) -> Array:
-        """The potential that drives the adaptation current: of `before` and `after` the step, the one after it."""
+        """Return the potential that drives the adaptation current.
+
+        Here it is the potential `after` the step.
+        """
         return after
 
 
@@ -83,17 +95,21 @@ class AdEx(AdaptationCurrent, EIF):
         decay_adaptation: 1 - dt / tau of the adaptation current, in [0, 1].
         coupling: how strongly the potential drives the adaptation current.
         jump: what a spike adds to the adaptation current.
-        sharpness, rheobase, gain, v_rest: see `EIF`.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here.
+
+    `sharpness`, `rheobase`, `gain` and `v_rest` are those of `EIF`.
 
     Raises:
         ValueError: as `EIF`, and if `decay_adaptation` lies outside [0, 1].
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.AdEx(decay=0.5, sharpness=0.25, jump=0.1)
-    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((13, 1)))  # the intervals grow
-    >>> spikes[:, 0].tolist()
-    [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.AdEx(decay=0.5, sharpness=0.25, jump=0.1)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.ones((13, 1)))  # the intervals grow
+        >>> spikes[:, 0].tolist()
+        [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
 
 
@@ -114,16 +130,19 @@ class AdQIF(AdaptationCurrent, QIF):
 
     Source: Izhikevich, "Simple model of spiking neurons" (2003), as in SpikingJelly's `IzhikevichNode`.
 
-    Attributes:
-        decay, decay_adaptation, coupling, jump: see `AdEx`.
-        curvature, v_critical, gain, v_rest: see `QIF`.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here.
+
+    `curvature`, `v_critical`, `gain` and `v_rest` are those of `QIF`.
+
+    `decay`, `decay_adaptation`, `coupling` and `jump` are those of `AdEx`.
 
     Raises:
         ValueError: as `QIF`, and if `decay_adaptation` lies outside [0, 1].
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, spikes = jsnn.unroll(jsnn.AdQIF(decay=0.5, jump=0.5), jnp.ones((8, 1)))
-    >>> spikes[:, 0].tolist()
-    [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, spikes = jsnn.unroll(jsnn.AdQIF(decay=0.5, jump=0.5), jnp.ones((8, 1)))
+        >>> spikes[:, 0].tolist()
+        [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """

@@ -13,16 +13,19 @@ from jsnn.neurons.refractory import RefractoryLIF, RefractoryLIFState
 from jsnn.types import Array, Parameter, Shape
 
 
-class AdaptiveLIFState(NamedTuple):
-    """The state of `AdaptiveLIF`."""
+class AdaptiveRefractoryLIFState(NamedTuple):
+    """The state of `AdaptiveRefractoryLIF`."""
 
-    v: Array  # membrane potential, [B, ...]
-    refractory_time: Array  # when the membrane is let go, in s from the start of the last step; may be past, [B, ...]
-    adaptation: Array  # what is taken from the current, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    refractory_time: Array
+    """When the membrane is let go, in s from the start of the last step; may be past, [B, ...]."""
+    adaptation: Array
+    """What is taken from the current, [B, ...]."""
 
 
 @nnx.dataclass
-class AdaptiveLIF(RefractoryLIF):
+class AdaptiveRefractoryLIF(RefractoryLIF):
     """`RefractoryLIF` whose output builds up a current against its input.
 
     Each step, in this order:
@@ -41,16 +44,18 @@ class AdaptiveLIF(RefractoryLIF):
     Attributes:
         tau_adaptation: time constant of the adaptation current, in s.
         adaptation: the current that builds up for an output of 1 Hz.
-        dt, spiking_aware, tau_mem, tau_ref, min_voltage, amplitude, v_init: see `RefractoryLIF`.
+
+    `dt`, `spiking_aware`, `tau_mem`, `tau_ref`, `min_voltage`, `amplitude` and `v_init` are those of `RefractoryLIF`.
 
     Raises:
         ValueError: if `tau_adaptation` is not positive or `adaptation` is negative, and as `RefractoryLIF`.
         TypeError: as `SpikingActivation`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, outputs = jsnn.unroll(jsnn.AdaptiveLIF(), jnp.full((1000, 1), 2.0))  # 1 s
-    >>> outputs[:200].mean().round(), outputs[-200:].mean().round()  # the rate falls
-    (Array(60., dtype=float32), Array(50., dtype=float32))
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, outputs = jsnn.unroll(jsnn.AdaptiveRefractoryLIF(), jnp.full((1000, 1), 2.0))  # 1 s
+        >>> outputs[:200].mean().round(), outputs[-200:].mean().round()  # the rate falls
+        (Array(60., dtype=float32), Array(50., dtype=float32))
     """
 
     tau_adaptation: Parameter = dataclasses.field(default=1.0, kw_only=True)
@@ -59,14 +64,14 @@ class AdaptiveLIF(RefractoryLIF):
     def ranges(self) -> dict[str, Range]:
         return {**super().ranges(), "tau_adaptation": POSITIVE, "adaptation": NOT_NEGATIVE}
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> AdaptiveLIFState:  # type: ignore[override]
-        return AdaptiveLIFState(*super().init(shape, dtype), adaptation=jnp.zeros(shape, dtype))
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> AdaptiveRefractoryLIFState:  # type: ignore[override]
+        return AdaptiveRefractoryLIFState(*super().init(shape, dtype), adaptation=jnp.zeros(shape, dtype))
 
-    def step(self, state: AdaptiveLIFState, current: Array) -> tuple[AdaptiveLIFState, Array]:  # type: ignore[override]
+    def step(self, state: AdaptiveRefractoryLIFState, current: Array) -> tuple[AdaptiveRefractoryLIFState, Array]:  # type: ignore[override]
         dtype = state.v.dtype
         membrane = RefractoryLIFState(state.v, state.refractory_time)
         membrane, y = super().step(membrane, current.astype(dtype) - state.adaptation)
         share = cast(self.dt, dtype) / cast(self.tau_adaptation, dtype)
         drive = cast(self.adaptation, dtype) * y
         adaptation = jax.lax.stop_gradient(state.adaptation + share * (drive - state.adaptation))
-        return AdaptiveLIFState(*membrane, adaptation), y.astype(current.dtype)
+        return AdaptiveRefractoryLIFState(*membrane, adaptation), y.astype(current.dtype)

@@ -14,9 +14,12 @@ from jsnn.types import Array, Parameter, Shape
 class ALIFState(NamedTuple):
     """The state of `ALIF`."""
 
-    v: Array  # membrane potential, [B, ...]
-    adaptation: Array  # trace of past spikes, [B, ...]
-    spikes: Array  # the spikes of the last step, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    adaptation: Array
+    """Trace of past spikes, [B, ...]."""
+    spikes: Array
+    """The spikes of the last step, [B, ...]."""
 
 
 @nnx.dataclass
@@ -39,16 +42,18 @@ class ALIF(LeakyMembrane, SpikingNeuron):
         adaptation: how far one spike raises the threshold.
         gain: the factor on the input.
         v_rest: the resting potential, where the membrane starts and to which it decays.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`.
 
     Raises:
         ValueError: if a decay lies outside [0, 1] or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.ALIF(decay=1.0, adaptation=1.0, decay_adaptation=1.0)
-    >>> state, spikes = jsnn.unroll(neuron, jnp.full((12, 1), 1.25))  # the intervals grow
-    >>> spikes[:, 0].tolist()
-    [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.ALIF(decay=1.0, adaptation=1.0, decay_adaptation=1.0)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.full((12, 1), 1.25))  # the intervals grow
+        >>> spikes[:, 0].tolist()
+        [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
 
     decay_adaptation: Parameter = 0.99
@@ -63,12 +68,12 @@ class ALIF(LeakyMembrane, SpikingNeuron):
         cls,
         tau_mem: Parameter,
         tau_adaptation: Parameter,
-        dt: float,
         *,
+        dt: float,
         discretization: Discretization = "exact",
         **parameters: Any,
     ) -> Self:
-        """The neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
+        """Return the neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
         decay = decay_from_time_constant("tau_mem", tau_mem, dt, discretization)
         decay_adaptation = decay_from_time_constant("tau_adaptation", tau_adaptation, dt, discretization)
         return cls(decay, decay_adaptation, **parameters)

@@ -78,17 +78,17 @@ class SpikingNeuron(FrozenPytree):
         return {**super().ranges(), "threshold": POSITIVE}
 
     def fire(self, v: Array, threshold: Parameter) -> Array:
-        """Spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
+        """Return spikes in {0, 1} where `v > threshold`, with the surrogate's derivative."""
         return self.surrogate(v - threshold)
 
     def fire_at_all_steps(self, v: Array) -> Array:
-        """The spikes of membranes [T, B, ...] on which no spike has acted."""
+        """Return the spikes of membranes [T, B, ...] on which no spike has acted."""
         if self.reset != "none":
             raise ValueError(f"all_steps needs reset='none', got {self.reset!r}: run it with jsnn.unroll")
         return self.fire(v, cast(self.threshold, v.dtype))
 
     def fire_and_reset(self, v: Array, last_spikes: Array, threshold: Parameter) -> tuple[Array, Array]:
-        """Returns `(v, spikes)` for a membrane `v` that has just taken its input.
+        """Return `(v, spikes)` for a membrane `v` that has just taken its input.
 
         `last_spikes` are those of the step before; they matter only with `reset_delay`.
         """
@@ -100,7 +100,7 @@ class SpikingNeuron(FrozenPytree):
         return self.apply_reset(v, spikes, threshold), spikes
 
     def apply_reset(self, v: Array, spikes: Array, threshold: Parameter) -> Array:
-        """The membrane after the reset that `spikes` call for."""
+        """Return the membrane after the reset that `spikes` call for."""
         if self.detach_reset:
             spikes = jax.lax.stop_gradient(spikes)
         if callable(self.reset):
@@ -130,26 +130,26 @@ class LeakyMembrane(FrozenPytree):
         return {**super().ranges(), "decay": SHARE}
 
     def rest(self, shape: Shape, dtype: Any) -> Array:
-        """The membrane before the first step."""
+        """Return the membrane before the first step."""
         return jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape)
 
     def integrate(self, v: Array, current: Array) -> Array:
-        """v_rest + decay * (v - v_rest) + gain * current, in the dtype of `v`."""
+        """Return v_rest + decay * (v - v_rest) + gain * current, in the dtype of `v`."""
         return v + (leakage(v, self.decay, self.v_rest) + cast(self.gain, v.dtype) * current.astype(v.dtype))
 
     def integrate_all(self, v: Array, currents: Array) -> Array:
-        """The membrane after each of all steps, from `v` before the first and `currents` [T, B, ...]."""
+        """Return the membrane after each of all steps, from `v` before the first and `currents` [T, B, ...]."""
         rest, inputs = cast(self.v_rest, v.dtype), cast(self.gain, v.dtype) * currents.astype(v.dtype)
         return rest + linear_recurrence(leak(self.decay, v.dtype), inputs, v - rest)
 
 
 def leakage(value: Array, decay: Parameter, rest: Parameter = 0.0) -> Array:
-    """What a step of `decay` towards `rest` adds to a value, (1 - decay) * (rest - value)."""
+    """Return what a step of `decay` towards `rest` adds to a value, (1 - decay) * (rest - value)."""
     return leak(decay, value.dtype) * (cast(rest, value.dtype) - value)
 
 
 def leak(decay: Parameter, dtype: Any) -> Parameter:
-    """The share that leaks in a step, 1 - decay.
+    """Return the share that leaks in a step, 1 - decay.
 
     Computed with it a decay close to 1 loses no precision, because 1 - decay is taken before it is rounded to `dtype`:
     0.999 in float32 is off by 1e-8, little for the decay, but 1e-5 of what leaks.
@@ -158,14 +158,14 @@ def leak(decay: Parameter, dtype: Any) -> Parameter:
 
 
 def cast(parameter: Parameter, dtype: Any) -> Parameter:
-    """A parameter ready for arithmetic in `dtype`; numbers stay numbers, so that they promote nothing."""
+    """Return a parameter ready for arithmetic in `dtype`; numbers stay numbers, so that they promote nothing."""
     return parameter if isinstance(parameter, (int, float)) else jnp.asarray(parameter, dtype)
 
 
 def decay_from_time_constant(
     name: str, tau: Parameter, dt: float, discretization: Discretization = "exact"
 ) -> Parameter:
-    """The factor by which a leaky variable shrinks in `dt` seconds: exp(-dt/tau), or 1 - dt/tau (Euler).
+    """Return the factor by which a leaky variable shrinks in `dt` seconds: exp(-dt/tau), or 1 - dt/tau (Euler).
 
     Raises:
         ValueError: if `tau` or `dt` is not positive, or if Euler's step is longer than `tau`.

@@ -39,11 +39,12 @@ class BurstIF(InitialMembrane, RateCoded):
     Raises:
         ValueError: if `dt` is not positive, or `max_spikes` is below 1.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.BurstIF(dt=0.1)
-    >>> state, outputs = jsnn.unroll(neuron, jnp.array([[25.0], [-10.0], [10.0], [10.0]]))  # [T, N] -> [T, N]
-    >>> outputs[:, 0].tolist()
-    [20.0, 0.0, 0.0, 10.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.BurstIF(dt=0.1)
+        >>> state, outputs = jsnn.unroll(neuron, jnp.array([[25.0], [-10.0], [10.0], [10.0]]))  # [T, N] -> [T, N]
+        >>> outputs[:, 0].tolist()
+        [20.0, 0.0, 0.0, 10.0]
     """
 
     max_spikes: float = dataclasses.field(default=float("inf"), kw_only=True)

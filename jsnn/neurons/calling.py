@@ -74,7 +74,7 @@ jax.tree_util.register_pytree_node(_Opaque, lambda part: ((), part.neuron), lamb
 
 
 def _flatten(neuron: Neuron) -> tuple[list[Any], Any]:
-    """The arrays of a neuron, and its structure, of which `neuron_of` makes it again."""
+    """Return the arrays of a neuron, and its structure, of which `neuron_of` makes it again."""
     return jax.tree.flatten(_Opaque(neuron) if jax.tree_util.all_leaves([neuron]) else neuron)
 
 
@@ -91,7 +91,7 @@ def split_operands(params: dict[str, Any], operands: Sequence[Any]) -> tuple[Any
 
 
 def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
-    """The shapes and dtypes of a neuron's output."""
+    """Return the shapes and dtypes of a neuron's output."""
     steps, batch = folded or (1, ())
     if folded and any(leaf.shape[:1] != (steps * math.prod(batch),) for leaf in jax.tree.leaves(x)):
         raise ValueError(f"{type(neuron).__name__} is given {jax.tree.map(jnp.shape, x)}, without the batch first")
@@ -112,7 +112,7 @@ def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _output_at_one_step(tree: Any, arrays: tuple[Any, ...], structure: Any, shapes: tuple[Any, ...]) -> Any:
-    """The same for one time step; kept, since equal layers ask for it again and again."""
+    """Return the same for one time step; kept, since equal layers ask for it again and again."""
 
     def first(neuron: Neuron, x: Any) -> Any:
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]

@@ -15,17 +15,17 @@ from jsnn.types import Array, Neuron, Parameter
 
 
 def has_field(part: Any, name: str) -> bool:
-    """Whether a part is a dataclass with a field of that name."""
+    """Return whether a part is a dataclass with a field of that name."""
     return dataclasses.is_dataclass(part) and name in {field.name for field in dataclasses.fields(part)}
 
 
 def is_key(value: Any) -> TypeGuard[Array]:
-    """Whether a value is a key made by `jax.random.key`."""
+    """Return whether a value is a key made by `jax.random.key`."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def is_function(value: Any) -> bool:
-    """Whether a value can be called as a function, which classes, parameters and neurons cannot."""
+    """Return whether a value can be called as a function, which classes, parameters and neurons cannot."""
     return callable(value) and not isinstance(value, nnx.Variable | type | Neuron)
 
 
@@ -41,7 +41,7 @@ def check_is_neuron(taker: str, value: Any) -> None:
 
 
 def check_surrogate(surrogate: Any) -> None:
-    """Raise TypeError if a value is no function, or one that would make a surrogate if it were called."""
+    """Raise TypeError if a value is not a function, or one that would make a surrogate if it were called."""
     name = getattr(surrogate, "__name__", "")
     if not is_function(surrogate) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
@@ -63,7 +63,7 @@ def check_decay(name: str, parameter: Parameter) -> None:
 
 
 def check_holds(name: str, parameter: Parameter, holds: Callable[[np.ndarray], Any], rule: str) -> None:
-    """Raise ValueError if a parameter has a value for which the rule does not hold, TypeError if it is no number."""
+    """Raise ValueError if a parameter has a value for which the rule does not hold, TypeError if it is not a number."""
     value = value_of_parameter(parameter)
     if value is None:
         return
@@ -74,7 +74,10 @@ def check_holds(name: str, parameter: Parameter, holds: Callable[[np.ndarray], A
 
 
 def value_of_parameter(parameter: Parameter) -> np.ndarray | None:
-    """What can be checked of a parameter; None if it was made inside a traced function, where it has no value yet."""
+    """Return what can be checked of a parameter.
+
+    None if it was made inside a traced function, where it has no value yet.
+    """
     value = parameter[...] if isinstance(parameter, nnx.Variable) else parameter
     return (
         None

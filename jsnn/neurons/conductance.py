@@ -15,9 +15,12 @@ from jsnn.types import Array, Parameter, Shape
 class ConductanceLIFState(NamedTuple):
     """The state of `ConductanceLIF`."""
 
-    v: Array  # membrane potential, [B, ...]
-    g_excitatory: Array  # conductance, in units of the membrane's capacitance per step, [B, ...]
-    g_inhibitory: Array  # likewise
+    v: Array
+    """Membrane potential, [B, ...]."""
+    g_excitatory: Array
+    """Conductance, in units of the membrane's capacitance per step, [B, ...]."""
+    g_inhibitory: Array
+    """Likewise."""
 
 
 @nnx.dataclass
@@ -43,18 +46,23 @@ class ConductanceLIF(SpikingNeuron):
 
     Attributes:
         decay: the share of the membrane potential that is left after one step, in [0, 1].
-        decay_excitatory, decay_inhibitory: the shares of the conductances that are left after one step, in [0, 1].
-        e_excitatory, e_inhibitory: the reversal potentials.
+        decay_excitatory: the shares of the conductances that are left after one step, in [0, 1].
+        decay_inhibitory: the shares of the conductances that are left after one step, in [0, 1].
+        e_excitatory: the reversal potentials.
+        e_inhibitory: the reversal potentials.
         v_rest: the resting potential, where the membrane starts and to which it leaks.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here.
 
     Raises:
         ValueError: if a decay lies outside [0, 1] or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, spikes = jsnn.unroll(jsnn.ConductanceLIF(), jnp.array([[0.1], [0.0], [1e6], [0.0], [-1e9]]))
-    >>> spikes[:, 0].tolist(), state.v.round(3).tolist()
-    ([0.0, 0.0, 1.0, 1.0, 0.0], [-1.995...])
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, spikes = jsnn.unroll(jsnn.ConductanceLIF(), jnp.array([[0.1], [0.0], [1e6], [0.0], [-1e9]]))
+        >>> spikes[:, 0].tolist(), state.v.round(3).tolist()
+        ([0.0, 0.0, 1.0, 1.0, 0.0], [-1.995...])
     """
 
     decay: Parameter = 0.95
@@ -76,12 +84,12 @@ class ConductanceLIF(SpikingNeuron):
         tau_mem: Parameter,
         tau_excitatory: Parameter,
         tau_inhibitory: Parameter,
-        dt: float,
         *,
+        dt: float,
         discretization: Discretization = "exact",
         **parameters: Any,
     ) -> Self:
-        """The neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
+        """Return the neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
         taus = {"tau_mem": tau_mem, "tau_excitatory": tau_excitatory, "tau_inhibitory": tau_inhibitory}
         return cls(*(decay_from_time_constant(*tau, dt, discretization) for tau in taus.items()), **parameters)
 

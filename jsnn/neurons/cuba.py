@@ -25,8 +25,10 @@ SynapseOrder: TypeAlias = Literal["decay_then_jump", "jump_then_decay"]
 class CuBaState(NamedTuple):
     """The state of `CuBaLIF` and `CuBaLI`."""
 
-    v: Array  # membrane potential, [B, ...]
-    i: Array  # synaptic current, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    i: Array
+    """Synaptic current, [B, ...]."""
 
 
 @nnx.dataclass
@@ -57,12 +59,12 @@ class CurrentSynapse(LeakyMembrane):
         cls,
         tau_mem: Parameter,
         tau_syn: Parameter,
-        dt: float,
         *,
+        dt: float,
         discretization: Discretization = "exact",
         **parameters: Any,
     ) -> Self:
-        """The neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
+        """Return the neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`."""
         decay = decay_from_time_constant("tau_mem", tau_mem, dt, discretization)
         decay_syn = decay_from_time_constant("tau_syn", tau_syn, dt, discretization)
         return cls(decay, decay_syn, **parameters)
@@ -71,7 +73,7 @@ class CurrentSynapse(LeakyMembrane):
         return CuBaState(v=self.rest(shape, dtype), i=jnp.zeros(shape, dtype))
 
     def integrate_current(self, state: CuBaState, current: Array) -> tuple[Array, Array]:
-        """The membrane before any reset, and the synaptic current to carry on."""
+        """Return the membrane before any reset, and the synaptic current to carry on."""
         current = current.astype(state.i.dtype)
         if self.synapse_order == "decay_then_jump":
             i = state.i + leakage(state.i, self.decay_syn) + current
@@ -80,7 +82,7 @@ class CurrentSynapse(LeakyMembrane):
         return self.integrate(state.v, i), i + leakage(i, self.decay_syn)
 
     def integrate_all_currents(self, state: CuBaState, currents: Array) -> tuple[CuBaState, Array]:
-        """The state after the last of all steps, and the membrane after each, without any reset."""
+        """Return the state after the last of all steps, and the membrane after each, without any reset."""
         currents, share = currents.astype(state.i.dtype), leak(self.decay_syn, state.i.dtype)
         if self.synapse_order == "decay_then_jump":
             i = linear_recurrence(share, currents, state.i)
@@ -114,16 +116,18 @@ class CuBaLIF(CurrentSynapse, SpikingNeuron):
         gain: the factor from current to membrane.
         v_rest: the resting potential, where the membrane starts and to which it decays.
         synapse_order: when the current decays, see above.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`.
 
     Raises:
         ValueError: if a decay lies outside [0, 1] or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.CuBaLIF(decay=0.5, decay_syn=0.5)
-    >>> impulse = jnp.zeros((5, 1)).at[0].set(1.0)
-    >>> jsnn.record(neuron, impulse)["CuBaLIF"].states.v[:, 0].tolist()
-    [1.0, 1.0, 0.75, 0.5, 0.3125]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.CuBaLIF(decay=0.5, decay_syn=0.5)
+        >>> impulse = jnp.zeros((5, 1)).at[0].set(1.0)
+        >>> jsnn.record(neuron, impulse)["CuBaLIF"].states.v[:, 0].tolist()
+        [1.0, 1.0, 0.75, 0.5, 0.3125]
     """
 
     def step(self, state: CuBaState, current: Array) -> tuple[CuBaState, Array]:
@@ -151,10 +155,11 @@ class CuBaLI(CurrentSynapse):
 
     Attributes and errors: as `CuBaLIF`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, v = jsnn.unroll(jsnn.CuBaLI(decay=0.5, decay_syn=0.5), jnp.zeros((3, 1)).at[0].set(1.0))
-    >>> v[:, 0].tolist()
-    [1.0, 1.0, 0.75]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, v = jsnn.unroll(jsnn.CuBaLI(decay=0.5, decay_syn=0.5), jnp.zeros((3, 1)).at[0].set(1.0))
+        >>> v[:, 0].tolist()
+        [1.0, 1.0, 0.75]
     """
 
     def step(self, state: CuBaState, current: Array) -> tuple[CuBaState, Array]:

@@ -29,8 +29,10 @@ PRESETS = {
 class IzhikevichState(NamedTuple):
     """The state of `Izhikevich`."""
 
-    v: Array  # membrane potential, mV, [B, ...]
-    u: Array  # recovery, [B, ...]
+    v: Array
+    """Membrane potential, mV, [B, ...]."""
+    u: Array
+    """Recovery, [B, ...]."""
 
 
 @nnx.dataclass
@@ -64,16 +66,18 @@ class Izhikevich(SpikingNeuron):
         dt: the length of a step, in s; a number or an array, which may be traced.
         v_init: the membrane before the first step, in mV; the recovery starts at b * v_init.
         v_reset: c in the paper, in mV.
-        threshold, reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; the reset is "zero" and the
-            surrogate `arctan(0.1, height=1.0)` here.
+
+    `threshold`, `reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; the reset is
+    "zero" and the surrogate `arctan(0.1, height=1.0)` here.
 
     Raises:
         ValueError: if `a`, `dt` or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, spikes = jsnn.unroll(jsnn.Izhikevich(), jnp.full((200, 1), 10.0))  # 200 ms
-    >>> int(spikes.sum())
-    5
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, spikes = jsnn.unroll(jsnn.Izhikevich(), jnp.full((200, 1), 10.0))  # 200 ms
+        >>> int(spikes.sum())
+        5
     """
 
     a: Parameter = 0.02
@@ -92,13 +96,14 @@ class Izhikevich(SpikingNeuron):
     @classmethod
     @checked
     def preset(cls, name: str, **parameters: Any) -> Self:
-        """The neuron with a firing pattern of the cortex; `parameters` are those beside a, b, v_reset and d.
+        """Return the neuron with a firing pattern of the cortex; `parameters` are those beside a, b, v_reset and d.
 
         Raises:
             ValueError: if there is no preset of that name; it says the nearest.
 
-        >>> Izhikevich.preset("chattering").v_reset
-        -50.0
+        Examples:
+            >>> Izhikevich.preset("chattering").v_reset
+            -50.0
         """
         if name not in PRESETS:
             nearest = difflib.get_close_matches(str(name), PRESETS, n=1, cutoff=0.0)[0]

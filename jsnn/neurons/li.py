@@ -27,18 +27,19 @@ class LI(LeakyMembrane):
     Raises:
         ValueError: if `decay` lies outside [0, 1].
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, v = jsnn.unroll(jsnn.LI(decay=0.5), jnp.ones((3, 1)))
-    >>> v[:, 0].tolist()
-    [1.0, 1.5, 1.75]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, v = jsnn.unroll(jsnn.LI(decay=0.5), jnp.ones((3, 1)))
+        >>> v[:, 0].tolist()
+        [1.0, 1.5, 1.75]
     """
 
     @classmethod
     @checked
     def from_time_constants(
-        cls, tau_mem: Parameter, dt: float, *, discretization: Discretization = "exact", **parameters: Any
+        cls, tau_mem: Parameter, *, dt: float, discretization: Discretization = "exact", **parameters: Any
     ) -> Self:
-        """The integrator that decays with `tau_mem` seconds, in steps of `dt` seconds; see `LIF`."""
+        """Return the integrator that decays with `tau_mem` seconds, in steps of `dt` seconds; see `LIF`."""
         return cls(decay_from_time_constant("tau_mem", tau_mem, dt, discretization), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:

@@ -14,7 +14,8 @@ from jsnn.types import Array, Parameter, Shape
 class LIFState(NamedTuple):
     """The state of `LIF`, `IF` and `LI`."""
 
-    v: Array  # membrane potential, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
 
 
 @nnx.dataclass
@@ -37,31 +38,34 @@ class LIF(LeakyMembrane, SpikingNeuron):
         decay: the share of the membrane potential that is left after one step, in [0, 1].
         gain: the factor on the input; 1 - decay makes a constant input the potential that is approached.
         v_rest: the resting potential, where the membrane starts and to which it decays.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`.
 
     Raises:
         ValueError: if `decay` lies outside [0, 1] or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.LIF(decay=0.5, threshold=1.0)
-    >>> state, spikes = jsnn.unroll(neuron, jnp.full((6, 1), 0.75))  # [T, N] -> [T, N]
-    >>> spikes[:, 0].tolist()
-    [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.LIF(decay=0.5, threshold=1.0)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.full((6, 1), 0.75))  # [T, N] -> [T, N]
+        >>> spikes[:, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
 
     @classmethod
     @checked
     def from_time_constants(
-        cls, tau_mem: Parameter, dt: float, *, discretization: Discretization = "exact", **parameters: Any
+        cls, tau_mem: Parameter, *, dt: float, discretization: Discretization = "exact", **parameters: Any
     ) -> Self:
-        """The neuron whose membrane decays with `tau_mem` seconds, simulated in steps of `dt` seconds.
+        """Return the neuron whose membrane decays with `tau_mem` seconds, simulated in steps of `dt` seconds.
 
         `decay` is exp(-dt/tau_mem) (`"exact"`) or 1 - dt/tau_mem (`"euler"`); the other parameters keep their
         meaning and their defaults, so the input is not scaled unless `gain` says so.
 
-        >>> import jsnn
-        >>> round(jsnn.LIF.from_time_constants(tau_mem=10e-3, dt=1e-3).decay, 4)
-        0.9048
+        Examples:
+            >>> import jsnn
+            >>> round(jsnn.LIF.from_time_constants(tau_mem=10e-3, dt=1e-3).decay, 4)
+            0.9048
         """
         return cls(decay_from_time_constant("tau_mem", tau_mem, dt, discretization), **parameters)
 
@@ -93,13 +97,13 @@ class IF(SpikingNeuron):
 
     Source: Lapicque (1907); Cao, Chen and Khosla, "Spiking deep convolutional neural networks" (2015).
 
-    Attributes:
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`.
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, spikes = jsnn.unroll(jsnn.IF(threshold=1.0), jnp.full((8, 1), 0.375))
-    >>> spikes[:, 0].tolist()
-    [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, spikes = jsnn.unroll(jsnn.IF(threshold=1.0), jnp.full((8, 1), 0.375))
+        >>> spikes[:, 0].tolist()
+        [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:

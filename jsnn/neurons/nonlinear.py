@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import LeakyMembrane, Reset, SpikingNeuron, bounded, cast, decay_from_time_constant, leak
+from jsnn.neurons.base import (
+    Discretization,
+    LeakyMembrane,
+    Reset,
+    SpikingNeuron,
+    bounded,
+    cast,
+    decay_from_time_constant,
+    leak,
+)
 from jsnn.neurons.lif import LIFState
 from jsnn.neurons.ranges import POSITIVE, Range
 from jsnn.types import Array, Parameter, Shape
@@ -25,12 +34,16 @@ class NonlinearIF(LeakyMembrane, SpikingNeuron):
 
     @classmethod
     @checked
-    def from_time_constants(cls, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
-        """The neuron with a membrane of `tau_mem` seconds in Euler's steps of `dt` seconds: decay = 1 - dt/tau_mem.
+    def from_time_constants(
+        cls, tau_mem: Parameter, *, dt: float, discretization: Discretization = "euler", **parameters: Any
+    ) -> Self:
+        """Return the neuron with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
 
-        The other parameters keep their meaning and their defaults, so the input is not scaled unless `gain` says so.
+        "euler" is Euler's step of the equation, decay = 1 - dt/tau_mem; "exact" is decay = exp(-dt/tau_mem), exact for
+        an f that does not change within the step. The other parameters keep their meaning and their defaults, so the
+        input is not scaled unless `gain` says so.
         """
-        return cls(decay_from_time_constant("tau_mem", tau_mem, dt, "euler"), **parameters)
+        return cls(decay_from_time_constant("tau_mem", tau_mem, dt, discretization), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:
         return LIFState(v=self.rest(shape, dtype))
@@ -66,16 +79,19 @@ class EIF(NonlinearIF):
         rheobase: the potential around which the upstroke begins.
         gain: the factor on the input.
         v_rest: where the membrane starts and to which it leaks.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here.
 
     Raises:
         ValueError: if `decay` lies outside [0, 1], or `sharpness` or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.EIF(decay=0.5, sharpness=0.25, gain=0.5)
-    >>> state, spikes = jsnn.unroll(neuron, jnp.ones((6, 1)))
-    >>> spikes[:, 0].tolist()
-    [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.EIF(decay=0.5, sharpness=0.25, gain=0.5)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.ones((6, 1)))
+        >>> spikes[:, 0].tolist()
+        [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
 
     sharpness: Parameter = dataclasses.field(default=1.0, kw_only=True)
@@ -85,7 +101,7 @@ class EIF(NonlinearIF):
         return {**super().ranges(), "sharpness": POSITIVE}
 
     def integrate(self, v: Array, current: Array) -> Array:
-        """The membrane after leak, upstroke and input."""
+        """Return the membrane after leak, upstroke and input."""
         sharpness = cast(self.sharpness, v.dtype)
         most = min(MAX_EXPONENT, math.log(float(jnp.finfo(v.dtype).max)) - 1)  # float16 holds no exp(20)
         exponent = jnp.minimum((v - cast(self.rheobase, v.dtype)) / sharpness, most)
@@ -118,16 +134,19 @@ class QIF(NonlinearIF):
         v_critical: the potential from which the membrane rises by itself.
         gain: the factor on the input.
         v_rest: where the membrane starts, and its resting point.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here.
 
     Raises:
         ValueError: if `decay` lies outside [0, 1], or `curvature` or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.QIF(decay=0.5, v_critical=0.5)
-    >>> impulse = jnp.zeros((6, 1)).at[0].set(0.9)  # it rises by itself
-    >>> jsnn.unroll(neuron, impulse)[1][:, 0].tolist()
-    [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.QIF(decay=0.5, v_critical=0.5)
+        >>> impulse = jnp.zeros((6, 1)).at[0].set(0.9)  # it rises by itself
+        >>> jsnn.unroll(neuron, impulse)[1][:, 0].tolist()
+        [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     """
 
     curvature: Parameter = dataclasses.field(default=1.0, kw_only=True)
@@ -137,7 +156,7 @@ class QIF(NonlinearIF):
         return {**super().ranges(), "curvature": POSITIVE}
 
     def integrate(self, v: Array, current: Array) -> Array:
-        """The membrane after drift and input."""
+        """Return the membrane after drift and input."""
         rest, critical = cast(self.v_rest, v.dtype), cast(self.v_critical, v.dtype)
         within = bounded(v)
         drift = cast(self.curvature, v.dtype) * (within - rest) * (within - critical)

@@ -18,8 +18,10 @@ from jsnn.types import Array, Parameter, Shape, SpikeFunction
 class SlidingPSNState(NamedTuple):
     """The state of `SlidingPSN`."""
 
-    v: Array  # membrane potential of the last step; the next does not need it, [B, ...]
-    window: tuple[Array, ...]  # the last k - 1 currents, the oldest first, each [B, ...]
+    v: Array
+    """Membrane potential of the last step; the next does not need it, [B, ...]."""
+    window: tuple[Array, ...]
+    """The last k - 1 currents, the oldest first, each [B, ...]."""
 
 
 def _halving(k: int = 4) -> nnx.Param:
@@ -49,10 +51,11 @@ class SlidingPSN(FrozenPytree):
         ValueError: if `weights` is not an array of at least one weight, or `threshold` is not positive.
         TypeError: if `surrogate` is not a function.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, spikes = jsnn.unroll(jsnn.SlidingPSN(jnp.array([0.25, 0.5, 1.0])), jnp.full((4, 1), 0.625))
-    >>> spikes[:, 0].tolist(), state.v.tolist()
-    ([0.0, 0.0, 1.0, 1.0], [1.09375])
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, spikes = jsnn.unroll(jsnn.SlidingPSN(jnp.array([0.25, 0.5, 1.0])), jnp.full((4, 1), 0.625))
+        >>> spikes[:, 0].tolist(), state.v.tolist()
+        ([0.0, 0.0, 1.0, 1.0], [1.09375])
     """
 
     weights: Parameter = dataclasses.field(default_factory=_halving)
@@ -71,10 +74,11 @@ class SlidingPSN(FrozenPytree):
     @classmethod
     @checked
     def of_order(cls, k: int, **parameters: Any) -> Self:
-        """The neuron that sees the last `k` currents, with trained weights that halve from each to the one before.
+        """Return the neuron that sees the last `k` currents, with trained weights, each half of the one after it.
 
-        >>> SlidingPSN.of_order(3).weights[...].tolist()
-        [0.25, 0.5, 1.0]
+        Examples:
+            >>> SlidingPSN.of_order(3).weights[...].tolist()
+            [0.25, 0.5, 1.0]
         """
         if k < 1:
             raise ValueError(f"k must be >= 1, got {k}")

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.neurons.base import SpikingNeuron, cast
+from jsnn.neurons.base import Discretization, SpikingNeuron, cast, decay_from_time_constant
 from jsnn.neurons.checks import check_positive
 from jsnn.neurons.lif import LIFState
 from jsnn.types import Array, Parameter, Shape
@@ -40,16 +40,18 @@ class ParametricLIF(SpikingNeuron):
         w: the logit of the leak; trained, 0 by default, which is a leak of 0.5 (tau = 2 dt).
         decay_input: whether the leak scales the input too.
         v_rest: the resting potential, where the membrane starts and to which it decays.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`.
 
     Raises:
         ValueError: if `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.ParametricLIF(threshold=1.0)
-    >>> state, spikes = jsnn.unroll(neuron, jnp.full((6, 1), 1.5))  # [T, N] -> [T, N]
-    >>> spikes[:, 0].tolist()
-    [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.ParametricLIF(threshold=1.0)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.full((6, 1), 1.5))  # [T, N] -> [T, N]
+        >>> spikes[:, 0].tolist()
+        [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
 
     w: Parameter = dataclasses.field(default_factory=_untrained)
@@ -58,24 +60,29 @@ class ParametricLIF(SpikingNeuron):
 
     @classmethod
     @checked
-    def from_time_constants(cls, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
-        """The neuron that starts with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
+    def from_time_constants(
+        cls, tau_mem: Parameter, *, dt: float, discretization: Discretization = "euler", **parameters: Any
+    ) -> Self:
+        """Return the neuron that starts with a membrane of `tau_mem` seconds, simulated in steps of `dt` seconds.
 
-        An array `[N]` gives each neuron its own.
+        The leak is dt / tau_mem ("euler", as in SpikingJelly) or 1 - exp(-dt / tau_mem) ("exact"). An array `[N]` gives
+        each neuron its own.
 
         Raises:
-            ValueError: if `dt` is not positive, or `tau_mem` is not longer than `dt`.
+            ValueError: if `dt` is not positive, or `tau_mem` is not longer than `dt`, which "exact" does not ask for.
 
-        >>> ParametricLIF.from_time_constants(tau_mem=4e-3, dt=1e-3).w[...]
-        Array(-1.0986123, dtype=float32)
+        Examples:
+            >>> ParametricLIF.from_time_constants(tau_mem=4e-3, dt=1e-3).w[...]
+            Array(-1.0986123, dtype=float32)
         """
         check_positive("dt", dt)
         if isinstance(tau_mem, jax.core.Tracer):
             raise TypeError("tau_mem must be known, got a traced array: make the neuron outside of jit")
         taus = np.asarray(tau_mem, float)
-        if not np.all(taus > dt):
+        if discretization == "euler" and not np.all(taus > dt):
             raise ValueError(f"tau_mem must be > dt = {dt}, as the leak dt / tau_mem is below 1, got {tau_mem}")
-        return cls(nnx.Param(jnp.asarray(-np.log(taus / dt - 1), float)), **parameters)
+        decay = np.asarray(decay_from_time_constant("tau_mem", jnp.asarray(taus), dt, discretization), float)
+        return cls(nnx.Param(jnp.asarray(np.log((1 - decay) / decay), float)), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:
         return LIFState(v=jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape))

@@ -25,11 +25,11 @@ class Ranged:
     """The part of anything with parameters that says which ranges they have."""
 
     def ranges(self) -> dict[str, Range]:
-        """The ranges of the parameters that have one, by name."""
+        """Return the ranges of the parameters that have one, by name."""
         return {}
 
     def within_ranges(self) -> Self:
-        """The same with its trained parameters within their ranges; itself, if it has none."""
+        """Return the same with its trained parameters within their ranges; itself, if it has none."""
         changes = {
             name: _projected(parameter, allowed)
             for name, allowed in self.ranges().items()
@@ -71,11 +71,14 @@ class FrozenPytree(Ranged, nnx.Pytree):
         return super().__new__(cls)
 
     def __call__(self, x: Array) -> Array:
-        """What stands for the output at one time step, while a `jsnn.Network` is traced; see `jsnn.neurons.call`."""
+        """Return what stands for the output at one time step, while a `jsnn.Network` is traced.
+
+        See `jsnn.neurons.call`.
+        """
         return call(self, x)  # type: ignore[arg-type]
 
     def per_neuron(self) -> dict[str, Any]:
-        """The parameters by name, each a number or an array that broadcasts against the neurons."""
+        """Return the parameters by name, each a number or an array that broadcasts against the neurons."""
         return {name: getattr(self, name) for name in parameters_of(type(self))}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -99,7 +102,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
             object.__setattr__(self, "_free", free)
 
     def in_use(self) -> Self:
-        """The part as a step uses it: trained parameters within their ranges, no gradient for what is fixed."""
+        """Return the part as a step uses it: trained parameters within their ranges, no gradient for what is fixed."""
         if self._is_in_use:
             return self
         ranges = self.ranges()
@@ -138,12 +141,12 @@ def _projected(parameter: nnx.Param, allowed: Range) -> nnx.Param:
 
 
 def _is_differentiated(value: Any) -> bool:
-    """Whether a value is a fixed array inside of a traced function, which may be about to be differentiated."""
+    """Return whether a value is a fixed array inside of a traced function, which may be about to be differentiated."""
     return isinstance(value, jax.core.Tracer) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
 def _is_being_copied() -> bool:
-    """Whether `dataclasses.replace` calls: what was trained is then no mistake, as in a call by the user."""
+    """Return whether `dataclasses.replace` calls: what was trained is then no mistake, as in a call by the user."""
     frame: Any = sys._getframe(1)
     while frame is not None and (
         frame.f_code.co_name in ("_check_range", "__post_init__", "__init__")
@@ -177,7 +180,7 @@ def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any
 
 
 def within_ranges(tree: Any) -> Any:
-    """A network in which all trained parameters are within their ranges.
+    """Return a network in which all trained parameters are within their ranges.
 
     `unroll` begins with it, so that the gradient of all time steps is looked at as a whole: whether it leads back.
     """
@@ -185,7 +188,7 @@ def within_ranges(tree: Any) -> Any:
 
 
 def as_data(value: Any) -> Any:
-    """A value as Flax takes it for an attribute.
+    """Return a value as Flax takes it for an attribute.
 
     Flax knows arrays and its own modules for data, but not what stands for an array inside a traced function, nor
     another pytree that holds arrays, such as a user's neuron.
@@ -195,7 +198,7 @@ def as_data(value: Any) -> Any:
 
 
 def with_dt(network: Any, dt: Parameter) -> Any:
-    """A neuron, a filter or a whole network with another time step `dt`, s, in all parts that have one.
+    """Return a neuron, a filter or a whole network with another time step `dt`, s, in all parts that have one.
 
     `dt` may be traced, and so follow a schedule during training. Neurons whose decay was computed from a time constant
     once (`LIF.from_time_constants`) have no `dt` and stay as they are.
@@ -208,7 +211,7 @@ def with_dt(network: Any, dt: Parameter) -> Any:
 
 
 def parts_with_dt(network: Any) -> list[Any]:
-    """The parts of a neuron, a filter or a whole network that `with_dt` changes."""
+    """Return the parts of a neuron, a filter or a whole network that `with_dt` changes."""
     return [part for part in jax.tree.leaves(network, is_leaf=_has_dt) if _has_dt(part)]
 
 

@@ -27,7 +27,8 @@ class Range(NamedTuple):
     Attributes:
         rule: what a parameter must be, as errors say it.
         holds: whether the values of a parameter, as it is given by the user, keep the rule; NaN does not.
-        low, high: the smallest and the largest value that a trained parameter is used with.
+        low: the smallest and the largest value that a trained parameter is used with.
+        high: the smallest and the largest value that a trained parameter is used with.
     """
 
     rule: str
@@ -36,7 +37,7 @@ class Range(NamedTuple):
     high: Any = math.inf
 
     def project(self, value: Array) -> Array:
-        """The nearest values that a trained parameter is used with."""
+        """Return the nearest values that a trained parameter is used with."""
         return project(value, self.low, self.high)
 
 
@@ -46,19 +47,20 @@ SHARE = Range("must be in [0, 1]", lambda value: (value >= 0) & (value <= 1), lo
 
 
 def project(value: Array, low: Any, high: Any) -> Array:
-    """The nearest values in [low, high], of the shape and dtype of `value`, with a gradient that leads back.
+    """Return the nearest values in [low, high], of the shape and dtype of `value`, with a gradient that leads back.
 
     Integers become floating point.
 
     Forward-mode derivatives pass straight through, as if there were no bounds. So do gradients where `value` lies
     inside, or on a bound; outside they pass if a step against the gradient leads back inside, and are 0 if not.
 
-    >>> import jax, jax.numpy as jnp
-    >>> values = jnp.array([-1.0, 0.0, 0.5, 2.0])
-    >>> project(values, 0.0, 1.0).tolist()
-    [0.0, 0.0, 0.5, 1.0]
-    >>> jax.grad(lambda x: project(x, 0.0, 1.0).sum())(values).tolist()  # descent makes values smaller
-    [0.0, 1.0, 1.0, 1.0]
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> values = jnp.array([-1.0, 0.0, 0.5, 2.0])
+        >>> project(values, 0.0, 1.0).tolist()
+        [0.0, 0.0, 0.5, 1.0]
+        >>> jax.grad(lambda x: project(x, 0.0, 1.0).sum())(values).tolist()  # descent makes values smaller
+        [0.0, 1.0, 1.0, 1.0]
     """
     value = jnp.asarray(value, jnp.result_type(value, float))
     low, high = (jnp.broadcast_to(jnp.asarray(bound, value.dtype), value.shape) for bound in (low, high))

@@ -18,7 +18,7 @@ SMOOTHING = 0.01  # as far above threshold, at least, the slope of `lif_rate` is
 
 @checked
 def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, amplitude: Parameter = 1.0) -> Array:
-    """The rate in Hz at which a leaky integrate-and-fire neuron spikes under a constant current.
+    """Return the rate in Hz at which a leaky integrate-and-fire neuron spikes under a constant current.
 
         rate = amplitude / (tau_ref + tau_mem * log(1 + 1 / (x - 1)))    for x > 1, the threshold; else 0
 
@@ -34,11 +34,12 @@ def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, am
         tau_ref: refractory time, in s.
         amplitude: a factor on the rate.
 
-    >>> import jax
-    >>> lif_rate(jnp.array([0.5, 1.0, 1.5, 10.0])).round(1).tolist()
-    [0.0, 0.0, 41.7..., 243.5...]
-    >>> jax.vmap(jax.grad(lif_rate))(jnp.array([0.5, 1.0, 1.005, 1.5])).round(1).tolist()
-    [0.0, 0.0, 222.6..., 46.4...]
+    Examples:
+        >>> import jax
+        >>> lif_rate(jnp.array([0.5, 1.0, 1.5, 10.0])).round(1).tolist()
+        [0.0, 0.0, 41.7..., 243.5...]
+        >>> jax.vmap(jax.grad(lif_rate))(jnp.array([0.5, 1.0, 1.005, 1.5])).round(1).tolist()
+        [0.0, 0.0, 222.6..., 46.4...]
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x must be floating point, got {x.dtype}: convert it with x.astype(jnp.float32)")
@@ -58,8 +59,10 @@ def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, am
 class RefractoryLIFState(NamedTuple):
     """The state of `RefractoryLIF`."""
 
-    v: Array  # membrane potential, [B, ...]
-    refractory_time: Array  # when the membrane is let go, in s from the start of the last step; may be past, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    refractory_time: Array
+    """When the membrane is let go, in s from the start of the last step; may be past, [B, ...]."""
 
 
 @nnx.dataclass
@@ -95,10 +98,11 @@ class RefractoryLIF(InitialMembrane, RateCoded):
         ValueError: if `dt` or `tau_mem` is not positive, or `tau_ref` is negative.
         TypeError: as `SpikingActivation`.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> state, outputs = jsnn.unroll(jsnn.RefractoryLIF(), jnp.full((1000, 1), 2.0))  # 1 s
-    >>> outputs.mean().round(), jsnn.neurons.lif_rate(jnp.array(2.0)).round()
-    (Array(63., dtype=float32), Array(63., dtype=float32))
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> state, outputs = jsnn.unroll(jsnn.RefractoryLIF(), jnp.full((1000, 1), 2.0))  # 1 s
+        >>> outputs.mean().round(), jsnn.neurons.lif_rate(jnp.array(2.0)).round()
+        (Array(63., dtype=float32), Array(63., dtype=float32))
     """
 
     tau_mem: Parameter = dataclasses.field(default=0.02, kw_only=True)

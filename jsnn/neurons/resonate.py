@@ -18,8 +18,10 @@ from jsnn.types import Array, Parameter, Shape
 class ResonateAndFireState(NamedTuple):
     """The state of `ResonateAndFire`: the complex number i + v * sqrt(-1)."""
 
-    v: Array  # membrane potential, the imaginary part, [B, ...]
-    i: Array  # current, the real part, [B, ...]
+    v: Array
+    """Membrane potential, the imaginary part, [B, ...]."""
+    i: Array
+    """Current, the real part, [B, ...]."""
 
 
 @nnx.dataclass
@@ -43,19 +45,21 @@ class ResonateAndFire(SpikingNeuron):
     Attributes:
         decay: the share of the oscillation that is left after one step, in [0, 1].
         angle: how far a step turns the oscillation, in radians; a period has 2 pi / angle steps.
-        threshold, reset, v_reset, reset_delay, detach_reset, surrogate: see `SpikingNeuron`; `reset` is "zero" here,
-            and `v_reset` None, the threshold.
+
+    `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`
+    is "zero" here, and `v_reset` None, the threshold.
 
     Raises:
         ValueError: if `decay` lies outside [0, 1], or `threshold` is not positive.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.ResonateAndFire(decay=0.95, angle=jnp.pi / 4)  # a period of 8 steps
-    >>> for interval in (8, 6):  # two pulses, together strong enough if they come in phase
-    ...     pulses = jnp.zeros((14, 1)).at[jnp.array([0, interval])].set(0.8)
-    ...     jsnn.unroll(neuron, pulses)[1].sum().item()
-    1.0
-    0.0
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.ResonateAndFire(decay=0.95, angle=jnp.pi / 4)  # a period of 8 steps
+        >>> for interval in (8, 6):  # two pulses, together strong enough if they come in phase
+        ...     pulses = jnp.zeros((14, 1)).at[jnp.array([0, interval])].set(0.8)
+        ...     jsnn.unroll(neuron, pulses)[1].sum().item()
+        1.0
+        0.0
     """
 
     decay: Parameter = 0.9
@@ -69,10 +73,11 @@ class ResonateAndFire(SpikingNeuron):
     @classmethod
     @checked
     def from_frequency(cls, frequency: Parameter, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
-        """The neuron that rings with `frequency` Hz for about `tau_mem` seconds, in steps of `dt` seconds.
+        """Return the neuron that rings with `frequency` Hz for about `tau_mem` seconds, in steps of `dt` seconds.
 
-        >>> ResonateAndFire.from_frequency(125.0, tau_mem=20e-3, dt=1e-3).angle / math.pi
-        0.25
+        Examples:
+            >>> ResonateAndFire.from_frequency(125.0, tau_mem=20e-3, dt=1e-3).angle / math.pi
+            0.25
         """
         check_not_negative("frequency", frequency)
         return cls(decay_from_time_constant("tau_mem", tau_mem, dt), 2 * math.pi * frequency * dt, **parameters)
@@ -94,7 +99,7 @@ class ResonateAndFire(SpikingNeuron):
         return ResonateAndFireState(v, i), spikes.astype(current.dtype)
 
     def apply_reset(self, v: Array, spikes: Array, threshold: Parameter) -> Array:
-        """The membrane after the reset that `spikes` call for; at the threshold, if there is no `v_reset`."""
+        """Return the membrane after the reset that `spikes` call for; at the threshold, if there is no `v_reset`."""
         if self.reset != "zero" or self.v_reset is not None:
             return super().apply_reset(v, spikes, threshold)
         acting = jax.lax.stop_gradient(spikes) if self.detach_reset else spikes

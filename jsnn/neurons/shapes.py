@@ -73,7 +73,7 @@ def has_shape(x: Any) -> bool:
 
 
 def check_order(neuron: Neuron, state: State, current: Any) -> None:
-    """Raise TypeError if what should be the input of a step is no array: other libraries have the state last."""
+    """Raise TypeError if the input of a step is not an array: other libraries have the state last."""
     is_array = getattr(current, "shape", None) is not None
     may_be_tree = isinstance(neuron, Layered) and has_shape(current) and getattr(state, "shape", None) is None
     if not (is_array or may_be_tree):

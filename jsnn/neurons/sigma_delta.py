@@ -17,8 +17,10 @@ from jsnn.types import Array, Parameter, Shape, SpikeFunction
 class SigmaDeltaState(NamedTuple):
     """The state of `SigmaDelta`."""
 
-    sigma: Array  # the sum of all inputs, [B, ...]
-    sent: Array  # the sum of all outputs, what the receivers believe the activation to be, [B, ...]
+    sigma: Array
+    """The sum of all inputs, [B, ...]."""
+    sent: Array
+    """The sum of all outputs, what the receivers believe the activation to be, [B, ...]."""
 
 
 @nnx.dataclass
@@ -51,11 +53,12 @@ class SigmaDelta(Activated):
         ValueError: if `threshold` is not positive.
         TypeError: if `activation` or `surrogate` is not a function.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> changes = jnp.array([[1.0], [0.0625], [0.0625], [0.0], [-2.0]])
-    >>> state, outputs = jsnn.unroll(jsnn.SigmaDelta(threshold=0.1), changes)  # of a relu
-    >>> outputs[:, 0].tolist()
-    [1.0, 0.0, 0.125, 0.0, -1.125]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> changes = jnp.array([[1.0], [0.0625], [0.0625], [0.0], [-2.0]])
+        >>> state, outputs = jsnn.unroll(jsnn.SigmaDelta(threshold=0.1), changes)  # of a relu
+        >>> outputs[:, 0].tolist()
+        [1.0, 0.0, 0.125, 0.0, -1.125]
     """
 
     threshold: Parameter = 0.1

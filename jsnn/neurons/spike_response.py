@@ -19,10 +19,14 @@ from jsnn.types import Array, Parameter, Shape, SpikeFunction
 class SRM0State(NamedTuple):
     """The state of `SRM0`."""
 
-    v: Array  # membrane potential, [B, ...]
-    response: Array  # what the inputs have made of it, without any spike, [B, ...]
-    i: Array  # synaptic current, [B, ...]
-    refractoriness: Array  # trace of past spikes, [B, ...]
+    v: Array
+    """Membrane potential, [B, ...]."""
+    response: Array
+    """What the inputs have made of it, without any spike, [B, ...]."""
+    i: Array
+    """Synaptic current, [B, ...]."""
+    refractoriness: Array
+    """Trace of past spikes, [B, ...]."""
 
 
 @nnx.dataclass
@@ -61,11 +65,12 @@ class SRM0(CurrentSynapse):
         ValueError: if a decay lies outside [0, 1], `threshold` is not positive, or `refractory` is negative.
         TypeError: if `surrogate` is not a function.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> impulse = jnp.zeros((5, 1)).at[0].set(0.5)
-    >>> states = jsnn.record(jsnn.SRM0(decay=0.5, decay_syn=0.5), impulse)["SRM0"].states
-    >>> states.v[:, 0].tolist()  # 0.5 * (n + 1) * 0.5^n
-    [0.5, 0.5, 0.375, 0.25, 0.15625]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> impulse = jnp.zeros((5, 1)).at[0].set(0.5)
+        >>> states = jsnn.record(jsnn.SRM0(decay=0.5, decay_syn=0.5), impulse)["SRM0"].states
+        >>> states.v[:, 0].tolist()  # 0.5 * (n + 1) * 0.5^n
+        [0.5, 0.5, 0.375, 0.25, 0.15625]
     """
 
     decay: Parameter = 0.8
@@ -85,28 +90,29 @@ class SRM0(CurrentSynapse):
         cls,
         tau_mem: Parameter,
         tau_syn: Parameter,
-        dt: float,
         *,
+        dt: float,
         tau_refractory: Parameter | None = None,
         discretization: Discretization = "exact",
         **parameters: Any,
     ) -> Self:
-        """The neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`.
+        """Return the neuron with time constants in seconds, simulated in steps of `dt` seconds; see `LIF`.
 
         `tau_refractory` is that of the membrane where it is None, unless `decay_refractory` is given.
 
         Raises:
             TypeError: if both `tau_refractory` and `decay_refractory` are given.
 
-        >>> round(SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3, tau_refractory=10e-3).decay_refractory, 4)
-        0.9048
+        Examples:
+            >>> round(SRM0.from_time_constants(20e-3, 5e-3, dt=1e-3, tau_refractory=10e-3).decay_refractory, 4)
+            0.9048
         """
         if "decay_refractory" not in parameters:
             tau = tau_mem if tau_refractory is None else tau_refractory
             parameters["decay_refractory"] = decay_from_time_constant("tau_refractory", tau, dt, discretization)
         elif tau_refractory is not None:
             raise TypeError("give tau_refractory or decay_refractory, got both")
-        return super().from_time_constants(tau_mem, tau_syn, dt, discretization=discretization, **parameters)
+        return super().from_time_constants(tau_mem, tau_syn, dt=dt, discretization=discretization, **parameters)
 
     def ranges(self) -> dict[str, Range]:
         own = {"decay_refractory": SHARE, "threshold": POSITIVE, "refractory": NOT_NEGATIVE}

@@ -52,7 +52,7 @@ class RateCoded(FrozenPytree):
         return {**super().ranges(), "dt": POSITIVE}
 
     def emit(self, spikes: Array, rates: Array) -> Array:
-        """The output for a number of spikes [...] that stands for `rates` [...], both of one dtype."""
+        """Return the output for a number of spikes [...] that stands for `rates` [...], both of one dtype."""
         heights = spikes / cast(self.dt, spikes.dtype)
         differentiable = differentiated_as if self.spiking_aware else _refuse_to_differentiate
         return cast(self.amplitude, spikes.dtype) * differentiable(heights, rates)
@@ -94,7 +94,7 @@ class InitialMembrane(FrozenPytree):
             )
 
     def initial_membrane(self, shape: Shape, dtype: Any) -> Array:
-        """The membrane before the first step."""
+        """Return the membrane before the first step."""
         if is_key(self.v_init):
             return jax.random.uniform(self.v_init, shape, dtype)
         return jnp.broadcast_to(jnp.asarray(self.v_init, dtype), shape)
@@ -103,7 +103,8 @@ class InitialMembrane(FrozenPytree):
 class SpikingActivationState(NamedTuple):
     """The state of `SpikingActivation`."""
 
-    v: Array  # what has been integrated and not been spiked, in units of one spike, in [0, 1), [B, ...]
+    v: Array
+    """What has been integrated and not been spiked, in units of one spike, in [0, 1), [B, ...]."""
 
 
 @nnx.dataclass
@@ -135,11 +136,12 @@ class SpikingActivation(InitialMembrane, RateCoded, Activated):
         TypeError: if `activation` is not a function, if `v_init` is a key of the old style (uint32), or when a neuron
             with `spiking_aware=False` is differentiated.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.SpikingActivation(dt=0.1)  # a relu; each spike is 1 / dt = 10 high
-    >>> state, outputs = jsnn.unroll(neuron, jnp.full((8, 1), 3.75))  # 3.75 Hz, [T, N] -> [T, N]
-    >>> outputs[:, 0].tolist()
-    [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.SpikingActivation(dt=0.1)  # a relu; each spike is 1 / dt = 10 high
+        >>> state, outputs = jsnn.unroll(neuron, jnp.full((8, 1), 3.75))  # 3.75 Hz, [T, N] -> [T, N]
+        >>> outputs[:, 0].tolist()
+        [0.0, 0.0, 10.0, 0.0, 0.0, 10.0, 0.0, 10.0]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SpikingActivationState:
@@ -161,10 +163,11 @@ class Rate(Activated):
     Raises:
         TypeError: if `activation` is not a function.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> state, outputs = jsnn.unroll(jsnn.Rate(jax.nn.relu), jnp.array([[-1.0], [3.75]]))
-    >>> outputs[:, 0].tolist()
-    [0.0, 3.75]
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> state, outputs = jsnn.unroll(jsnn.Rate(jax.nn.relu), jnp.array([[-1.0], [3.75]]))
+        >>> outputs[:, 0].tolist()
+        [0.0, 3.75]
     """
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[()]:
@@ -177,7 +180,8 @@ class Rate(Activated):
 class RandomSpikesState(NamedTuple):
     """The state of `StochasticSpiking` and `PoissonSpiking`."""
 
-    key: Array  # shape=(), for the steps to come
+    key: Array
+    """Shape=(), for the steps to come."""
 
 
 @nnx.dataclass
@@ -213,7 +217,7 @@ class RandomSpikes(RateCoded, Activated, Keyed):
         return RandomSpikesState(next_key), self.emit(spikes, rates).astype(current.dtype)
 
     def draw(self, key: Array, expected: Array) -> Array:
-        """The number of spikes [...], for the number expected [...], in its dtype."""
+        """Return the number of spikes [...], for the number expected [...], in its dtype."""
         raise NotImplementedError
 
 
@@ -230,17 +234,19 @@ class StochasticSpiking(RandomSpikes):
 
     Attributes:
         key: made by `jax.random.key`.
-        activation, dt, spiking_aware, amplitude: see `SpikingActivation`.
+
+    `activation`, `dt`, `spiking_aware` and `amplitude` are those of `SpikingActivation`.
 
     Raises:
         ValueError: if `dt` is not positive.
         TypeError: if `key` is not made by `jax.random.key`, and as `SpikingActivation`.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.StochasticSpiking(jax.random.key(0), dt=0.25)
-    >>> state, outputs = jsnn.unroll(neuron, jnp.full((8000, 1), 5.0))  # n is 1 or 2, with probability 3/4 and 1/4
-    >>> jnp.unique(outputs).tolist(), abs(outputs.mean() - 5.0) < 0.1
-    ([4.0, 8.0], Array(True, dtype=bool))
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.StochasticSpiking(jax.random.key(0), dt=0.25)
+        >>> state, outputs = jsnn.unroll(neuron, jnp.full((8000, 1), 5.0))  # n is 1 or 2, with probability 3/4 and 1/4
+        >>> jnp.unique(outputs).tolist(), abs(outputs.mean() - 5.0) < 0.1
+        ([4.0, 8.0], Array(True, dtype=bool))
     """
 
     def draw(self, key: Array, expected: Array) -> Array:
@@ -262,15 +268,17 @@ class PoissonSpiking(RandomSpikes):
 
     Attributes:
         key: made by `jax.random.key`; of JAX's default kind, the only one that draws Poisson numbers.
-        activation, dt, spiking_aware, amplitude: see `SpikingActivation`.
+
+    `activation`, `dt`, `spiking_aware` and `amplitude` are those of `SpikingActivation`.
 
     Errors: as `StochasticSpiking`.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.PoissonSpiking(jax.random.key(0), dt=0.25)
-    >>> state, outputs = jsnn.unroll(neuron, jnp.full((8000, 1), 5.0))
-    >>> abs(outputs.mean() - 5.0) < 0.2, abs(outputs.var() - 5.0 / 0.25) < 2.0
-    (Array(True, dtype=bool), Array(True, dtype=bool))
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.PoissonSpiking(jax.random.key(0), dt=0.25)
+        >>> state, outputs = jsnn.unroll(neuron, jnp.full((8000, 1), 5.0))
+        >>> abs(outputs.mean() - 5.0) < 0.2, abs(outputs.var() - 5.0 / 0.25) < 2.0
+        (Array(True, dtype=bool), Array(True, dtype=bool))
     """
 
     def draw(self, key: Array, expected: Array) -> Array:
@@ -280,7 +288,7 @@ class PoissonSpiking(RandomSpikes):
 
 @jax.custom_jvp
 def differentiated_as(value: Array, smooth: Array) -> Array:
-    """`value` [...], exactly, with the derivatives of `smooth` [...]; both of one dtype."""
+    """Return `value` [...], exactly, with the derivatives of `smooth` [...]; both of one dtype."""
     return value
 
 

@@ -21,8 +21,10 @@ __all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "Refr
 class RefractoryState(NamedTuple):
     """The state of `Refractory`."""
 
-    neuron: State  # that of the neuron inside
-    wait: Array  # steps for which the neuron still rests, [B, ...]
+    neuron: State
+    """That of the neuron inside."""
+    wait: Array
+    """Steps for which the neuron still rests, [B, ...]."""
 
 
 @nnx.dataclass
@@ -44,13 +46,14 @@ class Refractory(FrozenPytree):
         period: the number of steps, 0 or more; a number, or an array.
 
     Raises:
-        TypeError: if `neuron` is none.
+        TypeError: if `neuron` is not a neuron.
         ValueError: if `period` is negative.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.Refractory(jsnn.IF(threshold=1.0), period=2)
-    >>> jsnn.unroll(neuron, jnp.full((8, 1), 0.75))[1][:, 0].tolist()
-    [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.Refractory(jsnn.IF(threshold=1.0), period=2)
+        >>> jsnn.unroll(neuron, jnp.full((8, 1), 0.75))[1][:, 0].tolist()
+        [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
 
     neuron: Neuron
@@ -82,8 +85,10 @@ class Refractory(FrozenPytree):
 class StochasticState(NamedTuple):
     """The state of `Stochastic`."""
 
-    neuron: State  # that of the neuron inside
-    key: Array  # shape=(), for the steps to come
+    neuron: State
+    """That of the neuron inside."""
+    key: Array
+    """Shape=(), for the steps to come."""
 
 
 @nnx.dataclass
@@ -111,11 +116,12 @@ class Stochastic(FrozenPytree):
         ValueError: if `width` is not positive, or `neuron` has a late reset (`reset_delay`), which reads the last
             spikes from the membrane.
 
-    >>> import jax, jax.numpy as jnp, jsnn
-    >>> neuron = jsnn.Stochastic(jsnn.LIF(decay=0.0), jax.random.key(0), width=0.25)
-    >>> rates = jsnn.unroll(neuron, jnp.tile(jnp.array([0.5, 1.0, 1.5]), (8000, 1)))[1].mean(0)
-    >>> abs(rates - jnp.array([0.119, 0.5, 0.881])).max() < 0.02
-    Array(True, dtype=bool)
+    Examples:
+        >>> import jax, jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.Stochastic(jsnn.LIF(decay=0.0), jax.random.key(0), width=0.25)
+        >>> rates = jsnn.unroll(neuron, jnp.tile(jnp.array([0.5, 1.0, 1.5]), (8000, 1)))[1].mean(0)
+        >>> abs(rates - jnp.array([0.119, 0.5, 0.881])).max() < 0.02
+        Array(True, dtype=bool)
     """
 
     neuron: Neuron
@@ -157,7 +163,8 @@ class Stochastic(FrozenPytree):
 class DelayState(NamedTuple):
     """The state of `Delay`."""
 
-    past: tuple[Array, ...]  # the inputs of the last steps, newest first, each [B, ...]
+    past: tuple[Array, ...]
+    """The inputs of the last steps, newest first, each [B, ...]."""
 
 
 @nnx.dataclass
@@ -183,10 +190,11 @@ class Delay(FrozenPytree):
         ValueError: if `steps` is negative or above `longest`.
         TypeError: if `steps` is trained and `longest` is missing.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> currents = jnp.array([[1.0], [2.0], [4.0], [0.0]])
-    >>> jsnn.unroll(jsnn.Delay(1), currents)[1][:, 0].tolist(), jsnn.unroll(jsnn.Delay(0.5), currents)[1][:, 0].tolist()
-    ([0.0, 1.0, 2.0, 4.0], [0.5, 1.5, 3.0, 2.0])
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> currents = jnp.array([[1.0], [2.0], [4.0], [0.0]])
+        >>> [jsnn.unroll(jsnn.Delay(steps), currents)[1][:, 0].tolist() for steps in (1, 0.5)]
+        [[0.0, 1.0, 2.0, 4.0], [0.5, 1.5, 3.0, 2.0]]
     """
 
     steps: Parameter
@@ -230,7 +238,8 @@ class Delay(FrozenPytree):
 class DropoutState(NamedTuple):
     """The state of `Dropout`."""
 
-    mask: Array  # 0 where dropped, else 1 / (1 - rate), [B, ...]
+    mask: Array
+    """0 where dropped, else 1 / (1 - rate), [B, ...]."""
 
 
 @nnx.dataclass
@@ -256,20 +265,21 @@ class Dropout(FrozenPytree):
         ValueError: if `rate` lies outside [0, 1).
         TypeError: if `key` is neither.
 
-    >>> import dataclasses, jax, jax.numpy as jnp, jsnn
-    >>> _, y = jsnn.unroll(jsnn.Dropout(0.5, jax.random.key(0)), jnp.ones((3, 6)))
-    >>> bool((y == y[0]).all()), sorted(set(y[0].tolist()))
-    (True, [0.0, 2.0])
-    >>> def drop_others(network, key):  # for a loss, with the key that it is given for its batch
-    ...     def change(part):
-    ...         if not isinstance(part, jsnn.Dropout):
-    ...             return part
-    ...         return dataclasses.replace(part, key=jax.random.fold_in(key, jax.random.bits(part.key)))
-    ...
-    ...     return jax.tree.map(change, network, is_leaf=lambda part: isinstance(part, jsnn.Dropout))
-    >>> network = jsnn.Sequential(jsnn.LIF(), jsnn.Dropout(0.5, jax.random.key(0)))
-    >>> network.layers[1].key == drop_others(network, jax.random.key(1)).layers[1].key
-    Array(False, dtype=bool)
+    Examples:
+        >>> import dataclasses, jax, jax.numpy as jnp, jsnn
+        >>> _, y = jsnn.unroll(jsnn.Dropout(0.5, jax.random.key(0)), jnp.ones((3, 6)))
+        >>> bool((y == y[0]).all()), sorted(set(y[0].tolist()))
+        (True, [0.0, 2.0])
+        >>> def drop_others(network, key):  # for a loss, with the key that it is given for its batch
+        ...     def change(part):
+        ...         if not isinstance(part, jsnn.Dropout):
+        ...             return part
+        ...         return dataclasses.replace(part, key=jax.random.fold_in(key, jax.random.bits(part.key)))
+        ...
+        ...     return jax.tree.map(change, network, is_leaf=lambda part: isinstance(part, jsnn.Dropout))
+        >>> network = jsnn.Sequential(jsnn.LIF(), jsnn.Dropout(0.5, jax.random.key(0)))
+        >>> network.layers[1].key == drop_others(network, jax.random.key(1)).layers[1].key
+        Array(False, dtype=bool)
     """
 
     rate: float = nnx.static()

@@ -30,11 +30,11 @@ from jsnn.types import Array, Neuron, Shape
 
 
 def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretization = "euler") -> Any:
-    """A network as a graph of the neuromorphic intermediate representation; `nir.write(path, graph)` saves it.
+    """Return a network as a graph of the neuromorphic intermediate representation; `nir.write(path, graph)` saves it.
 
     Layers without memory are written by what they compute, whatever they are called: matrix products, convolutions,
-    sums and means over windows, flattening, scales; a bias or a batch normalisation behind them joins their weights.
-    Images are turned to channels first, and the weights behind a flattened one with them.
+    sums and means over windows, flattening, scales; a bias or a batch normalisation after them joins their weights.
+    Images are turned to channels first, and the weights after a flattened one with them.
 
     NIR's neurons reset to a value. What else ours do (reset by subtraction, late, or not at all; several spikes in a
     step) is kept in the metadata of the node, under `"jsnn"`, which only `from_nir` reads: a warning names the nodes.
@@ -53,19 +53,20 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
 
     Raises:
         NIRError: if NIR has no node for something; it names the layer.
-        TypeError: if `shape` is no tuple.
+        TypeError: if `shape` is not a tuple.
         ImportError: if the package nir is not installed.
 
     Source: Pedersen et al., "Neuromorphic intermediate representation" (2024).
 
-    >>> import jsnn
-    >>> from flax import nnx
-    >>> layers = nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0)), jsnn.LIF(0.9, reset="zero")
-    >>> graph = jsnn.nir.to_nir(jsnn.Sequential(*layers), (3,), dt=1e-3)
-    >>> graph.edges
-    [('input', '0_Linear'), ('0_Linear', '1_LIF'), ('1_LIF', 'output')]
-    >>> graph.nodes["1_LIF"].tau.round(4).tolist(), graph.nodes["1_LIF"].r.round(4).tolist()
-    ([0.01, 0.01], [10.0, 10.0])
+    Examples:
+        >>> import jsnn
+        >>> from flax import nnx
+        >>> layers = nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0)), jsnn.LIF(0.9, reset="zero")
+        >>> graph = jsnn.nir.to_nir(jsnn.Sequential(*layers), (3,), dt=1e-3)
+        >>> graph.edges
+        [('input', '0_Linear'), ('0_Linear', '1_LIF'), ('1_LIF', 'output')]
+        >>> graph.nodes["1_LIF"].tau.round(4).tolist(), graph.nodes["1_LIF"].r.round(4).tolist()
+        ([0.01, 0.01], [10.0, 10.0])
     """
     nir, shape = library(), check_shape(shape)
     check_dt(dt)
@@ -99,7 +100,7 @@ class _Writer:
         self.label = ""  # the layer at work, which its nodes are named after
 
     def add(self, node: Any, x: Value, shape: Shape, order: np.ndarray | None = None) -> Value:
-        """A node behind a value, and what it puts out."""
+        """Return a node after a value, and what it puts out."""
         base = self.label.replace("/", ".") or type(node).__name__.lower()  # a file takes / for a folder
         names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(1)))
         name = next(name for name in names if name not in {INPUT, OUTPUT, *self.nodes})
@@ -108,7 +109,7 @@ class _Writer:
         return Value((name,), shape, order)
 
     def write(self, symbol: Symbol) -> Value:
-        """The nodes of a map."""
+        """Return the nodes of a map."""
         if isinstance(symbol, Value):
             return symbol
         value, label = symbol.x, self.label
@@ -119,7 +120,7 @@ class _Writer:
         return value
 
     def total(self, first: Value, second: Value) -> Value:
-        """The sum of two values: what both lead to has edges from both."""
+        """Return the sum of two values: what both lead to has edges from both."""
         if first.shape != second.shape or not _same_order(first, second):
             raise NIRError(f"a sum of values of shapes {first.shape} and {second.shape} cannot be written")
         if set(first.sources) & set(second.sources):  # no edge can be there twice
@@ -127,20 +128,20 @@ class _Writer:
         return first._replace(sources=first.sources + second.sources)
 
     def scale(self, x: Value, factor: np.ndarray) -> Value:
-        """A node that multiplies, even if by 1."""
+        """Return a node that multiplies, even if by 1."""
         return self.add(
             library().Scale(scale=arrange(factor, x.shape, x.order).astype(np.float32)), x, x.shape, x.order
         )
 
     def flatten(self, x: Value, shape: Shape, order: np.ndarray | None, axes: tuple[int, int] = (0, -1)) -> Value:
-        """Some axes in one, by default all; a vector only changes its order."""
+        """Return some axes in one, by default all; a vector only changes its order."""
         if len(x.shape) == 1:
             return Value(x.sources, shape, order)
         node = library().Flatten(input_type=np.array(channels_first(x.shape)), start_dim=axes[0], end_dim=axes[1])
         return self.add(node, x, shape, order)
 
     def layer(self, label: str, layer: Layer, x: Symbol) -> Symbol:
-        """The nodes of any layer; errors name it."""
+        """Return the nodes of any layer; errors name it."""
         networks: dict[type, Callable[[str, Any, Symbol], Symbol]] = {
             Sequential: self.sequential,
             Recurrent: self.recurrent,
@@ -160,7 +161,7 @@ class _Writer:
             raise NIRError(f"{label or type(layer).__name__} cannot be written as NIR: {error}") from error
 
     def neuron(self, neuron: Any, x: Value) -> Symbol:
-        """The node of a neuron or filter, and what comes behind it."""
+        """Return the node of a neuron or filter, and what comes after it."""
         nir = library()
         if isinstance(neuron, Threshold):
             return self.add(nir.Threshold(arrange(number(neuron.threshold), x.shape, x.order)), x, x.shape, x.order)
@@ -174,7 +175,7 @@ class _Writer:
         return value if np.all(factor == 1) else Map(None, value, value.shape, factor, label=self.label)
 
     def described(self, description: Description, x: Value) -> Value:
-        """The node of a neuron described."""
+        """Return the node of a neuron described."""
         metadata = dict(description.metadata)
         parameters = {name: arrange(value, x.shape, x.order) for name, value in description.parameters.items()}
         if "v_init" in metadata:
@@ -187,7 +188,7 @@ class _Writer:
         return value
 
     def function(self, layer: Callable[[Array], Array], x: Symbol) -> Symbol:
-        """The nodes of a layer without memory."""
+        """Return the nodes of a layer without memory."""
         program = flatten(jax.make_jaxpr(layer)(jax.ShapeDtypeStruct((1, *x.shape), jnp.float32)))
         values: dict[int, Any] = {program.inputs[0]: x}
         follow(self, program, values)
@@ -245,7 +246,7 @@ class _Back:
         self.value = x._replace(sources=(*x.sources, self.ticket))
 
     def close(self, value: Value) -> None:
-        """Says where it comes from."""
+        """Return the error with the name of the layer that it comes from."""
         if value.shape != self.x.shape or not _same_order(value, self.x):
             raise NIRError(f"what leads back must be of the shape {self.x.shape} that it leads to, got {value.shape}")
         edges: list[tuple[str, str]] = []

@@ -25,8 +25,10 @@ _LARGEST = 2**31 - 1  # values in one array
 class Flat(NamedTuple):
     """A graph without subgraphs."""
 
-    nodes: dict[str, Any]  # neither inputs nor outputs
-    edges: list[Edge]  # by the nodes' names, "input" and "output"
+    nodes: dict[str, Any]
+    """Neither inputs nor outputs."""
+    edges: list[Edge]
+    """By the nodes' names, "input" and "output"."""
     input_shape: Shape
     output_shape: Shape | None
 
@@ -58,7 +60,7 @@ def read(graph: Any) -> Flat:
     for name in names:
         del nodes[name]
     if taken := {INPUT, OUTPUT} & set(nodes):
-        raise NIRError(f"a node that is no input and no output is named {taken.pop()!r}")
+        raise NIRError(f"a node that is neither an input nor an output is named {taken.pop()!r}")
     edges = [(names.get(source, source), names.get(target, target)) for source, target in edges]
     return Flat(nodes, edges, shape, _shape(end, graph.nodes[end].output_type.get("output")))
 
@@ -124,7 +126,7 @@ def _text(value: Any) -> Any:
 
 
 def _shape(name: str, value: Any) -> Shape | None:
-    """The shape that an input or output says it has."""
+    """Return the shape that an input or output says it has."""
     if value is None:
         return None
     sizes = np.atleast_1d(np.asarray(value))
@@ -137,7 +139,7 @@ def _shape(name: str, value: Any) -> Shape | None:
 
 
 def _flat(prefix: str, graph: Any, depth: int = 0) -> tuple[dict[str, Any], list[Edge]]:
-    """Return all nodes of a graph and its subgraphs, these named after their graph, and the edges between them."""
+    """Return all nodes of a graph and its subgraphs, these with their graph's name in front, and all edges."""
     if depth > _DEEPEST:
         raise NIRError(f"more than {_DEEPEST} graphs are in each other, or a graph is in itself: {prefix[:50]!r}...")
     nir = library()
@@ -154,7 +156,9 @@ def _flat(prefix: str, graph: Any, depth: int = 0) -> tuple[dict[str, Any], list
             inside[full] = (ends[0][0], ends[1][0])
             edges += edges_inside
         if twice := nodes.keys() & found.keys():
-            raise NIRError(f"two nodes are named {twice.pop()!r}, a subgraph's nodes being named behind it: rename one")
+            raise NIRError(
+                f"two nodes are named {twice.pop()!r}, as a subgraph's name stands in front of its nodes': rename one"
+            )
         nodes |= found
     for source, target in dict.fromkeys(map(tuple, graph.edges)):
         source, target = f"{prefix}{source}", f"{prefix}{target}"
@@ -172,7 +176,7 @@ def _flat(prefix: str, graph: Any, depth: int = 0) -> tuple[dict[str, Any], list
 
 
 def _bridged(name: str, edges: list[Edge]) -> list[Edge]:
-    """Edges around a node that does nothing, in the places of those behind it."""
+    """Return edges around a node that does nothing, in the places of those after it."""
     sources = [source for source, target in edges if target == name]
     bridged: list[Edge] = []
     for source, target in edges:

@@ -1,4 +1,4 @@
-"""A network that is no chain: layers joined by edges, which may branch, meet and lead back."""
+"""A network that is not a chain: layers joined by edges, which may branch, meet and lead back."""
 
 import functools
 import graphlib
@@ -15,7 +15,7 @@ from jsnn.neurons.calling import call
 from jsnn.neurons.shapes import check_order, check_state
 from jsnn.tracing import States
 from jsnn.types import Array, Neuron, RunPart, Shape, State
-from jsnn.unroll import over_time
+from jsnn.unrolling import over_time
 
 INPUT, OUTPUT = "input", "output"
 
@@ -23,8 +23,10 @@ INPUT, OUTPUT = "input", "output"
 class GraphState(NamedTuple):
     """The state of `Graph`."""
 
-    layers: tuple[State, ...]  # one for each layer, () for those without memory
-    late: tuple[Array, ...]  # what the layers at which a cycle closes put out in the last step, [B, ...]
+    layers: tuple[State, ...]
+    """One for each layer, () for those without memory."""
+    late: tuple[Array, ...]
+    """What the layers at which a cycle closes put out in the last step, [B, ...]."""
 
 
 class Graph(Network):
@@ -45,11 +47,12 @@ class Graph(Network):
         ValueError: if a layer is named as an end is, an edge names no layer, a layer has no way from the input or to
             the output, or a cycle has no state; and from `init`, if shapes do not fit.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> layers = {"fast": jsnn.LI(0.5), "slow": jsnn.LI(0.75)}
-    >>> edges = [("input", "fast"), ("input", "slow"), ("fast", "output"), ("slow", "output")]
-    >>> jsnn.unroll(jsnn.nir.Graph(layers, edges), jnp.ones((3, 1, 1)))[1].ravel().tolist()
-    [2.0, 3.25, 4.0625]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> layers = {"fast": jsnn.LI(0.5), "slow": jsnn.LI(0.75)}
+        >>> edges = [("input", "fast"), ("input", "slow"), ("fast", "output"), ("slow", "output")]
+        >>> jsnn.unroll(jsnn.nir.Graph(layers, edges), jnp.ones((3, 1, 1)))[1].ravel().tolist()
+        [2.0, 3.25, 4.0625]
     """
 
     def __init__(self, layers: Mapping[str, Layer], edges: Iterable[tuple[str, str]]) -> None:
@@ -66,7 +69,7 @@ class Graph(Network):
         self.late = tuple(late)
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The layers that lead to one within a step."""
+        """Return the layers that lead to one within a step."""
         return tuple(source for source, target in self.edges if target == name and (source, target) not in self.late)
 
     @property
@@ -80,7 +83,7 @@ class Graph(Network):
         return not self.late
 
     def one_step(self, x: Any) -> Any:
-        """All layers in their order; with cycles, from what came back over them to what does so in the next step."""
+        """Run all layers in their order; with cycles, from what came back over them to what comes back next."""
 
         def respond(name: str, layer: Layer, x: Array) -> Array:
             return call(layer, x, name) if isinstance(layer, Neuron) else shown(name, layer(x))
@@ -92,17 +95,17 @@ class Graph(Network):
         return values[OUTPUT], tuple(values[name].astype(x.dtype) for name, x in zip(self.remembered, late))
 
     def pack(self, states: States) -> GraphState:
-        """One state for each layer; `()` for those without memory."""
+        """Return one state for each layer; `()` for those without memory."""
         return GraphState(tuple(states.get(name, ()) for name in self.names), ())
 
     def unpack(self, state: GraphState) -> States:
-        """The states of the neurons by name."""
+        """Return the states of the neurons by name."""
         layers = state.layers if isinstance(state, GraphState) else state
         check_tuple(layers, len(self.layers), "layer")
         return {name: own for name, layer, own in zip(self.names, self.layers, layers) if isinstance(layer, Neuron)}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> GraphState:
-        """One state for each layer, and what the layers at which a cycle closes put out before the first step."""
+        """Return a state for each layer, and what the layers that close a cycle put out before the first step."""
         if not self.late:
             return super().init(shape, dtype)
 
@@ -117,7 +120,7 @@ class Graph(Network):
         return super().init((shape, jax.tree.map(jnp.shape, late)), dtype)._replace(late=late)
 
     def step(self, state: GraphState, current: Array) -> tuple[GraphState, Array]:
-        """One time step through all layers, `current` [B, ...]."""
+        """Run one time step through all layers, `current` [B, ...]."""
         if not self.late:
             return super().step(state, current)
         check_order(self, state, current)
@@ -131,7 +134,7 @@ class Graph(Network):
     def run_layers(
         self, state: GraphState, inputs: Array, num_steps: int | None, run_part: RunPart
     ) -> tuple[GraphState, Array]:
-        """All time steps. A graph with cycles runs step by step, and then each layer with what it was given."""
+        """Run all time steps. A graph with cycles runs step by step, and then each layer with what it was given."""
         if not self.late:
             return super().run_layers(state, inputs, num_steps, run_part)
 
@@ -146,7 +149,10 @@ class Graph(Network):
     def _run(
         self, respond: Callable[[str, Layer, Array], Array], current: Array, late: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """What all layers put out in a step; without `late`, nothing comes back over the edges that close a cycle."""
+        """Return what all layers put out in a step.
+
+        Without `late`, nothing comes back over the edges that close a cycle.
+        """
         values = {INPUT: current}
 
         def arriving(name: str) -> Array:
@@ -166,7 +172,7 @@ def _total(name: str, terms: Sequence[Array]) -> Array:
 
 
 def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
-    """function(x), with an error that names the layer."""
+    """Return function(x), with an error that names the layer."""
     try:
         return function(x)
     except (TypeError, ValueError) as error:
@@ -174,12 +180,14 @@ def _named(name: str, function: Callable[[Array], Array], x: Array) -> Array:
 
 
 def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:
-    """Refuses edges that lead nowhere, and layers to or from which none leads."""
+    """Raise ValueError if an edge leads nowhere, or no edge leads to or from a layer."""
     known = {*names, INPUT, OUTPUT}
     for source, target in edges:
         for name in (source, target):
             if name not in known:
-                raise ValueError(f"the edge {source!r} -> {target!r} names {name!r}, which is none of {sorted(known)}")
+                raise ValueError(
+                    f"the edge {source!r} -> {target!r} names {name!r}, which is not one of {sorted(known)}"
+                )
         if target == INPUT or source == OUTPUT:
             raise ValueError(f"the edge {source!r} -> {target!r} leads to the input or from the output, which are ends")
     reached = _reachable(INPUT, edges)
@@ -193,7 +201,7 @@ def check_edges(names: Iterable[str], edges: Sequence[tuple[str, str]]) -> None:
 
 
 def check_cycles(edges: Sequence[tuple[str, str]], stateful: Iterable[str]) -> None:
-    """Refuses a cycle in which nothing has a state: what goes round in it would be needed before it is known."""
+    """Raise ValueError if nothing in a cycle has a state: its value would be needed before it is known."""
     held = set(stateful)
     before: dict[str, list[str]] = {}
     for source, target in edges:
@@ -208,10 +216,11 @@ def check_cycles(edges: Sequence[tuple[str, str]], stateful: Iterable[str]) -> N
 
 
 def arrange(edges: Sequence[tuple[str, str]]) -> tuple[list[str], list[tuple[str, str]]]:
-    """All names in an order to run them in, and the edges that close a cycle, which lead back in it.
+    """Return all names in an order to run them in, and the edges that close a cycle, which lead back in it.
 
-    >>> arrange([("input", "a"), ("b", "a"), ("a", "b"), ("a", "output")])
-    (['input', 'a', 'output', 'b'], [('b', 'a')])
+    Examples:
+        >>> arrange([("input", "a"), ("b", "a"), ("a", "b"), ("a", "output")])
+        (['input', 'a', 'output', 'b'], [('b', 'a')])
     """
     targets: dict[str, list[str]] = {}
     for source, target in edges:

@@ -13,9 +13,10 @@ from jsnn.types import Array, Parameter, SpikeFunction
 class Scale(FrozenPytree):
     """Multiplies what it is given, `[B, ...]`, elementwise.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.nir.Scale(2.0)(jnp.ones((1, 2))).tolist()
-    [[2.0, 2.0]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.nir.Scale(2.0)(jnp.ones((1, 2))).tolist()
+        [[2.0, 2.0]]
     """
 
     scale: Parameter
@@ -32,9 +33,10 @@ class Threshold(FrozenPytree):
         threshold: any number, or one for each neuron or channel.
         surrogate: the derivative that stands in for the step's.
 
-    >>> import jax.numpy as jnp, jsnn
-    >>> jsnn.nir.Threshold(1.0)(jnp.array([[0.5, 1.0, 1.5]])).tolist()
-    [[0.0, 0.0, 1.0]]
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> jsnn.nir.Threshold(1.0)(jnp.array([[0.5, 1.0, 1.5]])).tolist()
+        [[0.0, 0.0, 1.0]]
     """
 
     threshold: Parameter

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jsnn.extras import require
 from jsnn.neurons.checks import is_key
 from jsnn.types import Shape, as_shape
 
@@ -15,20 +16,19 @@ class NIRError(ValueError):
 
 
 def library() -> ModuleType:
-    """The package `nir`.
+    """Return the package `nir`.
 
     Raises:
         ImportError: if it is not installed.
     """
-    try:
-        import nir
-    except ModuleNotFoundError as error:
-        raise ImportError("jsnn.nir needs the package nir: pip install 'jsnn[nir]'") from error
+    require("nir", "nir")
+    import nir
+
     return nir
 
 
 def check_dt(dt: float) -> None:
-    """Refuses a time step that is not a number, positive and finite."""
+    """Raise an error if a time step is not a number, positive and finite."""
     if np.ndim(dt) or is_key(dt) or np.asarray(dt).dtype.kind not in "fiu":
         raise TypeError(f"dt must be a number, in s, got {dt!r}")
     if not 0 < dt < math.inf:
@@ -36,7 +36,7 @@ def check_dt(dt: float) -> None:
 
 
 def check_shape(shape: Any) -> Shape:
-    """The shape of an input, as a tuple of whole numbers."""
+    """Return the shape of an input, as a tuple of whole numbers."""
     sizes = as_shape(shape)
     if not (sizes and all(size > 0 for size in sizes)):
         raise ValueError(f"shape must be that of an input without its batch axis, such as (28, 28, 1), got {sizes}")
@@ -44,14 +44,15 @@ def check_shape(shape: Any) -> Shape:
 
 
 def channels_first(shape: Shape) -> Shape:
-    """NIR's shape of what has this shape here, both without a batch axis: (H, W, C) -> (C, H, W).
+    """Return NIR's shape of what has this shape here, both without a batch axis: (H, W, C) -> (C, H, W).
 
-    >>> channels_first((28, 20, 3)), channels_first((10,))
-    ((3, 28, 20), (10,))
+    Examples:
+        >>> channels_first((28, 20, 3)), channels_first((10,))
+        ((3, 28, 20), (10,))
     """
     return (*shape[-1:], *shape[:-1])
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """An array of NIR's, (C, H, W), as it stands here, (H, W, C)."""
+    """Return an array of NIR's, (C, H, W), as it stands here, (H, W, C)."""
     return np.moveaxis(array, 0, -1) if array.ndim > 1 else array

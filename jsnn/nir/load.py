@@ -19,7 +19,7 @@ from jsnn.types import Neuron, Shape
 
 
 def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler", **neuron: Any) -> Neuron:
-    """The network of a graph of the neuromorphic intermediate representation.
+    """Return the network of a graph of the neuromorphic intermediate representation.
 
     A chain of nodes becomes a `Sequential`, a neuron whose spikes lead back to it through layers without memory a
     `Recurrent` in it, and any other graph a `Graph`. Over an edge that closes a cycle goes what was put out in the
@@ -47,11 +47,12 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
     Source: Pedersen et al., "Neuromorphic intermediate representation" (2024).
 
-    >>> import jax.numpy as jnp, nir, numpy as np, jsnn
-    >>> lif = nir.LIF(tau=np.full(1, 2e-3), r=np.ones(1), v_leak=np.zeros(1), v_threshold=np.ones(1))
-    >>> network = jsnn.nir.from_nir(nir.NIRGraph.from_list(nir.Linear(np.ones((1, 2))), lif), dt=1e-3)
-    >>> jsnn.unroll(network, jnp.full((2,), 0.75), num_steps=4)[1].ravel().tolist()
-    [0.0, 1.0, 0.0, 1.0]
+    Examples:
+        >>> import jax.numpy as jnp, nir, numpy as np, jsnn
+        >>> lif = nir.LIF(tau=np.full(1, 2e-3), r=np.ones(1), v_leak=np.zeros(1), v_threshold=np.ones(1))
+        >>> network = jsnn.nir.from_nir(nir.NIRGraph.from_list(nir.Linear(np.ones((1, 2))), lif), dt=1e-3)
+        >>> jsnn.unroll(network, jnp.full((2,), 0.75), num_steps=4)[1].ravel().tolist()
+        [0.0, 1.0, 0.0, 1.0]
     """
     check_dt(dt)
     if discretization not in ("exact", "euler"):
@@ -75,7 +76,7 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
 
 
 def _layers(flat: Flat, settings: Settings) -> dict[str, Layer]:
-    """The layer of each node, in the order in which they run."""
+    """Return the layer of each node, in the order in which they run."""
     shapes = [flat.input_shape, flat.input_shape[1:]]  # some libraries write the batch axis with the rest
     if len(flat.input_shape) > 3:
         shapes.reverse()
@@ -119,19 +120,19 @@ def _layers_for(flat: Flat, shape: Shape, settings: Settings) -> dict[str, Layer
     if said is not None and not (0 <= before <= 2 and said[before:] == shapes[OUTPUT]):
         raise NIRError(f"the output must be of shape {shapes[OUTPUT]}, the graph says {flat.output_shape}")
     for name, taken in flattened.items():
-        behind = [target for source, target in flat.edges if source == name]
-        dense = layers.get(behind[0])
+        after = [target for source, target in flat.edges if source == name]
+        dense = layers.get(after[0])
         if (
-            len(behind) == 1
+            len(after) == 1
             and isinstance(dense, nnx.Linear)
-            and sum(target == behind[0] for _, target in flat.edges) == 1
+            and sum(target == after[0] for _, target in flat.edges) == 1
         ):
-            layers[name], layers[behind[0]] = flatten, flatten_into(dense, taken)
+            layers[name], layers[after[0]] = flatten, flatten_into(dense, taken)
     return layers
 
 
 def _assembled(layers: dict[str, Layer], edges: list[Edge]) -> Neuron:
-    """The layers as a chain if they are one, and loops around one neuron as `Recurrent`."""
+    """Return the layers as a chain if they are one, and loops around one neuron as `Recurrent`."""
     for name in list(layers):
         loop = _loop(name, layers, edges)
         if loop is not None:
@@ -149,7 +150,7 @@ def _assembled(layers: dict[str, Layer], edges: list[Edge]) -> Neuron:
 
 
 def _loop(name: str, layers: dict[str, Layer], edges: list[Edge]) -> list[str] | None:
-    """The layers without memory on the only way from a neuron back to itself, if they have no other end."""
+    """Return the layers without memory on the only way from a neuron back to itself, if they have no other end."""
     if not isinstance(layers.get(name), Neuron):
         return None
     loops: list[list[str]] = []
@@ -167,5 +168,5 @@ def _loop(name: str, layers: dict[str, Layer], edges: list[Edge]) -> list[str] |
 
 
 def _composed(layers: list[Any]) -> Callable[[jax.Array], jax.Array]:
-    """One layer for several, one after another."""
+    """Return one layer for several, one after another."""
     return layers[0] if len(layers) == 1 else nnx.Sequential(*layers)

@@ -1,7 +1,7 @@
 """What lies between neurons, in NIR's words: dense layers, convolutions, pooling and scales, channels first.
 
 Dense layers, convolutions and pooling are written once it is known by what they are scaled and shifted: a bias and a
-batch normalisation behind them become part of their weights.
+batch normalisation after them become part of their weights.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -15,21 +15,26 @@ from jsnn.types import Shape
 class Value(NamedTuple):
     """What one layer hands to the next."""
 
-    sources: tuple[str, ...]  # the nodes whose outputs add up to it
-    shape: Shape  # ours, without a batch axis: (N,), (L, C) or (H, W, C)
-    order: np.ndarray | None = None  # of a vector: theirs[i] = ours[order[i]]
+    sources: tuple[str, ...]
+    """The nodes whose outputs add up to it."""
+    shape: Shape
+    """Ours, without a batch axis: (N,), (L, C) or (H, W, C)."""
+    order: np.ndarray | None = None
+    """Of a vector: theirs[i] = ours[order[i]]."""
 
 
 class Dense(NamedTuple):
     """A matrix product."""
 
-    kernel: np.ndarray  # [inputs, outputs]
+    kernel: np.ndarray
+    """[inputs, outputs]."""
 
 
 class Convolution(NamedTuple):
     """A convolution."""
 
-    kernel: np.ndarray  # [outputs, inputs / groups, *window]
+    kernel: np.ndarray
+    """[outputs, inputs / groups, *window]."""
     stride: tuple[int, ...]
     padding: tuple[int, ...] | str
     dilation: tuple[int, ...]
@@ -55,27 +60,30 @@ class Map(NamedTuple):
     shape: Shape
     scale: np.ndarray = np.ones(())
     shift: np.ndarray | None = None
-    label: str = ""  # what its node is named after
+    label: str = ""
+    """What its node is named after."""
 
     def times(self, factor: np.ndarray) -> "Map":
-        """The map, and a multiplication behind it."""
+        """Return the map, and a multiplication after it."""
         return self._replace(
             scale=self.scale * factor, shift=None if self.shift is None else np.asarray(self.shift * factor)
         )
 
     def plus(self, term: np.ndarray) -> "Map":
-        """The map, and an addition behind it."""
+        """Return the map, and an addition after it."""
         return self._replace(shift=np.asarray(term if self.shift is None else self.shift + term))
 
 
 def arrange(values: np.ndarray, shape: Shape, order: np.ndarray | None = None) -> np.ndarray:
-    """Values that broadcast against our `shape`, one for each neuron, channels first."""
+    """Return values that broadcast against our `shape`, one for each neuron, channels first."""
     values = np.broadcast_to(values, shape)
     return np.ascontiguousarray(np.moveaxis(values, -1, 0) if order is None else values[order])
 
 
 def nodes_of(step: Map) -> list[tuple[Any, Shape]]:
-    """The nodes that a map is, one behind the other, each with the shape of its output; none if it changes nothing.
+    """Return the nodes that a map is, one after the other, each with the shape of its output.
+
+    If it changes nothing, there are none.
 
     Raises:
         NIRError: if NIR cannot say it.
@@ -122,15 +130,18 @@ def _convolution(layer: Convolution, weight: np.ndarray, bias: np.ndarray, x: Va
 
 
 def _of_channels(name: str, values: np.ndarray, shape: Shape) -> np.ndarray:
-    """One value for each channel, of values that broadcast against the output of a convolution."""
+    """Return one value for each channel, of values that broadcast against the output of a convolution."""
     of_channel = np.broadcast_to(values, shape).reshape(-1, shape[-1])
     if np.any(of_channel != of_channel[0]):
-        raise NIRError(f"the {name} behind a convolution must be the same at all places, one value for each channel")
+        raise NIRError(f"the {name} after a convolution must be the same at all places, one value for each channel")
     return of_channel[0]
 
 
 def typed(node: Any, inputs: Shape, outputs: Shape) -> Any:
-    """A node with the types it has: nir itself infers wrong ones for windows that are not square, and for groups."""
+    """Return a node with the types it has.
+
+    The package nir infers wrong ones for windows that are not square, and for groups.
+    """
     node.input_type = {"input": np.array(channels_first(inputs))}
     node.output_type = {"output": np.array(channels_first(outputs))}
     return node

@@ -14,7 +14,10 @@ from jsnn.tracing import trace_network
 
 
 def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbol:
-    """The nodes of a network. Neurons have their names, layers with weights their paths, others say what they are."""
+    """Return the nodes of a network.
+
+    Neurons have their names, layers with weights their paths, others say what they are.
+    """
     traced = trace_network(network, described((1, *x.shape)), opens_all=True)
     prefix = f"{label}." if label else ""
     values = traced.values([x])
@@ -29,7 +32,7 @@ def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbo
 
 
 def write_filtered(writer: Any, label: str, filtered: Filtered, x: Symbol) -> Symbol:
-    """The nodes of what stands in the place of an activation."""
+    """Return the nodes of what stands in the place of an activation."""
     bias = number(filtered.neuron.bias)  # type: ignore[attr-defined]
     y = writer.layer(label, filtered.neuron, as_map(x).plus(bias) if np.any(bias != 0) else x)
     if filtered.synapse is not None:

@@ -7,7 +7,7 @@ the share `a` of its way to where its input pulls it, and with
 
 where a = dt / tau ("euler") or a = 1 - exp(-dt / tau) ("exact", for an input that is constant over the step). So
 decay = 1 - a and gain = r a. Without a leak, v' = r x, the gain is r dt. A synaptic current is such a membrane with
-w_in for r; its factor w_in a is taken into the gain of the membrane behind it, because ours jumps by its input.
+w_in for r; its factor w_in a is taken into the gain of the membrane after it, because ours jumps by its input.
 """
 
 import dataclasses
@@ -35,16 +35,19 @@ RATE_CODED: dict[str, Any] = {"SpikingActivation": SpikingActivation, "BurstIF":
 class Description(NamedTuple):
     """A neuron in NIR's words."""
 
-    kind: str  # the name of the node's class
-    parameters: dict[str, np.ndarray]  # float64, not yet of one shape
-    metadata: dict[str, Any] = {}  # what only jsnn reads: how it resets, if not to a value  # noqa: RUF012
+    kind: str
+    """The name of the node's class."""
+    parameters: dict[str, np.ndarray]
+    """Float64, not yet of one shape."""
+    metadata: dict[str, Any] = {}  # noqa: RUF012
+    """What only jsnn reads: how it resets, if not to a value."""
 
 
 # Ours to NIR's
 
 
 def describe(neuron: Any, dt: float, discretization: Discretization) -> Description:
-    """What NIR calls a neuron, simulated in steps of `dt`.
+    """Return what NIR calls a neuron, simulated in steps of `dt`.
 
     Raises:
         NIRError: if NIR has no word for it.
@@ -69,13 +72,13 @@ def describe(neuron: Any, dt: float, discretization: Discretization) -> Descript
     if kind is SpikingActivation or kind is BurstIF:
         return _rate_coded(neuron, dt)
     raise NIRError(
-        f"a {kind.__name__} is none of NIR's nodes: it knows IF, LIF, CuBaLIF, LI, CuBaLI and Lowpass, and of "
+        f"a {kind.__name__} has no node in NIR: it knows IF, LIF, CuBaLIF, LI, CuBaLI and Lowpass, and of "
         f"converted networks SpikingActivation and BurstIF"
     )
 
 
 def _membrane(neuron: Any, dt: float, discretization: Discretization) -> tuple[str, dict[str, np.ndarray]]:
-    """The kind of a node with a leaky membrane, and its parameters without those of the threshold."""
+    """Return the kind of a node with a leaky membrane, and its parameters without those of the threshold."""
     share, gain, rest = 1 - number(neuron.decay), number(neuron.gain), number(neuron.v_rest)
     spikes = "F" if isinstance(neuron, SpikingNeuron) else ""
     if isinstance(neuron, CuBaLI | CuBaLIF):
@@ -94,14 +97,14 @@ def _membrane(neuron: Any, dt: float, discretization: Discretization) -> tuple[s
 
 
 def _as_lif(neuron: ParametricLIF) -> LIF:
-    """The neuron with the leak that it has been trained to."""
+    """Return the neuron with the leak that it has been trained to."""
     leak: Any = number(jax.nn.sigmoid(jnp.asarray(neuron.w)))
     same = {field.name: getattr(neuron, field.name) for field in dataclasses.fields(SpikingNeuron)}
     return LIF(1 - leak, gain=leak if neuron.decay_input else 1.0, v_rest=neuron.v_rest, **same)
 
 
 def _as_integrator(filter: Lowpass, dt: float) -> LI:
-    """What a lowpass filter is, but for its delay."""
+    """Return what a lowpass filter is, but for its delay."""
     if np.any(number(filter.initial_level) != 0):
         raise NIRError(f"initial_level = {filter.initial_level} cannot be written: NIR's filters start at 0")
     _check_dt(filter, dt)
@@ -125,7 +128,7 @@ def _time_constant(name: str, share: np.ndarray, dt: float, discretization: Disc
 
 
 def _reset(neuron: SpikingNeuron) -> tuple[np.ndarray, dict[str, Any]]:
-    """The value that NIR resets to, and the metadata of a reset that does something else."""
+    """Return the value that NIR resets to, and the metadata of a reset that does something else."""
     if callable(neuron.reset):
         raise NIRError("a reset that is a function cannot be written: NIR knows the reset to a value, 'zero'")
     metadata: dict[str, Any] = {"reset": neuron.reset} if neuron.reset != "zero" else {}
@@ -151,14 +154,14 @@ def _initial(v_init: Parameter) -> np.ndarray:
 
 
 def output_factor(neuron: Any) -> np.ndarray:
-    """What the output of a neuron's node is multiplied by to be that of the neuron."""
+    """Return what the output of a neuron's node is multiplied by to be that of the neuron."""
     if isinstance(neuron, Scaled):
         return output_factor(neuron.neuron) / number(neuron.scale)
     return number(neuron.amplitude) / number(neuron.dt) if isinstance(neuron, RateCoded) else np.ones(())
 
 
 def number(parameter: Parameter) -> np.ndarray:
-    """The value of a parameter, in float64."""
+    """Return the value of a parameter, in float64."""
     if isinstance(parameter, nnx.Variable):
         parameter = parameter[...]
     return np.asarray(parameter, np.float64)
@@ -170,7 +173,7 @@ def number(parameter: Parameter) -> np.ndarray:
 def membrane(
     kind: str, values: dict[str, np.ndarray], dt: float, discretization: Discretization
 ) -> dict[str, np.ndarray]:
-    """The parameters of our leaky membrane, `decay`, `gain` and so on, for those of a node (float64)."""
+    """Return the parameters of our leaky membrane, `decay`, `gain` and so on, for those of a node (float64)."""
     if kind in ("I", "IF"):
         return {"decay": np.ones(()), "gain": values["r"] * dt, "v_rest": np.zeros(())}
     name = "tau" if "tau" in values else "tau_mem"
@@ -183,7 +186,7 @@ def membrane(
 
 
 def _share(name: str, tau: np.ndarray, dt: float, discretization: Discretization) -> np.ndarray:
-    """The share of its way that a variable goes in a step."""
+    """Return the share of its way that a variable goes in a step."""
     if not np.all(tau > 0):
         raise NIRError(f"{name} must be > 0, got {_some(tau, tau <= 0)}")
     if discretization == "exact":
@@ -208,7 +211,7 @@ def build(
     discretization: Discretization,
     options: dict[str, Any],
 ) -> Neuron:
-    """Our neuron for a node: `values` are its parameters, channels last; `options` go to a neuron that spikes.
+    """Return our neuron for a node: `values` are its parameters, channels last; `options` go to a neuron that spikes.
 
     Raises:
         NIRError: if a parameter is out of its range.
@@ -237,7 +240,7 @@ def build(
 
 
 def _build_rate_coded(values: dict[str, np.ndarray], metadata: dict[str, Any], dt: float) -> Neuron:
-    """A neuron of a converted network, whose output is its number of spikes."""
+    """Return a neuron of a converted network, whose output is its number of spikes."""
     scale = simplified(values["r"])
     more = {"max_spikes": float(metadata["max_spikes"])} if "max_spikes" in metadata else {}
     neuron = RATE_CODED[metadata["neuron"]](dt=dt, amplitude=dt * scale, **more)
@@ -245,7 +248,7 @@ def _build_rate_coded(values: dict[str, np.ndarray], metadata: dict[str, Any], d
 
 
 def is_hardly_driven(neuron: Any) -> bool:
-    """Whether an input of 1 brings every neuron less than a thousandth of the way to its threshold in a step."""
+    """Return whether an input of 1 brings every neuron less than a thousandth of the way to its threshold in a step."""
     if not isinstance(neuron, LIF | CuBaLIF):
         return False
     gain = np.abs(number(neuron.gain))
@@ -259,7 +262,7 @@ def _simplified(values: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def simplified(values: np.ndarray) -> Any:
-    """A parameter, channels last, as a number if all neurons share it, and one for each channel if those do."""
+    """Return a parameter, channels last, as a number if all neurons share it, and one for each channel if those do."""
     if values.size and np.all(values == values.flat[0]):
         return float(values.flat[0])
     of_channel = values.reshape(-1, values.shape[-1])

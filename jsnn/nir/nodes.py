@@ -35,11 +35,12 @@ class Settings(NamedTuple):
 
     dt: float
     discretization: Discretization
-    options: dict[str, Any]  # for all neurons that spike
+    options: dict[str, Any]
+    """For all neurons that spike."""
 
 
 def layer_of(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]:
-    """The layer for a node that takes values of NIR's `shape`, and the shape that it hands on.
+    """Return the layer for a node that takes values of NIR's `shape`, and the shape that it hands on.
 
     Raises:
         NIRError: if there is none, the node's parameters are out of range, or do not fit the shape.
@@ -52,10 +53,10 @@ def layer_of(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]
 
 
 def check_kind(kind: str) -> None:
-    """Refuses a type of node that there is no layer for."""
+    """Raise ValueError if there is no layer for a type of node."""
     known = (*NEURONS, *_LAYERS)
     if kind not in known:
-        raise NIRError(f"a node of type {kind} is none that jsnn can run: it runs {', '.join(known)}")
+        raise NIRError(f"jsnn cannot run a node of type {kind}: it runs {', '.join(known)}")
 
 
 def _neuron(kind: str, node: Any, shape: Shape, settings: Settings) -> Layer:
@@ -145,17 +146,20 @@ def _flatten(node: Any, shape: Shape, settings: Settings) -> tuple[Layer, Shape]
 
 
 def flatten_channels_first(x: Array) -> Array:
-    """All axes but the batch in one, the channels first as NIR has them: `[B, H, W, C] -> [B, C * H * W]`."""
+    """Return all axes but the batch in one, the channels first as NIR has them: `[B, H, W, C] -> [B, C * H * W]`."""
     return flatten(jnp.moveaxis(x, -1, 1))
 
 
 def _reshape_channels_first(x: Array, shape: Shape) -> Array:
-    """Values that have NIR's `shape` if taken in its order, the channels first."""
+    """Return values that have NIR's `shape` if taken in its order, the channels first."""
     return jnp.moveaxis(jnp.moveaxis(x, -1, 1).reshape(len(x), *shape), 1, -1)
 
 
 def flatten_into(dense: nnx.Linear, shape: Shape) -> nnx.Linear:
-    """A dense layer behind `flatten_channels_first`, made to stand behind `jsnn.flatten`; `shape` is NIR's image."""
+    """Return a dense layer after `flatten_channels_first`, made to stand after `jsnn.flatten`.
+
+    `shape` is NIR's image.
+    """
     order = channels_last(np.arange(math.prod(shape)).reshape(shape)).ravel()
     dense.kernel[...] = dense.kernel[...][order]
     return dense
@@ -193,7 +197,7 @@ _LAYERS: dict[str, Callable[[Any, Shape, Settings], tuple[Layer, Shape]]] = {
 
 
 def numbers(node: Any, name: str) -> np.ndarray:
-    """A parameter of a node, finite."""
+    """Return a parameter of a node, finite."""
     values = np.asarray(getattr(node, name))
     if values.dtype.kind not in "fiu" or not values.size:
         raise NIRError(f"{name} must be numbers, got {values.dtype} of shape {values.shape}")
@@ -217,7 +221,7 @@ def _for_each(node: Any, name: str, shape: Shape) -> np.ndarray:
 
 
 def _whole(node: Any, name: str, count: int, least: int) -> tuple[int, ...]:
-    """A parameter that is one whole number for each axis, or one for all."""
+    """Return a parameter that is one whole number for each axis, or one for all."""
     values = np.atleast_1d(numbers(node, name))
     if values.shape not in ((1,), (count,)) or np.any(values != np.round(values)) or np.any(values < least):
         raise NIRError(f"{name} must be {count} whole numbers >= {least}, got {getattr(node, name)}")
@@ -232,5 +236,5 @@ def _after_windows(space: Shape, window: Shape, stride: Shape, pads: list[tuple[
 
 
 def _given(values: np.ndarray | None) -> Callable[..., Array]:
-    """An initializer that gives what is already known."""
+    """Return an initializer that gives what is already known."""
     return lambda key, shape, dtype=jnp.float32: jnp.asarray(values, dtype)

@@ -46,7 +46,7 @@ def follow(
     Nodes are named after `label`, the layer at work; those with weights after the `owners` of these, where known.
 
     Raises:
-        NIRError: if an operation is none that NIR has a node for; it is named.
+        NIRError: if NIR has no node for an operation; the message names it.
     """
     values.update(program.constants)
     dependent = program.depending_on([number for number, value in values.items() if isinstance(value, Symbol)])
@@ -84,7 +84,7 @@ def follow(
 
 
 def as_map(symbol: Symbol) -> Map:
-    """A value as something that can be scaled and shifted before it is written."""
+    """Return a value as something that can be scaled and shifted before it is written."""
     return symbol if isinstance(symbol, Map) else Map(None, symbol, symbol.shape)
 
 
@@ -103,7 +103,7 @@ def _inline(writer: Writer, operation: Operation, inner: Program, values: dict[i
 
 
 def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Symbol | None:
-    """What one operation makes, if it is one of those that can be read off; else None."""
+    """Return what one operation makes, if it is one of those that can be read off; else None."""
     inputs = [read(values, atom) for atom in operation.inputs]
     symbols = [isinstance(value, Symbol) for value in inputs]
     name = operation.name
@@ -145,13 +145,13 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Sym
 
 
 def _written(writer: Writer, values: dict[int, Any], number: int) -> Value:
-    """A value, as nodes."""
+    """Return a value, as nodes."""
     values[number] = writer.write(values[number])
     return values[number]
 
 
 def _without_factor(writer: Writer, values: dict[int, Any], number: int) -> tuple[Value, np.ndarray]:
-    """A value as nodes, but for one factor of all its elements, which what is linear may take on."""
+    """Return a value as nodes, but for one factor of all its elements, which what is linear may take on."""
     symbol = values[number]
     one = np.ones(())
     if isinstance(symbol, Map) and symbol.shift is None and np.ndim(symbol.scale) == 0:
@@ -169,7 +169,7 @@ def _shape(operation: Operation, index: int) -> Shape:
 
 
 def _without_batch(value: Any) -> np.ndarray:
-    """A constant that meets a value of shape [1, ...], as it broadcasts against one without the batch axis."""
+    """Return a constant that meets a value of shape [1, ...], as it broadcasts against one without the batch axis."""
     array = np.asarray(value, np.float64)
     return array[0] if array.ndim > 1 else array.reshape(()) if array.size == 1 else array
 
@@ -188,7 +188,7 @@ def _convolution(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
     if len(x.shape) not in (2, 3) or dimensions.lhs_spec != last or dimensions.out_spec != last:
         raise NIRError("only convolutions over one or two axes with the channels last can be written")
     if any(d != 1 for d in params["lhs_dilation"]) or params["batch_group_count"] != 1:
-        raise NIRError("a transposed convolution is none of NIR's nodes")
+        raise NIRError("NIR has no node for a transposed convolution")
     stride, pads = tuple(params["window_strides"]), params["padding"]
     padding: Any = tuple(low for low, _ in pads)
     shape = tuple(operation.equation.outvars[0].aval.shape[1:])  # type: ignore[attr-defined]
@@ -203,7 +203,7 @@ def _convolution(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
 
 
 def _extent(operation: Operation, kernel: np.ndarray) -> list[int]:
-    """How far a kernel reaches, with its dilation."""
+    """Return how far a kernel reaches, with its dilation."""
     params = operation.params
     sizes = np.take(kernel.shape, params["dimension_numbers"].rhs_spec[2:])
     return [(size - 1) * dilation + 1 for size, dilation in zip(sizes, params["rhs_dilation"])]
@@ -213,7 +213,10 @@ def _extent(operation: Operation, kernel: np.ndarray) -> list[int]:
 
 
 def _piece(writer: Writer, program: Program, index: int, values: dict[int, Any]) -> tuple[set[int], int, Symbol] | None:
-    """The operations from one on that make up something known together: their positions, what they make of what."""
+    """Return the operations from one on that make up something known together.
+
+    The result has their positions, what they make, and of what.
+    """
     start = next(number for number in _numbers(program.operations[index]) if isinstance(values.get(number), Symbol))
     uses = Counter(number for operation in program.operations for number in _numbers(operation))
     uses.update(atom for atom in program.outputs if isinstance(atom, int))
@@ -283,12 +286,12 @@ def _recognise(
 
 
 def _probe(shape: Shape, scale: float) -> np.ndarray:
-    """Numbers of both signs, none like another, to tell a function by."""
+    """Return numbers of both signs, none like another, to tell a function by."""
     return (scale * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
 def _first_window(function: Callable[[Any], np.ndarray], shape: Shape) -> tuple[int, int]:
-    """The sides of the first window that is summed over: the mean of the places in it lies in their middle."""
+    """Return the sides of the first window that is summed over: the mean of the places in it lies in their middle."""
     ones = np.ones(shape, np.float32)
     whole, *parts = (float(function(values).flat[0]) for values in (ones, *(ones.cumsum(axis) - 1 for axis in (0, 1))))
     height, width = (np.nan_to_num(2 * part / whole + 1 if whole else 1.0) for part in parts)  # of any function

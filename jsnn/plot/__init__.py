@@ -9,8 +9,8 @@ name, as in `raster({name: layer.outputs for name, layer in jsnn.record(network,
 from jsnn.plot.animation import animate, to_html5
 from jsnn.plot.classes import class_probabilities, confusion_matrix, output_traces
 from jsnn.plot.curves import accuracy_against_steps, surrogate_derivatives, trade_off, training_curves
-from jsnn.plot.energy import energy
-from jsnn.plot.images import feature_maps, images, input_reconstruction, weights
+from jsnn.plot.energies import energy
+from jsnn.plot.pictures import feature_maps, images, input_reconstruction, weights
 from jsnn.plot.potentials import traces
 from jsnn.plot.rates import firing_rate_histogram, isi_histogram, spike_histogram
 from jsnn.plot.spikes import raster, spike_counts

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
+from jsnn.extras import require
 from jsnn.files import as_path
 from jsnn.plot.arrays import finite
 from jsnn.plot.canvas import DIVERGING, axes_or_new
-from jsnn.plot.images import in_unit_range
+from jsnn.plot.pictures import in_unit_range
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -51,7 +52,7 @@ def animate(
     dt: float | None = None,
     ax: "Axes | None" = None,
 ) -> "FuncAnimation":
-    """A moving picture of an image that changes over time, such as its spikes, with the time above it.
+    """Draw a moving picture of an image that changes over time, such as its spikes, with the time above it.
 
     In a notebook, what it returns can be shown with `IPython.display.HTML(to_html5(animation))`.
 
@@ -75,17 +76,19 @@ def animate(
         OSError: if it cannot be written to.
         RuntimeError: if an MP4 is asked for without ffmpeg.
 
-    >>> import numpy as np, tempfile
-    >>> from jsnn import plot
-    >>> spikes = np.random.default_rng(0).random((3, 8, 8)) < 0.2
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     animation = plot.animate(spikes, f"{folder}/spikes.gif")
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> from jsnn import plot
+        >>> spikes = np.random.default_rng(0).random((3, 8, 8)) < 0.2
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     animation = plot.animate(spikes, f"{folder}/spikes.gif")
     """
     pictures, limits, cmap = _pictures(frames)
     if not frames_per_second > 0:
         raise ValueError(f"frames_per_second must be > 0, got {frames_per_second}")
     if dt is not None and not dt > 0:
         raise ValueError(f"dt must be > 0 s, got {dt}")
+    require("plot", "matplotlib", "PIL")
     save = None if path is None else _writer(as_path(path), frames_per_second)
 
     from matplotlib.animation import FuncAnimation
@@ -120,16 +123,17 @@ def to_html5(animation: "FuncAnimation") -> str:
 
     matplotlib leaves out frames, and logs it, above 20 MB (rcParams["animation.embed_limit"]).
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> "<script" in plot.to_html5(plot.animate(np.eye(4)[None]))
-    True
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> "<script" in plot.to_html5(plot.animate(np.eye(4)[None]))
+        True
     """
     return re.sub(r"<link\b[^>]*>", lambda _: _ICONS, animation.to_jshtml())
 
 
 def _pictures(frames: ArrayLike) -> tuple[np.ndarray, tuple[float, float], str]:
-    """What is drawn: [T, H, W] or [T, H, W, 3], the range of the colours, and their map."""
+    """Return what is drawn: [T, H, W] or [T, H, W, 3], the range of the colours, and their map."""
     array = finite("frames", frames)
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 2, 3)):
         raise ValueError(
@@ -148,7 +152,7 @@ def _pictures(frames: ArrayLike) -> tuple[np.ndarray, tuple[float, float], str]:
 
 
 def _writer(path: Path, frames_per_second: float) -> Callable[["FuncAnimation"], object]:
-    """How an animation gets into `path`; refuses at once what would fail after all frames were rendered."""
+    """Return how an animation gets into `path`; refuses at once what would fail after all frames were rendered."""
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
     kind = path.suffix.lower()

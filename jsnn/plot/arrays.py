@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jsnn.arguments import is_traced
+
 
 def numbers(name: str, values: ArrayLike) -> np.ndarray:
-    """A NumPy or JAX array, or a list, as a NumPy array of booleans, integers or floats that is not empty."""
-    if isinstance(values, jax.core.Tracer):
+    """Return a NumPy or JAX array, or a list, as a NumPy array of booleans, integers or floats that is not empty."""
+    if is_traced(values):
         raise TypeError(f"{name} must be known to be drawn, got a traced array: draw outside of jit")
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {type(values).__name__}: {error}") from error
     if array.dtype.kind not in "biuf":
-        if not jnp.issubdtype(array.dtype, jnp.floating):
+        if "float" not in array.dtype.name:
             raise TypeError(f"{name} must be real numbers, got {type(values).__name__} of dtype {array.dtype}")
         array = array.astype(np.float32)  # bfloat16 and its like, which matplotlib does not know
     if array.size == 0:
@@ -26,7 +26,7 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def finite(name: str, values: ArrayLike) -> np.ndarray:
-    """As `numbers`; refuses NaN and infinity."""
+    """As `numbers`; raise ValueError if a value is NaN or infinite."""
     array = numbers(name, values)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -36,7 +36,7 @@ def finite(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def by_name(name: str, values: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, tuple[str, ArrayLike]]:
-    """One array or several with names, as {what a legend calls it: (what an error calls it, array)}."""
+    """Return one array or several with names, as {what a legend calls it: (what an error calls it, array)}."""
     if not isinstance(values, Mapping):
         return {"": (name, values)}
     if not values:
@@ -45,7 +45,7 @@ def by_name(name: str, values: ArrayLike | Mapping[str, ArrayLike]) -> dict[str,
 
 
 def one_sample(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
-    """[T, N] as it is, or one sample of [T, B, ...], all its neurons in one axis."""
+    """Return [T, N] as it is, or one sample of [T, B, ...], all its neurons in one axis."""
     array = finite(name, values)
     if sample is None and array.ndim != 2:
         cure = f"choose a sample of the batch, sample=0..{array.shape[1] - 1}" if array.ndim > 2 else "put time first"
@@ -66,7 +66,7 @@ def of_neurons(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
 
 
 def all_samples(name: str, values: ArrayLike) -> np.ndarray:
-    """[T, B, ...] as [T, B, N]; [T, N] is one sample, [T] one neuron of it."""
+    """Return [T, B, ...] as [T, B, N]; [T, N] is one sample, [T] one neuron of it."""
     array = finite(name, values)
     if array.ndim == 0:
         raise ValueError(f"{name} must be [T], [T, N] or [T, B, ...], got one number")
@@ -75,7 +75,7 @@ def all_samples(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def check_spikes(name: str, values: np.ndarray) -> None:
-    """Refuses what does not look like spikes, [T, ...].
+    """Raise ValueError if values [T, ...] do not look like spikes.
 
     Spikes are whole numbers; or, where a spike has another height, half of the values or more are zero, and each
     neuron's others are multiples of its lowest. (The height may differ between neurons, as in a converted network.)
@@ -97,7 +97,7 @@ def check_spikes(name: str, values: np.ndarray) -> None:
 
 
 def spike_numbers(name: str, values: np.ndarray, height: ArrayLike) -> np.ndarray:
-    """How many spikes stand in each value: |values| / height, rounded to whole numbers."""
+    """Return how many spikes stand in each value: |values| / height, rounded to whole numbers."""
     height = finite("height", height)
     if np.any(height <= 0):
         raise ValueError(f"height must be > 0, got {height.min()}")
@@ -119,7 +119,7 @@ def spike_numbers(name: str, values: np.ndarray, height: ArrayLike) -> np.ndarra
 
 
 def labels(name: str, values: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Integer labels >= 0, [B] or of the shape given."""
+    """Return integer labels >= 0, [B] or of the shape given."""
     array = numbers(name, values)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integer labels, got {array.dtype}")

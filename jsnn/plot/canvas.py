@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jsnn.extras import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -25,11 +27,12 @@ DIVERGING = "RdBu_r"
 
 
 def axes_or_new(ax: "Axes | None", *, width: float = 6.4, height: float = 3.6) -> "Axes":
-    """`ax` itself, or the Axes of a new figure of this size in inches.
+    """Return `ax` itself, or the Axes of a new figure of this size in inches.
 
     Raises:
         TypeError: if `ax` is something else, such as the array that `plt.subplots` returns.
     """
+    require("plot", "matplotlib")
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -41,7 +44,7 @@ def axes_or_new(ax: "Axes | None", *, width: float = 6.4, height: float = 3.6) -
 
 
 def colors(count: int) -> list[Any]:
-    """So many colours: those of the palette, or where it is too short, colours from a map that goes from dark to
+    """Return colours: those of the palette, or where it is too short, colours from a map that goes from dark to
     bright and through as many hues.
     """
     if count <= len(PALETTE):
@@ -52,7 +55,7 @@ def colors(count: int) -> list[Any]:
 
 
 def time_axis(ax: "Axes", num_steps: int, dt: float | None) -> float:
-    """Labels the x axis as time and returns the length of a step on it: 1, or dt in ms or s.
+    """Label the x axis as time, and return the length of a step on it: 1, or dt in ms or s.
 
     Raises:
         ValueError: if `dt` is not positive.
@@ -72,26 +75,26 @@ def time_axis(ax: "Axes", num_steps: int, dt: float | None) -> float:
 
 
 def whole_numbers(axis: "Axis") -> None:
-    """Ticks at integers only."""
+    """Set ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def percent(axis: "Axis") -> None:
-    """Shows fractions as percentages."""
+    """Show fractions as percentages."""
     axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
 
 
 def open_frame(ax: "Axes") -> None:
-    """Takes away the upper and the right side of the frame, and lays a faint grid behind lines and bars."""
+    """Take away the upper and the right side of the frame, and lay a faint grid under lines and bars."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="#e6e8eb", linewidth=0.8)
     ax.set_axisbelow(True)
 
 
 def legend_beside(ax: "Axes", title: str | None = None) -> None:
-    """A legend to the right, where it hides nothing."""
+    """Draw a legend to the right, where it hides nothing."""
     ax.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=title, fontsize="small", handlelength=1.4
     )
@@ -111,5 +114,5 @@ def note(ax: "Axes", text: str) -> None:
 
 
 def say_empty(ax: "Axes", text: str) -> None:
-    """What stands in a picture that has nothing to show."""
+    """Write into a picture that it has nothing to show."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=FAINT)

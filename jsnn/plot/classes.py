@@ -26,7 +26,7 @@ def class_probabilities(
     dt: float | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """The probability of each class at each step.
+    """Draw the probability of each class at each step.
 
     Outputs none of which is negative and which add up to 1 at every step are probabilities, and are drawn as they are;
     all others are logits, and go through softmax. Of more than 10 classes, the 10 that are the most probable on average
@@ -44,11 +44,12 @@ def class_probabilities(
         ValueError: if the shape is another, the array is empty or not finite, or `target`, `sample` or `class_names`
             do not fit it.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.class_probabilities(np.log([[1.0, 1.0], [1.0, 3.0]]), class_names=["cat", "dog"])
-    >>> ax.lines[1].get_ydata().round(2).tolist()
-    [0.5, 0.75]
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.class_probabilities(np.log([[1.0, 1.0], [1.0, 3.0]]), class_names=["cat", "dog"])
+        >>> ax.lines[1].get_ydata().round(2).tolist()
+        [0.5, 0.75]
     """
     outputs = one_sample("outputs", outputs, sample).astype(np.float64)
     probable = np.all(outputs >= 0) and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
@@ -71,7 +72,7 @@ def output_traces(
     label: str = "Output",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """What each output neuron of a network puts out (or the membrane of each) at each step.
+    """Draw what each output neuron of a network puts out (or the membrane of each) at each step.
 
     Args:
         outputs: [T, classes], or [T, B, classes] with a sample.
@@ -85,11 +86,12 @@ def output_traces(
     Raises:
         ValueError: as `class_probabilities`.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.output_traces(np.ones((20, 8, 10)), sample=0, target=3)
-    >>> len(ax.lines), ax.lines[3].get_label()
-    (10, '3 (target)')
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.output_traces(np.ones((20, 8, 10)), sample=0, target=3)
+        >>> len(ax.lines), ax.lines[3].get_label()
+        (10, '3 (target)')
     """
     ax = _class_lines(one_sample("outputs", outputs, sample), target, class_names, dt, ax)
     ax.set_ylabel(label)
@@ -104,7 +106,7 @@ def confusion_matrix(
     class_names: Sequence[str] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """How often a class (row) is taken for another (column).
+    """Draw how often a class (row) is taken for another (column).
 
     The colour is the share of the row's samples, the number in a cell their count, of up to 20 classes.
 
@@ -116,12 +118,13 @@ def confusion_matrix(
 
     Raises:
         ValueError: if the shapes differ or are not [B], or a label is negative or has no name.
-        TypeError: if the labels are no integers.
+        TypeError: if the labels are not integers.
 
-    >>> from jsnn import plot
-    >>> ax = plot.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1])
-    >>> ax.images[0].get_array().tolist()
-    [[0.5, 0.5], [0.0, 1.0]]
+    Examples:
+        >>> from jsnn import plot
+        >>> ax = plot.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1])
+        >>> ax.images[0].get_array().tolist()
+        [[0.5, 0.5], [0.0, 1.0]]
     """
     targets = labels("targets", targets)
     predictions = labels("predictions", predictions, targets.shape)
@@ -155,7 +158,7 @@ def confusion_matrix(
 def _class_lines(
     values: np.ndarray, target: int | None, class_names: Sequence[str] | None, dt: float | None, ax: "Axes | None"
 ) -> "Axes":
-    """A line for each class, values [T, classes]."""
+    """Return a line for each class, values [T, classes]."""
     num_steps, num_classes = values.shape
     names = _names(class_names, num_classes, "the outputs", exactly=True)
     if target is not None and not 0 <= target < num_classes:

@@ -3,17 +3,17 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
 from jsnn.plot.arrays import by_name, finite, numbers
 from jsnn.plot.canvas import FAINT, INK, axes_or_new, colors, legend_beside, open_frame, percent, whole_numbers
-from jsnn.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from jsnn.surrogate import Surrogate
 
 _MARKERS = "osD^vP*X"
 _LABELS = {
@@ -35,7 +35,7 @@ def training_curves(
     per: str = "Epoch",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """A metric over the course of training, a line for each name.
+    """Draw a metric over the course of training, a line for each name.
 
     Of more than 200 values, a running mean over 2% of them is drawn on top of the values, in grey. Values that are not
     finite leave a gap.
@@ -50,10 +50,11 @@ def training_curves(
     Raises:
         ValueError: if a curve is empty or not [E], or `epochs` has another length.
 
-    >>> from jsnn import plot
-    >>> ax = plot.training_curves({"training": [2.3, 1.1, 0.7], "test": [1.9, 1.2, 1.0]}, label="Cross-entropy (nats)")
-    >>> ax.lines[0].get_xdata().tolist(), ax.get_ylabel()
-    ([1, 2, 3], 'Cross-entropy (nats)')
+    Examples:
+        >>> from jsnn import plot
+        >>> ax = plot.training_curves({"training": [2.3, 1.1, 0.7], "test": [1.9, 1.2, 1.0]}, label="Loss (nats)")
+        >>> ax.lines[0].get_xdata().tolist(), ax.get_ylabel()
+        ([1, 2, 3], 'Loss (nats)')
     """
     named = {name: _curve(title, values) for name, (title, values) in by_name("curves", curves).items()}
     at = {name: _positions("epochs", epochs, len(values)) for name, values in named.items()}
@@ -81,7 +82,7 @@ def accuracy_against_steps(
     reference: Mapping[str, float] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """The accuracy of a network that is stopped after so many steps.
+    """Draw the accuracy of a network that is stopped after so many steps.
 
     Args:
         curves: accuracies in [0, 1], [T] or one for each of `steps`, by name where there are several.
@@ -92,10 +93,11 @@ def accuracy_against_steps(
     Raises:
         ValueError: if a curve is empty, not [T], not finite or outside [0, 1], or `steps` has another length.
 
-    >>> from jsnn import plot
-    >>> ax = plot.accuracy_against_steps({"scale 1": [0.1, 0.5], "scale 20": [0.4, 0.7]}, reference={"rate": 0.71})
-    >>> [line.get_label() for line in ax.lines]
-    ['rate', 'scale 1', 'scale 20']
+    Examples:
+        >>> from jsnn import plot
+        >>> ax = plot.accuracy_against_steps({"scale 1": [0.1, 0.5], "scale 20": [0.4, 0.7]}, reference={"rate": 0.71})
+        >>> [line.get_label() for line in ax.lines]
+        ['rate', 'scale 1', 'scale 20']
     """
     named = {name: _fractions(title, _curve(title, v)) for name, (title, v) in by_name("curves", curves).items()}
     at = {name: _positions("steps", steps, len(values)) for name, values in named.items()}
@@ -118,9 +120,9 @@ def accuracy_against_steps(
 
 @checked
 def surrogate_derivatives(
-    surrogates: Surrogate | Iterable[Surrogate], *, limit: float = 1.5, ax: "Axes | None" = None
+    surrogates: "Surrogate | Iterable[Surrogate]", *, limit: float = 1.5, ax: "Axes | None" = None
 ) -> "Axes":
-    """The derivatives that surrogates put in the place of the Heaviside step's.
+    """Draw the derivatives that surrogates put in the place of the Heaviside step's.
 
     Args:
         surrogates: one or several, as `jsnn.surrogate` makes them.
@@ -128,15 +130,20 @@ def surrogate_derivatives(
         ax: where to draw; None makes a figure.
 
     Raises:
-        TypeError: if one is no surrogate, such as a factory that was not called.
+        TypeError: if one is not a surrogate, such as a factory that was not called.
         ValueError: if there is none, or `limit` is not positive.
 
-    >>> from jsnn import plot, surrogate
-    >>> ax = plot.surrogate_derivatives([surrogate.arctan(), surrogate.superspike(10)])
-    >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['arctan(slope=2.0)', 'superspike(slope=10.0)']
+    Examples:
+        >>> from jsnn import plot, surrogate
+        >>> ax = plot.surrogate_derivatives([surrogate.arctan(), surrogate.superspike(10)])
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['arctan(slope=2.0)', 'superspike(slope=10.0)']
     """
-    several = [surrogates] if isinstance(surrogates, Surrogate) else list(surrogates)
+    import jax.numpy as jnp  # the other pictures do without
+
+    from jsnn.surrogate import Surrogate
+
+    several = list(surrogates) if isinstance(surrogates, Iterable) else [surrogates]
     for one in several:
         if not isinstance(one, Surrogate):
             raise TypeError(f"surrogates must be made by a factory of jsnn.surrogate, such as arctan(), got {one!r}")
@@ -167,7 +174,7 @@ def trade_off(
     reference: Mapping[str, float] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """What accuracy costs: the rows of a sweep as points, the axis of the cost logarithmic where it spans decades.
+    """Draw what accuracy costs: the rows of a sweep as points, the cost's axis logarithmic where it spans decades.
 
     Rings mark the points that no other beats, with more accuracy for at most the same cost (the Pareto front).
 
@@ -182,11 +189,12 @@ def trade_off(
     Raises:
         ValueError: if there are no rows, a row lacks a key, or a number is not finite or, an accuracy, outside [0, 1].
 
-    >>> from jsnn import plot
-    >>> rows = [{"scale": s, "steps": t, "accuracy": 1 - 1 / (s * t)} for s in (1, 20) for t in (2, 4, 8)]
-    >>> ax = plot.trade_off(rows, x="steps", group="scale")
-    >>> [line.get_label() for line in ax.lines][:2], ax.get_xlabel()
-    (['scale 1', 'scale 20'], 'Time steps')
+    Examples:
+        >>> from jsnn import plot
+        >>> rows = [{"scale": s, "steps": t, "accuracy": 1 - 1 / (s * t)} for s in (1, 20) for t in (2, 4, 8)]
+        >>> ax = plot.trade_off(rows, x="steps", group="scale")
+        >>> [line.get_label() for line in ax.lines][:2], ax.get_xlabel()
+        (['scale 1', 'scale 20'], 'Time steps')
     """
     if len(rows) == 0:
         raise ValueError("rows must not be empty, got none: sweep at least one setting")
@@ -223,7 +231,7 @@ def trade_off(
 
 
 def _cost_axis(ax: "Axes", cost: np.ndarray) -> None:
-    """Logarithmic where the costs span decades; large and small numbers with k, M, m, ..."""
+    """Make the axis logarithmic where the costs span decades; large and small numbers with k, M, m, ..."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     if cost.min() > 0 and cost.max() >= 10 * cost.min():
@@ -234,7 +242,7 @@ def _cost_axis(ax: "Axes", cost: np.ndarray) -> None:
 
 
 def _pareto_front(cost: np.ndarray, gain: np.ndarray) -> list[int]:
-    """The points that no other beats."""
+    """Return the points that no other beats."""
     front: list[int] = []
     for index in np.lexsort((-gain, cost)).tolist():
         if not front or gain[index] > gain[front[-1]]:
@@ -266,11 +274,11 @@ def _fractions(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _levels(reference: Mapping[str, float] | None) -> dict[str, float]:
-    """Accuracies by name, checked."""
+    """Return accuracies by name, checked."""
     return {name: float(_fractions(name, numbers(name, level))) for name, level in (reference or {}).items()}
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean over `window` values around each, fewer at the ends."""
+    """Return the mean over `window` values around each, fewer at the ends."""
     ones = np.ones(window)
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")

@@ -37,7 +37,7 @@ def traces(
     label: str = "Membrane potential",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Membranes, currents or any other quantity of neurons over time.
+    """Draw membranes, currents or any other quantity of neurons over time.
 
     One neuron has the y axis for itself; up to 12 have a lane each, all to one scale, which a bar at the right shows.
     More are a heat map, on whose colour bar a constant threshold is marked; their spikes are left to `raster`.
@@ -55,12 +55,13 @@ def traces(
     Raises:
         ValueError: if the shapes are others or do not fit, the arrays are empty or not finite, or `spikes` are none.
 
-    >>> import numpy as np, jsnn
-    >>> from jsnn import plot
-    >>> layer = jsnn.record(jsnn.LIF(0.9), np.full((30, 2), 0.3, np.float32))["LIF"]
-    >>> ax = plot.traces(layer.states.v, spikes=layer.outputs, threshold=1.0, dt=1e-3)
-    >>> ax.get_xlabel(), ax.get_ylabel()
-    ('Time (ms)', 'Membrane potential of neuron')
+    Examples:
+        >>> import numpy as np, jsnn
+        >>> from jsnn import plot
+        >>> layer = jsnn.record(jsnn.LIF(0.9), np.full((30, 2), 0.3, np.float32))["LIF"]
+        >>> ax = plot.traces(layer.states.v, spikes=layer.outputs, threshold=1.0, dt=1e-3)
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('Time (ms)', 'Membrane potential of neuron')
     """
     alone = finite("values", values).ndim == 1
     values = of_neurons("values", values, sample)
@@ -141,7 +142,7 @@ def _threshold(threshold: ArrayLike, shape: tuple[int, int], sample: int | None)
 
 
 def _scale_bar(ax: "Axes", span: float) -> None:
-    """A bar of a round height at the right, for lanes that have no y axis of their own."""
+    """Draw a bar of a round height at the right, for lanes that have no y axis of their own."""
     power = 10.0 ** math.floor(math.log10(span))
     size = max(step * power for step in (1, 2, 5) if step * power <= span * 1.0001)
     bottom, top = ax.get_ylim()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def spike_histogram(
     spikes: ArrayLike | Mapping[str, ArrayLike], *, height: ArrayLike = 1.0, ax: "Axes | None" = None
 ) -> "Axes":
-    """How many spikes a neuron fires in one step: the share of all neurons and steps with 0, 1, 2, ... spikes.
+    """Draw how many spikes a neuron fires in one step: the share of all neurons and steps with 0, 1, 2, ... spikes.
 
     The share is on a logarithmic axis, because most neurons are silent in most steps.
 
@@ -41,11 +41,12 @@ def spike_histogram(
     Raises:
         ValueError: if the shape is another, the arrays are empty or not finite, or no multiples of `height`.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.spike_histogram(np.array([[0, 10], [20, 0]]), height=10)
-    >>> ax.patches[0].get_data().values.tolist()
-    [0.5, 0.25, 0.25]
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.spike_histogram(np.array([[0, 10], [20, 0]]), height=10)
+        >>> ax.patches[0].get_data().values.tolist()
+        [0.5, 0.25, 0.25]
     """
     shares = {}
     for name, (title, values) in by_name("spikes", spikes).items():
@@ -75,7 +76,7 @@ def firing_rate_histogram(
     bins: int = 40,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    r"""How the firing rates of the neurons are distributed: rate = mean over time and samples of spikes / height / dt.
+    r"""Draw the distribution of the neurons' firing rates: rate = mean over time and samples of spikes / height / dt.
 
     The legend gives each layer's mean rate and how many of its neurons never fire. Each layer has bins of its own, so
     that one of low rates is not squeezed into a single bar beside one of high rates.
@@ -91,11 +92,12 @@ def firing_rate_histogram(
         ValueError: if the shape is another, the arrays are empty or not finite, or no multiples of `height`; if `dt`
             or `bins` is not positive.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.firing_rate_histogram(np.array([[0, 1], [0, 1], [0, 0], [0, 0]]), dt=1e-3)
-    >>> ax.get_legend().get_texts()[0].get_text()
-    'mean 250 Hz\n50% never fire'
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.firing_rate_histogram(np.array([[0, 1], [0, 1], [0, 0], [0, 0]]), dt=1e-3)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'mean 250 Hz\n50% never fire'
     """
     if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
@@ -127,7 +129,7 @@ def firing_rate_histogram(
 def isi_histogram(
     spikes: ArrayLike | Mapping[str, ArrayLike], *, dt: float | None = None, bins: int = 40, ax: "Axes | None" = None
 ) -> "Axes":
-    r"""Inter-spike intervals (ISI): how much time passes between two successive spikes of a neuron.
+    r"""Draw inter-spike intervals (ISI): how much time passes between two successive spikes of a neuron.
 
     The legend gives the mean and the coefficient of variation, CV = standard deviation / mean of a neuron's intervals,
     averaged over the neurons that have at least two: 0 for a clock, 1 for a Poisson process. Several spikes in one step
@@ -146,11 +148,12 @@ def isi_histogram(
         ValueError: if the shape is another, the arrays are empty or not finite, or they cannot be spikes; if `dt` or
             `bins` is not positive.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.isi_histogram(np.tile([[1], [0], [0], [0]], (10, 1)), dt=1e-3)
-    >>> ax.get_legend().get_texts()[0].get_text()
-    'mean 4 ms\nCV 0\n9 intervals'
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.isi_histogram(np.tile([[1], [0], [0], [0]], (10, 1)), dt=1e-3)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'mean 4 ms\nCV 0\n9 intervals'
     """
     if dt is not None and not 0 < dt < 1e30:
         raise ValueError(f"dt must be > 0 s, got {dt}")
@@ -186,7 +189,7 @@ def isi_histogram(
 
 
 def intervals(trains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of trains [T, K]: all inter-spike intervals in steps, and the CV of each train that has at least two."""
+    """Return all inter-spike intervals of trains [T, K], in steps, and the CV of each train that has at least two."""
     train, step = np.nonzero(trains.T)
     follows = train[1:] == train[:-1]
     between, owner = np.diff(step)[follows], train[1:][follows]

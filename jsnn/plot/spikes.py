@@ -33,7 +33,8 @@ class Shade(NamedTuple):
     """How a class of spikes is drawn."""
 
     color: Any
-    name: str  # in the legend
+    name: str
+    """In the legend."""
 
 
 @checked
@@ -45,7 +46,7 @@ def raster(
     dt: float | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    r"""A raster: a mark for every spike, time to the right, one row per neuron.
+    r"""Draw a raster: a mark for every spike, time to the right, one row per neuron.
 
     A layer of more neurons than the Axes have rows of pixels (at the figure's dpi; 240 count as there) is drawn as an
     image, neighbouring neurons in one row, which is the darker the more of them fire. Negative spikes (delta
@@ -63,14 +64,15 @@ def raster(
         ValueError: if the shape is another, or the arrays are empty or not finite; if they do not look like spikes,
             neither whole numbers nor mostly zeros and multiples of one height (a membrane, a rate); if `classes` do
             not fit.
-        TypeError: if the spikes are no numbers, or the classes no integers.
+        TypeError: if the spikes are not numbers, or the classes no integers.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> spikes = np.random.default_rng(0).random((100, 10)) < 0.1
-    >>> ax = plot.raster({"hidden": spikes, "output": spikes[:, :3]}, dt=1e-3)
-    >>> ax.get_xlabel(), [label.get_text() for label in ax.get_yticklabels()]
-    ('Time (ms)', ['hidden\n[10]', 'output\n[3]'])
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> spikes = np.random.default_rng(0).random((100, 10)) < 0.1
+        >>> ax = plot.raster({"hidden": spikes, "output": spikes[:, :3]}, dt=1e-3)
+        >>> ax.get_xlabel(), [label.get_text() for label in ax.get_yticklabels()]
+        ('Time (ms)', ['hidden\n[10]', 'output\n[3]'])
     """
     layers = by_name("spikes", spikes)
     trains = {name: of_neurons(title, values, sample) for name, (title, values) in layers.items()}
@@ -125,7 +127,7 @@ def spike_counts(
     dt: float | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """How many spikes a layer fires at each step, all its neurons together; of several layers, per neuron.
+    """Draw how many spikes a layer fires at each step, all its neurons together; of several layers, per neuron.
 
     Of a batch: the mean over the samples, and a band from the 10th to the 90th percentile.
 
@@ -139,11 +141,12 @@ def spike_counts(
     Raises:
         ValueError: if the shape is another, the arrays are empty or not finite, or no multiples of `height`.
 
-    >>> import numpy as np
-    >>> from jsnn import plot
-    >>> ax = plot.spike_counts(np.array([[0, 1], [1, 1], [0, 0]]))
-    >>> ax.lines[0].get_ydata().tolist()
-    [1.0, 2.0, 0.0]
+    Examples:
+        >>> import numpy as np
+        >>> from jsnn import plot
+        >>> ax = plot.spike_counts(np.array([[0, 1], [1, 1], [0, 0]]))
+        >>> ax.lines[0].get_ydata().tolist()
+        [1.0, 2.0, 0.0]
     """
     counts, batched = {}, False
     for name, (title, values) in by_name("spikes", spikes).items():
@@ -206,7 +209,10 @@ def _draw_layer(
 def _density(
     fired: np.ndarray, categories: np.ndarray, shades: dict[int, Shade], most: tuple[int, int]
 ) -> tuple[np.ndarray, str]:
-    """An image [rows, columns, RGBA], its hue that of who fires, its opacity how many of them do; and that in words."""
+    """Return an image [rows, columns, RGBA], its hue that of who fires, its opacity how many of them do.
+
+    Return its description in words, too.
+    """
     from matplotlib.colors import to_rgb
 
     shares = np.stack([_mean_of_blocks(fired & (categories == category), most) for category in shades])
@@ -221,7 +227,7 @@ def _density(
 
 
 def _mean_of_blocks(values: np.ndarray, most: tuple[int, int]) -> np.ndarray:
-    """[T, N] averaged over neighbours to at most so many steps and neurons."""
+    """Return [T, N] averaged over neighbours to at most so many steps and neurons."""
     for axis, count in enumerate(most):
         size = values.shape[axis]
         if size > count:
@@ -232,7 +238,7 @@ def _mean_of_blocks(values: np.ndarray, most: tuple[int, int]) -> np.ndarray:
 
 
 def _categories(train: np.ndarray, classes: ArrayLike | None, *, by_class: bool) -> np.ndarray:
-    """What decides on a spike's colour: its neuron's class [N], -1 without one; or else its sign [T, N]."""
+    """Return what decides on a spike's colour: its neuron's class [N], -1 without one; or else its sign [T, N]."""
     if classes is not None:
         return labels("classes", classes, train.shape[1:])
     if by_class:
@@ -241,7 +247,7 @@ def _categories(train: np.ndarray, classes: ArrayLike | None, *, by_class: bool)
 
 
 def _shades(categories: Iterable[np.ndarray], *, by_class: bool) -> dict[int, Shade]:
-    """The colour and the name of each category that occurs, 0 left out where it is the sign of no spike."""
+    """Return the colour and the name of each category that occurs, 0 left out where it is the sign of no spike."""
     if not by_class:
         negative = any((signs < 0).any() for signs in categories)
         return {1: Shade(INK, "on")} | ({-1: Shade(ACCENT, "off")} if negative else {})

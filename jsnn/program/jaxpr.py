@@ -37,7 +37,8 @@ class Operation(NamedTuple):
     """One equation of the program."""
 
     equation: JaxprEqn
-    parent: Jaxpr  # the program it stands in
+    parent: Jaxpr
+    """The program it stands in."""
     inputs: tuple[Atom, ...]
     outputs: tuple[int, ...]
     path: Path
@@ -53,7 +54,7 @@ class Operation(NamedTuple):
         return self.equation.params
 
     def __call__(self, *values: Any) -> list[Any]:
-        """Runs it, on one value for each of its inputs; one result for each of its outputs."""
+        """Run it on one value for each of its inputs; return one result for each of its outputs."""
         named = {v: x for v, x in zip(self.equation.invars, values, strict=True) if not isinstance(v, Literal)}
         alone = self.parent.replace(
             constvars=[], invars=list(named), outvars=self.equation.outvars, eqns=[self.equation]
@@ -73,15 +74,17 @@ class Program(NamedTuple):
     constants: dict[int, Any]
     operations: list[Operation]
     outputs: tuple[Atom, ...]
-    types: dict[int, Any]  # of every value: something with shape and dtype
-    calls: dict[Path, str]  # the names of the calls that were opened
+    types: dict[int, Any]
+    """Of every value: something with shape and dtype."""
+    calls: dict[Path, str]
+    """The names of the calls that were opened."""
 
     def producers(self) -> dict[int, int]:
-        """Which operation makes a value, by its position."""
+        """Return which operation makes a value, by its position."""
         return {value: index for index, operation in enumerate(self.operations) for value in operation.outputs}
 
     def depending_on(self, values: Collection[int]) -> set[int]:
-        """All values that change when one of these does, themselves included."""
+        """Return all values that change when one of these does, themselves included."""
         found = set(values)
         for operation in self.operations:
             if any(atom in found for atom in operation.inputs if isinstance(atom, int)):
@@ -89,7 +92,7 @@ class Program(NamedTuple):
         return found
 
     def needed_for(self, atoms: Collection[Atom]) -> set[int]:
-        """The positions of the operations without which these values cannot be had."""
+        """Return the positions of the operations without which these values cannot be had."""
         wanted = {atom for atom in atoms if isinstance(atom, int)}
         found = set()
         for index in reversed(range(len(self.operations))):
@@ -101,13 +104,13 @@ class Program(NamedTuple):
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> tuple[ClosedJaxpr, Any]:
-    """The jaxpr of a function for arguments of these shapes, and the shapes it returns; nothing is computed."""
+    """Return the jaxpr of a function for arguments of these shapes, and the shapes it returns; nothing is computed."""
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
 @contextmanager
 def unchanged(function: Callable[..., Any]) -> Iterator[None]:
-    """Gives the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
+    """Give the modules that a function closes over their attributes back: nnx.jit loses some when it fails."""
     modules = [value for value in _closed_over(function) if isinstance(value, nnx.Module)]
     parts = [part for module in modules for _, part in nnx.iter_graph(module) if isinstance(part, nnx.Pytree)]
     saved = [(part, dict(vars(part))) for part in parts]
@@ -183,7 +186,7 @@ def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lam
 def splice(
     program: Program, operations: Collection[int], operand: int, result: int, function: Callable[[Array], Array]
 ) -> Program:
-    """The program with another function of one value in the place of these operations.
+    """Return the program with another function of one value in the place of these operations.
 
     Raises:
         ValueError: if the function does not give what they gave, another shape for one.
@@ -213,15 +216,15 @@ def splice(
         for operation in other.operations
     ]
     end = program.producers()[result]
-    before, behind = (
+    before, after = (
         [operation for index, operation in enumerate(program.operations) if index in part and index not in operations]
         for part in (range(end), range(end, len(program.operations)))
     )
-    return program._replace(operations=[*before, *spliced, *behind], types=types)
+    return program._replace(operations=[*before, *spliced, *after], types=types)
 
 
 def bodies(operation: Operation | JaxprEqn) -> Iterator[ClosedJaxpr]:
-    """The programs inside an operation that is no call: a loop or a branch (`scan`, `while`, `cond`)."""
+    """Return the programs inside an operation that is not a call: a loop or a branch (`scan`, `while`, `cond`)."""
     for value in operation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(item, ClosedJaxpr):
@@ -231,17 +234,17 @@ def bodies(operation: Operation | JaxprEqn) -> Iterator[ClosedJaxpr]:
 
 
 def shape_of(program: Program, atom: Atom) -> Shape:
-    """The shape of a value."""
+    """Return the shape of a value."""
     return np.shape(atom.value) if isinstance(atom, Constant) else program.types[atom].shape
 
 
 def read(environment: dict[int, Array], atom: Atom) -> Any:
-    """A value while a program runs."""
+    """Return a value while a program runs."""
     return atom.value if isinstance(atom, Constant) else environment[atom]
 
 
 def called(equation: JaxprEqn) -> ClosedJaxpr | None:
-    """What a call calls; None for an operation that is no call.
+    """Return what a call calls; None for an operation that is not a call.
 
     A choice by platform calls what all platforms have in common, on its last inputs: its first is the platform.
     """

@@ -20,7 +20,7 @@ _LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
 
 
 def is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
-    """Whether an operation is known to be linear (or affine) in those of its inputs that are among `dependent`.
+    """Return whether an operation is known to be linear (or affine) in those of its inputs that are among `dependent`.
 
     Of a call, that is whether all in it is.
     """

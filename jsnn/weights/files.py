@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from jsnn.arguments import checked
+from jsnn.extras import require
 from jsnn.files import Budget, Npz, as_path, one_line
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Unordered(dict[str, np.ndarray]):
 
 @checked
 def load(path: str | Path, *, key: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a weights file, by name.
+    """Return the arrays of a weights file, by name.
 
     * `.safetensors`, the best choice: `safetensors.torch.save_file(network.state_dict(), path)`. Such a file keeps no
       order; the arrays come sorted by name, with numbers by value, and `from_torch` asks for the order where neither
@@ -83,6 +83,9 @@ def load(path: str | Path, *, key: str | None = None) -> dict[str, np.ndarray]:
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
+    require("weights", "safetensors")
+    from safetensors.numpy import load_file
+
     Budget(path).take("the file", path.stat().st_size, path.stat().st_size)
     return Unordered(load_file(path))
 
@@ -129,10 +132,9 @@ def _load_torch(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
 
 
 def _load_keras(path: Path) -> dict[str, np.ndarray]:
-    try:
-        from jsnn.files.hdf5 import open_hdf5
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{path.name} needs the package h5py: pip install 'jsnn[weights]'") from error
+    require("weights", "h5py")
+    from jsnn.files.hdf5 import open_hdf5
+
     source: Path | io.BytesIO = path
     order: list[str] = []
     budget = Budget(path)
@@ -161,7 +163,7 @@ def _load_keras(path: Path) -> dict[str, np.ndarray]:
 
 
 def _layer_names(model: Any, prefix: str) -> Iterator[str]:
-    """The names that a model's layers have in its weights file, in the order of its configuration.
+    """Return the names that a model's layers have in its weights file, in the order of its configuration.
 
     Keras names them by their classes, and numbers those of one class: dense, dense_1, ...
     """
@@ -179,7 +181,7 @@ def _layer_names(model: Any, prefix: str) -> Iterator[str]:
 
 
 def _snake_case(name: str) -> str:
-    """A class's name as Keras writes it: BatchNormalization becomes batch_normalization."""
+    """Return a class's name as Keras writes it: BatchNormalization becomes batch_normalization."""
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))).lower()
 
 
@@ -197,5 +199,5 @@ def _names(file: "Hdf5", group: str, attribute: str) -> list[str]:
 
 
 def natural(name: str) -> list[tuple[str, int]]:
-    """A key that sorts "2" before "10", and "dense" before "dense_1"."""
+    """Return a key that sorts "2" before "10", and "dense" before "dense_1"."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

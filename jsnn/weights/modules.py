@@ -25,7 +25,8 @@ _KERAS_SLOTS = {
 class Source(NamedTuple):
     """An array of another library."""
 
-    slot: str  # the parameter's name here; "" is the next in order
+    slot: str
+    """The parameter's name here; "" is the next in order."""
     name: str
     value: np.ndarray
 
@@ -36,11 +37,15 @@ Order: TypeAlias = Literal["known", "of definition", "unknown"]
 class Certainty(NamedTuple):
     """How sure it is that arrays come in the order in which their modules run."""
 
-    given: Sequence[str]  # names of modules, in the order in which they are known to run
-    by_user: bool  # whether the user has given them
+    given: Sequence[str]
+    """Names of modules, in the order in which they are known to run."""
+    by_user: bool
+    """Whether the user has given them."""
     separator: str
-    order: Order  # that of the arrays
-    is_subclassed: bool = False  # see `Unordered`
+    order: Order
+    """That of the arrays."""
+    is_subclassed: bool = False
+    """See `Unordered`."""
 
     def of(self, first: str, second: str) -> Order:
         """Return what is known of the order of two modules, the second of which comes later in the arrays."""
@@ -69,7 +74,7 @@ class Module(NamedTuple):
 
 
 def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, np.ndarray]:
-    """The arrays of the modules in `order`, then the others."""
+    """Return the arrays of the modules in `order`, then the others."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
 
@@ -88,7 +93,7 @@ def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, n
 
 
 def torch_modules(arrays: Arrays) -> list[Module]:
-    """By what stands before the last dot of a name."""
+    """Return the modules by what stands before the last dot of a name."""
     norms = {
         name.rpartition(".")[0]
         for name, array in arrays.items()
@@ -110,7 +115,7 @@ def torch_modules(arrays: Arrays) -> list[Module]:
 
 
 def keras_modules(arrays: Arrays, places: list[Place]) -> list[Module]:
-    """By what stands before the last slash of a name, or by position."""
+    """Return the modules by what stands before the last slash of a name, or by position."""
     if all(re.fullmatch(r"arr_\d+", name) for name in arrays):
         return _in_turn([Source("", name, arrays[name]) for name in sorted(arrays, key=natural)], places)
     modules: dict[str, list[Source]] = {}
@@ -128,7 +133,7 @@ def _keras_kind(sources: list[Source]) -> Kind:
 
 
 def _in_turn(sources: list[Source], places: list[Place]) -> list[Module]:
-    """To each layer as many arrays as it has; what is left over is a layer too many."""
+    """Return as many arrays for each layer as it has; what is left over is a layer too many."""
     modules = []
     for place in places:
         if sources and (place.kind in ("layer", "norm") or "initial_level" in place.slots):

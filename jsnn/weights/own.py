@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from jsnn.arguments import checked
+from jsnn.extras import require
 from jsnn.files import as_path, one_line
 from jsnn.network import Network
 from jsnn.neurons.checks import is_key
@@ -36,17 +35,18 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     Raises:
         ValueError: if the suffix is another one, or the network has no arrays.
         FileNotFoundError: if there is no such folder.
-        TypeError: if `network` is no module of Flax, or `metadata` holds anything but texts.
+        TypeError: if `network` is not a module of Flax, or `metadata` holds anything but texts.
 
-    >>> import tempfile, jsnn
-    >>> from flax import nnx
-    >>> first, second = (jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(seed)) for seed in (0, 1))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(f"{folder}/weights.safetensors", first, {"accuracy": "97%"})
-    ...     arrays = jsnn.weights.load(f"{folder}/weights.safetensors")
-    >>> second = from_jsnn(second, arrays)
-    >>> sorted(arrays)
-    ['layers.1.bias', 'layers.1.kernel', 'layers.3.bias', 'layers.3.kernel']
+    Examples:
+        >>> import tempfile, jsnn
+        >>> from flax import nnx
+        >>> first, second = (jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(seed)) for seed in (0, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(f"{folder}/weights.safetensors", first, {"accuracy": "97%"})
+        ...     arrays = jsnn.weights.load(f"{folder}/weights.safetensors")
+        >>> second = from_jsnn(second, arrays)
+        >>> sorted(arrays)
+        ['layers.1.bias', 'layers.1.kernel', 'layers.3.bias', 'layers.3.kernel']
     """
     path = as_path(path)
     if path.suffix.lower() != ".safetensors":
@@ -54,7 +54,11 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     for name, text in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"metadata must map texts to texts, got {name!r}: {text!r}")
-    arrays = {name: _as_numpy(x) for name, x in _arrays_of(network).items()}
+    require("weights", "safetensors")
+    from safetensors.numpy import save_file
+
+    found = _arrays_of(network).items()
+    arrays = {name: _as_numpy(x) for name, x in found if not isinstance(x, jax.ShapeDtypeStruct)}
     if not arrays:
         raise ValueError(f"{type(network).__name__} has no arrays to save")
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # gone if writing fails
@@ -66,12 +70,12 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Return a copy of a network with the arrays that `save` wrote of one that is built in the same way.
 
     Args:
-        network: the network, which stays as it is.
+        network: the network, which stays as it is; the shapes of one, from `nnx.eval_shape`, will do.
         arrays: by their paths, as `load` reads them.
 
     Raises:
         WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
-        TypeError: if `network` is no module of Flax, or `arrays` is no dictionary.
+        TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, as jsnn.weights.load reads it, got {type(arrays).__name__}")
@@ -108,6 +112,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    require("weights", "safetensors")
+    from safetensors import safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             return dict(file.metadata() or {})
@@ -116,12 +123,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _arrays_of(network: Any) -> dict[str, Any]:
-    """The arrays of a network by their paths, but for random keys."""
+    """Return the arrays of a network, or their shapes, by their paths, but for random keys."""
     if not isinstance(network, nnx.Pytree) or isinstance(network, nnx.Variable):
         raise TypeError(f"network must be a network or a module of Flax, got {type(network).__name__}")
     flat = nnx.to_flat_state(nnx.split(network)[1])
-    arrays = {_name(network, path): leaf[...] if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
-    return {name: x for name, x in arrays.items() if isinstance(x, jax.Array | np.ndarray) and not is_key(x)}
+    arrays = {_name(network, path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
+    kinds = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+    return {name: x for name, x in arrays.items() if isinstance(x, kinds) and not is_key(x)}
 
 
 def _name(network: Any, path: tuple[Any, ...]) -> str:
@@ -129,5 +137,5 @@ def _name(network: Any, path: tuple[Any, ...]) -> str:
 
 
 def _as_numpy(x: jax.Array) -> np.ndarray:
-    """An array as NumPy has it, which has no bfloat16."""
+    """Return an array as NumPy has it, which has no bfloat16."""
     return np.asarray(x, np.float32 if x.dtype == jnp.bfloat16 else None)

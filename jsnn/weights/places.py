@@ -31,8 +31,10 @@ class Place(NamedTuple):
     kind: Kind
     name: str
     part: Any
-    shape: Shape  # of its input, without the batch axis
-    image: Shape | None  # whose flattening that input is, (H, W, C)
+    shape: Shape
+    """Of its input, without the batch axis."""
+    image: Shape | None
+    """Whose flattening that input is, (H, W, C)."""
 
     @property
     def slots(self) -> list[str]:
@@ -41,11 +43,11 @@ class Place(NamedTuple):
 
 
 def places(network: Any, shape: Shape) -> list[Place]:
-    """Where weights can go, in order, found by following the shapes through the network."""
+    """Return where weights can go, in order, found by following the shapes through the network."""
     found: list[Place] = []
 
     def visit_parts(name: str, network: Network, x: Any) -> None:
-        """The layers of a network of any shape, in the order in which its modules define them."""
+        """Visit the layers of a network of any shape, in the order in which its modules define them."""
         traced = trace_network(network, x, opens_all=True)
         given, producers = dict(_given(traced)), traced.program.producers()
         for path, part in parts_of(network, (*_WEIGHTED, *_NORMS, Neuron)):
@@ -88,7 +90,7 @@ def _features(norm: Any) -> int:
 
 
 def _given(traced: Traced) -> Iterator[tuple[str, int]]:
-    """The paths of neurons and of layers with weights, each with the value that it is given."""
+    """Return the paths of neurons and of layers with weights, each with the value that it is given."""
     for call in traced.calls.values():
         yield call.name, jax.tree.leaves(call.x())[0]
     for operation in traced.program.operations:
@@ -99,7 +101,7 @@ def _given(traced: Traced) -> Iterator[tuple[str, int]]:
 
 
 def _image_of(program: Program, producers: dict[int, int], atom: Atom) -> Shape | None:
-    """The image whose flattening a value is, `(H, W, C)`; None where it is none."""
+    """Return the image whose flattening a value is, `(H, W, C)`; None where it is not that of an image."""
     while isinstance(atom, int) and atom in producers:
         operation = program.operations[producers[atom]]
         before, after = shape_of(program, operation.inputs[0]), shape_of(program, atom)
@@ -121,14 +123,14 @@ def _kind(name: str, layer: Any, kind: Kind) -> Kind | None:
     if isinstance(layer, nnx.Module) and jax.tree.leaves(nnx.state(layer, nnx.Param)):
         known = ", ".join(part.__name__ for part in (*_WEIGHTED, *_NORMS))
         raise TypeError(
-            f"{name.lstrip('.')} is a {type(layer).__name__}, which has weights but is none of {known}: build the "
+            f"{name.lstrip('.')} is a {type(layer).__name__}, which has weights but is not one of {known}: build the "
             f"network of these, in a Sequential"
         )
     return None
 
 
 def _output(name: str, layer: Any, x: Any) -> Any:
-    """The shape of what a layer makes of `x`."""
+    """Return the shape of what a layer makes of `x`."""
 
     def call(x: Any) -> Any:
         copy = nnx.clone(layer) if isinstance(layer, nnx.Module) else layer

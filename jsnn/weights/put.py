@@ -30,11 +30,14 @@ _SNNTORCH_RESETS = ("subtract", "zero", "none")  # by snnTorch's numbers
 class Move(NamedTuple):
     """Where one array went."""
 
-    source: str  # the array's name
+    source: str
+    """The array's name."""
     source_shape: Shape
-    target: str  # where in the network it is now, or "" if it was left out
+    target: str
+    """Where in the network it is now, or "" if it was left out."""
     target_shape: Shape
-    action: str  # what was done to it, or why it was left out
+    action: str
+    """What was done to it, or why it was left out."""
 
 
 class Report(NamedTuple):
@@ -57,7 +60,7 @@ class Report(NamedTuple):
 
 
 def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
-    """A network with the weights of a PyTorch `state_dict`, and a report of what went where.
+    """Return a network with the weights of a PyTorch `state_dict`, and a report of what went where.
 
     Weights of layers, of recurrent synapses, of normalisations and of neurons are matched apart from each other, each
     in order. Of neurons, these are taken: snnTorch's `beta`, `alpha` and `threshold`, and SpikingJelly's `w`; others
@@ -79,18 +82,19 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     Raises:
         WeightsError: if anything does not fit, or could stand in two places; it names every array and every layer that
             does not.
-        TypeError: if the network has weights in a layer of another kind, or `arrays` is no dictionary, or `shape` no
-            tuple.
+        TypeError: if the network has weights in a layer of another kind, or `arrays` is not a dictionary, or `shape` is
+            not a tuple.
 
-    >>> import numpy as np, jsnn
-    >>> from flax import nnx
-    >>> network = jsnn.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jsnn.compat.snntorch.leaky(beta=0.9))
-    >>> arrays = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "1.beta": np.array(0.5)}
-    >>> network, report = from_torch(network, arrays, shape=(3,))
-    >>> print(report)
-    0.weight (2, 3)  ->  layers[0].kernel (3, 2)  transposed
-    0.bias (2,)      ->  layers[0].bias (2,)
-    1.beta ()        ->  layers[1].decay ()
+    Examples:
+        >>> import numpy as np, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jsnn.compat.snntorch.leaky(beta=0.9))
+        >>> arrays = {"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2), "1.beta": np.array(0.5)}
+        >>> network, report = from_torch(network, arrays, shape=(3,))
+        >>> print(report)
+        0.weight (2, 3)  ->  layers[0].kernel (3, 2)  transposed
+        0.bias (2,)      ->  layers[0].bias (2,)
+        1.beta ()        ->  layers[1].decay ()
     """
     modules = torch_modules(ordered(arrays, order, "."))
     certainty = Certainty(order, bool(order), ".", "unknown" if isinstance(arrays, Unordered) else "of definition")
@@ -98,18 +102,21 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
 
 
 def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[str] = ()) -> tuple[Any, Report]:
-    """A network with the weights of a Keras model, and a report of what went where; arguments as in `from_torch`.
+    """Return a network with the weights of a Keras model, and a report of what went where.
+
+    The arguments are those of `from_torch`.
 
     Arrays are named `"dense/kernel"`, `"batch_normalization/gamma"`, ..., or by their position: `"dense/vars/0"`, as
     Keras 3 does, or `"arr_0"`, as in a file of `np.savez(path, *model.get_weights())`. KerasSpiking's trained filters
     belong into those of `jsnn.compat.keras_spiking.lowpass` and `alpha`.
 
-    >>> import numpy as np
-    >>> from flax import nnx
-    >>> network = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.relu)
-    >>> print(from_keras(network, {"arr_0": np.ones((3, 2)), "arr_1": np.zeros(2)}, shape=(3,))[1])
-    arr_0 (3, 2)  ->  layers[0].kernel (3, 2)
-    arr_1 (2,)    ->  layers[0].bias (2,)
+    Examples:
+        >>> import numpy as np
+        >>> from flax import nnx
+        >>> network = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.relu)
+        >>> print(from_keras(network, {"arr_0": np.ones((3, 2)), "arr_1": np.zeros(2)}, shape=(3,))[1])
+        arr_0 (3, 2)  ->  layers[0].kernel (3, 2)
+        arr_1 (2,)    ->  layers[0].bias (2,)
     """
     found = places(network, shape)
     modules = keras_modules(ordered(arrays, order, "/"), found)
@@ -189,7 +196,7 @@ def _put(
 
 
 def _by_shape(modules: list[Module], places: list[Place], fits: Fits) -> list[Module]:
-    """Modules in the order of the places that their shapes fit; those that fit nowhere last."""
+    """Return modules in the order of the places that their shapes fit; those that fit nowhere last."""
     left, found = list(modules), []
     for place in places:
         module = next((module for module in left if fits(module, place)), None)
@@ -201,7 +208,7 @@ def _by_shape(modules: list[Module], places: list[Place], fits: Fits) -> list[Mo
 
 
 def _unclear(pairs: list[tuple[Module, Place]], fits: Fits, certainty: Certainty) -> list[tuple[Module, Module]]:
-    """Pairs of modules with other values that could change places, and whose names do not say which is first."""
+    """Return pairs of modules with other values that could change places, and whose names do not say which is first."""
     return [
         (first, second)
         for index, (first, place) in enumerate(pairs)
@@ -214,13 +221,13 @@ def _unclear(pairs: list[tuple[Module, Place]], fits: Fits, certainty: Certainty
 
 
 def _equal(first: Module, second: Module) -> bool:
-    """Whether two modules hold the same values, so that it is all the same which is where."""
+    """Return whether two modules hold the same values, so that it is all the same which is where."""
     pairs = zip(first.sources, second.sources)
     return len(first.sources) == len(second.sources) and all(np.array_equal(a.value, b.value) for a, b in pairs)
 
 
 def _fit(draft: _Draft, module: Module, place: Place) -> None:
-    """The arrays of one layer."""
+    """Put the arrays of one layer into it."""
     missing = list(place.slots)
     for position, source in enumerate(module.sources):
         slot = source.slot or (place.slots[position] if position < len(place.slots) else "")
@@ -242,7 +249,7 @@ def _fit(draft: _Draft, module: Module, place: Place) -> None:
 
 
 def _turned(value: np.ndarray, slot: str, place: Place) -> tuple[np.ndarray, str]:
-    """An array of PyTorch's with its axes in the order of ours, and a word on what was done."""
+    """Return an array of PyTorch's with its axes in the order of ours, and a word on what was done."""
     if slot == "V":
         return _per_neuron(value, place)
     actions = []
@@ -259,11 +266,11 @@ def _turned(value: np.ndarray, slot: str, place: Place) -> tuple[np.ndarray, str
 
 
 def _channels_last(value: np.ndarray, axis: int, image: Shape | None) -> tuple[np.ndarray, bool]:
-    """An array whose axis is a flattened image, that image flattened in our order."""
+    """Return an array whose axis is a flattened image, that image flattened in our order."""
     if image is None or value.ndim <= axis or value.shape[axis] != np.prod(image):
         return value, False
-    before, behind = value.shape[:axis], value.shape[axis + 1 :]
-    images = value.reshape(*before, image[-1], *image[:-1], *behind)
+    before, after = value.shape[:axis], value.shape[axis + 1 :]
+    images = value.reshape(*before, image[-1], *image[:-1], *after)
     return np.moveaxis(images, axis, axis + len(image) - 1).reshape(value.shape), True
 
 
@@ -295,7 +302,7 @@ def _takes(place: Place, slots: tuple[str, ...]) -> bool:
 
 
 def _fit_neuron(draft: _Draft, module: Module, place: Place) -> None:
-    is_lapicque = "R" in {source.slot for source in module.sources}  # whose decay is no beta
+    is_lapicque = "R" in {source.slot for source in module.sources}  # whose decay is not a beta
     reset = getattr(place.part, "reset", None)
     for source in module.sources:
         field = next((name for name in _FIELDS.get(source.slot, ()) if name in vars(place.part)), None)
@@ -303,7 +310,7 @@ def _fit_neuron(draft: _Draft, module: Module, place: Place) -> None:
             draft.faults.append(f"{_said(source)} says reset={_reset(source.value)!r}, {place.name} has {reset!r}")
         if source.slot == "graded_spikes_factor" and np.any(source.value != 1):
             draft.faults.append(
-                f"{_said(source)} is {source.value}, but spikes here are 1: multiply the weights of the layer behind "
+                f"{_said(source)} is {source.value}, but spikes here are 1: multiply the weights of the layer after "
                 f"{place.name} by it, and take it out"
             )
         if field is None or (is_lapicque and source.slot == "beta"):
@@ -319,7 +326,7 @@ def _fit_neuron(draft: _Draft, module: Module, place: Place) -> None:
 
 
 def _per_neuron(value: np.ndarray, place: Place) -> tuple[np.ndarray, str]:
-    """A neuron's parameter, which broadcasts from the right: against (C, H, W) there, (H, W, C) here."""
+    """Return a neuron's parameter, which broadcasts from the right: against (C, H, W) there, (H, W, C) here."""
     if value.size == 1:
         return value.reshape(()), ""
     if len(place.shape) > 1:
@@ -342,7 +349,7 @@ def _reset(number: np.ndarray) -> str:
 
 
 def _changed(place: Place, values: dict[str, np.ndarray]) -> Any:
-    """A copy of a layer or a neuron with other values."""
+    """Return a copy of a layer or a neuron with other values."""
     if place.kind != "neuron":
         layer = nnx.clone(place.part)
         for slot, value in values.items():
@@ -355,7 +362,10 @@ def _changed(place: Place, values: dict[str, np.ndarray]) -> Any:
 
 
 def _parameter(old: Any, field: str, value: np.ndarray) -> Any:
-    """A value of the old one's sort: trained, or fixed. snnTorch clips its decays to [0, 1], as we do trained ones."""
+    """Return a value of the old one's sort: trained, or fixed.
+
+    The library snnTorch clips its decays to [0, 1], as we do trained ones.
+    """
     if isinstance(old, nnx.Variable):
         return old.copy(jnp.asarray(value, old.dtype))
     if field in _DECAYS:

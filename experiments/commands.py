@@ -1,0 +1,161 @@
+"""Trains, goes on with, evaluates or draws what a command line asks for."""
+
+import argparse
+import contextlib
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from experiments import (
+    build,
+    compiled,
+    config,
+    execute,
+    gallery,
+    lock,
+    overrides,
+    processes,
+    quiet,
+    spread,
+)
+from experiments.config import Experiment, Study
+from experiments.fields import override
+from experiments.load import OWN_PARTS, as_path_given, check_run, load_config, load_run
+from experiments.loop import NotCompiled, Run
+from experiments.progress import say
+from experiments.seeds import open_run
+from experiments.summary import command
+from jsnn.checkpoint import CheckpointError
+
+
+class Request(NamedTuple):
+    """A command line, taken apart."""
+
+    options: argparse.Namespace  # the runner's own
+    name: str | None  # the config, or None for a run that exists
+    fields: list[str]  # the rest of the command line, which sets fields of the config
+    line: list[str]  # the whole command line, for the summary
+    usage: str  # what --help says before the fields
+    console: Console  # where progress is shown
+
+
+def run(request: Request) -> int:
+    """Run a command that needs a network; return the exit status."""
+    options, console = request.options, request.console
+    compiled.keep()
+    quiet.about_orbax()
+    status, existing = 2, options.existing
+    with contextlib.ExitStack() as held:
+        try:
+            if options.distributed:
+                processes.join()
+                console.quiet = not processes.is_first()
+            ready = _begin(request, held) if existing is None else _take_up(request, held)
+            status = 1
+            return ready()
+        except CheckpointError as error:
+            option = "--evaluate" if options.evaluate is not None else "--resume"
+            again = execute.cure(error, option, Path(existing)) if error.whole is not None and existing else ""
+            return say(console, f"{error}. Instead: {again}" if again else str(error), status)
+        except (MemoryError, NotCompiled) as error:
+            return say(console, str(error), 1)
+        except (ValueError, OSError) as error:
+            return say(console, str(error), status)
+
+
+def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
+    """Return what trains or draws a config, in a new folder that is locked."""
+    name, options, console = request.name, request.options, request.console
+    assert name is not None
+    before = load_config(name)
+    experiment = overrides.remember(before, override(before, request.fields, name, request.usage))
+    if isinstance(experiment, config.Gallery) and options.distributed:
+        raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
+    stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
+    folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else as_path_given(options.workdir)
+    execute.check_new(folder)
+    if isinstance(experiment, config.Gallery):
+        drawing = gallery.prepare(experiment, folder)
+        return lambda: drawing.draw(console)
+    ready = _open(experiment, folder, request.line, console)
+    held.enter_context(lock.hold(folder))
+    source = as_path_given(name)
+    execute.start(experiment, folder, source if source.suffix == ".py" else source.with_name(OWN_PARTS))
+    return ready
+
+
+def _open(experiment: Experiment | Study, folder: Path, line: list[str], console: Console) -> Callable[[], int]:
+    """Return what trains an experiment or a study; what is missing is reported before the folder is made."""
+    if isinstance(experiment, Study):
+        for stage in experiment.stages:
+            stage.optimizer.make(1)
+            build.load_data(stage)
+        study = experiment
+        return lambda: execute.run_study(study, folder, console, command(line))
+    run = open_run(experiment, folder, console)
+    if experiment.train.weights is not None:
+        run.take_weights(as_path_given(experiment.train.weights))
+    return lambda: execute.train(run, console, command(line))
+
+
+def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
+    """Return what goes on with a run that exists, or evaluates it."""
+    existing, options, console, line = request.options.existing, request.options, request.console, request.line
+    if request.name is not None:
+        raise ValueError(f"{existing} has a config of its own: leave out {request.name}, and override fields by name")
+    folder, evaluates = as_path_given(existing), options.evaluate is not None
+    check_run(folder)
+    if not evaluates:  # which only reads, also beside a training
+        held.enter_context(lock.hold(folder))
+    before = load_run(folder)
+    experiment = overrides.remember(before, override(before, request.fields, existing, request.usage))
+    if isinstance(experiment, Study):
+        if evaluates:
+            stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
+            raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
+        assert isinstance(before, Study)
+        overrides.check_study(before, experiment)
+        study = experiment
+        return lambda: execute.run_study(study, folder, console, command(line))
+    assert isinstance(before, Experiment)
+    assert isinstance(experiment, Experiment)
+    if evaluates:
+        overrides.check_evaluate(before, experiment)
+    run = open_run(experiment, folder, console, read_only=evaluates)
+    if evaluates:
+        run.restore(_step(run, options.checkpoint))
+    else:
+        _go_on(run, before, options.checkpoint)
+    for change in overrides.changes(before, experiment):
+        console.print(f"with {change}", highlight=False, markup=False)
+    return (lambda: _evaluate(run, console)) if evaluates else (lambda: execute.train(run, console, command(line)))
+
+
+def _step(run: Run, checkpoint: str | int) -> int | None:
+    """Return the step of a checkpoint that is chosen by the option --checkpoint."""
+    return checkpoint if isinstance(checkpoint, int) else getattr(run.checkpoints, checkpoint)
+
+
+def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
+    """Make a run ready to go on from a checkpoint, as its config says now."""
+    step = None if before.train.weights is not None else _step(run, checkpoint)
+    if step is not None:
+        overrides.check_resume(before, run.experiment, len(run.checkpoints.info(step).get("records", ())))
+    if checkpoint != "last":
+        run.go_back(step)
+    if overrides.changes(before, run.experiment):
+        if step is not None:
+            run.restore(step)  # so that nothing is changed where nothing can go on
+        execute.begin_again(run.experiment, run.folder)
+
+
+def _evaluate(run: Run, console: Console) -> int:
+    try:
+        found = spread.spreads(run.split(run.evaluate(run.sets.test)))
+    except MemoryError as error:
+        return say(console, str(error), 1)
+    spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
+    return 0

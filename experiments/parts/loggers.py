@@ -1,0 +1,116 @@
+"""Where the metrics of each epoch go, beside `metrics.jsonl`."""
+
+import contextlib
+import importlib
+import socket
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from experiments.parts.base import OneOf, Part
+
+Log: TypeAlias = Callable[[dict[str, Any]], None]
+
+
+class Logger(Part):
+    """Base of the loggers."""
+
+    @abstractmethod
+    def make(self, folder: Path, settings: dict[str, Any]) -> Any:
+        """Return a context manager that gives a function, which takes the record of each epoch.
+
+        Args:
+            folder: of the run.
+            settings: the run's config, as in `config.json`.
+        """
+
+
+AnyLogger: TypeAlias = Annotated[Logger, OneOf(Logger)]
+
+
+class Tensorboard(Logger):
+    """Curves for TensorBoard, in the run's folder `tensorboard/`."""
+
+    @contextlib.contextmanager
+    def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
+        """Return the logger."""
+        from tensorboardX import summary
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter
+
+        board = folder.resolve() / "tensorboard"
+        board.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        writer = RecordWriter(str(board / name))  # not SummaryWriter: an error in its thread would be lost
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+
+        def log(record: dict[str, Any]) -> None:
+            for name, value in _numbers(record).items():
+                scalar = summary.scalar(name, value)
+                writer.write(Event(wall_time=time.time(), step=record["step"], summary=scalar).SerializeToString())
+            writer.flush()
+
+        try:
+            yield log
+        except BaseException:
+            with contextlib.suppress(OSError):  # it is the same full disk again
+                writer.close()
+            raise
+        writer.close()
+
+
+class Wandb(Logger):
+    """Weights & Biases, where its package is installed."""
+
+    project: str = "jsnn"
+    """The project there."""
+
+    @contextlib.contextmanager
+    def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
+        """Return the logger; a run that goes on is the same run there."""
+        wandb = _require("wandb")
+        name = folder.resolve().name
+        with wandb.init(
+            project=self.project, name=name, id=name, resume="allow", dir=str(folder), config=settings
+        ) as run:
+            yield lambda record: run.log(_numbers(record), step=record["step"])
+
+
+class Mlflow(Logger):
+    """MLflow, where its package is installed."""
+
+    experiment: str = "jsnn"
+    """The experiment there."""
+
+    @contextlib.contextmanager
+    def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
+        """Return the logger."""
+        mlflow = _require("mlflow")
+        mlflow.set_experiment(self.experiment)
+        with mlflow.start_run(run_name=folder.resolve().name):
+            mlflow.log_params(settings)
+            yield lambda record: mlflow.log_metrics(_numbers(record), step=record["step"])
+
+
+class NoLogger(Logger):
+    """`metrics.jsonl` alone."""
+
+    kind = "none"
+
+    @contextlib.contextmanager
+    def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
+        """Return the logger."""
+        yield lambda record: None
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in record.items() if isinstance(value, int | float)}
+
+
+def _require(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(f"logger {package!r} needs its package: pip install {package}, or leave it out") from error

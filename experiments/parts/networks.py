@@ -1,0 +1,203 @@
+"""The networks that an experiment can train."""
+
+import math
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+import jsnn
+from experiments.parts.base import OneOf, Part, Share
+
+
+class Network(Part):
+    """Base of the networks."""
+
+    is_rate: ClassVar[bool] = False  # without time
+
+    @abstractmethod
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the untrained network: a Neuron, or, where `is_rate` is true, a function without time.
+
+        Args:
+            inputs: the shape of one example at one step, `(H, W, C)` of an image.
+            outputs: the number of classes.
+            rngs: an `nnx.Rngs` that draws the weights.
+        """
+
+
+AnyNetwork: TypeAlias = Annotated[Network, OneOf(Network)]
+
+
+class Feedforward(Network):
+    """Dense layers of LIF neurons and a leaky-integrator readout."""
+
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    decay: Share = 0.9
+    """Membrane decay of the LIF neurons."""
+    readout_decay: Share = 0.9
+    """Membrane decay of the readout."""
+    slope: PositiveFloat = 25.0
+    """Slope of the fast-sigmoid surrogate."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        return jsnn.models.feedforward(
+            _sizes(inputs, self.hidden, outputs),
+            rngs=rngs,
+            neuron=lambda: jsnn.LIF(self.decay, surrogate=jsnn.surrogate.fast_sigmoid(self.slope)),
+            readout=lambda: jsnn.LI(self.readout_decay),
+        )
+
+
+class NorseRecurrent(Network):
+    """The recurrent network of Norse's MNIST tutorial."""
+
+    hidden: PositiveInt = 100
+    """Recurrent LIF neurons."""
+    alpha: PositiveFloat = 100.0
+    """Slope of the surrogate."""
+    method: str = "super"
+    """Surrogate, by Norse's name."""
+    v_th: PositiveFloat = 0.5
+    """Threshold."""
+    tau_mem_inv: PositiveFloat = 100.0
+    """Inverse membrane time constant, 1/s."""
+    tau_syn_inv: PositiveFloat = 200.0
+    """Inverse synaptic time constant, 1/s."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+    input_scale: PositiveFloat = 1.0
+    """Factor on Norse's initial input weights."""
+    recurrent_scale: NonNegativeFloat = 1.0
+    """Factor on Norse's initial recurrent weights."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        size, hidden, *_ = _sizes(inputs, (self.hidden,), outputs)
+        return jsnn.models.norse_recurrent(size, hidden, outputs, rngs=rngs, **_fields(self, "hidden"))
+
+
+class NorseConv(Network):
+    """The convolutional network of Norse's MNIST tutorial."""
+
+    alpha: PositiveFloat = 80.0
+    """Slope of the surrogate."""
+    method: str = "super"
+    """Surrogate, by Norse's name."""
+    v_th: PositiveFloat = 1.0
+    """Threshold."""
+    dt: PositiveFloat = 1e-3
+    """Step, s."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        size, _, channels = inputs
+        return jsnn.models.norse_conv(rngs=rngs, image_size=size, channels=channels, outputs=outputs, **_fields(self))
+
+
+class RateConv(Network):
+    """A convolutional rate network without time, to be converted: 3x3 convolutions, ReLU, average pooling."""
+
+    is_rate: ClassVar[bool] = True
+    blocks: tuple[tuple[PositiveInt, ...], ...] = ((32,), (64,), (128,))
+    """Channels of the convolutions in each block; a block ends with 2x2 average pooling."""
+    dense: tuple[PositiveInt, ...] = (512,)
+    """Neurons in each dense layer after the blocks."""
+    batch_norm: bool = False
+    """Batch normalisation after every convolution."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        options = {"rngs": rngs, "image_shape": inputs, "outputs": outputs, "batch_norm": self.batch_norm}
+        return jsnn.models.rate_conv(self.blocks, self.dense, **options)
+
+
+class RateDense(Network):
+    """A dense rate network without time, to be converted."""
+
+    is_rate: ClassVar[bool] = True
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer, rectified linear."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        return jsnn.models.rate_dense(_sizes(inputs, self.hidden, outputs), rngs=rngs)
+
+
+class SpikingDense(Network):
+    """The rate network of rate_dense with SpikingActivation in place of its ReLUs (KerasSpiking's tutorial)."""
+
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    dt: PositiveFloat = 0.1
+    """Step, s."""
+    v_init: float | Literal["random"] = "random"
+    """The membrane before the first step, in thresholds; drawn anew for every batch, or a number."""
+    tau: PositiveFloat | None = None
+    """Time constant of a trained lowpass filter after every neuron, s; None for no filter."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        v_init = rngs.default.key[...] if self.v_init == "random" else self.v_init
+        sizes = _sizes(inputs, self.hidden, outputs)
+        return jsnn.models.spiking_dense(sizes, rngs=rngs, dt=self.dt, v_init=v_init, tau=self.tau)
+
+
+class SpikingResNet(Network):
+    """A spiking residual network, see jsnn.models.spiking_resnet."""
+
+    kind: ClassVar[str] = "spiking_resnet"
+    depth: tuple[PositiveInt, ...] = (1, 1, 1)
+    """Blocks in each stage; a stage has twice the channels of the one before it, and images of half the size."""
+    form: Literal["sew", "ms"] = "sew"
+    """What skip connections add: spikes (sew) or currents (ms)."""
+    stem: Literal["large", "small", "pooled"] = "pooled"
+    """The first convolution: 7x7 with stride 2 and pooling, 3x3, or 3x3 with pooling before its neuron."""
+    channels: PositiveInt = 32
+    """Channels of the first stage."""
+    decay: Share = 0.5
+    """Membrane decay of the LIF neurons."""
+    slope: PositiveFloat = 2.0
+    """Slope of the arctan surrogate."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        surrogate = jsnn.surrogate.arctan(self.slope)
+        return jsnn.models.spiking_resnet(
+            rngs=rngs,
+            inputs=inputs[-1],
+            outputs=outputs,
+            neuron=lambda: jsnn.LIF(self.decay, reset="zero", surrogate=surrogate, detach_reset=True),
+            **_fields(self, "decay", "slope"),
+        )
+
+
+class Spikformer(Network):
+    """A vision transformer of spikes, see jsnn.models.spikformer."""
+
+    width: PositiveInt = 96
+    """Features of a patch."""
+    depth: PositiveInt = 1
+    """Blocks of attention and perceptron."""
+    heads: PositiveInt = 4
+    """Heads of the attention; they divide width."""
+    hidden: PositiveInt | None = None
+    """Neurons in the perceptron's first layer; None for four times width."""
+    pool: tuple[bool, ...] = (True, False, True)
+    """For each convolution of the stem, whether pooling halves the image after it."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        return jsnn.models.spikformer(rngs=rngs, inputs=inputs[-1], outputs=outputs, **_fields(self))
+
+
+def _sizes(inputs: tuple[int, ...], hidden: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+    """Return the numbers of neurons in all layers, the input's first."""
+    return (math.prod(inputs), *hidden, outputs)
+
+
+def _fields(part: Part, *without: str) -> dict[str, Any]:
+    """Return the fields of a part as arguments, but for some."""
+    return {name: value for name, value in vars(part).items() if name not in without}

@@ -1,0 +1,151 @@
+"""One pass of a trained network over the test set: its answers and scores, and how often its neurons spike."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jsnn
+from experiments.evaluation import LayerActivity
+from experiments.subject import Subject, Trained, present, spike_size, spiking_layers
+from jsnn import conversion
+from jsnn.conversion import Converted
+from jsnn.data import pad_to_batches
+from jsnn.train.trainer import as_float
+from jsnn.types import Array, Neuron
+
+
+class Pass(NamedTuple):
+    """The results of a network for N examples, after T steps."""
+
+    answers: np.ndarray  # [N, ...], what the outputs are decoded to; [N, T, ...] where every step has a target
+    targets: np.ndarray  # [N, ...]
+    errors: np.ndarray  # [N], the score of each answer
+    scores: dict[str, np.ndarray]  # by step [T] "step" and "mean"; "tail" [1] of the last steps' mean, not of sequences
+    layers: list[LayerActivity]
+    fewest: float  # spikes of a neuron for an example
+    most: float
+
+    def metrics(self, subject: Subject) -> dict[str, float]:
+        """Return scores on the last step and on the mean of the last, and how the neurons fire; {} without any."""
+        if not self.layers:
+            return {}
+        steps = len(self.scores["step"])
+        spikes, neurons = sum(layer.spikes for layer in self.layers), sum(layer.rates.size for layer in self.layers)
+        found = {f"last_{subject.score}": float(self.scores["step"][-1])}
+        if "tail" in self.scores:
+            found[f"mean_{subject.score}"] = float(self.scores["tail"][0])
+        if subject.dt is not None:
+            seconds = steps * subject.dt
+            found["rate_min_hz"] = self.fewest / seconds
+            found["rate_mean_hz"] = spikes / neurons / seconds
+            found["rate_max_hz"] = self.most / seconds
+        return found | {"spikes_per_image": spikes}
+
+
+def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[Pass]:
+    """Show a network the test set, and return what it did within each of these numbers of steps.
+
+    A converted network is simulated once for all of them; None stands for the steps of the subject. Of the neurons only
+    counts are kept.
+    """
+    dataset = run.sets.test
+    totals: list[dict[str, Any]] = [{} for _ in lengths]
+    answers: list[list[list[np.ndarray]]] = [[] for _ in lengths]
+
+    @jax.jit
+    def see(network: Neuron, examples: Array, targets: Array, mask: Array, key: Array) -> list[tuple[Any, ...]]:
+        examples, network, inputs, num_steps = present(subject, network, examples, key)
+        targets = examples if run.experiment.data.reconstruct else targets
+        found = []
+        for outputs, spikes in _count(network, inputs, [length or num_steps for length in lengths]):
+            decided = subject.decide(outputs)
+            score = subject.measure(outputs, decided, targets)[1][subject.score]
+            answers = jnp.moveaxis(outputs, 0, 1) if run.experiment.objective.loss.in_time else decided
+            steps = jnp.arange(1, len(outputs) + 1).reshape(-1, *[1] * (outputs.ndim - 1))
+            sums = {
+                "step": scores(outputs, targets, mask),
+                "mean": scores(jnp.cumsum(outputs, 0) / steps, targets, mask),
+                "total": {name: jnp.tensordot(mask, n, 1) for name, n in spikes.items()},
+            }
+            if not run.experiment.objective.loss.in_time:  # a mean over steps has no target of its own
+                tail = jnp.mean(outputs[-(subject.last_steps or len(outputs)) :], 0, keepdims=True)
+                sums["tail"] = scores(tail, targets, mask)
+            least = {name: jnp.min(n, 0, initial=jnp.inf, where=_column(mask, n) > 0) for name, n in spikes.items()}
+            most = {name: jnp.max(n, 0, initial=0.0, where=_column(mask, n) > 0) for name, n in spikes.items()}
+            found.append(((answers, targets, jnp.broadcast_to(score, mask.shape)), sums, least, most))
+        return found
+
+    def scores(outputs: Array, targets: Array, mask: Array) -> Array:
+        """Return the sum over the examples of the score of deciding on each step's output, [T]."""
+        is_in_time = run.experiment.objective.loss.in_time
+
+        def of_step(output: Array, step: Array) -> Array:
+            wanted = jax.lax.dynamic_slice_in_dim(targets, step, 1, axis=1) if is_in_time else targets
+            return jnp.sum(subject.measure(output[None], output, wanted)[1][subject.score] * mask)
+
+        return jax.lax.map(lambda pair: of_step(*pair), (outputs, jnp.arange(len(outputs))))
+
+    for index, mask in zip(*pad_to_batches(len(dataset), min(subject.batch_size, len(dataset)))):
+        key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31), int(index[0]))
+        examples, targets = jnp.asarray(dataset.inputs[index]), jnp.asarray(dataset.targets[index])
+        batch = jax.device_get(see(subject.network, examples, targets, jnp.asarray(mask, jnp.float32), key))
+        for total, kept, (answered, sums, least, most) in zip(totals, answers, batch):
+            kept.append([values[mask] for values in answered])
+            for name, combine, values in zip(
+                ("sums", "least", "most"), (np.add, np.minimum, np.maximum), (sums, least, most)
+            ):
+                values = jax.tree.map(as_float, values)
+                total[name] = jax.tree.map(combine, total[name], values) if name in total else values
+    return [
+        _pass(np.concatenate(a), np.concatenate(t), np.concatenate(e), total)
+        for (a, t, e), total in zip((zip(*kept, strict=True) for kept in answers), totals)
+    ]
+
+
+def _pass(answers: np.ndarray, targets: np.ndarray, errors: np.ndarray, total: dict[str, Any]) -> Pass:
+    """Return sums over examples as what they say of a network."""
+    sums, least, most = total["sums"], total["least"], total["most"]
+    steps, count = len(sums["step"]), len(targets)
+    layers = [
+        LayerActivity(
+            name,
+            rates=(spikes / count / steps).ravel(),
+            silent=(spikes == 0).ravel(),
+            saturated=(least[name] >= steps).ravel(),
+            spikes=float(spikes.sum() / count),
+        )
+        for name, spikes in sums["total"].items()
+    ]
+    scores = {name: sums[name] / count for name in ("step", "mean", "tail") if name in sums}
+    fewest = min((float(n.min()) for n in least.values()), default=0.0)
+    highest = max((float(n.max()) for n in most.values()), default=0.0)
+    return Pass(answers, targets, errors, scores, layers, fewest, highest)
+
+
+def _count(network: Neuron, inputs: Array, lengths: list[int | None]) -> list[tuple[Array, dict[str, Array]]]:
+    """Return the outputs [T, B, ...] within each number of steps, and each neuron's spikes, [B, ...] by layer."""
+    if not isinstance(network, Converted):
+        [num_steps] = lengths
+        layers = jsnn.record(network, inputs, num_steps=num_steps, keep=["outputs"])
+        spikes = {
+            name: jnp.round(jnp.sum(jnp.abs(layers[name].outputs), 0) / spike_size(neuron))
+            for name, neuron in spiking_layers(network).items()
+        }
+        return [(list(layers.values())[-1].outputs, spikes)]
+    found: list[tuple[Array, dict[str, Array]]] = []
+    outputs, state, done = [], None, 0
+    for length in lengths:
+        assert length is not None
+        response = conversion.respond(network, inputs, length - done, state)
+        state, done = response.state, length
+        outputs.append(response.outputs)
+        found.append((jnp.concatenate(outputs), {name: jnp.round(n) for name, n in response.spikes.items()}))
+    return found
+
+
+def _column(mask: Array, like: Array) -> Array:
+    """Return a mask [B] that broadcasts against [B, ...]."""
+    return mask.reshape(-1, *[1] * (like.ndim - 1))

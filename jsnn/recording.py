@@ -1,0 +1,243 @@
+"""What the layers of a network did over time: all of it, or only what one asks for."""
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn import rounding
+from jsnn.arguments import checked
+from jsnn.neurons.calling import free_name
+from jsnn.neurons.pytree import FrozenPytree, within_ranges
+from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
+from jsnn.unrolling import Method, check_method, count_steps, explaining, over_time, prepare, run
+
+_OUTPUTS = frozenset({"outputs"})
+
+Keep: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]] | None
+
+
+class LayerRecord(NamedTuple):
+    """What `record` keeps of one layer."""
+
+    states: State
+    """The state after every step, each array [T, B, ...]; () for a layer without memory."""
+    outputs: Array
+    """[T, B, ...]."""
+
+
+@checked
+def record(
+    network: Neuron,
+    inputs: Inputs,
+    state: State = None,
+    *,
+    num_steps: int | None = None,
+    keep: Keep = None,
+    neurons: int | Sequence[int] | None = None,
+    every: int = 1,
+    method: Method = "auto",
+) -> dict[str, LayerRecord]:
+    """Unroll a network, and return every layer's states and outputs by the layer's name.
+
+    The layers of a `Sequential` are named by position and class (`"1_LIF"`), those of a `Sequential` inside another
+    after its name (`"2_Sequential/0_Linear"`), a bare neuron by its class. The first arguments are those of
+    `jsnn.unroll`, the others choose: what they leave out is not held in memory.
+
+    Args:
+        network: any Neuron.
+        inputs: `[T, B, ...]`, or `[B, ...]` with `num_steps`; a network may take several as a pytree.
+        state: the state to go on from.
+        num_steps: the number of steps T of a static input.
+        keep: `"outputs"` (the spikes), and names in the states, such as `"v"` and `"i"`: `("outputs", "v")` for all
+            layers, or `{"1_LIF": ("v",)}` for some, and nothing of the others. What is not kept is None in its state,
+            and `outputs` are then `()`.
+        neurons: how many neurons of each layer, evenly spread, or the indices of some. The axes after the batch are
+            then one, `[T, B, neurons]`, in the order of `reshape`.
+        every: keep every k-th step, from the first on.
+        method: as in `jsnn.unroll`. A neuron of which states are kept is scanned.
+
+    Returns:
+        the layers' records by name, in the order in which they run; arrays are `[ceil(T / every), B, ...]`. A state is
+        that of the end of its step: where a neuron that resets at once has spiked, its membrane is the reset one.
+
+    Raises:
+        ValueError: if `keep` names what is not there, `neurons` is not in a layer, `every` is below 1, or there is no
+            such `method`.
+
+    With `neurons` or `every`, no more than `every` steps are computed at once.
+
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+        >>> layers = jsnn.record(network, jnp.ones((10, 4, 2)))
+        >>> list(layers), layers["1_LIF"].states.v.shape
+        (['0_Linear', '1_LIF'], (10, 4, 3))
+        >>> layers = jsnn.record(network, jnp.ones((10, 4, 2)), keep={"1_LIF": ["v"]}, neurons=[2], every=5)
+        >>> layers["1_LIF"].states.v.shape
+        (2, 4, 1)
+    """
+    if every < 1:
+        raise ValueError(f"every must be >= 1, got {every}")
+    check_method(method)
+    for name in keep if isinstance(keep, Mapping) else ():
+        if not isinstance(name, str):
+            raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
+    inputs, state = prepare(network, inputs, state, num_steps)
+    network = within_ranges(network)
+
+    def run_some(
+        state: State, x: Any, steps: int | None, network: Neuron = network
+    ) -> tuple[State, dict[str, LayerRecord]]:
+        state, records = _run_watched(network, state, x, steps, keep, method)
+        return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
+
+    with explaining(network, state, inputs, num_steps):
+        if neurons is not None or every > 1:
+            return _every(run_some, state, inputs, num_steps, every)
+        if keep is not None and not isinstance(jax.tree.leaves(inputs)[0], jax.core.Tracer):
+            # what is misspelt is found before anything is computed; in a trace nothing is computed yet
+            jax.eval_shape(lambda state, x: run_some(state, x, num_steps, _copy(network)), state, inputs)
+        return run_some(state, inputs, num_steps)[1]
+
+
+def _copy(network: Neuron) -> Neuron:
+    """Return a network to try something with: running averages, for one, stay as they were."""
+    return nnx.clone(network) if isinstance(network, nnx.Module) else network
+
+
+def _run_watched(
+    network: Neuron, state: State, inputs: Inputs, num_steps: int | None, keep: Keep, method: Method
+) -> tuple[State, dict[str, LayerRecord]]:
+    """Run a network with a look into each of its layers."""
+    records: dict[str, LayerRecord] = {}
+    there: dict[str, set[str]] = {}  # what each layer has
+
+    def add(name: str, states: State, outputs: Any, kept: frozenset[str] | None) -> None:
+        if kept is not None and "outputs" not in kept:
+            outputs = ()
+        layer = LayerRecord(states, outputs)
+        if jax.tree.leaves(layer):
+            records[name] = layer
+
+    def run_part(
+        prefix: str, name: str, layer: Neuron | None, state: State, x: Inputs, num_steps: int | None
+    ) -> tuple[State, Any]:
+        name = free_name(f"{prefix}/{name}".strip("/"), there)
+        if isinstance(layer, Layered):
+            return run(layer, state, x, num_steps, functools.partial(run_part, name), method)
+        kept = _kept_of(name, keep)
+        there[name] = {"outputs", *_names(state)}
+        if layer is None:
+            states, outputs = (), over_time(x, num_steps)
+        elif kept == _OUTPUTS:
+            states, (state, outputs) = (), run(layer, state, x, num_steps, None, method)
+        else:
+            state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps, None, method)
+        add(name, states, outputs, kept)
+        return state, outputs
+
+    name = "" if isinstance(network, Layered) else type(network).__name__
+    state, _ = run_part("", name, network, state, inputs, num_steps)
+    _check_kept(keep, there)
+    return state, records
+
+
+def _check_kept(keep: Keep, there: Mapping[str, Collection[str]]) -> None:
+    if isinstance(keep, str):
+        raise TypeError(f"keep takes names, such as ({keep!r},), got the one string {keep!r}")
+    everywhere = sorted(set().union(*there.values()))
+    for name, kept in keep.items() if isinstance(keep, Mapping) else [("", keep or ())]:
+        if name and name not in there:
+            raise ValueError(f"keep names {name!r}, but the layers are {', '.join(there)}")
+        known = sorted(there[name]) if name else everywhere
+        if unknown := sorted(set(kept) - set(known)):
+            raise ValueError(f"keep names {', '.join(unknown)}, but {name or 'the layers'} have {', '.join(known)}")
+
+
+def _every(
+    run_some: Callable[[State, Any, int | None], tuple[State, dict[str, LayerRecord]]],
+    state: State,
+    inputs: Inputs,
+    num_steps: int | None,
+    every: int,
+) -> dict[str, LayerRecord]:
+    """Return the first of every so many steps."""
+    count, rest = divmod(count_steps(inputs, num_steps), every)
+
+    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, dict[str, LayerRecord]]:
+        state, records = run_some(state, inputs, every) if chunk is None else run_some(state, chunk, None)
+        return state, jax.tree.map(lambda x: x[0], records)
+
+    chunks, end = None, inputs
+    if num_steps is None:
+        chunks = jax.tree.map(lambda x: x[: count * every].reshape(count, every, *x.shape[1:]), inputs)
+        end = jax.tree.map(lambda x: x[count * every :], inputs)
+    state, records = jax.lax.scan(run_chunk, state, chunks, length=count)
+    if not rest:
+        return records
+    _, last = run_some(state, end, None if num_steps is None else rest)
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y[:1]]), records, last)
+
+
+def _kept_of(name: str, keep: Keep) -> frozenset[str] | None:
+    """Return what is kept of one layer; None is all."""
+    kept = keep.get(name, ()) if isinstance(keep, Mapping) else keep
+    return None if kept is None else frozenset(kept)
+
+
+@nnx.dataclass
+class _StatesToo(FrozenPytree):
+    """A neuron whose outputs come with what is to be kept of its states."""
+
+    neuron: Neuron
+    kept: frozenset[str] | None = nnx.static()
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
+        return self.neuron.init(shape, dtype)
+
+    def step(self, state: State, current: Any) -> tuple[State, tuple[State, Any]]:
+        state, outputs = self.neuron.step(state, current)
+        return state, (_select(state, self.kept), outputs)
+
+
+def _select(state: State, kept: frozenset[str] | None) -> State:
+    """Return a state with None for what is not kept; () for one of which nothing is."""
+    if kept is None:
+        return state
+
+    def choose(path: tuple[Any, ...], leaf: Array) -> Array | None:
+        return None if kept.isdisjoint(_names_on(path)) else leaf
+
+    selected = jax.tree_util.tree_map_with_path(choose, state)
+    return selected if jax.tree.leaves(selected) else ()
+
+
+def _names(state: State) -> set[str]:
+    """Return the names of what is in a state, at any depth."""
+    return {name for path, _ in jax.tree_util.tree_leaves_with_path(state) for name in _names_on(path)}
+
+
+def _names_on(path: tuple[Any, ...]) -> list[str]:
+    return [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+
+
+def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerRecord:
+    """Return some neurons of a layer, the axes after the batch as one."""
+
+    def take(x: Array) -> Array:
+        if x.ndim < 2:
+            return x  # a number or a key that all neurons share
+        flat = x.reshape(*x.shape[:2], -1)
+        size = flat.shape[-1]
+        chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)
+        if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):
+            raise ValueError(f"{name} has {size} neurons, got neurons={neurons}: indices start at 0")
+        return flat[..., chosen]
+
+    return jax.tree.map(take, layer)

@@ -1,0 +1,205 @@
+"""Training as pure functions: a state, a step, and the scan over steps that makes up an epoch.
+
+    graph, state = create(network, optimizer)
+    advance = make_advance(graph, loss, optimizer)                       # jitted, the state donated
+    state, metrics = advance(state, images, labels, indices, key)        # one optimiser step for each row of indices
+
+The state carries `nnx.split` parameters, not the network: taking a module apart in Python at every call costs more
+than a small training step. Randomness comes from `jax.random.fold_in(key, step)`, so a run that goes on from a saved
+state draws the same numbers as one that was never stopped.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jsnn.arguments import checked
+from jsnn.neurons.pytree import FrozenPytree, map_parts, within_ranges
+from jsnn.types import Array, Neuron
+
+Metrics: TypeAlias = dict[str, Array]
+Network: TypeAlias = Neuron | nnx.Module
+"""One that runs over time, or a rate network, a function of images."""
+Loss: TypeAlias = Callable[[Any, Array, Array, Array], tuple[Array, Metrics]]
+"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]), "loss" among them."""
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes, a plain pytree of arrays, which it shares with nothing outside."""
+
+    step: Array
+    """Shape=(), dtype=int32: optimiser steps taken."""
+    params: nnx.State
+    """The network's `nnx.Param`s."""
+    rest: nnx.State
+    """Its other arrays, which no gradient reaches: constants, running averages."""
+    optimizer: optax.OptState
+
+
+@checked
+def create(network: Network, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
+    """Split a network into its structure and the state before the first step.
+
+    The state holds copies, so the network stays as it is while the state is trained and donated. A number `dt` becomes
+    an array, which has room for what a schedule sets.
+
+    Examples:
+        >>> import jsnn, optax
+        >>> from flax import nnx
+        >>> network = jsnn.models.feedforward([4, 3, 2], rngs=nnx.Rngs(0))
+        >>> graph, state = create(network, optax.adam(1e-3))
+        >>> int(state.step)
+        0
+    """
+    graph, params, rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)  # type: ignore[misc]
+    return graph, _copied(TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params)))
+
+
+def network_of(graph: nnx.GraphDef, state: TrainState, at_step: Callable[[Any, Array], Any] | None = None) -> Any:
+    """Return the network of a state, as it was trained last: with a `dt` as the schedule has set it.
+
+    It is a copy: to go on training the state does not touch it. Trained parameters are within their ranges.
+
+    Args:
+        graph: the structure, from `create`.
+        state: the state.
+        at_step: that of `make_step`, if it sets more than `dt`: it is called with the last step that was taken.
+    """
+    network = within_ranges(nnx.merge(graph, *_copied((state.params, state.rest))))
+    return network if at_step is None else at_step(network, jnp.maximum(state.step - 1, 0))
+
+
+def in_mode(network: Any, *, training: bool) -> Any:
+    """Return a network in training mode, itself, or a copy of it in inference mode.
+
+    What training changes in it, such as the averages of `nnx.BatchNorm`, is kept; evaluations change nothing. A network
+    that is not an `nnx.Module` has no modes.
+    """
+    if not isinstance(network, nnx.Module):
+        return network
+    if training:
+        network.train()
+        return network
+    network = nnx.clone(network)
+    network.eval()
+    return network
+
+
+def unchanged(network: Network, step: Array) -> Network:
+    """Return the network unchanged: the default `at_step`, for training without a schedule."""
+    return network
+
+
+@checked
+def make_step(
+    graph: nnx.GraphDef,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    at_step: Callable[[Any, Array], Any] = unchanged,
+) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
+    """Return a pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
+
+    The metrics are those of `loss`, averaged over the batch. What `loss` changes in the network it is given, such as
+    the running averages of `nnx.BatchNorm`, goes into the returned state.
+
+    `at_step(network, step)` is the network as it is to be at a step: what follows a schedule is set here, as in
+    `lambda network, step: jsnn.with_dt(network, schedule(step))`.
+    """
+
+    def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
+        def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
+            network = at_step(nnx.merge(graph, params, state.rest, copy=True), state.step)
+            value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
+            return value, (metrics, _rest_of(network, state.rest))
+
+        gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, rest, optimizer_state), jax.tree.map(jnp.mean, metrics)
+
+    return step
+
+
+@checked
+def make_advance(
+    graph: nnx.GraphDef,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    at_step: Callable[[Any, Array], Any] = unchanged,
+) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Metrics]]:
+    """Return a jitted scan: `(state, images [N, ...], labels [N], indices [S, B], key) -> (state, metrics [S])`.
+
+    Each row of `indices` is one batch of the data, which lies on the device; a set too large for it is sent in parts,
+    a few batches at a time. The arguments are those of `make_step`. The state is donated: use the one returned, and
+    not the one passed in.
+    """
+    step = make_step(graph, loss, optimizer, at_step)
+
+    def advance(
+        state: TrainState, images: Array, labels: Array, indices: Array, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
+            return step(state, (images[index], labels[index]), key)
+
+        return jax.lax.scan(body, state, indices)
+
+    return jax.jit(advance, donate_argnums=0)
+
+
+@checked
+def make_evaluate(
+    graph: nnx.GraphDef, loss: Loss
+) -> Callable[[TrainState, Array, Array, Array, Array, Array], Metrics]:
+    """Return a jitted sum of metrics, `(state, images, labels, indices [S, B], mask [S, B], key) -> {name: sum}`.
+
+    The metrics are those of `loss`; one of shape [B] is summed over the examples that `mask` admits, a scalar is taken
+    to be the batch's mean and weighted with their number. `"count"` is the number of examples, the divisor.
+    """
+
+    def evaluate(state: TrainState, images: Array, labels: Array, indices: Array, mask: Array, key: Array) -> Metrics:
+        network = network_of(graph, state)
+
+        def body(nothing: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
+            index, admitted = batch
+            weights = admitted.astype(jnp.float32)
+            metrics = loss(network, images[index], labels[index], jax.random.fold_in(key, index[0]))[1]
+            sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
+            return nothing, {**sums, "count": jnp.sum(weights)}
+
+        _, sums = jax.lax.scan(body, None, (indices, mask))
+        return jax.tree.map(jnp.sum, sums)
+
+    return jax.jit(evaluate)
+
+
+def _rest_of(network: Network, before: nnx.State) -> nnx.State:
+    """Return what a network holds besides its parameters, of all that it held before.
+
+    A schedule may have added to it.
+    """
+    rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)[2]  # type: ignore[misc]
+    after = dict(nnx.to_flat_state(rest))
+    return nnx.from_flat_state([(path, after[path]) for path, _ in nnx.to_flat_state(before)])
+
+
+def _with_dt_as_arrays(network: Network) -> Network:
+    """Return the network with arrays for the numbers `dt` in it: what is not an array is part of the structure."""
+
+    def is_number(part: Any) -> bool:
+        return isinstance(part, FrozenPytree) and isinstance(getattr(part, "dt", None), int | float)
+
+    def change(part: Any) -> Any:
+        return dataclasses.replace(part, dt=jnp.asarray(part.dt, float))
+
+    return map_parts(network, is_number, change)
+
+
+def _copied(tree: Any) -> Any:
+    """Return the same with arrays of its own, no two of them one."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf, tree)

@@ -1,0 +1,253 @@
+"""The one loop over time.
+
+`unroll` runs any Neuron over a whole input: `run` scans `step`, and hands a network the neurons in it one by one.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+from flax.errors import TraceContextError
+
+from jsnn import fused, rounding
+from jsnn.arguments import check_memory, checked
+from jsnn.neurons.base import MEMBRANE
+from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import within_ranges
+from jsnn.neurons.shapes import check_state
+from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel
+
+Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
+
+# The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The
+# rest of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else
+# for it. Of a step that names no membrane, its input and the state before it are kept.
+_SAVED = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_saveable, jax.checkpoint_policies.save_only_these_names(MEMBRANE)
+)
+
+
+@checked
+def unroll(
+    neuron: Neuron,
+    inputs: Inputs,
+    state: State = None,
+    *,
+    num_steps: int | None = None,
+    remat: bool | int = False,
+    method: Method = "auto",
+) -> tuple[State, Any]:
+    """Run a neuron or a network over time.
+
+    Args:
+        neuron: anything with `init` and `step`.
+        inputs: what it receives, floating point: `[T, B, ...]`, one slice a step; or, with `num_steps`, a static
+            input `[B, ...]` that stays the same at every step. A static input is never tiled: a network computes
+            everything before its first neuron once. A `jsnn.Network` may take several, as a dict or another pytree.
+        state: the state to go on from; None starts from `neuron.init`, in float32 or wider, since a membrane adds up
+            many small currents. Pass `neuron.init(shape, jnp.bfloat16)` for a state as narrow as that.
+        num_steps: the number of steps T of a static input.
+        remat: save memory in the backward pass. The steps are taken in chunks of this length (True: about sqrt(T)),
+            only the states between chunks are kept, and each chunk is run again when its gradient is due. Memory
+            grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
+            neuron is then computed once a chunk.
+        method: how a neuron is run. `"scan"` takes step after step. `"fused"` does so within one GPU kernel, if a step
+            is elementwise (`jsnn.fused`); no GPU has proven the kernel yet, so it runs only where it is asked for, and
+            on a CPU it is interpreted, slowly. `"parallel"` takes all steps at once, if the state is linear in the
+            state before (`jsnn.types.TimeParallel`). `"auto"` takes `"parallel"` where that is faster, and else scans.
+            A neuron that does not admit a method is scanned, and so is `"fused"` where JAX has no compiler for the
+            kernel. All give the same numbers, to rounding, and the same gradients; `jax.jvp`, `jax.jacfwd` and
+            `jax.hessian` take another method than `"fused"`.
+
+    Returns:
+        `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
+
+    Raises:
+        TypeError: if `neuron` is not a neuron, or `inputs` are not floating point, or `"fused"` meets another
+            derivative than that of `jax.grad` or `jax.vjp`.
+        ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
+            such `method`, or `state` does not fit, or `remat` meets a layer that changes itself, as `nnx.BatchNorm`
+            does in training.
+
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.LIF(decay=0.5)
+        >>> state, spikes = jsnn.unroll(neuron, jnp.ones((10, 2, 3)))  # T = 10 steps for a batch of 2, 3 neurons
+        >>> spikes.shape
+        (10, 2, 3)
+        >>> state, more_spikes = jsnn.unroll(neuron, jnp.ones((2, 3)), state, num_steps=5)  # goes on, static input
+        >>> more_spikes.shape
+        (5, 2, 3)
+    """
+    inputs, state = prepare(neuron, inputs, state, num_steps)
+    neuron = within_ranges(neuron)
+    check_method(method)
+    if remat is not False and remat < 1:
+        raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
+    with explaining(neuron, state, inputs, num_steps):
+        if remat is False or not count_steps(inputs, num_steps):
+            return run(neuron, state, inputs, num_steps, method=method)
+        return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
+
+
+def run(
+    neuron: Neuron,
+    state: State,
+    inputs: Inputs,
+    num_steps: int | None,
+    run_part: RunPart | None = None,
+    method: Method = "auto",
+) -> tuple[State, Any]:
+    """Run a neuron over inputs already checked: a network layer by layer, anything else step by step.
+
+    `run_part` is for looking into a network; by default its parts are run by this function.
+    """
+    if isinstance(neuron, Layered) and (run_part or neuron.is_layered):
+        return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method))
+    x = of_step(inputs, num_steps)
+    check_state(neuron, state, x)
+    platform = _default_platform()
+    if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
+        steps = count_steps(inputs, num_steps)
+        if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
+            return neuron.all_steps(state, over_time(inputs, num_steps))
+    if method == "fused" and isinstance(inputs, jax.Array) and fused.is_available() and fused.fits(neuron, state, x):
+        return fused.unroll(neuron, state, inputs, num_steps)
+    step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
+    if num_steps is None:
+        return jax.lax.scan(step, state, inputs)
+    return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
+
+
+def _default_platform() -> str:
+    """Return where what is traced now will run, unless its arrays lie elsewhere: "cpu", "gpu", ..."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return (device if isinstance(device, jax.Device) else jax.devices(device)[0]).platform
+
+
+def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
+    """Measured on CPUs, where it seldom is; elsewhere a guess: few neurons leave most of a device without work."""
+    size = max(leaf.size for leaf in jax.tree.leaves(state))
+    return size == 1 and steps >= 5000 if platform == "cpu" else size <= 2**12 and steps >= 1000
+
+
+def _run_part(
+    method: Method, name: str, neuron: Neuron | None, state: State, inputs: Inputs, num_steps: int | None
+) -> tuple[State, Any]:
+    return (state, inputs) if neuron is None else run(neuron, state, inputs, num_steps, method=method)
+
+
+def over_time(x: Any, num_steps: int | None) -> Any:
+    """Return what a static `x` looks like with a time axis; others, with `num_steps` None, have one."""
+    return x if num_steps is None else jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), x)
+
+
+def count_steps(inputs: Inputs, num_steps: int | None) -> int:
+    """Return the number of time steps: that of a static input, or the length of the first axis of others."""
+    return len(jax.tree.leaves(inputs)[0]) if num_steps is None else num_steps
+
+
+def of_step(inputs: Inputs, num_steps: int | None) -> Any:
+    """Return the shapes and dtypes of the input of one time step."""
+    axes = 1 if num_steps is None else 0
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), inputs)
+
+
+def _run_in_chunks(
+    neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None, remat: bool | int, method: Method
+) -> tuple[State, Any]:
+    total = count_steps(inputs, num_steps)
+    length = _chunk_length(total) if remat is True else min(remat, total)
+    whole = total // length * length
+
+    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, Any]:
+        if chunk is None:
+            return run(neuron, state, inputs, length, method=method)
+        return run(neuron, state, chunk, None, method=method)
+
+    chunks = None
+    if num_steps is None:
+        chunks = jax.tree.map(lambda x: x[:whole].reshape(total // length, length, *x.shape[1:]), inputs)
+    try:
+        state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
+    except TraceContextError as error:
+        raise ValueError(
+            f"remat={remat} takes layers that change nothing, as each chunk is run twice, by itself: leave it out, or "
+            f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+        ) from error
+    outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
+    if whole == total:
+        return state, outputs
+    if num_steps is None:
+        state, last = run(neuron, state, jax.tree.map(lambda x: x[whole:], inputs), None, method=method)
+    else:
+        state, last = run(neuron, state, inputs, total - whole, method=method)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
+
+
+def _chunk_length(total: int) -> int:
+    """Return about sqrt(total), a divisor if one is near: inputs and outputs are copied where steps are left over."""
+    root = math.isqrt(total)
+    return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
+
+
+def check_method(method: str) -> None:
+    """Raise ValueError if `unroll` has no such method."""
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+
+
+@checked
+def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None) -> tuple[Any, State]:
+    """Return the inputs of `unroll`, checked, and the state to start from."""
+    check_is_neuron("unroll", neuron)
+    arrays = jax.tree.leaves(inputs)
+    for x in arrays:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"inputs must be floating point, got {x.dtype}: convert them with x.astype(jnp.float32)")
+        if num_steps is None and x.ndim == 0:
+            raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
+    if num_steps is None and len({len(x) for x in arrays}) > 1:
+        shapes = jax.tree.map(jnp.shape, inputs)
+        raise ValueError(f"inputs must all have the same number of time steps, [T, ...], got shapes {shapes}")
+    if num_steps is not None and num_steps < 1:
+        raise ValueError(f"num_steps must be >= 1, got {num_steps}")
+    if num_steps is not None and not isinstance(arrays[0], jax.core.Tracer):
+        check_memory("the outputs", (num_steps, *arrays[0].shape))
+    if state is None:
+        x = of_step(inputs, num_steps)
+        try:
+            at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))
+        except TraceContextError as error:
+            raise ValueError(_of_changes(error)) from error
+        state = jax.tree.map(rounding.wide, at_rest)
+    return inputs, state
+
+
+def _of_changes(error: TraceContextError) -> str:
+    """Return the error text for a network that changes its variables inside of jit or a loop."""
+    return (
+        f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts by "
+        f"record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the module, or "
+        f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+    )
+
+
+@contextmanager
+def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None) -> Iterator[None]:
+    """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
+    try:
+        yield
+    except TraceContextError as error:
+        raise ValueError(_of_changes(error)) from error
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "custom_vjp" in str(error):
+            raise TypeError(
+                'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
+            ) from error
+        check_state(neuron, state, of_step(inputs, num_steps), error)
+        raise

@@ -1,0 +1,28 @@
+"""The examples: short, and they do what they say."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ACCURACY = {  # from what each returns
+    "01_from_scratch": lambda accuracy: accuracy,
+    "02_by_hand": lambda found: found[1],
+    "03_convert": lambda by_steps: by_steps[16],
+    "04_own_neuron": lambda accuracy: accuracy,
+    "05_online": lambda found: found[0] if found[1] < 1e-4 else 0.0,
+}
+
+
+def test_every_example_is_short_and_run():
+    files = {path.stem: path for path in EXAMPLES.glob("*.py")}
+    assert files.keys() == ACCURACY.keys()
+    assert all(len(path.read_text().splitlines()) < 100 for path in files.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACCURACY)
+def test_an_example_recognises_digits(name):
+    found = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
+    assert ACCURACY[name](found) > 0.9
