@@ -1,6 +1,7 @@
 """From a config to jsnn objects: the data, the network, the optimiser and the loss."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -12,14 +13,15 @@ from flax import nnx
 
 import jsnn
 from experiments import config
-from jsnn import augment, regularizers
-from jsnn.data import Dataset
+from jsnn import regularizers
+from jsnn.data import Dataset, Padded
 from jsnn.filters import Filter
 from jsnn.network import neurons_of
 from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
+from jsnn.padding import fill_padding
 from jsnn.precision import initial_state, reduce_precision
-from jsnn.train.steps import Loss, Metrics, Network, in_mode, unchanged
+from jsnn.train.steps import Loss, Metrics, Network, in_mode
 from jsnn.types import Array, Neuron
 
 Record: TypeAlias = Callable[..., dict[str, jsnn.LayerRecord]]  # `jsnn.record`, or what gives the same
@@ -36,7 +38,7 @@ def load_data(experiment: config.Experiment) -> config.Sets:
     train = sets.train
     inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), train.inputs.dtype)
     try:
-        jax.eval_shape(lambda inputs: prepare_images(settings, jax.random.key(0), inputs, training=True), inputs)
+        jax.eval_shape(lambda inputs: settings.prepare(jax.random.key(0), inputs, training=True), inputs)
     except ValueError as error:
         raise ValueError(f"the examples of {settings.name} cannot be prepared as data says: {error}") from error
     are_classes = has_classes(experiment, train)
@@ -46,6 +48,20 @@ def load_data(experiment: config.Experiment) -> config.Sets:
             f"objective.loss {loss.kind!r} is not for the targets of {settings.name}, which are {are}: take {other!r}, "
             f"or {other}_in_time where every step has a target"
         )
+    for name, dataset in sets._asdict().items():
+        if dataset is not None and dataset.inputs.shape[1:] != train.inputs.shape[1:]:
+            raise ValueError(
+                f"the {name} examples of {settings.name} must have the shape of the training examples, "
+                f"{train.inputs.shape[1:]}, got {dataset.inputs.shape[1:]}"
+            )
+    if train.lengths is not None:
+        for part in (experiment.objective.decoder, loss):
+            arguments = inspect.signature(part.make()).parameters.values()
+            if not any(one.name == "lengths" or one.kind is one.VAR_KEYWORD for one in arguments):
+                raise ValueError(
+                    f"{part.kind!r} takes no lengths, and the recordings of {settings.name} have different ones: give "
+                    f"the function that {type(part).__name__}.make returns an argument `lengths`, [B]"
+                )
     if train.in_time:
         experiment.encoder.make_in_time()
         if experiment.network.is_rate:
@@ -80,12 +96,16 @@ def make_network(experiment: config.Experiment, train: Dataset) -> Network:
 
 
 def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[Network, Array], Network]:
-    """Return what of the network follows a schedule during training: the step dt, if the objective says so."""
+    """Return what sets the parts of the network that follow a schedule: those of its kind, and the step dt."""
     start, end = getattr(experiment.network, "dt", None), experiment.objective.dt_end
-    if start is None or end is None:
-        return unchanged
-    schedule = optax.exponential_decay(start, total_steps, end / start)
-    return lambda network, step: with_dt(network, schedule(step))
+
+    def at_step(network: Network, step: Array) -> Network:
+        network = experiment.network.at_step(network, step, total_steps)
+        if start is None or end is None:
+            return network
+        return with_dt(network, optax.exponential_decay(start, total_steps, end / start)(step))
+
+    return at_step
 
 
 def encode(
@@ -119,20 +139,23 @@ def make_loss(
 
     def loss(network: Any, inputs: Array, targets: Array, key: Array) -> tuple[Array, Metrics]:
         augment_key, encode_key = jax.random.split(key)
-        inputs = prepare_images(experiment.data, augment_key, inputs, training)
+        inputs, padded = parted(inputs)
+        inputs = experiment.data.prepare(augment_key, inputs, training=training)
         targets = inputs if experiment.data.reconstruct else targets
         network = in_mode(network, training=training)
+        network = network if training else experiment.network.for_inference(network)
         hidden: dict[str, Array] = {}
         if isinstance(network, Neuron):
             network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
             encoded = encode(experiment, encode_key, inputs, in_time=in_time)
             outputs, hidden = _run(network, *encoded, experiment.train.method, record, reduced=reduced)
-            decoded = decode(outputs)
+            decoded = decode(outputs, **padded)
         else:
             decoded = (reduce_precision(network) if reduced else network)(inputs)
             outputs = decoded[None]
-        value, metrics = evaluate(outputs, decoded, targets)
+        value, metrics = evaluate(outputs, decoded, targets, **padded)
         for name, spikes in hidden.items():
+            spikes = without_padding(spikes, **padded)
             metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
             value = value + _rate_penalty(objective, spikes)
         if objective.kernel_penalty and training:
@@ -140,6 +163,19 @@ def make_loss(
         return value, {"loss": value, **metrics}
 
     return loss
+
+
+def parted(examples: Any) -> tuple[Array, dict[str, Array]]:
+    """Return the inputs of examples, and their `lengths`, by that name, where they are padded."""
+    return (examples.inputs, {"lengths": examples.lengths}) if isinstance(examples, Padded) else (examples, {})
+
+
+def without_padding(values: Array, lengths: Array | None = None) -> Array:
+    """Return `[T, B, ...]` with 0 in the padding, scaled so that a mean over T is one over an example's own steps."""
+    if lengths is None:
+        return values
+    scale = len(values) / lengths
+    return fill_padding(values, lengths) * scale.reshape(-1, *[1] * (values.ndim - 2))
 
 
 def _run(
@@ -170,21 +206,8 @@ def hidden_neurons(network: Neuron) -> list[str]:
     if not isinstance(network, jsnn.Network):
         return []
     last = network.names[-1] if isinstance(network, jsnn.Sequential) else ""
-    return [name for name, part in neurons_of(network).items() if not isinstance(part, Filter) and name != last]
-
-
-def prepare_images(settings: config.Data, key: Array, images: Array, training: bool) -> Array:
-    """Return images, or other examples, as the network is to see them: normalised and, for training, augmented."""
-    images = augment.normalize(augment.to_float(images), settings.mean, settings.std)
-    if training:
-        flip_key, shift_key, cutout_key = jax.random.split(key, 3)
-        if settings.flip:
-            images = augment.random_flip(flip_key, images)
-        if settings.shift:
-            images = augment.random_shift(shift_key, images, settings.shift)
-        if settings.cutout:
-            images = augment.cutout(cutout_key, images, settings.cutout)
-    return images
+    silent = (Filter, jsnn.Delay, jsnn.delays.Delayed)
+    return [name for name, part in neurons_of(network).items() if not isinstance(part, silent) and name != last]
 
 
 def _kernels(network: Network) -> list[Array]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import jsnn
-from experiments import build, config
+from experiments import config
 from experiments.loop import Run
 from experiments.subject import subject_of
 from experiments.testing import show
@@ -25,7 +25,7 @@ def convert(run: Run, settings: config.Conversion) -> conversion.Converted:
     model = run.network()
     assert callable(model)  # Experiment admits a conversion of rate networks only
     images = run.sets.train.inputs[: settings.calibration.images if settings.calibration else 1]
-    example = build.prepare_images(run.experiment.data, run.key, jnp.asarray(images), training=False)
+    example = run.experiment.data.prepare(run.key, jnp.asarray(images), training=False)
     neuron = {"spiking_activation": jsnn.SpikingActivation, "burst_if": jsnn.BurstIF, "if": jsnn.IF}[settings.neuron]
     network = jsnn.convert(
         model,

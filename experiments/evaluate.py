@@ -5,15 +5,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import jsnn
 from experiments import build
-from experiments.evaluation import Activation, ConversionReport, Evaluation, LayerTrace, NetworkEnergy, Sample
+from experiments.evaluation import (
+    Activation,
+    ConversionReport,
+    Evaluation,
+    LayerTrace,
+    NetworkEnergy,
+    Sample,
+    answered,
+)
 from experiments.loop import Run
 from experiments.subject import Subject, present, spike_size, spiking_layers, subject_of, threshold_of
 from experiments.testing import Pass, show
 from jsnn import conversion, energy
 from jsnn.conversion import Converted
+from jsnn.network import neurons_of
 from jsnn.types import Array, Neuron
 
 _COUNTED = 16  # examples whose operations are counted
@@ -31,10 +41,12 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
     [seen] = show(run, subject, [None])
     is_of_classes = build.has_classes(run.experiment, dataset)
     predictions = seen.answers.argmax(-1) if is_of_classes else seen.answers
-    losses = _cross_entropies(seen) if is_of_classes else seen.errors
+    counted = answered(seen.targets, dataset.lengths)
+    losses = _cross_entropies(seen, counted) if is_of_classes else seen.errors
     wrong = np.arange(len(dataset))
     if is_of_classes:
-        wrong = np.flatnonzero((predictions != seen.targets).reshape(len(dataset), -1).any(1))
+        is_wrong = (predictions != seen.targets) & counted
+        wrong = np.flatnonzero(is_wrong.reshape(len(dataset), -1).any(1))
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:_WORST]
     chosen = list(dict.fromkeys([*range(min(_SAMPLES, len(dataset))), *worst[:1].tolist()]))
     names = list(dataset.class_names or map(str, range(dataset.num_classes))) if is_of_classes else []
@@ -58,47 +70,59 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
         energy=_energy(run, subject),
         conversion=None if converted is None else _diagnose(run, converted),
         history=history,
+        lengths=dataset.lengths,
+        delays=_delays(subject.network),
     )
 
 
-def _cross_entropies(seen: Pass) -> np.ndarray:
+def _delays(network: Neuron) -> dict[str, np.ndarray]:
+    """Return the learned delays of each layer that has some, in steps."""
+    found = neurons_of(network) if isinstance(network, jsnn.Network) else {}
+    learned = {name: getattr(part, "delay", getattr(part, "steps", None)) for name, part in found.items()}
+    return {name: np.ravel(delay[...]) for name, delay in learned.items() if isinstance(delay, nnx.Param)}
+
+
+def _cross_entropies(seen: Pass, counted: np.ndarray) -> np.ndarray:
     """Return the cross-entropy of each answer, as logits, and its class, [N]; the mean over the steps of a sequence."""
     answers = seen.answers.astype(np.float64)
     shifted = answers - answers.max(axis=-1, keepdims=True)
     right = np.take_along_axis(shifted, seen.targets[..., None], axis=-1)[..., 0]
-    return (np.log(np.exp(shifted).sum(-1)) - right).reshape(len(answers), -1).mean(1)
+    losses = (np.log(np.exp(shifted).sum(-1)) - right).reshape(len(answers), -1)
+    return losses.mean(1, where=counted.reshape(len(answers), -1))
 
 
 def _record(run: Run, subject: Subject, indices: list[int]) -> list[Sample]:
     """Return every layer's spikes, and states of a few neurons, for a few test examples."""
-    examples = run.sets.test.inputs[indices]
+    examples, padded = build.parted(run.sets.test.rows(indices)[0])
     _, network, inputs, num_steps = present(subject, subject.network, jnp.asarray(examples), run.key)
     records = jsnn.record(network, inputs, num_steps=num_steps)
     outputs = list(records.values())[-1].outputs
     is_in_time = run.experiment.objective.loss.in_time
     is_of_classes = build.has_classes(run.experiment, run.sets.test)
-    answers = np.asarray(jnp.moveaxis(outputs, 0, 1) if is_in_time else subject.decide(outputs))
+    answers = np.asarray(jnp.moveaxis(outputs, 0, 1) if is_in_time else subject.decide(outputs, **padded))
+    answers = answers.argmax(-1) if is_of_classes else answers
     neurons = spiking_layers(network)
-    is_encoded = num_steps is None and not run.sets.test.in_time
+    are_spikes = num_steps is None and (not run.sets.test.in_time or bool(jnp.all(inputs == jnp.round(inputs))))
+    lengths = padded.get("lengths", np.full(len(indices), len(outputs)))  # padding is not shown
     return [
         Sample(
             index,
             np.asarray(examples[sample]),
-            np.sign(_flat(inputs, sample)) if is_encoded else None,
-            np.asarray(outputs[:, sample]),
-            np.asarray(answers[sample].argmax(-1) if is_of_classes else answers[sample]),
-            {name: _trace(neuron, records[name], sample) for name, neuron in neurons.items()},
+            np.sign(_flat(inputs, sample))[:length] if are_spikes else None,
+            np.asarray(outputs[:length, sample]),
+            np.asarray(answers[sample, :length] if is_in_time else answers[sample]),
+            {name: _trace(neuron, records[name], sample, length) for name, neuron in neurons.items()},
         )
-        for sample, index in enumerate(indices)
+        for sample, (index, length) in enumerate(zip(indices, lengths))
     ]
 
 
-def _trace(neuron: Neuron, layer: jsnn.LayerRecord, sample: int) -> LayerTrace:
+def _trace(neuron: Neuron, layer: jsnn.LayerRecord, sample: int, length: int) -> LayerTrace:
     shape = layer.outputs.shape
-    spikes = np.round(_flat(layer.outputs / spike_size(neuron), sample)).astype(np.int32)
+    spikes = np.round(_flat(layer.outputs / spike_size(neuron), sample)).astype(np.int32)[:length]
     traced = from_quiet_to_busy(np.abs(spikes))
     states = {
-        path[-1].name: _flat(leaf, sample)[:, traced]
+        path[-1].name: _flat(leaf, sample)[:length, traced]
         for path, leaf in jax.tree_util.tree_leaves_with_path(layer.states)
         if isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name != "outputs" and leaf.shape == shape
     }
@@ -159,7 +183,7 @@ def _diagnose(run: Run, network: Converted) -> ConversionReport:
     settings, test = run.experiment.conversion, run.sets.test
     assert settings is not None
     some = slice(0, settings.batch_size)
-    images = build.prepare_images(run.experiment.data, run.key, jnp.asarray(test.inputs[some]), training=False)
+    images = run.experiment.data.prepare(run.key, jnp.asarray(test.inputs[some]), training=False)
     found = conversion.diagnose(network, images, test.targets[some], num_steps=settings.num_steps, dt=settings.dt)
     activations = [Activation(**row._asdict()) for row in found.activations]
     return ConversionReport(str(network.report), str(found), activations, len(images))

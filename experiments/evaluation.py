@@ -64,7 +64,7 @@ class Sample:
 
     index: int  # in the test set
     example: Values  # [H, W, C] of an image
-    inputs: Values | None  # [T, N], the spikes that an encoder made of it; None of a static input
+    inputs: Values | None  # [T, N], the spikes that the network received; None of currents
     outputs: Values  # [T, ...]
     prediction: Values
     layers: dict[str, LayerTrace]
@@ -127,12 +127,19 @@ class Evaluation:
     energy: list[NetworkEnergy]
     conversion: ConversionReport | None
     history: list[dict[str, Any]]  # what was written down of the epochs
+    lengths: Values | None = None  # [N], steps that are not padding
+    delays: dict[str, Values] = pydantic.Field(default_factory=dict)  # learned ones by layer, in steps
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Whether each target counts, `[N, ...]`: those of steps in the padding do not."""
+        return answered(self.targets, self.lengths)
 
     @property
     def is_right(self) -> np.ndarray:
-        """Whether each prediction of a class is right, [N, ...]; one whose loss is NaN is not."""
+        """Whether each answer of a class is right, `[answers]`; one whose loss is NaN is not."""
         finite = ~np.isnan(self.losses).reshape(-1, *[1] * (self.targets.ndim - 1))
-        return (self.predictions == self.targets) & finite
+        return ((self.predictions == self.targets) & finite)[self.answered]
 
     def save(self, folder: Path) -> None:
         """Write the file into the folder of a run, whole or not at all.
@@ -148,6 +155,13 @@ class Evaluation:
         temporary = temporary_of(folder / NAME)
         temporary.write_bytes(buffer.getvalue())
         os.replace(temporary, folder / NAME)
+
+
+def answered(targets: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Return whether each class, [N] or [N, T], counts: those of steps after the `lengths` [N] of an example do not."""
+    if lengths is None or targets.ndim == 1:
+        return np.ones(targets.shape, bool)
+    return np.arange(targets.shape[1]) < lengths[:, None]
 
 
 _ADAPTER = pydantic.TypeAdapter(Evaluation)

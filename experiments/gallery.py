@@ -59,6 +59,8 @@ def prepare(settings: config.Gallery, folder: Path) -> Gallery:
         ValueError: if the image or the pixel is not in it, or an encoder refuses a setting; it says which.
     """
     whole = data.load(settings.data, settings.split)
+    if not isinstance(whole, data.Dataset):
+        raise ValueError(f"data must name a set of images, and {settings.data!r} holds recordings")
     part = data.subset(whole, settings.subset)
     count = min(settings.batch_size, len(part))
     memory.check_fits(

@@ -151,7 +151,7 @@ class Run(train.Trainer):
         """Return the network with its present weights, in inference mode."""
         network: Any = train.network_of(self.graph, self.state)
         network.eval()
-        return network
+        return self.experiment.network.for_inference(network)
 
     @property
     def where(self) -> str:
@@ -258,7 +258,8 @@ class Run(train.Trainer):
 
     @functools.cached_property
     def _resident(self) -> tuple[jax.Array, jax.Array]:
-        return self.layout.examples(self.sets.train.inputs), self.layout.examples(self.sets.train.targets)
+        dataset = self.sets.train
+        return jax.tree.map(self.layout.examples, (dataset.examples, dataset.targets))
 
     def place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return the data on the devices: the whole set, sent once, or only the images of these batches."""
@@ -267,11 +268,11 @@ class Run(train.Trainer):
             return *self._resident, self.layout.everywhere(indices)
         flat = indices.reshape(-1)
         local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
-        images, labels = self.layout.examples(dataset.inputs, flat), self.layout.examples(dataset.targets, flat)
-        return images, labels, self.layout.everywhere(local)
+        examples = jax.tree.map(lambda a: self.layout.examples(a, flat), (dataset.examples, dataset.targets))
+        return *examples, self.layout.everywhere(local)
 
     def place_all(self, dataset: Dataset, indices: np.ndarray, mask: np.ndarray) -> tuple[jax.Array, ...]:
-        examples = self.layout.examples(dataset.inputs), self.layout.examples(dataset.targets)
+        examples = jax.tree.map(self.layout.examples, (dataset.examples, dataset.targets))
         return *examples, self.layout.everywhere(indices), self.layout.everywhere(mask)
 
     def check_finite(self, losses: np.ndarray) -> None:

@@ -112,7 +112,7 @@ class Seeds(Run):
     @functools.cached_property
     def _resident(self) -> tuple[Array, Array]:
         everywhere = NamedSharding(self._mesh, PartitionSpec())
-        return jax.device_put((self.sets.train.inputs, self.sets.train.targets), everywhere)
+        return jax.device_put((self.sets.train.examples, self.sets.train.targets), everywhere)
 
     def finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the means over the networks, for what is shown on the way, and the metrics of each in "networks"."""

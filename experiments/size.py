@@ -29,7 +29,9 @@ def check_batch(experiment: Experiment, network: Network, sets: Sets, losses: Se
     counts = (experiment.train.batch_size, min(experiment.train.eval_batch_size, len(sets.test)))
     train = sets.train
     for loss, count in zip(losses, counts):
-        inputs, targets = (
-            jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype) for array in (train.inputs, train.targets)
-        )
-        jax.eval_shape(loss, network, inputs, targets, jax.random.key(0))
+        jax.eval_shape(loss, network, *_batch(train.rows(slice(1)), count), jax.random.key(0))
+
+
+def _batch(example: Any, count: int) -> Any:
+    """Return the shapes of a batch of so many examples."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype), example)

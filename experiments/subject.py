@@ -35,10 +35,10 @@ class Subject(NamedTuple):
     """A trained network with all that it takes to show it examples."""
 
     network: Neuron  # a rate network is one of a single step
-    prepare: Callable[[Array, Array], Array]  # (key, examples) -> examples, normalised
+    prepare: Callable[[Array, Array], Array]  # (key, inputs) -> inputs, normalised
     encode: Callable[[Array, Array], tuple[Array, int | None]]  # (key, prepared) -> inputs and num_steps of unroll
-    decide: Callable[[Array], Array]  # outputs [T, B, ...] -> answers [B, ...]
-    measure: Callable[[Array, Array, Array], tuple[Any, dict[str, Array]]]  # the loss of the experiment
+    decide: Callable[..., Array]  # outputs [T, B, ...] -> answers [B, ...], with `lengths=` where they are padded
+    measure: Callable[..., tuple[Any, dict[str, Array]]]  # the loss of the experiment
     score: str  # its metric by which answers are compared
     last_steps: int | None  # the second decision is taken on the mean output of so many; None for all
     dt: float | None  # s, None where the network knows only steps
@@ -52,7 +52,7 @@ def subject_of(run: Trained, converted: Converted | None = None) -> Subject:
     measure, score = loss.make(), loss.score
 
     def prepare(key: Array, examples: Array) -> Array:
-        return build.prepare_images(experiment.data, key, examples, training=False)
+        return experiment.data.prepare(key, examples, training=False)
 
     if converted is not None:
         assert settings is not None
@@ -75,18 +75,18 @@ def subject_of(run: Trained, converted: Converted | None = None) -> Subject:
     def encode(key: Array, examples: Array) -> tuple[Array, int | None]:
         return build.encode(experiment, key, examples, in_time=run.sets.test.in_time)
 
-    dt = experiment.objective.dt_end or getattr(experiment.network, "dt", None)
+    dt = experiment.objective.dt_end or getattr(experiment.network, "dt", None) or getattr(experiment.data, "dt", None)
     decoder = experiment.objective.decoder.make()
     return Subject(trained, prepare, encode, decoder, measure, score, None, dt, batch_size)
 
 
-def present(subject: Subject, network: Neuron, examples: Array, key: Array) -> tuple[Array, Neuron, Array, int | None]:
-    """Return examples as prepared, a network with new random membranes, if it has any, and what it receives."""
+def present(subject: Subject, network: Neuron, inputs: Array, key: Array) -> tuple[Array, Neuron, Array, int | None]:
+    """Return inputs as prepared, a network with new random membranes, if it has any, and what it receives of them."""
     augment_key, encode_key = jax.random.split(key)
     if not isinstance(network, Converted):  # which keeps those it was made with
         network = build.with_new_membranes(network, jax.random.fold_in(encode_key, 1))
-    examples = subject.prepare(augment_key, examples)
-    return examples, network, *subject.encode(encode_key, examples)
+    inputs = subject.prepare(augment_key, inputs)
+    return inputs, network, *subject.encode(encode_key, inputs)
 
 
 def spiking_layers(network: Neuron) -> dict[str, Neuron]:

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jsnn
+from experiments import build
 from experiments.evaluation import LayerActivity
 from experiments.subject import Subject, Trained, present, spike_size, spiking_layers
 from jsnn import conversion
 from jsnn.conversion import Converted
 from jsnn.data import pad_to_batches
+from jsnn.padding import fill_padding
 from jsnn.train.trainer import as_float
 from jsnn.types import Array, Neuron
 
@@ -25,7 +27,7 @@ class Pass(NamedTuple):
     errors: np.ndarray  # [N], the score of each answer
     scores: dict[str, np.ndarray]  # by step [T] "step" and "mean"; "tail" [1] of the last steps' mean, not of sequences
     layers: list[LayerActivity]
-    fewest: float  # spikes of a neuron for an example
+    fewest: float  # spikes of a neuron for an example; for a shorter one, as many as it would have in T steps
     most: float
 
     def metrics(self, subject: Subject) -> dict[str, float]:
@@ -40,7 +42,7 @@ class Pass(NamedTuple):
         if subject.dt is not None:
             seconds = steps * subject.dt
             found["rate_min_hz"] = self.fewest / seconds
-            found["rate_mean_hz"] = spikes / neurons / seconds
+            found["rate_mean_hz"] = float(sum(layer.rates.sum() for layer in self.layers)) / neurons / subject.dt
             found["rate_max_hz"] = self.most / seconds
         return found | {"spikes_per_image": spikes}
 
@@ -56,22 +58,31 @@ def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[
     answers: list[list[list[np.ndarray]]] = [[] for _ in lengths]
 
     @jax.jit
-    def see(network: Neuron, examples: Array, targets: Array, mask: Array, key: Array) -> list[tuple[Any, ...]]:
+    def see(network: Neuron, examples: Any, targets: Array, mask: Array, key: Array) -> list[tuple[Any, ...]]:
+        examples, padded = build.parted(examples)
         examples, network, inputs, num_steps = present(subject, network, examples, key)
         targets = examples if run.experiment.data.reconstruct else targets
         found = []
-        for outputs, spikes in _count(network, inputs, [length or num_steps for length in lengths]):
-            decided = subject.decide(outputs)
-            score = subject.measure(outputs, decided, targets)[1][subject.score]
+        for outputs, counts in _count(network, inputs, [length or num_steps for length in lengths], **padded):
+            decided = subject.decide(outputs, **padded)
+            score = subject.measure(outputs, decided, targets, **padded)[1][subject.score]
             answers = jnp.moveaxis(outputs, 0, 1) if run.experiment.objective.loss.in_time else decided
             steps = jnp.arange(1, len(outputs) + 1).reshape(-1, *[1] * (outputs.ndim - 1))
+            share = len(outputs) / padded.get("lengths", jnp.full(len(mask), len(outputs)))
+            spikes = {name: n * _column(share, n) for name, n in counts.items()}  # as if all examples took all steps
+            mean = _held(jnp.cumsum(outputs, 0) / steps, **padded)
+            outputs = _held(outputs, **padded)
+            if run.experiment.objective.loss.in_time:
+                targets = jnp.moveaxis(_held(jnp.moveaxis(targets, 1, 0), **padded), 0, 1)
             sums = {
                 "step": scores(outputs, targets, mask),
-                "mean": scores(jnp.cumsum(outputs, 0) / steps, targets, mask),
+                "mean": scores(mean, targets, mask),
                 "total": {name: jnp.tensordot(mask, n, 1) for name, n in spikes.items()},
+                "spikes": {name: jnp.sum(n * _column(mask, n)) for name, n in counts.items()},
             }
             if not run.experiment.objective.loss.in_time:  # a mean over steps has no target of its own
-                tail = jnp.mean(outputs[-(subject.last_steps or len(outputs)) :], 0, keepdims=True)
+                last = subject.last_steps or len(outputs)
+                tail = jnp.mean(outputs[-last:], 0, keepdims=True) if not padded else mean[-1:]
                 sums["tail"] = scores(tail, targets, mask)
             least = {name: jnp.min(n, 0, initial=jnp.inf, where=_column(mask, n) > 0) for name, n in spikes.items()}
             most = {name: jnp.max(n, 0, initial=0.0, where=_column(mask, n) > 0) for name, n in spikes.items()}
@@ -90,7 +101,7 @@ def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[
 
     for index, mask in zip(*pad_to_batches(len(dataset), min(subject.batch_size, len(dataset)))):
         key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31), int(index[0]))
-        examples, targets = jnp.asarray(dataset.inputs[index]), jnp.asarray(dataset.targets[index])
+        examples, targets = jax.tree.map(jnp.asarray, dataset.rows(index))
         batch = jax.device_get(see(subject.network, examples, targets, jnp.asarray(mask, jnp.float32), key))
         for total, kept, (answered, sums, least, most) in zip(totals, answers, batch):
             kept.append([values[mask] for values in answered])
@@ -114,8 +125,8 @@ def _pass(answers: np.ndarray, targets: np.ndarray, errors: np.ndarray, total: d
             name,
             rates=(spikes / count / steps).ravel(),
             silent=(spikes == 0).ravel(),
-            saturated=(least[name] >= steps).ravel(),
-            spikes=float(spikes.sum() / count),
+            saturated=(least[name] > steps - 0.5).ravel(),
+            spikes=float(sums["spikes"][name] / count),
         )
         for name, spikes in sums["total"].items()
     ]
@@ -125,24 +136,37 @@ def _pass(answers: np.ndarray, targets: np.ndarray, errors: np.ndarray, total: d
     return Pass(answers, targets, errors, scores, layers, fewest, highest)
 
 
-def _count(network: Neuron, inputs: Array, lengths: list[int | None]) -> list[tuple[Array, dict[str, Array]]]:
-    """Return the outputs [T, B, ...] within each number of steps, and each neuron's spikes, [B, ...] by layer."""
+def _held(values: Array, lengths: Array | None = None) -> Array:
+    """Return [T, B, ...] that stay, after the end of an example, as they were at its last step."""
+    if lengths is None:
+        return values
+    steps = jnp.minimum(jnp.arange(len(values))[:, None], lengths - 1)
+    return jnp.take_along_axis(values, steps.reshape(*steps.shape, *[1] * (values.ndim - 2)), axis=0)
+
+
+def _count(
+    network: Neuron, inputs: Array, num_steps: list[int | None], lengths: Array | None = None
+) -> list[tuple[Array, dict[str, Array]]]:
+    """Return the outputs [T, B, ...] within each number of steps, and each neuron's spikes, [B, ...] by layer.
+
+    The spikes of a padded example, which ends after `lengths` [B] steps, are counted up to there.
+    """
     if not isinstance(network, Converted):
-        [num_steps] = lengths
-        layers = jsnn.record(network, inputs, num_steps=num_steps, keep=["outputs"])
+        [steps] = num_steps
+        layers = jsnn.record(network, inputs, num_steps=steps, keep=["outputs"])
         spikes = {
-            name: jnp.round(jnp.sum(jnp.abs(layers[name].outputs), 0) / spike_size(neuron))
+            name: jnp.round(jnp.sum(jnp.abs(fill_padding(layers[name].outputs, lengths)), 0) / spike_size(neuron))
             for name, neuron in spiking_layers(network).items()
         }
         return [(list(layers.values())[-1].outputs, spikes)]
     found: list[tuple[Array, dict[str, Array]]] = []
-    outputs, state, done = [], None, 0
-    for length in lengths:
-        assert length is not None
-        response = conversion.respond(network, inputs, length - done, state)
-        state, done = response.state, length
-        outputs.append(response.outputs)
-        found.append((jnp.concatenate(outputs), {name: jnp.round(n) for name, n in response.spikes.items()}))
+    parts, state, done = [], None, 0
+    for steps in num_steps:
+        assert steps is not None
+        response = conversion.respond(network, inputs, steps - done, state)
+        state, done = response.state, steps
+        parts.append(response.outputs)
+        found.append((jnp.concatenate(parts), {name: jnp.round(n) for name, n in response.spikes.items()}))
     return found
 
 

@@ -7,6 +7,7 @@ from . import (
     conversion,
     data,
     decode,
+    delays,
     encode,
     energy,
     events,
@@ -29,6 +30,7 @@ from . import (
 )
 from .conversion import convert
 from .convolution import Conv
+from .delays import Delay, DelayedConv, DelayedLinear
 from .layers import Recurrent, Sequential, avg_pool, flatten, max_pool
 from .linear import Linear
 from .memory import memory_estimate
@@ -60,7 +62,7 @@ from .neurons import (
     StochasticSpiking,
 )
 from .neurons.pytree import with_dt
-from .neurons.wrappers import Delay, Dropout, Refractory, Stochastic
+from .neurons.wrappers import Dropout, Refractory, Stochastic
 from .normalization import ThresholdBatchNorm
 from .recording import LayerRecord, record
 from .types import Neuron
@@ -85,6 +87,8 @@ __all__ = [
     "CuBaLI",
     "CuBaLIF",
     "Delay",
+    "DelayedConv",
+    "DelayedLinear",
     "Dropout",
     "Izhikevich",
     "LayerRecord",
@@ -113,6 +117,7 @@ __all__ = [
     "convert",
     "data",
     "decode",
+    "delays",
     "encode",
     "energy",
     "events",

@@ -192,17 +192,18 @@ class TooLarge(ValueError, MemoryError):
     """A size for which the machine has not enough memory."""
 
 
-def check_memory(what: str, shape: "Shape", copies: int = 2) -> None:
-    """Raise ValueError if a size is negative, and TooLarge if float32 of this shape would not fit into the memory.
+def check_memory(what: str, shape: "Shape", copies: int = 2, itemsize: int = 4) -> None:
+    """Raise ValueError if a size is negative, and TooLarge if an array of this shape would not fit into the memory.
 
     Args:
         what: the array, as the error calls it.
         shape: its shape.
         copies: how many arrays of this size are held at once.
+        itemsize: the bytes of a number: 4 for float32.
     """
     if min(shape, default=0) < 0:
         raise ValueError(f"{what} must have sizes of 0 or more, got shape {tuple(shape)}")
-    needed = 4 * copies * math.prod(map(int, shape))
+    needed = itemsize * copies * math.prod(map(int, shape))
     if needed <= _SMALL:
         return
     rules = _arrays()

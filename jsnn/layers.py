@@ -10,12 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.delays.per_neuron import longest_of, read
+from jsnn.delays.state import axis_of, empty, pushed
 from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
+from jsnn.neurons.ranges import Range
 from jsnn.tracing import States
-from jsnn.types import Array, Neuron, Shape, State
+from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
@@ -98,21 +101,34 @@ class RecurrentState(NamedTuple):
     """That of the neuron inside."""
     outputs: Array
     """What the neuron put out in the last step, [B, ...]."""
+    late: State = ()
+    """A `DelayState` of what it put out before, where the delay can be longer than a step."""
+    synapse: State = ()
+    """That of the synapse, if it has one."""
 
 
 @nnx.dataclass
 class Recurrent(FrozenPytree):
-    """Feeds a neuron's last spikes back to it through a synapse. Itself a Neuron.
+    """Feeds a neuron's spikes back to it through a synapse, a step later or more. Itself a Neuron.
 
-        x = current + synapse(last spikes);  state, spikes = neuron.step(state, x)
+        x[t] = current[t] + synapse(spikes[t - delay]);  state, spikes[t] = neuron.step(state, x[t])
+
+    Before the first step there were no spikes. A delay that is not whole lies on the line between its neighbours, which
+    makes it trainable, as `jsnn.Delay`. For a delay of each synapse, `synapse` is a `jsnn.DelayedLinear`, whose own
+    delays come on top.
 
     Attributes:
         neuron: any neuron; its output must have the shape of its input.
-        synapse: any layer without memory, `[B, N]` -> `[B, N]`, such as `nnx.Linear(N, N, use_bias=False)`.
+        synapse: any layer without memory, `[B, N]` -> `[B, N]`, such as `nnx.Linear(N, N, use_bias=False)`, or any
+            Neuron that keeps the shape, such as `jsnn.DelayedLinear`.
+        delay: after how many steps spikes arrive, 1 or more: a number, or an array, one for each neuron.
+        longest: the largest delay that there can be; None takes that of `delay`.
 
     Raises:
-        TypeError: if `neuron` is not a neuron, or `synapse` is not a function.
-        ValueError: from `init`, if `synapse` does not give back the shape of the current.
+        TypeError: if `neuron` is not a neuron, or `synapse` is not a function; if `delay` is trained and `longest` is
+            missing.
+        ValueError: if `delay` is below 1 or above `longest`; from `init`, if `synapse` does not give back the shape of
+            the current.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -124,28 +140,53 @@ class Recurrent(FrozenPytree):
     """
 
     neuron: Neuron
-    synapse: Callable[[Array], Array]
+    synapse: Layer
+    delay: Parameter = 1
+    longest: int | None = nnx.static(default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_is_neuron("Recurrent", self.neuron)
-        if isinstance(self.synapse, type | Neuron) or not callable(self.synapse):
-            raise TypeError(f"synapse must be a layer without memory, such as nnx.Linear(...), got {self.synapse!r}")
+        if isinstance(self.synapse, type) or not callable(self.synapse):
+            raise TypeError(
+                f"synapse must be a layer without memory, such as nnx.Linear(...), or a neuron, such as "
+                f"jsnn.DelayedLinear(...), got {self.synapse!r}"
+            )
+        object.__setattr__(self, "longest", longest_of("delay", self.delay, self.longest))
+
+    def ranges(self) -> dict[str, Range]:
+        longest = math.inf if self.longest is None else self.longest
+        rule = Range("must be >= 1, as spikes cannot arrive before they are there", lambda x: x >= 1, 1.0, longest)
+        return {**super().ranges(), "delay": rule}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:
-        state = self.neuron.init(shape, dtype)
-        feedback = jax.eval_shape(lambda x: _apply("synapse", self.synapse, x), jax.ShapeDtypeStruct(shape, dtype))
+        assert self.longest is not None
+        state, synapse = self.neuron.init(shape, dtype), ()
+        if isinstance(self.synapse, Neuron):
+            synapse = self.synapse.init(shape, dtype)
+        feedback = jax.eval_shape(lambda x: self._feedback(synapse, x)[1], jax.ShapeDtypeStruct(shape, dtype))
         if feedback.shape != shape:
             raise ValueError(
                 f"the synapse of Recurrent must give back the shape of the current, {shape}, got {feedback.shape}"
             )
-        return RecurrentState(state, outputs=jnp.zeros(shape, dtype))
+        late = empty(self.longest - 1, shape, dtype) if self.longest > 1 else ()
+        return RecurrentState(state, jnp.zeros(shape, dtype), late, synapse)
 
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
+        assert self.longest is not None
+        late, arriving = state.late, state.outputs
+        if self.longest > 1:
+            late, known = pushed(late, arriving)
+            arriving = read(known, jnp.asarray(self.delay, float) - 1, self.longest, axis_of(arriving))
         # a state and weights may be more precise than the current
-        feedback = self.synapse(state.outputs.astype(current.dtype)).astype(current.dtype)
-        inner, outputs = self.neuron.step(state.neuron, current + feedback)
-        return RecurrentState(inner, outputs.astype(state.outputs.dtype)), outputs
+        synapse, feedback = self._feedback(state.synapse, arriving.astype(current.dtype))
+        inner, outputs = self.neuron.step(state.neuron, current + feedback.astype(current.dtype))
+        return RecurrentState(inner, outputs.astype(state.outputs.dtype), late, synapse), outputs
+
+    def _feedback(self, state: State, spikes: Array) -> tuple[State, Array]:
+        if isinstance(self.synapse, Neuron):
+            return self.synapse.step(state, spikes)
+        return state, _apply("synapse", self.synapse, spikes)
 
 
 @checked

@@ -14,6 +14,12 @@ One rule for labels, here and in `jsnn.metrics`: a label outside 0..N-1 is not a
 Labels are traced, so their values cannot be checked: such a label makes a loss and its gradient NaN (an accuracy counts
 it as wrong). Samples labelled `ignore_label` are left out of the mean, whatever their outputs; a loss of none is NaN.
 
+Recordings of different lengths are padded at the end. Given their `lengths`, [B] integers in 1..T, the loss is the mean
+over the samples of the loss that each recording has alone: of sample b the steps t < lengths[b] count, T is lengths[b],
+and what stands in the padding, of outputs or labels, changes no value and has gradient 0. Of losses of every step this
+is the mean over samples of the mean over a sample's own steps, so a step has the weight 1 / lengths[b], among steps
+that are labelled `ignore_label` too.
+
 A loss is computed in float32 at least, and then has the dtype of the outputs (float32 for float16: it ends at 65504).
 """
 
@@ -26,6 +32,7 @@ import optax
 
 from jsnn import decode, rounding
 from jsnn.arguments import check_not_empty, checked
+from jsnn.padding import fill_padding, mean_of_steps
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array, Shape
 
@@ -40,7 +47,12 @@ __all__ = [
 
 @checked
 def cross_entropy(
-    logits: Array, targets: Array, *, weight: Array | None = None, ignore_label: int | None = None
+    logits: Array,
+    targets: Array,
+    *,
+    weight: Array | None = None,
+    ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return L = mean(-weight[target] * log softmax(logits)[target]).
 
@@ -51,27 +63,35 @@ def cross_entropy(
         targets: [...], integer labels.
         weight: [N], the weight of each class; 1 if None.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding, where logits [T, B, N] have labels [T, B] of their
+            own at every step; None for all T. Logits [B, N] are decoded, and `lengths` is for the decoder.
 
     Examples:
         >>> logits = decode.max_over_time(jnp.zeros((5, 2, 4)))
         >>> cross_entropy(logits, jnp.array([0, 3]))
         Array(1.3862944, dtype=float32)
     """
-    check_logits(logits, targets)
+    check_logits(logits, targets, lengths)
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits must be floating point, got {logits.dtype}: use .astype(jnp.float32)")
     labels = jnp.clip(targets.astype(jnp.promote_types(targets.dtype, jnp.int32)), 0, logits.shape[-1] - 1)
-    losses = optax.softmax_cross_entropy_with_integer_labels(without_ignored(logits, targets, ignore_label), labels)
+    seen = without_ignored(fill_padding(logits, lengths), targets, ignore_label)
+    losses = optax.softmax_cross_entropy_with_integer_labels(seen, labels)
     if weight is not None:
         if weight.shape != logits.shape[-1:]:
             raise ValueError(f"weight must be [N] = {logits.shape[-1:]}, one number a class, got shape {weight.shape}")
         losses *= wide(weight)[labels]
-    return mean_over_samples(losses, targets, logits.shape[-1], ignore_label, logits.dtype)
+    return mean_over_samples(losses, targets, logits.shape[-1], ignore_label, logits.dtype, lengths)
 
 
 @checked
 def ce_rate_loss(
-    outputs: Array, targets: Array, *, weight: Array | None = None, ignore_label: int | None = None
+    outputs: Array,
+    targets: Array,
+    *,
+    weight: Array | None = None,
+    ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the cross-entropy of every step, averaged: the right neuron shall fire always, the others never.
 
@@ -82,6 +102,7 @@ def ce_rate_loss(
         targets: [B], integer labels.
         weight: [N], the weight of each class; 1 if None.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> ce_rate_loss(jnp.zeros((5, 2, 4)), jnp.array([0, 3]))
@@ -90,7 +111,7 @@ def ce_rate_loss(
     decode.check_time_major(outputs)
     check_targets(targets, outputs.shape[1:2])
     every_step = jnp.broadcast_to(targets, outputs.shape[:2])
-    return cross_entropy(outputs, every_step, weight=weight, ignore_label=ignore_label)
+    return cross_entropy(outputs, every_step, weight=weight, ignore_label=ignore_label, lengths=lengths)
 
 
 @checked
@@ -101,6 +122,7 @@ def ce_count_loss(
     num_classes: int | None = None,
     weight: Array | None = None,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the cross-entropy of the spike counts: L = cross_entropy(sum_t s_t, targets).
 
@@ -110,12 +132,13 @@ def ce_count_loss(
         num_classes: the number of classes, of which each has N / num_classes neighbouring neurons; None for one each.
         weight: [N] or [num_classes], the weight of each class; 1 if None.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> ce_count_loss(jnp.ones((5, 2, 4)), jnp.array([0, 3]))
         Array(1.3862944, dtype=float32)
     """
-    counts = decode.spike_count(wide(spikes), num_classes=num_classes)
+    counts = decode.spike_count(wide(spikes), num_classes=num_classes, lengths=lengths)
     return narrow(cross_entropy(counts, targets, weight=weight, ignore_label=ignore_label), spikes.dtype)
 
 
@@ -128,6 +151,7 @@ def mse_count_loss(
     incorrect_rate: float = 0.0,
     num_classes: int | None = None,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the mean square of spike count minus wanted count, per step: L = mean((sum_t s_t - n)^2) / T.
 
@@ -142,6 +166,7 @@ def mse_count_loss(
         incorrect_rate: wanted spikes per step of every other class, in [0, 1].
         num_classes: the number of classes, of which each has N / num_classes neighbouring neurons; None for one each.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Raises:
         ValueError: if a rate is outside [0, 1].
@@ -153,15 +178,17 @@ def mse_count_loss(
     for name, rate in (("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate)):
         if not 0 <= rate <= 1:
             raise ValueError(f"{name} must lie in [0, 1] spikes per step, got {rate}")
-    counts = decode.spike_count(wide(spikes), num_classes=num_classes)
+    counts = decode.spike_count(wide(spikes), num_classes=num_classes, lengths=lengths)
     check_targets(targets, counts.shape[:1])
     num_steps, _, neurons = spikes.shape
-    most = num_steps * (neurons // counts.shape[-1])  # spikes of a class
+    most = np.arange(num_steps + 1) * (neurons // counts.shape[-1])  # spikes of a class in so many steps
+    steps = jnp.asarray(num_steps if lengths is None else lengths)
     on, off = (
-        rounding.floor(most * rate, rounding.relative_error(rate) * most) for rate in (correct_rate, incorrect_rate)
+        jnp.asarray(rounding.floor(most * rate, rounding.relative_error(rate) * most), counts.dtype)[steps, None]
+        for rate in (correct_rate, incorrect_rate)
     )
     counts = without_ignored(counts, targets, ignore_label)
-    errors = jnp.mean((counts - per_class(targets, counts, on, off)) ** 2, axis=-1) / num_steps
+    errors = jnp.mean((counts - per_class(targets, counts, on, off)) ** 2, axis=-1) / steps
     return mean_over_samples(errors, targets, counts.shape[-1], ignore_label, spikes.dtype)
 
 
@@ -173,6 +200,7 @@ def mse_membrane_loss(
     on_target: float = 1.0,
     off_target: float = 0.0,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
 
@@ -184,6 +212,7 @@ def mse_membrane_loss(
         on_target: wanted membrane of the labelled class.
         off_target: wanted membrane of every other class.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> mse_membrane_loss(jnp.ones((5, 1, 2)), jnp.array([0]))
@@ -191,19 +220,27 @@ def mse_membrane_loss(
     """
     decode.check_time_major(membranes)
     check_targets(targets, membranes.shape[:2] if targets.ndim == 2 else membranes.shape[1:2])
-    v = without_ignored(membranes, targets, ignore_label)
+    v = without_ignored(fill_padding(membranes, lengths), targets, ignore_label)
     errors = jnp.mean((v - per_class(targets, v, on_target, off_target)) ** 2, axis=-1)
-    return mean_over_samples(errors, targets, v.shape[-1], ignore_label, membranes.dtype)
+    return mean_over_samples(errors, targets, v.shape[-1], ignore_label, membranes.dtype, lengths)
 
 
-def check_logits(logits: Array, targets: Array) -> None:
-    """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N]."""
+def check_logits(logits: Array, targets: Array, lengths: Array | None = None) -> None:
+    """Raise ValueError or TypeError unless `targets` [...] are the labels of `logits` [..., N].
+
+    With `lengths` the logits are [T, B, N].
+    """
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits must be [..., N], one number a class, got shape {logits.shape}")
     if logits.ndim == 3 and targets.shape == logits.shape[1:2]:
         raise ValueError(
             f"logits must be [B, N] for targets {targets.shape}, got {logits.shape}, [T, B, N]: decode the outputs "
             f"first, such as by jsnn.decode.max_over_time(outputs)"
+        )
+    if lengths is not None and logits.ndim != 3:
+        raise ValueError(
+            f"lengths go with logits of every step, [T, B, N], got shape {logits.shape}: give them to the decoder, "
+            f"such as by jsnn.decode.max_over_time(outputs, lengths=lengths)"
         )
     check_targets(targets, logits.shape[:-1])
 
@@ -222,7 +259,7 @@ def check_targets(targets: Array, shape: Shape) -> None:
     check_not_empty("targets", targets)
 
 
-def per_class(targets: Array, outputs: Array, on: float | np.ndarray, off: float | np.ndarray) -> Array:
+def per_class(targets: Array, outputs: Array, on: Any, off: Any) -> Array:
     """Return `on` for the class in `targets` [...], `off` for the others, [..., N]; N and dtype are the outputs'."""
     labelled = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
     return jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
@@ -233,14 +270,18 @@ def without_ignored(outputs: Array, targets: Array, ignore_label: int | None) ->
     return wide(outputs) if ignore_label is None else jnp.where((targets != ignore_label)[..., None], wide(outputs), 0)
 
 
-def mean_over_samples(errors: Array, targets: Array, num_classes: int, ignore_label: int | None, dtype: Any) -> Array:
+def mean_over_samples(
+    errors: Array,
+    targets: Array,
+    num_classes: int,
+    ignore_label: int | None,
+    dtype: Any,
+    lengths: Array | None = None,
+) -> Array:
     """Return the mean of errors [..., *targets.shape] over all samples but the ignored ones.
 
-    NaN if a label is not a class.
+    With `lengths`, errors are [T, B], and the mean is over the samples' own means. NaN if a label is not a class.
     """
     labels = targets.astype(jnp.promote_types(targets.dtype, jnp.int32))
     errors *= jnp.where((labels >= 0) & (labels < num_classes), 1, jnp.nan)  # which the gradient passes, too
-    if ignore_label is None:
-        return narrow(jnp.mean(errors), dtype)
-    counted = jnp.broadcast_to(labels != ignore_label, errors.shape)
-    return narrow(jnp.sum(jnp.where(counted, errors, 0)) / jnp.sum(counted), dtype)
+    return narrow(mean_of_steps(errors, None if ignore_label is None else labels != ignore_label, lengths), dtype)

@@ -12,7 +12,7 @@ from flax import nnx
 from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.calling import free_name
-from jsnn.neurons.pytree import FrozenPytree, within_ranges
+from jsnn.neurons.pytree import FrozenPytree, for_unroll
 from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
 from jsnn.unrolling import Method, check_method, count_steps, explaining, over_time, prepare, run
 
@@ -89,7 +89,7 @@ def record(
         if not isinstance(name, str):
             raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
     inputs, state = prepare(network, inputs, state, num_steps)
-    network = within_ranges(network)
+    network = for_unroll(network)
 
     def run_some(
         state: State, x: Any, steps: int | None, network: Neuron = network

@@ -8,6 +8,10 @@ high) within which nothing is penalised:
 
 They act on rates of any shape, and compose: `l1(rates) + l2(rates)` is KerasSpiking's `L1L2`, and
 `l2(percentile(rates))` its `Percentile`. `l1_rate` and `l2_rate` take spikes and first average over time.
+
+Recordings of different lengths are padded at the end. What goes over time takes their `lengths`, [B] integers in 1..T:
+of sample b the steps t < lengths[b] count, and padding, NaN too, changes no value and has gradient 0.
+
 A penalty is summed up in float32 at least, and then has the dtype of what it is given (float32 for float16). All raise
 ValueError for a negative strength and for a range whose low end exceeds its high end.
 """
@@ -18,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
+from jsnn.padding import check_over_time, counted_steps, fill_padding, mean_over_time
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array
 
@@ -66,7 +71,9 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
 
 
 @checked
-def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 0) -> Array:
+def percentile(
+    rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 0, lengths: Array | None = None
+) -> Array:
     """Return the q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
 
     A penalty on it asks every neuron to reach its target for some inputs, and leaves the others alone.
@@ -75,9 +82,10 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
         rates: [B, ...] with the default axis, [T, B, ...] with `axis=(0, 1)`.
         q: in [0, 100].
         axis: the axes that it goes over, and that are gone afterwards.
+        lengths: [B], the steps of each sample that are not padding, of rates [T, B, ...]; None for all T.
 
     Raises:
-        ValueError: if `q` is outside [0, 100].
+        ValueError: if `q` is outside [0, 100], or if there are `lengths` and time, 0, is not among the axes.
 
     Examples:
         >>> l1(percentile(jnp.array([[0.0, 4.0], [8.0, 6.0]])), target=10.0, strength=1.0)
@@ -87,11 +95,24 @@ def percentile(rates: Array, q: float = 100.0, *, axis: int | tuple[int, ...] = 
         raise ValueError(f"q must lie in [0, 100], got {q}")
     check_not_empty("rates", rates)
     check_axes(axis, rates)
-    return jnp.percentile(rates, q, axis=axis)
+    if lengths is None:
+        return jnp.percentile(rates, q, axis=axis)
+    check_over_time(axis, rates)
+    counted = counted_steps(lengths, rates)
+    found = jnp.nanpercentile(jnp.where(counted, wide(rates), jnp.nan), q, axis=axis)
+    is_nan = jnp.any(jnp.isnan(rates), axis=axis, where=counted)
+    return narrow(jnp.where(is_nan, jnp.nan, found), rates.dtype)
 
 
 @checked
-def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
+def l1_rate(
+    spikes: Array,
+    *,
+    strength: float | Array = 0.01,
+    target: Target = 0.0,
+    dt: float | None = None,
+    lengths: Array | None = None,
+) -> Array:
     """Return `l1` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:
@@ -99,6 +120,7 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
         strength: how much it counts in the loss.
         target: the wanted rate, or the range (low, high), in spikes per step, or in Hz where `dt` is given.
         dt: the length of a step, in s.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Raises:
         ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
@@ -108,12 +130,19 @@ def l1_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
         Array(1., dtype=float32)
     """
     _check_strength(strength)
-    rates = _rates(spikes, dt)
+    rates = _rates(spikes, dt, lengths)
     return strength * narrow(jnp.sum(_distance(rates, target)) / len(rates), spikes.dtype)
 
 
 @checked
-def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0.0, dt: float | None = None) -> Array:
+def l2_rate(
+    spikes: Array,
+    *,
+    strength: float | Array = 0.01,
+    target: Target = 0.0,
+    dt: float | None = None,
+    lengths: Array | None = None,
+) -> Array:
     """Return `l2` of each neuron's rate r = mean_t(s_t) / dt, summed over neurons and averaged over the batch.
 
     Args:
@@ -121,6 +150,7 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
         strength: how much it counts in the loss.
         target: the wanted rate, or the range (low, high), in spikes per step, or in Hz where `dt` is given.
         dt: the length of a step, in s.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Raises:
         ValueError: if `spikes` have no time and batch axes, or `dt` is not greater than 0.
@@ -130,20 +160,22 @@ def l2_rate(spikes: Array, *, strength: float | Array = 0.01, target: Target = 0
         Array(0.25, dtype=float32)
     """
     _check_strength(strength)
-    rates = _rates(spikes, dt)
+    rates = _rates(spikes, dt, lengths)
     return strength * narrow(jnp.sum(_distance(rates, target) ** 2) / len(rates), spikes.dtype)
 
 
 @checked
-def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5) -> Array:
+def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5, lengths: Array | None = None) -> Array:
     """Return the penalty strength * sum(s) on all spikes, of any shape (snnTorch's `l1_rate_sparsity`).
+
+    With `lengths`, those of [T, B, ...] that are not in the padding.
 
     Examples:
         >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
         Array(10., dtype=float32)
     """
     _check_strength(strength)
-    return strength * narrow(jnp.sum(wide(spikes)), spikes.dtype)
+    return strength * narrow(jnp.sum(fill_padding(wide(spikes), lengths)), spikes.dtype)
 
 
 def _distance(rates: Array, target: Target) -> Array:
@@ -153,13 +185,13 @@ def _distance(rates: Array, target: Target) -> Array:
     return jax.nn.relu(low - rates) + jax.nn.relu(rates - high)
 
 
-def _rates(spikes: Array, dt: float | None) -> Array:
+def _rates(spikes: Array, dt: float | None, lengths: Array | None) -> Array:
     """Return [T, B, ...] -> [B, ...], in float32 at least."""
     if spikes.ndim < 3:
         raise ValueError(f"spikes must be [T, B, ...], got shape {spikes.shape}: put time first, then batch")
     check_dt(dt)
     check_not_empty("spikes", spikes)
-    rates = jnp.mean(wide(spikes), axis=0)
+    rates = mean_over_time(wide(spikes), lengths)
     return rates if dt is None else rates / dt
 
 

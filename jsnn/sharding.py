@@ -38,7 +38,7 @@ Tree = TypeVar("Tree")
 class Layout:
     """Where arrays lie: on one device, as JAX has it anyway (`mesh` None), or on a mesh with axes "data" and "model".
 
-    The examples of each batch are shared out over "data". Over "model" go the kernels and biases of dense and
+    The examples of each batch are shared out over "data". Over "model" go the kernels, biases and delays of dense and
     convolutional layers of at least 512 neurons, split by neuron, and all that an optimiser keeps for them; other
     weights are on every device.
     """
@@ -112,7 +112,7 @@ class Layout:
     def _sharding(self, path: tuple[Any, ...], leaf: Array) -> NamedSharding:
         assert self.mesh is not None
         wide = leaf.ndim > 0 and leaf.shape[-1] >= _WIDE and leaf.shape[-1] % self.mesh.shape[_MODEL] == 0
-        of_layer = any(getattr(key, "key", None) in ("kernel", "bias") for key in path)
+        of_layer = any(getattr(key, "key", None) in ("kernel", "delay", "bias") for key in path)
         spec = [None] * (leaf.ndim - 1) + [_MODEL] if wide and of_layer else []
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 

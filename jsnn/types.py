@@ -70,6 +70,16 @@ class TimeParallel(Neuron, Protocol):
         ...
 
 
+@runtime_checkable
+class Windowed(TimeParallel, Protocol):
+    """A TimeParallel Neuron that sees only its last inputs: `unroll` takes all steps at once, unless it is to scan."""
+
+    @property
+    def window(self) -> int:
+        """How many inputs a step sees, the current one among them."""
+        ...
+
+
 # (name, neuron, state, its input [T, B, ...], None) -> (state, outputs [T, B, ...]); a static input [B, ...] comes with
 # the number of steps. Without a neuron (None, ()), the input is what a layer without memory puts out, to be looked at.
 RunPart: TypeAlias = Callable[[str, Neuron | None, State, Any, int | None], tuple[State, Any]]

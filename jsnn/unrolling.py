@@ -15,11 +15,12 @@ from flax.errors import TraceContextError
 
 from jsnn import fused, rounding
 from jsnn.arguments import check_memory, checked
+from jsnn.delays import check_recording
 from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.neurons.pytree import within_ranges
+from jsnn.neurons.pytree import for_unroll
 from jsnn.neurons.shapes import check_state
-from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel
+from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 
@@ -59,6 +60,7 @@ def unroll(
             is elementwise (`jsnn.fused`); no GPU has proven the kernel yet, so it runs only where it is asked for, and
             on a CPU it is interpreted, slowly. `"parallel"` takes all steps at once, if the state is linear in the
             state before (`jsnn.types.TimeParallel`). `"auto"` takes `"parallel"` where that is faster, and else scans.
+            What only sees its last inputs, as delays do (`jsnn.types.Windowed`), is scanned by `"scan"` alone.
             A neuron that does not admit a method is scanned, and so is `"fused"` where JAX has no compiler for the
             kernel. All give the same numbers, to rounding, and the same gradients; `jax.jvp`, `jax.jacfwd` and
             `jax.hessian` take another method than `"fused"`.
@@ -70,8 +72,8 @@ def unroll(
         TypeError: if `neuron` is not a neuron, or `inputs` are not floating point, or `"fused"` meets another
             derivative than that of `jax.grad` or `jax.vjp`.
         ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
-            such `method`, or `state` does not fit, or `remat` meets a layer that changes itself, as `nnx.BatchNorm`
-            does in training.
+            such `method`, or `state` does not fit, or is None where the delays of synapses can be longer than the
+            recording, or `remat` meets a layer that changes itself, as `nnx.BatchNorm` does in training.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -84,7 +86,7 @@ def unroll(
         (5, 2, 3)
     """
     inputs, state = prepare(neuron, inputs, state, num_steps)
-    neuron = within_ranges(neuron)
+    neuron = for_unroll(neuron)
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
@@ -110,17 +112,22 @@ def run(
         return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method))
     x = of_step(inputs, num_steps)
     check_state(neuron, state, x)
-    platform = _default_platform()
-    if isinstance(neuron, TimeParallel) and neuron.is_linear and method in ("auto", "parallel"):
-        steps = count_steps(inputs, num_steps)
-        if steps and (method == "parallel" or _parallel_is_faster(platform, state, steps)):
-            return neuron.all_steps(state, over_time(inputs, num_steps))
+    steps = count_steps(inputs, num_steps)
+    if steps and isinstance(neuron, TimeParallel) and neuron.is_linear and _takes_all(neuron, method, state, steps):
+        return neuron.all_steps(state, over_time(inputs, num_steps))
     if method == "fused" and isinstance(inputs, jax.Array) and fused.is_available() and fused.fits(neuron, state, x):
         return fused.unroll(neuron, state, inputs, num_steps)
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
     return jax.lax.scan(lambda state, _: step(state, inputs), state, length=num_steps)
+
+
+def _takes_all(neuron: TimeParallel, method: Method, state: State, steps: int) -> bool:
+    """Return whether a neuron is to take all time steps at once."""
+    if isinstance(neuron, Windowed):
+        return method != "scan"
+    return method == "parallel" or (method == "auto" and _parallel_is_faster(_default_platform(), state, steps))
 
 
 def _default_platform() -> str:
@@ -219,6 +226,7 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
     if num_steps is not None and not isinstance(arrays[0], jax.core.Tracer):
         check_memory("the outputs", (num_steps, *arrays[0].shape))
     if state is None:
+        check_recording(neuron, count_steps(inputs, num_steps))
         x = of_step(inputs, num_steps)
         try:
             at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))

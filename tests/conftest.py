@@ -85,3 +85,12 @@ def data_dir() -> str:
     if not path.is_dir():
         pytest.skip(f"no prepared data sets at {path}: set TFDS_DATA_DIR")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def recordings_dir() -> Path:
+    """The folder of real recordings, spoken digits and N-MNIST, or a skip where there is none."""
+    path = Path(os.environ.get("JSNN_RECORDINGS_DIR", SHARED / "recordings"))
+    if not path.is_dir():
+        pytest.skip(f"no recordings at {path}: set JSNN_RECORDINGS_DIR")
+    return path

@@ -37,17 +37,17 @@ SOURCE = str(Path(jsnn.__file__).parent)
 SECONDS = 60  # a call that compiles a program takes a few
 DELIBERATE = (TypeError, ValueError, OSError, MemoryError, jsnn.testing.NeuronError, jsnn.nir.NIRError)
 MODULES = (
-    jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.encode, jsnn.energy, jsnn.events, jsnn.filters,
-    jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plot, jsnn.regularizers,
-    jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
+    jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.delays, jsnn.encode, jsnn.energy, jsnn.events,
+    jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plot,
+    jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
     jsnn.compat.keras_spiking, jsnn.compat.nengo, jsnn.compat.norse, jsnn.compat.snntorch, jsnn.compat.spikingjelly,
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
-    "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Diagnosis", "Filter", "Fitted",
-    "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report", "Response", "Row",
-    "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits", "check_neuron", "fit",
-    "from_nir", "network_of", "of_function", "to_html5", "unchanged",
+    "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Delayed", "Diagnosis", "Filter",
+    "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report", "Response",
+    "Row", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits", "check_neuron",
+    "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
 }  # fmt: skip
 
 
@@ -96,6 +96,9 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "kernel": lambda: array(3, 3, 1, 4), "accuracies": lambda: [0.1, 0.5], "arrays": dict,
     "path": lambda: "/nowhere.npz", "preset": lambda: "chattering", "model": network,
     "joules": lambda: {"a": {"cpu": 1.0}}, "surrogates": lambda: [jsnn.surrogate.arctan()],
+    "lengths": lambda: jnp.array([4, 2]), "channels": lambda: 1, "probability": lambda: 0.5,
+    "items": lambda: [np.ones((3, 1)), np.ones((2, 1))], "samples": lambda: np.ones((9, 1)),
+    "sample_rate": lambda: 8000, "max_delay": lambda: 3, "total_steps": lambda: 10, "width": lambda: 1.0,
 }  # fmt: skip
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "diagnose": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "data": lambda: array(2, 3)},
@@ -113,6 +116,9 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "respond": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "inputs": lambda: array(2, 3)},
     "raster": {"spikes": lambda: spikes(4, 6)}, "clip_relu": {"threshold": lambda: 1.0},
     "interpolated_rate": {"x": lambda: array(3, 4)}, "triangle": {"t": lambda: 0.002}, "of_order": {"k": lambda: 3},
+    "cutmix": {"inputs": lambda: array(2, 5, 3)}, "jitter": {"inputs": lambda: array(2, 5, 3)},
+    "time_shift": {"inputs": lambda: array(2, 5, 3)}, "channel_shift": {"inputs": lambda: array(2, 5, 3)},
+    "Recordings": {"targets": lambda: [0, 1]},
     "Stochastic": {"width": lambda: 0.1},
 }  # fmt: skip
 WRONG: list[Callable[[], Any]] = [
@@ -179,7 +185,7 @@ def right_arguments(title: str, function: Callable[..., Any], draw: random.Rando
             found[parameter.name] = maker() if maker else None
         elif draw.random() < 0.15:
             found[parameter.name] = parameter.default
-    if name == "bin_events":
+    if name in ("bin_events", "Frames"):
         found["num_bins"] = 2
     return found
 

@@ -28,7 +28,13 @@ def whole_files(folder):
     import h5py
     import nir
     import numpy as np
+    from event_writers import WRITERS, some_events, write_shd
+    from scipy.io import wavfile
 
+    for name, write in WRITERS.items():
+        write(folder / name, some_events(50))
+    write_shd(folder / "shd_train.h5", [0, 1, 2])
+    wavfile.write(folder / "a.wav", 8000, np.arange(40, dtype=np.int16).reshape(20, 2))
     lif = nir.LIF(tau=np.full(3, 2e-3), r=np.ones(3), v_leak=np.zeros(3), v_threshold=np.ones(3))
     dense = nir.Affine(np.ones((3, 2)), np.ones(3))
     nir.write(folder / "dense.nir", nir.NIRGraph.from_list(dense, lif, nir.Linear(np.ones((2, 3)))))
@@ -107,12 +113,19 @@ def outcome(read, path):
 def work(folder, first, last, seed):
     """Read the cases from `first` to `last`, and print a line for each before and after."""
     from jsnn import data, nir, weights
+    from jsnn.data.event_files import EVENT_READERS
 
     def read(path):
         if path.suffix == ".nir":
             nir.from_nir(path, 1e-3)
         elif "images" in path.name:
             data.load(path, "train")
+        elif path.suffix == ".wav":
+            data.read_sound(path)
+        elif path.name.endswith("shd_train.h5"):
+            list(data.load(path, "train"))
+        elif path.suffix in EVENT_READERS:
+            data.read_events(path)
         else:
             weights.load(path)
 

@@ -14,7 +14,7 @@ from flax import nnx
 
 import jsnn
 from experiments import build
-from experiments.benchmark import __main__, fc_lif, figure, long, mnist_conv, peers, result, zoo
+from experiments.benchmark import __main__, delays, fc_lif, figure, long, mnist_conv, peers, result, zoo
 from experiments.benchmark.cases import CASES, comparisons
 from experiments.benchmark.measure import Timing, measure
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
@@ -31,6 +31,7 @@ SIZES = {
     "zoo": {"kinds": ("LIF",), "neurons": (8,), "steps": 2, "batch_size": 1},
     "repairs": {"examples": 4},
     "shapes": {"steps": 2, "batch_size": 2},
+    "delays": {"neurons": (8,), "steps": 6, "batch_size": 2, "max_delay": 3},
 }
 HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
 
@@ -139,7 +140,14 @@ def test_fc_lif_in_bfloat16():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("peer", peers.PEERS)
+def test_jsnn_has_the_gradients_of_dcls():
+    pytest.importorskip("DCLS")
+    assert delays.check(steps=20, size=8, max_delay=4).startswith("same gradients")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("peer", fc_lif.LIKE_PEER)
 def test_jsnn_has_a_peers_dynamics(peer):
     pytest.importorskip(peer)
     assert fc_lif.check(peer).startswith("same spikes")
@@ -280,7 +288,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
         (["--case", "xyz"], "no case is called 'xyz'. There are fc_lif, "),
         (["--case", "latency", "--peers", "nors"], "no peer is called 'nors', did you mean norse?"),
         (["--case", "zoo", "--kinds", "LIFF"], "no neuron is called 'LIFF', did you mean LIF?"),
-        (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, long, zoo, and means nothing to latency"),
+        (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, delays, long, zoo, and means nothing"),
         (["--case", "repairs", "--examples", "3"], "examples must be a multiple of 4, got 3"),
         (["--case", "cifar10_conversion", "--examples", "3"], "batch_size must be from 1 to the number of examples, 3"),
         (["--case", "latency", "--precision", "bf16"], "precision bf16 is for the cases fc_lif, mnist_conv, zoo, not"),
@@ -315,7 +323,7 @@ def test_missing_peers_are_named_and_left_out(monkeypatch, capsys):
     there = {"snntorch"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
     assert peers.installed(None) == ("snntorch",)
-    assert "without norse, spikingjelly, spyx, which are not installed" in capsys.readouterr().err
+    assert "without dcls, norse, spikingjelly, spyx, which are not installed" in capsys.readouterr().err
     assert peers.installed(["snntorch"]) == ("snntorch",)
     assert capsys.readouterr().err == ""
 

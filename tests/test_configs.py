@@ -20,8 +20,13 @@ CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 
-def of_ten_classes(shape):
-    return Dataset(np.zeros((10, *shape), np.uint8), np.arange(10))
+def of_ten_classes(data):
+    """Return a data set as that of an experiment, but empty."""
+    if not isinstance(data, config.Recordings):
+        return Dataset(np.zeros((10, *SHAPES[data.name]), np.uint8), np.arange(10))
+    places = [-(-n // data.merge) for n in data.shape[:2]] if isinstance(data, config.Events) else [data.num_channels]
+    shape = (10, data.length, *places, *(data.shape[2:] if isinstance(data, config.Events) else ()))
+    return Dataset(np.zeros(shape, np.float32), np.arange(10), in_time=True, lengths=np.full(10, data.length))
 
 
 TRAINED = [path for path in CONFIGS if not isinstance(load_config(str(path)), config.Gallery)]
@@ -45,10 +50,11 @@ def test_the_example_of_own_parts_is_short():
 def test_loss_of_a_batch_has_the_metrics(path, training):
     experiment = load_config(str(path))
     for stage in experiment.stages if isinstance(experiment, config.Study) else (experiment,):
-        network = build.make_network(stage, of_ten_classes(SHAPES[stage.data.name]))
-        images = jnp.zeros((4, *SHAPES[stage.data.name]), jnp.uint8)
-        loss = build.make_loss(stage, training=training)
-        value, metrics = jax.eval_shape(loss, network, images, jnp.zeros(4, jnp.int32), jax.random.key(0))
+        dataset = of_ten_classes(stage.data)
+        network = build.make_network(stage, dataset)
+        loss = build.make_loss(stage, in_time=dataset.in_time, training=training)
+        examples = jax.tree.map(jnp.asarray, dataset.rows(slice(4)))
+        value, metrics = jax.eval_shape(loss, network, *examples, jax.random.key(0))
         assert value.shape == ()
         assert metrics["accuracy"].shape == (4,)
         assert {f"rate/{name}" for name in build.hidden_neurons(network)} < set(metrics)
@@ -75,7 +81,7 @@ def test_loss_of_a_batch_has_the_metrics(path, training):
 )
 def test_every_encoder_works_with_every_network(kind, network):
     experiment = config.Experiment(num_steps=3, encoder=kind(), network=network)
-    network = build.make_network(experiment, of_ten_classes((28, 28, 1)))
+    network = build.make_network(experiment, of_ten_classes(config.Data(name="mnist")))
     loss = build.make_loss(experiment, training=True)
     images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
@@ -129,7 +135,7 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
 def test_the_rate_penalty_enters_the_loss(network, neurons):
     base = config.Experiment(num_steps=4, network=network)
     penalised = dataclasses.replace(base, objective=config.Objective(rate_penalty=2.0, rate_target=0.25))
-    network = build.make_network(base, of_ten_classes((8, 8, 1)))
+    network = build.make_network(base, of_ten_classes(config.Data()))
     images, labels = jnp.zeros((3, 8, 8, 1), jnp.uint8), jnp.zeros(3, jnp.int32)
     values = [
         build.make_loss(e, training=False)(network, images, labels, jax.random.key(0))[0] for e in (base, penalised)
@@ -242,13 +248,13 @@ def test_a_part_of_a_class_of_ones_own_survives_json(monkeypatch):
     [
         ('{"train": {"epochz": 3}}', "there is no field 'train.epochz': did you mean 'epochs'?"),
         ('{"network": {"kind": "feedforward", "hidden": [3, 0]}}', "network.hidden.1 must be greater than 0, got 0"),
-        ('{"network": {"kind": "feedforwrd"}}', "network.kind must be one of 'feedforward', 'norse_recurrent', "),
+        ('{"network": {"kind": "feedforwrd"}}', "network.kind must be one of 'feedforward', 'recurrent', "),
         ('{"network": {}}', "network.kind is missing"),
         (
             '{"network": {"kind": "rate_dense", "hiden": 3}}',
             "no field 'network.hiden': did you mean 'hidden'?",
         ),
-        ('{"network": 3}', "network must be one of the kinds 'feedforward', 'norse_recurrent', "),
+        ('{"network": 3}', "network must be one of the kinds 'feedforward', 'recurrent', "),
         ('{"objective": {"decoder": "lst"}}', "objective.decoder.kind must be one of 'max_over_time', 'last', "),
         ('{"train": 3}', "train must be a dictionary or an instance of Train, got 3"),
         ('{"optimizer": {"options": {"b1": "x"}}}', "optimizer.options.b1 must be a valid number"),

@@ -18,7 +18,7 @@ import pytest
 
 from jsnn import data
 from jsnn.data import Dataset, download
-from jsnn.data.sources import _class_names
+from jsnn.data.tfds_images import _class_names
 
 SMALL = Dataset(np.arange(10, dtype=np.uint8)[:, None, None, None], np.arange(10))
 
@@ -337,6 +337,78 @@ def test_examples_in_time_and_targets_that_are_values(inputs, targets, options, 
     assert (read.in_time, read.num_classes) == (made.in_time, made.num_classes)
 
 
+def recordings(count=6, steps=4, **options):
+    """Recordings whose numbers are their index, with lengths that tell it too."""
+    index = np.arange(count)
+    inputs = np.broadcast_to(index[:, None, None], (count, steps, 2)).astype(np.float32)
+    return Dataset(inputs, index, in_time=True, lengths=index % steps + 1, **options)
+
+
+def test_lengths_are_kept_with_their_recordings():
+    made = recordings()
+    assert made.lengths.dtype == np.int32
+    for part in (made, data.subset(made, 2)):
+        np.testing.assert_array_equal(part.lengths, part.targets % 4 + 1)
+        assert isinstance(part.examples, data.Padded)
+        np.testing.assert_array_equal(part.examples.lengths, part.lengths)
+    assert isinstance(SMALL.examples, np.ndarray)
+    for padded, labels in data.batches(jax.random.key(0), made, 4, drop_remainder=False):
+        np.testing.assert_array_equal(padded.inputs[:, 0, 0], labels)
+        np.testing.assert_array_equal(padded.lengths, labels % 4 + 1)
+
+
+@pytest.mark.parametrize("train_alone", [False, True])
+def test_npz_with_lengths(tmp_path, train_alone):
+    made, arrays = recordings(), {"in_time": True}
+    for name, part in {"train": slice(0, 4), "test": slice(4, 6)}.items():
+        arrays |= {
+            f"x_{name}": made.inputs[part],
+            f"y_{name}": made.targets[part],
+            f"lengths_{name}": made.lengths[part],
+        }
+    if train_alone:
+        del arrays["lengths_test"]
+    np.savez(tmp_path / "own.npz", **arrays)
+    for split, indices in {"train[1:3]": [1, 2], "test[1:]+train[:2]": [5, 0, 1]}.items():
+        read = data.load(tmp_path / "own.npz", split)
+        np.testing.assert_array_equal(read.targets, indices)
+        own = np.where((read.targets > 3) & train_alone, 4, read.targets % 4 + 1)
+        np.testing.assert_array_equal(read.lengths, own)
+    np.savez(tmp_path / "one.npz", inputs=made.inputs, targets=made.targets, lengths=made.lengths, in_time=True)
+    np.testing.assert_array_equal(data.load(tmp_path / "one.npz", "train[2:]").lengths, made.lengths[2:])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        ({"lengths": [1, 2]}, ValueError, r"lengths are for recordings, inputs \[N, T, ...\]: set in_time=True"),
+        ({"lengths": [1, 5], "in_time": True}, ValueError, r"lengths must lie in 1\.\.4, .* got 5"),
+        ({"lengths": [0, 4], "in_time": True}, ValueError, r"lengths must lie in 1\.\.4, .* got 0"),
+        ({"lengths": [1, 2, 3], "in_time": True}, ValueError, r"lengths must have shape \(2,\), .* got \(3,\)"),
+        ({"lengths": [1.0, 2.0], "in_time": True}, TypeError, "lengths must be integers, .* got float64"),
+        ({"lengths": [True, True], "in_time": True}, TypeError, "lengths must be integers, .* got bool"),
+        (
+            {"lengths_test": [1, 2], "in_time": True},
+            ValueError,
+            r"holds \['lengths_test'\] of no split: .* lengths_NAME",
+        ),
+        (
+            {"lengths": [1, 2], "in_time": True, "targets": np.array([[0, 1, 1, 1], [0, 0, -1, -1]])},
+            ValueError,
+            r"classes must lie in 0..1, got values from -1 to 1: padding takes any class, such as 0",
+        ),
+    ],
+)
+def test_bad_lengths(tmp_path, arrays, error, message):
+    arrays = {"inputs": np.zeros((2, 4, 3)), "targets": np.arange(2)} | arrays
+    if "lengths" in arrays:
+        with pytest.raises(error, match=message):
+            Dataset(**arrays)
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(error, match=message):
+        data.load(tmp_path / "own.npz", "train")
+
+
 # Names and splits that are not there
 
 
@@ -513,6 +585,6 @@ def test_shards_of_a_set_in_several_files(cache, monkeypatch, split, indices):
         file_format=SimpleNamespace(value="array_record"),
     )  # fmt: skip
     builder = SimpleNamespace(info=info, is_prepared=lambda: True, as_data_source=lambda split: images(split))
-    monkeypatch.setattr("jsnn.data.sources._tfds_builder", lambda name, data_dir: builder)
+    monkeypatch.setattr("jsnn.data.tfds_images._tfds_builder", lambda name, data_dir: builder)
     found = data.load("sharded", split)
     assert found.labels.tolist() == found.images[:, 0, 0, 0].tolist() == list(indices)

@@ -1,8 +1,11 @@
 """Decoders against hand-computed values, their gradients, dtypes and errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padded
 import pytest
 
 from jsnn import decode
@@ -128,3 +131,62 @@ def test_wrong_population_code(options, message):
 def test_wrong_number_of_spikes():
     with pytest.raises(ValueError, match="num_spikes must be >= 1, got 0"):
         decode.spike_times(SPIKES, 0)
+
+
+# Recordings of different lengths
+
+PADDED = {decoder.__name__: decoder for decoder in DECODERS} | {
+    "spike_times": partial(decode.spike_times, num_spikes=3),
+    "population": partial(decode.spike_count, num_classes=2),
+    **{f"{decoder.__name__}-log_softmax": partial(decoder, log_softmax=True) for decoder in DECODERS},
+}
+each_padded = pytest.mark.parametrize("decoder", PADDED.values(), ids=PADDED)
+
+
+def value_and_gradient(decoder, outputs, weights, **options):
+    value, pullback = jax.vjp(lambda x: decoder(x, **options), outputs)
+    return value, *pullback(weights)
+
+
+@pytest.mark.rows(9)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@each_padded
+def test_a_padded_batch_gives_what_its_recordings_give_one_by_one(decoder, dtype):
+    outputs = padded.outputs(dtype)
+    shape = jax.eval_shape(decoder, outputs).shape
+    weights = jnp.cos(jnp.arange(np.prod(shape))).reshape(shape).astype(dtype)
+    several = jnp.stack([padded.LENGTHS, np.minimum(padded.LENGTHS, 2)])
+    together = jax.jit(jax.vmap(lambda lengths: value_and_gradient(decoder, outputs, weights, lengths=lengths)))
+    values, gradients = (both[0].astype(jnp.float32) for both in together(several))
+
+    def alone(sample):
+        own = padded.of_sample(outputs, sample)
+        return value_and_gradient(decoder, own, weights[..., sample : sample + 1, :])
+
+    tolerance = {"rtol": 1e-6, "atol": 1e-6} if dtype == jnp.float32 else {"rtol": 1e-2, "atol": 1e-2}
+    for sample, (value, gradient) in enumerate(jax.jit(lambda: list(map(alone, range(4))))()):
+        np.testing.assert_allclose(values[..., sample : sample + 1, :], value.astype(jnp.float32), **tolerance)
+        found = padded.of_sample(gradients, sample)
+        np.testing.assert_allclose(found, gradient.astype(jnp.float32), **tolerance)
+        np.testing.assert_array_equal(gradients[padded.LENGTHS[sample] :, sample], 0)
+
+
+@pytest.mark.rows(4)
+@each_padded
+def test_full_lengths_are_no_lengths(decoder):
+    np.testing.assert_allclose(decoder(SPIKES, lengths=jnp.array([3])), decoder(SPIKES), rtol=1e-6)
+
+
+@each_padded
+def test_wrong_lengths(decoder):
+    outputs = padded.outputs()
+    for lengths, error, message in padded.BAD_LENGTHS:
+        with pytest.raises(error, match=message):
+            decoder(outputs, lengths=lengths)
+        known_by_value = "lie in" in message
+        traced = partial(jax.eval_shape, lambda lengths: decoder(outputs, lengths=lengths), jnp.asarray(lengths))
+        if known_by_value:
+            assert traced().shape == jax.eval_shape(decoder, outputs).shape
+        else:
+            with pytest.raises(error, match=message):
+                traced()

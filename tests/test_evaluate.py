@@ -27,6 +27,8 @@ class InTime(Data):
 
     targets: str = "classes"
     """What the targets are."""
+    padding: float | None = None
+    """What stands after the end of signals of different lengths; None for signals of 6 steps."""
 
     def make(self):
         """Return noise, and which channel is larger: overall, at every step, or by how much."""
@@ -39,8 +41,20 @@ class InTime(Data):
             "values": more.mean(1).astype(np.float32),
             "values of steps": more[..., None],
         }[self.targets]
-        train, test = (Dataset(signals[part], targets[part], in_time=True) for part in (slice(32), slice(32, None)))
-        return Sets(train, test)
+        lengths = None
+        if self.padding is not None:
+            lengths = rng.integers(1, STEPS + 1, 48)
+            past = np.arange(STEPS) >= lengths[:, None]
+            signals[past] = self.padding
+            if self.targets.endswith("steps"):
+                targets[past] = 0 if targets.ndim == 2 else self.padding
+        return Sets(*(self.part(one, signals, targets, lengths) for one in (slice(32), slice(32, None))))
+
+    def part(self, some, signals, targets, lengths):
+        """Return some of the examples."""
+        return Dataset(
+            signals[some], targets[some], in_time=True, lengths=lengths if lengths is None else lengths[some]
+        )
 
 
 class Readout(config.Network):
@@ -62,10 +76,10 @@ class Autoencoder(config.Network):
         return jsnn.Sequential(jsnn.flatten, *layers)
 
 
-def in_time(targets, loss):
+def in_time(targets, loss, **data):
     objective = Objective(decoder="mean", loss=loss)
     train = Train(epochs=2, batch_size=8, eval_batch_size=5)
-    data = InTime(targets=targets)
+    data = InTime(targets=targets, **data)
     return Experiment(name="x", num_steps=STEPS, data=data, network=Readout(), objective=objective, train=train)
 
 
@@ -96,6 +110,22 @@ def test_every_kind_of_target_is_trained_and_evaluated(targets, loss, score, tmp
     seen.save(tmp_path)
     again = evaluation.load(tmp_path)
     jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(again), dataclasses.asdict(seen))
+
+
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("targets", "loss", "score"), EVERY)
+def test_what_stands_in_the_padding_changes_nothing(targets, loss, score, tmp_path):
+    found = []
+    for padding in (0.0, 100.0):
+        ready = Run(in_time(targets, loss, padding=padding), tmp_path / str(padding), QUIET)
+        final, _ = ready.fit()
+        seen = dataclasses.asdict(evaluate.evaluate(ready, None, []))
+        for sample in (*seen["samples"], seen):  # what is padded itself
+            for name in ("example", "worst_examples", "targets", "predictions", "energy"):
+                sample.pop(name, None)
+        found.append((final, seen))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert len(seen["samples"][0]["outputs"]) == ready.sets.test.lengths[0]
 
 
 @pytest.mark.slow
@@ -155,18 +185,21 @@ def test_a_damaged_or_missing_file_says_how_to_make_it_again(tmp_path):
         evaluation.load(tmp_path)
 
 
-def test_scores_and_rates_by_hand(tmp_path):
+@pytest.mark.parametrize("padding", [0, 2])
+def test_scores_and_rates_by_hand(padding, tmp_path):
     """A network that shows its input as currents: which step decides what, and how often a neuron fires, is known."""
     ready = Run(in_time("classes", "cross_entropy"), tmp_path, QUIET)
-    signals = np.zeros((2, 4, 3), np.float32)  # [N, T, classes]
+    signals = np.zeros((2, 4 + padding, 3), np.float32)  # [N, T, classes]
     signals[0, [0, 1, 2, 3], [0, 1, 1, 1]] = 1  # right from the second step on
     signals[1, :, 2] = 1  # always right
-    ready.sets = Sets(None, Dataset(signals, np.array([1, 2]), num_classes=3, in_time=True))
+    signals[:, 4:, 0] = 9  # wrong, and another neuron
+    lengths = np.array([4, 4]) if padding else None
+    ready.sets = Sets(None, Dataset(signals, np.array([1, 2]), num_classes=3, in_time=True, lengths=lengths))
     subject = subject_of(ready)._replace(
         network=jsnn.Sequential(jsnn.IF(threshold=0.5, reset="zero")), dt=0.5, last_steps=2
     )
     [seen] = show(ready, subject, [None])
-    assert seen.scores["step"].tolist() == [0.5, 1, 1, 1]
+    assert seen.scores["step"].tolist() == [0.5, *[1] * (3 + padding)]
     metrics = seen.metrics(subject)
     assert (metrics["last_accuracy"], metrics["mean_accuracy"], metrics["spikes_per_image"]) == (1, 1, 4)
     assert (metrics["rate_min_hz"], metrics["rate_max_hz"]) == (0, 2)

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,6 +23,10 @@ CALLS = {
     "animation": (lambda path: jsnn.plot.animate(SPIKES[:, None], path / "spikes.gif"), "PIL", "plot"),
     "energy plot": (lambda path: jsnn.plot.energy({"spiking": {"cpu": 1.0}}), "matplotlib", "plot"),
     "data": (lambda path: jsnn.data.load("digits", "train"), "sklearn", "data"),
+    "event files": (lambda path: jsnn.data.read_events(path / "w.aedat4"), "aedat", "events"),
+    "spikes in HDF5": (lambda path: jsnn.data.load(path / "w.h5", "train"), "h5py", "events"),
+    "tonic": (lambda path: jsnn.data.load("tonic:NMNIST", "train", path), "tonic", "events"),
+    "streams": (lambda path: jsnn.data.Recordings([SPIKES], [0]).batches(jax.random.key(0), 1, len), "grain", "data"),
     "weights": (lambda path: jsnn.weights.save(path / "w.safetensors", jsnn.LIF(SPIKES)), "safetensors", "weights"),
     "weights of Keras": (lambda path: jsnn.weights.load(path / "w.h5"), "h5py", "weights"),
     "NIR": (lambda path: jsnn.nir.to_nir(jsnn.Sequential(jsnn.LIF()), (4,), dt=1e-3), "nir", "nir"),
@@ -32,7 +37,8 @@ CALLS = {
 def test_a_missing_package_is_named_with_its_extra(call, package, extra, monkeypatch, tmp_path):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    (tmp_path / "w.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    for name in ("w.h5", "w.aedat4"):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ImportError, match=rf"needs {package}: pip install 'jsnn\[{extra}\]'"):
         call(tmp_path)
     assert extra in PROJECT["project"]["optional-dependencies"]
@@ -52,7 +58,8 @@ for name in jsnn.__all__:
 
 
 def test_every_public_name_can_be_imported_without_the_extras():
-    extras = {"h5py", "matplotlib", "nir", "PIL", "pooch", "pydantic", "safetensors", "sklearn", "tyro"}
+    data = {"aedat", "grain", "h5py", "pooch", "sklearn", "tonic"}
+    extras = {"matplotlib", "nir", "PIL", "pydantic", "safetensors", "tyro"} | data
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(names=extras)], cwd=ROOT, capture_output=True, text=True
     )

@@ -20,7 +20,9 @@ from jsnn.fused import operations
 
 T, B, N = 6, 2, 4
 DO_NOT_FIT = {  # products with weights, and states of another shape
-    *("Recurrent", "Recurrent_ALIF", "Sequential", "Sequential_nested", "SlidingPSN", "SlidingPSN_one")
+    *("Recurrent", "Recurrent_ALIF", "Recurrent_DelayedLinear", "Recurrent_late", "Sequential", "Sequential_nested"),
+    *("Delay", "Delay_arrays", "Delay_trained", "DelayedLinear", "DelayedLinear_triangle"),
+    *("SlidingPSN", "SlidingPSN_one"),
 }
 COMPILE_FAST = {"xla_backend_optimization_level": 0}
 RNG = np.random.default_rng(0)
@@ -134,7 +136,7 @@ def test_what_fits():
         assert fused.fits(neuron, state, current) == (name not in DO_NOT_FIT), name
 
 
-FIRST = {"ALIF", "Delay", "LIF_trained", "RefractoryLIF", "SigmaDelta_tanh"}  # the others take a minute or two
+FIRST = {"ALIF", "LIF_trained", "RefractoryLIF", "SigmaDelta_tanh"}  # the others take a minute or two
 
 
 @pytest.mark.rows(2)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padded
 import pytest
 
 from jsnn import decode, losses, metrics
@@ -269,3 +270,80 @@ def test_wrong_options(loss, options, message):
 def test_wrong_targets_of_cross_entropy():
     with pytest.raises(ValueError, match=r"targets must have shape \(3,\).*got \(2,\)"):
         losses.cross_entropy(jnp.zeros((3, 5)), jnp.zeros(2, int))
+
+
+# Recordings of different lengths
+
+OWN = jnp.array([0, 3, 1, 1])
+IN_TIME = jnp.where(jnp.arange(6)[:, None] < padded.LENGTHS, jnp.arange(24).reshape(6, 4) % 4, -7)  # [T, B]
+PADDED = [
+    (losses.cross_entropy, IN_TIME, {"weight": jnp.array([1.0, 2.0, 3.0, 4.0])}),
+    (losses.ce_rate_loss, OWN, {"weight": jnp.array([1.0, 2.0, 3.0, 4.0])}),
+    (losses.ce_count_loss, OWN, {"num_classes": 4}),
+    (losses.mse_count_loss, OWN, {"correct_rate": 0.7, "incorrect_rate": 0.2}),
+    (losses.mse_count_loss, OWN % 2, {"num_classes": 2}),
+    (losses.mse_membrane_loss, OWN, {"on_target": 0.8, "off_target": 0.1}),
+    (losses.mse_membrane_loss, IN_TIME, {}),
+    (functional.ce_max_membrane_loss, OWN, {}),
+    (functional.ce_temporal_loss, OWN, {"inverse": "reciprocal"}),
+    (functional.mse_temporal_loss, OWN, {}),
+    (functional.mse_temporal_loss, OWN, {"on_target": [0, 0], "off_target": [0, -1], "multi_spike": True}),
+    (functional.mse_temporal_loss, jnp.full((4, 4), -1), {"target_is_time": True, "tolerance": 1.0}),
+]
+each_padded = pytest.mark.parametrize(
+    ("loss", "targets", "options"), PADDED, ids=[f"{row[0].__name__}-{index}" for index, row in enumerate(PADDED)]
+)
+
+
+@pytest.mark.rows(8)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@each_padded
+def test_a_padded_batch_has_the_mean_loss_of_its_recordings(loss, targets, options, dtype):
+    outputs, graded = padded.outputs(dtype), jax.value_and_grad(partial(loss, **options))
+    several = jnp.stack([padded.LENGTHS, np.minimum(padded.LENGTHS, 2)])
+    together = jax.jit(jax.vmap(lambda lengths: graded(outputs, targets, lengths=lengths)))(several)
+    value, gradient = (both[0].astype(jnp.float32) for both in together)
+    alone = jax.jit(
+        lambda: [graded(padded.of_sample(outputs, b), padded.of_sample(targets, b)) for b in range(len(padded.LENGTHS))]
+    )()
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == jnp.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    np.testing.assert_allclose(value, np.mean([float(one) for one, _ in alone]), **tolerance)
+    for sample, (_, own) in enumerate(alone):
+        found = padded.of_sample(gradient, sample)
+        np.testing.assert_allclose(4 * found, own.astype(jnp.float32), **tolerance)
+        np.testing.assert_array_equal(gradient[padded.LENGTHS[sample] :, sample], 0)
+
+
+@pytest.mark.rows(3)
+@each_padded
+def test_full_lengths_are_no_lengths(loss, targets, options):
+    outputs, targets = jnp.nan_to_num(padded.outputs(), posinf=1, neginf=-1), jnp.maximum(targets, -1) % 4
+    ignored = {} if "target_is_time" in options else {"ignore_label": 3}
+    value = loss(outputs, targets, **options, **ignored, lengths=[6] * 4)
+    np.testing.assert_allclose(value, loss(outputs, targets, **options, **ignored), rtol=1e-5)
+
+
+@pytest.mark.rows(3)
+@each_padded
+def test_wrong_lengths(loss, targets, options):
+    for lengths, error, message in padded.BAD_LENGTHS:
+        with pytest.raises(error, match=message):
+            loss(padded.outputs(), targets, **options, lengths=lengths)
+
+
+def test_ignored_samples_and_steps_of_padded_recordings():
+    outputs = jnp.zeros((3, 2, 2)).at[2, 1].set(jnp.nan)
+    options = {"on_target": 3.0, "off_target": 1.0, "ignore_label": -1, "lengths": jnp.array([3, 2])}
+    membranes = jax.jit(partial(losses.mse_membrane_loss, **options))
+    assert membranes(outputs, jnp.array([0, -1])) == 5
+    errors = partial(membranes, outputs.at[0, 0].set(1.0))  # 2 at step 0 of sample 0, which is a third of it, else 5
+    np.testing.assert_allclose(errors(jnp.zeros((3, 2), int)), ((2 + 5 + 5) / 3 + 5) / 2, rtol=1e-6)
+    some = errors(jnp.array([[0, 0], [0, -1], [-1, 0]]))
+    np.testing.assert_allclose(some, (2 / 3 + 5 / 3 + 5 / 2) / (2 / 3 + 1 / 2), rtol=1e-6)
+    assert np.isnan(membranes(outputs, jnp.array([-1, -1])))
+
+
+@pytest.mark.parametrize("function", [losses.cross_entropy, metrics.accuracy])
+def test_lengths_of_decoded_outputs_are_for_the_decoder(function):
+    with pytest.raises(ValueError, match=r"every step, \[T, B, N\], got shape \(4, 3\): give them to the decoder"):
+        function(SAMPLES[0], GOOD, lengths=[1, 2, 3, 4])

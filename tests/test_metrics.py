@@ -1,8 +1,11 @@
 """Metrics against snnTorch's golden accuracies, hand-computed cases and errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padded
 import pytest
 
 from jsnn import metrics
@@ -141,3 +144,60 @@ def test_a_label_that_is_no_class_is_wrong_or_left_out(accuracy, label):
     assert accuracy(spikes, targets) == 0.75
     assert accuracy(spikes, targets, ignore_label=label) == 1
     assert jnp.isnan(accuracy(spikes, jnp.full(4, label), ignore_label=label))
+
+
+# Recordings of different lengths
+
+OWN = jnp.array([0, 3, 1, 1])
+IN_TIME = jnp.where(jnp.arange(6)[:, None] < padded.LENGTHS, jnp.arange(24).reshape(6, 4) % 4, -7)  # [T, B]
+
+
+def together(metric, *arguments):
+    """The metric of a batch, beside another batch, traced."""
+    several = jnp.stack([padded.LENGTHS, np.minimum(padded.LENGTHS, 2)])
+    return jax.jit(jax.vmap(lambda lengths: metric(*arguments, lengths=lengths)))(several)[0]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "targets"),
+    [
+        (metrics.accuracy, IN_TIME),
+        (partial(metrics.accuracy, ignore_label=-7), IN_TIME),
+        (functional.accuracy_rate, OWN),
+        (functional.accuracy_max_membrane, OWN),
+        (functional.accuracy_temporal, OWN),
+    ],
+)
+def test_a_padded_batch_has_the_mean_accuracy_of_its_recordings(accuracy, targets):
+    outputs = padded.outputs()
+    alone = [accuracy(*(padded.of_sample(array, sample) for array in (outputs, targets))) for sample in range(4)]
+    assert 0 < np.mean(alone) < 1
+    np.testing.assert_allclose(together(accuracy, outputs, targets), np.mean(alone), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("axis", "others"), [(None, (0, 1)), ((0, 1), 0), ((-1, -3), 1), (0, ())])
+def test_a_padded_batch_has_the_firing_rates_of_its_recordings(axis, others):
+    rate = partial(metrics.firing_rate, dt=0.5)
+    alone = [rate(padded.of_sample(padded.outputs(), sample), axis=0)[0] for sample in range(4)]
+    found = together(partial(rate, axis=axis), padded.outputs())
+    np.testing.assert_allclose(found, np.mean(alone, axis=others), rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", [metrics.silent_fraction, metrics.saturated_fraction])
+def test_padding_neither_fires_nor_is_silent(metric):
+    counted = jnp.arange(6)[:, None, None] < padded.LENGTHS[:, None]
+    spikes = jnp.where(counted, jnp.array([0.0, 0.0, 1.0, 1.0]), jnp.array([jnp.nan, 1.0, 0.0, jnp.nan]))
+    assert metric(spikes, lengths=padded.LENGTHS) == together(metric, spikes) == 0.5
+    assert jnp.isnan(metric(spikes.at[0, 0, 0].set(jnp.nan), lengths=padded.LENGTHS))
+
+
+@pytest.mark.parametrize("metric", [metrics.firing_rate, metrics.silent_fraction, metrics.saturated_fraction])
+def test_wrong_lengths(metric):
+    for lengths, error, message in padded.BAD_LENGTHS:
+        with pytest.raises(error, match=message):
+            metric(padded.outputs(), lengths=lengths)
+
+
+def test_a_rate_of_every_step_has_no_lengths():
+    with pytest.raises(ValueError, match=r"axis must name time, 0, where there are lengths, got \(1, 2\)"):
+        metrics.firing_rate(padded.outputs(), axis=(1, 2), lengths=padded.LENGTHS)

@@ -120,6 +120,11 @@ NEURONS = {
     "Refractory": jsnn.Refractory(jsnn.CuBaLIF(0.9, trained(), threshold=0.5), period=np.arange(4.0)),
     "Delay": jsnn.Delay(2),
     "Delay_trained": jsnn.Delay(trained(), longest=1),
+    "Delay_arrays": jsnn.Delay(4 * PER_NEURON),
+    "DelayedLinear": jsnn.DelayedLinear(N, N, max_delay=3, rngs=nnx.Rngs(6)),
+    "DelayedLinear_triangle": jsnn.DelayedLinear(N, N, max_delay=2, interpolation="triangle", rngs=nnx.Rngs(7)),
+    "Recurrent_late": jsnn.Recurrent(jsnn.LIF(0.9), linear(0), delay=nnx.Param(jnp.full(N, 1.5)), longest=3),
+    "Recurrent_DelayedLinear": jsnn.Recurrent(jsnn.LIF(0.9), jsnn.DelayedLinear(N, N, max_delay=3, rngs=nnx.Rngs(8))),
     "user_defined": UserDefined(0.25),
     "Sequential": jsnn.Sequential(linear(2), jsnn.LIF(trained()), linear(3), jsnn.CuBaLI()),
     "Sequential_nested": jsnn.Sequential(
@@ -174,7 +179,7 @@ def test_vmap_is_a_batch(neuron):
 @over_neurons(" ")
 def test_after_a_convolution_parameters_are_per_channel(neuron):
     def to_images(x):
-        return x.reshape(1, B, 1, N)  # [B, H, W, C]
+        return x[None, :, None]  # [B, H, W, C]
 
     state, _ = unroll(neuron, CURRENTS)
     images = jax.tree.map(to_images, state)
@@ -253,7 +258,7 @@ def test_gradients_without_spikes_are_those_of_finite_differences(make):
         check_grads(run, (*parameters, currents), order=1, modes=["rev"], rtol=1e-6)
 
 
-@over_neurons("Sequential")
+@over_neurons("Sequential", "DelayedLinear")
 def test_neurons_cannot_be_changed_but_replaced(neuron):
     before = repr(neuron)
     for field in dataclasses.fields(neuron):

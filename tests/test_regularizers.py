@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padded
 import pytest
 
 from jsnn import regularizers
@@ -139,3 +140,53 @@ def test_wrong_spikes_and_dt(penalty):
 def test_wrong_percentile(q):
     with pytest.raises(ValueError, match=rf"q must lie in \[0, 100\], got {q}"):
         regularizers.percentile(SPIKES, q)
+
+
+# Recordings of different lengths
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    ("penalty", "combine"),
+    [
+        (partial(l1_rate, strength=1.0, target=(-0.1, 0.2), dt=0.5), np.mean),
+        (partial(l2_rate, strength=1.0, target=0.5), np.mean),
+        (partial(l1_rate_sparsity, strength=0.5), np.sum),
+        (lambda x, **lengths: jnp.sum(percentile(x, 70.0, axis=0, **lengths)), np.sum),
+    ],
+)
+def test_a_padded_batch_has_the_penalties_of_its_recordings(penalty, combine, dtype):
+    outputs, graded = padded.outputs(dtype), jax.value_and_grad(penalty)
+    several = jnp.stack([padded.LENGTHS, np.minimum(padded.LENGTHS, 2)])
+    together = jax.jit(jax.vmap(lambda lengths: graded(outputs, lengths=lengths)))(several)
+    value, gradient = (both[0].astype(jnp.float32) for both in together)
+    alone = jax.jit(lambda: [graded(padded.of_sample(outputs, sample)) for sample in range(4)])()
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == jnp.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    np.testing.assert_allclose(value, combine([float(one) for one, _ in alone]), **tolerance)
+    for sample, (_, own) in enumerate(alone):
+        found = padded.of_sample(gradient, sample) * (4 if combine is np.mean else 1)
+        np.testing.assert_allclose(found, own.astype(jnp.float32), **tolerance)
+        np.testing.assert_array_equal(gradient[padded.LENGTHS[sample] :, sample], 0)
+
+
+def test_a_percentile_of_padded_recordings_is_that_of_one_after_the_other():
+    outputs = padded.outputs()
+    whole = jnp.concatenate([padded.of_sample(outputs, sample) for sample in range(4)])[:, 0]
+    found = percentile(outputs, 60.0, axis=(0, 1), lengths=padded.LENGTHS)
+    np.testing.assert_allclose(found, percentile(whole, 60.0), rtol=1e-6)
+    assert jnp.isnan(percentile(outputs.at[0, 0].set(jnp.nan), axis=(0, 1), lengths=padded.LENGTHS)).all()
+    with pytest.raises(ValueError, match="axis must name time, 0, where there are lengths, got 1"):
+        percentile(outputs, axis=1, lengths=padded.LENGTHS)
+
+
+@pytest.mark.parametrize("penalty", [l1_rate, l2_rate, l1_rate_sparsity, percentile])
+def test_lengths(penalty):
+    outputs = jnp.nan_to_num(padded.outputs(), posinf=1, neginf=-1)
+    np.testing.assert_allclose(penalty(outputs, lengths=[6] * 4), penalty(outputs), rtol=1e-5, atol=1e-6)
+    for lengths, error, message in padded.BAD_LENGTHS:
+        with pytest.raises(error, match=message):
+            penalty(outputs, lengths=lengths)
+    with pytest.raises(
+        ValueError, match=r"must be \[T, B, ...\]|arrays \[T, B, ...\], got shape \(6,\): put time first"
+    ):
+        penalty(outputs[:, 0, 0], lengths=[1] * 6)

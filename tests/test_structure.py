@@ -20,14 +20,14 @@ FLOORS = {
     4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision", "jsnn.weights"],
     3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
-        "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.encode", "jsnn.events", "jsnn.filters", "jsnn.fused",
-        "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot",
+        "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode", "jsnn.events", "jsnn.filters",
+        "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot",
         "jsnn.recording", "jsnn.unrolling",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
         "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.extras", "jsnn.files", "jsnn.keywords",
-        "jsnn.program", "jsnn.rounding", "jsnn.types",
+        "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
     ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -194,7 +194,10 @@ print({"jax", "flax", "matplotlib", "numpy"} & set(sys.modules))  # a name is im
 import jax
 for name in jsnn.__all__:
     getattr(jsnn, name)
-heavy = {"jax.experimental.pallas", "matplotlib", "nir", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
+heavy = {
+    "aedat", "array_record", "grain", "h5py", "jax.experimental.pallas", "matplotlib", "nir", "sklearn", "tensorflow",
+    "tensorflow_datasets", "tonic", "torch",
+}
 print(heavy & set(sys.modules))
 jax.config.update("jax_num_cpu_devices", 2)  # JAX refuses it once an array has been made
 """

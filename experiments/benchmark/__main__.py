@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", type=_positive, nargs="+", metavar="T")
     parser.add_argument("--steps", type=_positive, metavar="T")
     parser.add_argument("--batch-size", type=_positive, metavar="B")
+    parser.add_argument("--max-delay", type=_positive, metavar="STEPS")
     parser.add_argument("--examples", type=_positive, metavar="N")
     return parser
 

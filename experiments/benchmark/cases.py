@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.benchmark import (
     cifar10_conversion,
+    delays,
     encode,
     fc_lif,
     latency,
@@ -25,6 +26,7 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "mnist_recurrent": mnist_recurrent.comparisons,
     "cifar10_conversion": cifar10_conversion.comparisons,
     "encode": encode.comparisons,
+    "delays": delays.comparisons,
     "long": long.comparisons,
     "zoo": zoo.comparisons,
     "latency": latency.comparisons,

@@ -31,7 +31,7 @@ def comparisons(
     setting: Setting, *, neurons: Sequence[int] = (1024,), steps: int = 500, batch_size: int = 16
 ) -> Iterator[Comparison]:
     """Forward, then forward+backward, for each number of neurons."""
-    notes = tuple(f"{peer}: {check(peer)}" for peer in setting.peers)
+    notes = tuple(f"{peer}: {check(peer)}" for peer in setting.peers if peer in LIKE_PEER)
     for size in neurons:
         for backward in (False, True):
             what = "forward+backward" if backward else "forward"
@@ -64,7 +64,7 @@ def sides(setting: Setting, backward: bool, weights: np.ndarray, spikes: np.ndar
         if backward
         else jax_side(jnp.matmul, x, w, role="floor"),
     }
-    for peer in setting.peers:
+    for peer in filter(LIKE_PEER.get, setting.peers):
         found |= fc_lif_peers.sides(setting, peer, backward, weights, spikes)
     return found
 

@@ -117,7 +117,7 @@ def check(images: np.ndarray) -> str:
         layer.kernel[...] = jnp.asarray(kernel)
 
     def outputs(images: Any) -> Any:
-        prepared = build.prepare_images(experiment.data, jax.random.key(0), images, training=False)
+        prepared = experiment.data.prepare(jax.random.key(0), images, training=False)
         spikes, _ = build.encode(experiment, jax.random.key(0), prepared)
         return jsnn.unroll(network, spikes)[1]
 

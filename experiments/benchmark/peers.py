@@ -12,7 +12,8 @@ import numpy as np
 
 from experiments.benchmark.side import Setting, Side, threads
 
-PEERS = ("norse", "snntorch", "spikingjelly", "spyx")
+PEERS = ("dcls", "norse", "snntorch", "spikingjelly", "spyx")
+_MODULES = {"dcls": "DCLS"}  # where the name of a package is not that of its module
 IN_TORCH = ("norse", "snntorch", "spikingjelly")
 
 
@@ -25,7 +26,7 @@ def installed(names: Sequence[str] | None) -> tuple[str, ...]:
     for name in names or ():
         check_name("peer", name, PEERS)
     wanted = PEERS if names is None else tuple(dict.fromkeys(names))
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    missing = [name for name in wanted if importlib.util.find_spec(_MODULES.get(name, name)) is None]
     if missing:
         print(f"without {', '.join(missing)}, which are not installed: pip install -e '.[peers]'", file=sys.stderr)
     return tuple(name for name in wanted if name not in missing)

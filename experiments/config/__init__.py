@@ -10,7 +10,7 @@ from experiments.config.gallery import Gallery
 from experiments.config.serialize import Config, from_json, from_values, to_json, to_values
 from experiments.config.training import Mesh, Train
 from experiments.parts.base import OneOf, Part, Settings, has_own_parts
-from experiments.parts.data import Data, Sets
+from experiments.parts.data import Data, Examples, Sets
 from experiments.parts.encoders import (
     Burst,
     ConstantCurrent,
@@ -19,6 +19,7 @@ from experiments.parts.encoders import (
     Encoder,
     Latency,
     Phase,
+    PixelByPixel,
     PixelNeurons,
     Poisson,
     Population,
@@ -27,12 +28,14 @@ from experiments.parts.encoders import (
 )
 from experiments.parts.loggers import Logger, Mlflow, NoLogger, Tensorboard, Wandb
 from experiments.parts.networks import (
+    Delayed,
     Feedforward,
     Network,
     NorseConv,
     NorseRecurrent,
     RateConv,
     RateDense,
+    Recurrent,
     Spikformer,
     SpikingDense,
     SpikingResNet,
@@ -54,6 +57,7 @@ from experiments.parts.objectives import (
     Sum,
 )
 from experiments.parts.optimizer import Optimizer
+from experiments.parts.recordings import Events, Recordings, Speech
 
 __all__ = [
     "Burst",
@@ -67,9 +71,12 @@ __all__ = [
     "CrossEntropyInTime",
     "Data",
     "Decoder",
+    "Delayed",
     "Delta",
     "Direct",
     "Encoder",
+    "Events",
+    "Examples",
     "Experiment",
     "Feedforward",
     "Gallery",
@@ -93,15 +100,19 @@ __all__ = [
     "Optimizer",
     "Part",
     "Phase",
+    "PixelByPixel",
     "PixelNeurons",
     "Poisson",
     "Population",
     "Rate",
     "RateConv",
     "RateDense",
+    "Recordings",
+    "Recurrent",
     "Reference",
     "Sets",
     "Settings",
+    "Speech",
     "SpikeLatencyLIF",
     "Spikformer",
     "SpikingDense",

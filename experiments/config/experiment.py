@@ -62,10 +62,11 @@ class Experiment(Settings):
     """What the config had where the command line set fewer epochs or other data; the runner writes it."""
 
     def __post_init__(self) -> None:
-        if self.encoder.needs_unit_range and (any(self.data.mean) or set(self.data.std) != {1.0}):
+        data = self.data
+        if self.encoder.needs_unit_range and isinstance(data, Data) and (any(data.mean) or set(data.std) != {1.0}):
             raise ValueError(
-                f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {self.data.mean} and "
-                f"data.std {self.data.std}: leave them at 0 and 1"
+                f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {data.mean} and "
+                f"data.std {data.std}: leave them at 0 and 1"
             )
         if self.conversion is not None and not self.network.is_rate:
             raise ValueError(

@@ -1,6 +1,8 @@
-"""The data sets that an experiment can have."""
+"""The data sets that an experiment can have: images and arrays; recordings are in `recordings.py`."""
 
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import NonNegativeInt, PositiveFloat
 
@@ -16,14 +18,12 @@ class Sets(NamedTuple):
     validation: Any = None
 
 
-class Data(Part):
-    """The data set, and what is done to its examples before they are encoded.
+class Examples(Part):
+    """Base of the data sets."""
 
-    A subclass has data of its own: its method `make(self)` returns `Sets`.
-    """
-
+    kind: ClassVar[str] = "data"  # which is meant where none is named
     name: str = "digits"
-    """A data set that jsnn.data.load knows ("mnist", "cifar10", "digits", ...), or the path of an .npz file."""
+    """A data set that jsnn.data.load knows ("mnist", "cifar10", "digits", ...), or the path of a file or folder."""
     reconstruct: bool = False
     """The network is to give its inputs back, as it sees them: an autoencoder, for a loss of values such as mse."""
     train_split: str = "train"
@@ -32,6 +32,34 @@ class Data(Part):
     """The examples on which the reported test accuracy is measured."""
     validation_split: str | None = None
     """What early stopping and the choice of the best checkpoint look at; None takes the test split for the latter."""
+    shuffle: bool = True
+    """Draw a new order of the training examples for every epoch; False keeps the data set's own."""
+    residence: Literal["auto", "device", "host"] = "auto"
+    """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
+
+    @abstractmethod
+    def make(self) -> Sets:
+        """Return the training, test and (where asked for) validation set."""
+
+    def of_splits(self, load: Callable[[str], Any]) -> Sets:
+        """Return what `load` makes of the name of each split."""
+        splits = (self.train_split, self.test_split, self.validation_split)
+        return Sets(*(load(split) if split else None for split in splits))
+
+    def prepare(self, key: Any, inputs: Any, *, training: bool) -> Any:
+        """Return inputs, `[B, ...]` or `[B, T, ...]`, as the network is to see them; for training, augmented."""
+        return jsnn.augment.to_float(inputs)
+
+
+AnyData: TypeAlias = Annotated[Examples, OneOf(Examples)]
+
+
+class Data(Examples):
+    """Images or other arrays, and what is done to them before they are encoded.
+
+    A subclass has data of its own: its method `make(self)` returns `Sets`.
+    """
+
     mean: tuple[float, ...] = (0.0,)
     """Subtracted from the pixels (0 to 1), per channel."""
     std: tuple[PositiveFloat, ...] = (1.0,)
@@ -42,15 +70,23 @@ class Data(Part):
     """Augmentation: shift training images by up to so many pixels."""
     cutout: NonNegativeInt = 0
     """Augmentation: blank a square of so many pixels in training images."""
-    shuffle: bool = True
-    """Draw a new order of the training images for every epoch; False keeps the data set's own."""
-    residence: Literal["auto", "device", "host"] = "auto"
-    """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
 
     def make(self) -> Sets:
         """Return the training, test and (where asked for) validation set."""
-        splits = (self.train_split, self.test_split, self.validation_split)
-        return Sets(*(jsnn.data.load(self.name, split) if split else None for split in splits))
+        return self.of_splits(lambda split: jsnn.data.load(self.name, split))
 
+    def prepare(self, key: Any, inputs: Any, *, training: bool) -> Any:
+        """Return images, or other examples, as the network is to see them: normalised and, for training, augmented."""
+        import jax
 
-AnyData: TypeAlias = Annotated[Data, OneOf(Data)]
+        augment = jsnn.augment
+        images = augment.normalize(augment.to_float(inputs), self.mean, self.std)
+        if training:
+            flip_key, shift_key, cutout_key = jax.random.split(key, 3)
+            if self.flip:
+                images = augment.random_flip(flip_key, images)
+            if self.shift:
+                images = augment.random_shift(shift_key, images, self.shift)
+            if self.cutout:
+                images = augment.cutout(cutout_key, images, self.cutout)
+        return images

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeAlias
 
+import numpy as np
 import pydantic
 from pydantic import PositiveFloat, PositiveInt
 
@@ -183,6 +184,28 @@ class Phase(Encoder):
             weights = jsnn.encode.phase_weights(num_steps=num_steps, num_phases=self.num_phases).astype(images.dtype)
             spikes = jsnn.encode.phase(images, num_steps=num_steps, num_phases=self.num_phases)
             return weights.reshape(-1, *[1] * images.ndim) * spikes
+
+        return encode
+
+
+class PixelByPixel(Encoder):
+    """One pixel after another as a current, a step for each: sequential MNIST (Le, Jaitly and Hinton, 2015)."""
+
+    order: Annotated[int, pydantic.Field(ge=0)] | None = None
+    """Seed of a random order of the pixels, the same for all images: permuted sequential MNIST; None: row by row."""
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one pixel, its channels."""
+        return shape[-1:]
+
+    def make(self, num_steps: int) -> Encode:
+        """Return the encoder."""
+
+        def encode(key: Any, images: Any) -> Any:
+            pixels = images.reshape(len(images), -1, images.shape[-1]).swapaxes(0, 1)
+            if len(pixels) != num_steps:
+                raise ValueError(f"num_steps must be {len(pixels)}, the number of pixels of an image, got {num_steps}")
+            return pixels if self.order is None else pixels[np.random.default_rng(self.order).permutation(num_steps)]
 
         return encode
 

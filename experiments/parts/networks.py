@@ -25,6 +25,14 @@ class Network(Part):
             rngs: an `nnx.Rngs` that draws the weights.
         """
 
+    def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
+        """Return the network as it is to be at an optimiser step: what follows a schedule is set here."""
+        return network
+
+    def for_inference(self, network: Any) -> Any:
+        """Return the trained network as it is evaluated and saved."""
+        return network
+
 
 AnyNetwork: TypeAlias = Annotated[Network, OneOf(Network)]
 
@@ -49,6 +57,76 @@ class Feedforward(Network):
             neuron=lambda: jsnn.LIF(self.decay, surrogate=jsnn.surrogate.fast_sigmoid(self.slope)),
             readout=lambda: jsnn.LI(self.readout_decay),
         )
+
+
+class Recurrent(Network):
+    """Dense layers of LIF or adaptive neurons whose spikes come back to all of their layer, and a readout."""
+
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    decay: Share = 0.95
+    """Membrane decay of the hidden neurons."""
+    adaptation: NonNegativeFloat = 0.0
+    """How far a spike raises the threshold of its neuron (ALIF); 0 for LIF neurons."""
+    decay_adaptation: Share = 0.99
+    """Decay of the raised threshold."""
+    readout_decay: Share = 0.95
+    """Membrane decay of the readout."""
+    slope: PositiveFloat = 10.0
+    """Slope of the fast-sigmoid surrogate."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        surrogate = jsnn.surrogate.fast_sigmoid(self.slope)
+
+        def neuron() -> Any:
+            if not self.adaptation:
+                return jsnn.LIF(self.decay, surrogate=surrogate)
+            return jsnn.ALIF(self.decay, self.decay_adaptation, self.adaptation, surrogate=surrogate)
+
+        return jsnn.models.adaptive_recurrent(
+            _sizes(inputs, self.hidden, outputs),
+            rngs=rngs,
+            neuron=neuron,
+            readout=lambda: jsnn.LI(self.readout_decay),
+        )
+
+
+class Delayed(Network):
+    """Dense layers in which each synapse learns a delay, see jsnn.models.delayed_feedforward."""
+
+    hidden: tuple[PositiveInt, ...] = (128,)
+    """Neurons in each hidden layer."""
+    max_delay: PositiveInt = 24
+    """The largest delay, in steps."""
+    decay: Share = 0.9
+    """Membrane decay of the hidden neurons."""
+    readout_decay: Share = 0.9
+    """Membrane decay of the readout."""
+    slope: PositiveFloat = 5.0
+    """Slope of the arctan surrogate."""
+    dropout: Share = 0.0
+    """Share of the hidden spikes that training leaves out."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        surrogate = jsnn.surrogate.arctan(self.slope)
+        return jsnn.models.delayed_feedforward(
+            _sizes(inputs, self.hidden, outputs),
+            max_delay=self.max_delay,
+            rngs=rngs,
+            dropout=self.dropout,
+            neuron=lambda: jsnn.LIF(self.decay, surrogate=surrogate),
+            readout=lambda: jsnn.LI(self.readout_decay),
+        )
+
+    def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
+        """Return the network with delays as wide as they are at an optimiser step."""
+        return jsnn.delays.at_width(network, jsnn.delays.shrinking_width(self.max_delay, total_steps)(step))
+
+    def for_inference(self, network: Any) -> Any:
+        """Return the trained network with delays of whole steps."""
+        return jsnn.delays.rounded(network)
 
 
 class NorseRecurrent(Network):

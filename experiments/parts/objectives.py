@@ -1,5 +1,6 @@
 """Decoders and losses, and the objective of a training: one of each, and penalties."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -9,8 +10,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 import jsnn
 from experiments.parts.base import OneOf, Part, Settings
 
-Decode: TypeAlias = Callable[[Any], Any]
-LossFunction: TypeAlias = Callable[[Any, Any, Any], tuple[Any, dict[str, Any]]]
+Decode: TypeAlias = Callable[..., Any]
+LossFunction: TypeAlias = Callable[..., tuple[Any, dict[str, Any]]]
 
 
 class Decoder(Part):
@@ -20,7 +21,10 @@ class Decoder(Part):
 
     @abstractmethod
     def make(self) -> Decode:
-        """Return a function from the outputs of all steps, `[T, B, ...]`, to an answer for each example, `[B, ...]`."""
+        """Return a function from the outputs of all steps, `[T, B, ...]`, to an answer for each example, `[B, ...]`.
+
+        Of recordings of different lengths it also receives `lengths=`, `[B]`: the steps of each that are not padding.
+        """
 
 
 class MaxOverTime(Decoder):
@@ -77,7 +81,8 @@ class Loss(Part):
 
         It takes the outputs of all steps, `[T, B, ...]`, what the decoder made of them, `[B, ...]`, and the targets,
         `[B, ...]`, or `[B, T, ...]` where `in_time` is true. The loss is a number, each of the metrics one for each
-        example, `[B]`; the one that `score` names is among them.
+        example, `[B]`; the one that `score` names is among them. Of recordings of different lengths it also receives
+        `lengths=`, `[B]`: the steps of each that are not padding.
         """
 
 
@@ -88,7 +93,7 @@ class CrossEntropy(Loss):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return _of_classes(lambda outputs, decoded, labels: jsnn.losses.cross_entropy(decoded, labels))
+        return _of_classes(lambda outputs, decoded, labels, **padded: jsnn.losses.cross_entropy(decoded, labels))
 
 
 class CeRateLoss(Loss):
@@ -98,7 +103,9 @@ class CeRateLoss(Loss):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return _of_classes(lambda outputs, decoded, labels: jsnn.losses.ce_rate_loss(outputs, labels))
+        return _of_classes(
+            lambda outputs, decoded, labels, **padded: jsnn.losses.ce_rate_loss(outputs, labels, **padded)
+        )
 
 
 class CeCountLoss(Loss):
@@ -108,7 +115,9 @@ class CeCountLoss(Loss):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return _of_classes(lambda outputs, decoded, labels: jsnn.losses.ce_count_loss(outputs, labels))
+        return _of_classes(
+            lambda outputs, decoded, labels, **padded: jsnn.losses.ce_count_loss(outputs, labels, **padded)
+        )
 
 
 class MseCountLoss(Loss):
@@ -118,7 +127,9 @@ class MseCountLoss(Loss):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return _of_classes(lambda outputs, decoded, labels: jsnn.losses.mse_count_loss(outputs, labels))
+        return _of_classes(
+            lambda outputs, decoded, labels, **padded: jsnn.losses.mse_count_loss(outputs, labels, **padded)
+        )
 
 
 class CrossEntropyInTime(Loss):
@@ -130,10 +141,10 @@ class CrossEntropyInTime(Loss):
     def make(self) -> LossFunction:
         """Return the loss."""
 
-        def evaluate(outputs: Any, decoded: Any, classes: Any) -> tuple[Any, dict[str, Any]]:
-            every, labels = outputs.reshape(-1, outputs.shape[-1]), _in_time(classes, outputs).reshape(-1)
-            right = jsnn.metrics.is_correct(every, labels).reshape(outputs.shape[:2])
-            return jsnn.losses.cross_entropy(every, labels), {"accuracy": right.mean(0, dtype="float32")}
+        def evaluate(outputs: Any, decoded: Any, classes: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
+            labels = _in_time(classes, outputs)
+            right = jsnn.metrics.is_correct(outputs, labels).astype("float32")
+            return jsnn.losses.cross_entropy(outputs, labels, **padded), {"accuracy": _own_mean(right, **padded)}
 
         return evaluate
 
@@ -147,7 +158,7 @@ class Mse(Loss):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return lambda outputs, decoded, targets: _squared_error(decoded, targets)
+        return lambda outputs, decoded, targets, **padded: _squared_error(decoded, targets)
 
 
 class MseInTime(Mse):
@@ -157,17 +168,25 @@ class MseInTime(Mse):
 
     def make(self) -> LossFunction:
         """Return the loss."""
-        return lambda outputs, decoded, targets: _squared_error(
-            outputs.swapaxes(0, 1), _in_time(targets, outputs).swapaxes(0, 1)
-        )
+
+        def evaluate(outputs: Any, decoded: Any, targets: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
+            values = _in_time(targets, outputs)
+            if not padded:
+                return _squared_error(outputs.swapaxes(0, 1), values.swapaxes(0, 1))
+            rows = (-1, math.prod(outputs.shape[2:]))
+            _, found = _squared_error(outputs.reshape(rows), values.reshape(rows))
+            errors = _own_mean(found["mse"].reshape(outputs.shape[:2]), **padded)
+            return errors.mean(), {"mse": errors}
+
+        return evaluate
 
 
-def _of_classes(loss: Callable[[Any, Any, Any], Any]) -> LossFunction:
+def _of_classes(loss: Callable[..., Any]) -> LossFunction:
     """Return the loss of a classification with its metric, the accuracy."""
 
-    def evaluate(outputs: Any, decoded: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
+    def evaluate(outputs: Any, decoded: Any, labels: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
         right = jsnn.metrics.is_correct(decoded, labels).astype("float32")
-        return loss(outputs, decoded, labels), {"accuracy": right}
+        return loss(outputs, decoded, labels, **padded), {"accuracy": right}
 
     return evaluate
 
@@ -178,6 +197,11 @@ def _squared_error(answers: Any, targets: Any) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"the outputs must be as many as the targets, got shapes {answers.shape} and {targets.shape}")
     errors = ((answers.reshape(len(answers), -1) - targets.reshape(len(targets), -1)) ** 2).mean(1)
     return errors.mean(), {"mse": errors}
+
+
+def _own_mean(values: Any, **padded: Any) -> Any:
+    """Return the mean of values `[T, B]` over the steps of each example, `[B]`."""
+    return jsnn.decode.mean(values[..., None], **padded)[..., 0]
 
 
 def _in_time(targets: Any, outputs: Any) -> Any:

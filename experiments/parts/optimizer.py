@@ -30,6 +30,8 @@ class Optimizer(Part):
     """How the learning rate goes over the whole run; the last four end at or near 0."""
     warmup: Share = 0.05
     """Share of the run over which warmup_cosine rises."""
+    delay_factor: PositiveFloat = 1.0
+    """Factor on the learning rate of delays, which are counted in steps and have further to go than weights."""
     clip_norm: PositiveFloat | None = None
     """Largest global norm of the gradients; None for no clipping."""
 
@@ -48,10 +50,12 @@ class Optimizer(Part):
 
         def at(learning_rate: Any) -> Any:
             rate = learning_rate if share is None else lambda step: learning_rate * share(step)
-            optimizer = factory(rate, **self.options)
-            if self.clip_norm is None:
-                return optimizer
-            return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
+            parts = [factory(rate, **self.options)]
+            if self.delay_factor != 1:
+                parts.append(optax.masked(optax.scale(self.delay_factor), _are_delays))
+            if self.clip_norm is not None:
+                parts.insert(0, optax.clip_by_global_norm(self.clip_norm))
+            return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
         return optax.inject_hyperparams(at, hyperparam_dtype=jax.numpy.float32)(self.learning_rate)
 
@@ -98,6 +102,13 @@ def _axes_of_kernels(params: Any) -> Any:
         return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
 
     return jax.tree.map(lambda array: axes(array) if array.ndim > 1 else None, params)
+
+
+def _are_delays(params: Any) -> Any:
+    """Return which parameters are delays of synapses, by their names."""
+    import jax
+
+    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(key) == "['delay']" for key in path), params)
 
 
 def _factory(name: str) -> Any:

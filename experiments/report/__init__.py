@@ -76,6 +76,7 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
     if seen.conversion is not None:
         sections.add_conversion(page, seen.conversion, summary)
     sections.add_layers(page, seen)
+    sections.add_delays(page, seen)
     energy.add(page, seen.energy, is_converted=seen.conversion is not None)
     sections.add_samples(page, seen)
     sections.add_mistakes(page, experiment, seen)

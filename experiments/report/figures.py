@@ -82,6 +82,20 @@ def training_rates(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
+def delays(layers: Mapping[str, np.ndarray], dt: float | None) -> Figure:
+    """Draw how the delays of each layer's synapses, in steps, are distributed, each layer on an axis of its own."""
+    figure = Figure(figsize=(_WIDTH, 1.0 + 1.6 * len(layers)), layout="constrained")
+    unit, scale = ("steps", 1.0) if dt is None else ("ms", 1e3 * dt)
+    for ax, (name, steps) in zip(np.atleast_1d(figure.subplots(len(layers), sharex=True)), layers.items()):
+        edges = np.arange(max(float(np.max(steps)), 1.0) + 1.5) - 0.5
+        ax.hist(scale * steps, scale * edges, weights=np.full(steps.shape, 100 / steps.size), color=PALETTE[0])
+        ax.set_title(f"{name}: {steps.size:,} synapses", loc="left", fontsize="medium")
+        ax.set_ylabel("% of them")
+        open_frame(ax)
+    ax.set_xlabel(f"Delay ({unit})")
+    return figure
+
+
 def rates(layers: Mapping[str, np.ndarray], unit: str) -> Figure:
     """Draw how the firing rates [N] of each layer's neurons are distributed, each layer on an axis of its own."""
     figure = Figure(figsize=(_WIDTH, 1.0 + 1.6 * len(layers)), layout="constrained")

@@ -178,6 +178,18 @@ def add_layers(page: Page, seen: Evaluation) -> None:
     )
 
 
+def add_delays(page: Page, seen: Evaluation) -> None:
+    """Add how the learned delays are distributed, where there are some."""
+    if seen.delays:
+        page.section("Delays")
+        page.figure(
+            "delays",
+            figures.delays(seen.delays, seen.dt),
+            "The delays that the synapses of each layer have learned.",
+            "Histograms of delays by layer",
+        )
+
+
 def add_samples(page: Page, seen: Evaluation) -> None:
     """Add the first test examples, and the worst mistake."""
     for sample in seen.samples:
@@ -212,7 +224,7 @@ def _add_sample(page: Page, seen: Evaluation, sample: Sample) -> None:
     else:
         page.figure(
             f"answer_{sample.index}",
-            figures.answer(target, sample.prediction),
+            figures.answer(target if target.ndim == 0 else target[: len(sample.prediction)], sample.prediction),
             "What the network answers, beside the target.",
             f"Answer and target, {what}",
         )
@@ -260,7 +272,7 @@ def add_mistakes(page: Page, experiment: Experiment, seen: Evaluation) -> None:
     page.text(f"{(~right).sum():,} of {right.size:,} answers are of another class.")
     page.figure(
         "confusion",
-        figures.confusion(seen.targets.ravel(), seen.predictions.ravel(), seen.class_names),
+        figures.confusion(seen.targets[seen.answered], seen.predictions[seen.answered], seen.class_names),
         f"Which class is taken for which, on the {count:,} test examples: {right.mean():.2%} are right. Decided on "
         f"{meaning.decisions(experiment)[name]}.",
         "Confusion matrix",

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn import layers, neurons, surrogate
+from jsnn import delays, layers, neurons, surrogate
 from jsnn.arguments import check_memory, checked
 from jsnn.compat import norse_neurons
 from jsnn.encode.checks import check_at_least, floating
@@ -240,7 +240,7 @@ def lsnn(
         decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, decay_adaptation=decay_adaptation,
         adaptation=beta * decay_adaptation, **_spiking(v_th, v_reset, method, alpha),
     )  # fmt: skip
-    return layers.Sequential(_synapse(tau_syn_inv, dt), wrappers.Delay(1), neuron)
+    return layers.Sequential(_synapse(tau_syn_inv, dt), delays.Delay(1), neuron)
 
 
 @checked

@@ -8,6 +8,8 @@ New work decodes, and takes one loss for all: `cross_entropy(decode.max_over_tim
 `ce_max_membrane_loss`, `accuracy(decode.spike_count(spikes), labels)` is `accuracy_rate`. For losses of membranes or
 spikes step by step take `targets_rate` or `targets_latency` [T, B, N]; for losses of counts their sum over time; for
 losses of spike times `spikes_to_times(targets_latency(...))` [B, N].
+
+Losses and accuracies take the `lengths` of padded recordings as those of `jsnn.losses` do; T is a sample's own length.
 """
 
 from collections.abc import Sequence
@@ -43,7 +45,12 @@ __all__ = [
 
 @checked
 def ce_max_membrane_loss(
-    membranes: Array, targets: Array, *, weight: Array | None = None, ignore_label: int | None = None
+    membranes: Array,
+    targets: Array,
+    *,
+    weight: Array | None = None,
+    ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the cross-entropy of the largest membrane potentials: L = cross_entropy(max_t v_t, targets).
 
@@ -52,12 +59,14 @@ def ce_max_membrane_loss(
         targets: [B], integer labels.
         weight: [N], the weight of each class; 1 if None.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> ce_max_membrane_loss(jnp.zeros((5, 2, 4)), jnp.array([0, 3]))
         Array(1.3862944, dtype=float32)
     """
-    return cross_entropy(decode.max_over_time(membranes), targets, weight=weight, ignore_label=ignore_label)
+    potentials = decode.max_over_time(membranes, lengths=lengths)
+    return cross_entropy(potentials, targets, weight=weight, ignore_label=ignore_label)
 
 
 @checked
@@ -68,6 +77,7 @@ def ce_temporal_loss(
     inverse: Literal["negate", "reciprocal"] = "negate",
     weight: Array | None = None,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the cross-entropy of inverted first spike times t: the right neuron shall fire first.
 
@@ -80,6 +90,7 @@ def ce_temporal_loss(
         inverse: how an early time becomes a large logit.
         weight: [N], the weight of each class; 1 if None.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Raises:
         ValueError: if `inverse` is neither "negate" nor "reciprocal".
@@ -90,7 +101,7 @@ def ce_temporal_loss(
     """
     if inverse not in ("negate", "reciprocal"):
         raise ValueError(f'inverse must be "negate" or "reciprocal", got {inverse!r}')
-    times = decode.first_spike_time(wide(spikes))
+    times = decode.first_spike_time(wide(spikes), lengths=lengths)
     logits = -times if inverse == "negate" else 1 / (times + 1)
     return narrow(cross_entropy(logits, targets, weight=weight, ignore_label=ignore_label), spikes.dtype)
 
@@ -106,6 +117,7 @@ def mse_temporal_loss(
     tolerance: float = 0.0,
     multi_spike: bool = False,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return the mean square of spike time minus wanted time, in units of T: L = mean(((t - target) / T)^2).
 
@@ -126,6 +138,7 @@ def mse_temporal_loss(
         tolerance: in steps.
         multi_spike: whether each neuron has several wanted times.
         ignore_label: the label of samples that are left out, such as -1; None for none.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Raises:
         ValueError: if `on_target` or `off_target` is outside [-T, T-1], if they differ in length, if
@@ -136,7 +149,7 @@ def mse_temporal_loss(
         >>> mse_temporal_loss(spikes, jnp.array([0]))
         Array(0.25, dtype=float32)
     """
-    decode.check_time_major(spikes)
+    decode.check_time_major(spikes, lengths)
     num_steps = spikes.shape[0]
     if tolerance < 0:
         raise ValueError(f"tolerance must be >= 0 steps, got {tolerance}")
@@ -156,9 +169,10 @@ def mse_temporal_loss(
             f"wanted times must be {expected} with [B, N] = {spikes.shape[1:]}, got shape {wanted.shape}: "
             "set multi_spike=True exactly where each neuron has several wanted times"
         )
-    wanted = jnp.where(wanted < 0, num_steps + wanted, wanted).reshape(-1, *spikes.shape[1:])
-    error = decode.spike_times(seen, len(wanted)) - wanted  # [F, B, N]
-    squares = (jnp.where(jnp.abs(error) < tolerance, 0, error) / num_steps) ** 2
+    steps = num_steps if lengths is None else lengths[:, None]
+    wanted = jnp.where(wanted < 0, steps + wanted, wanted).reshape(-1, *spikes.shape[1:])
+    error = decode.spike_times(seen, len(wanted), lengths=lengths) - wanted  # [F, B, N]
+    squares = (jnp.where(jnp.abs(error) < tolerance, 0, error) / steps) ** 2
     if target_is_time:
         return narrow(jnp.mean(squares), spikes.dtype)
     return mean_over_samples(jnp.mean(squares, axis=-1), targets, spikes.shape[-1], ignore_label, spikes.dtype)
@@ -185,6 +199,7 @@ def accuracy_rate(
     *,
     num_classes: int | None = None,
     ignore_label: int | None = None,
+    lengths: Array | None = None,
 ) -> Array:
     """Return how often the labelled neuron (or population) fires most; options as in `decode.spike_count`.
 
@@ -193,45 +208,52 @@ def accuracy_rate(
         targets: [B], integer labels.
         num_classes: the number of classes, of which each has N / num_classes neighbouring neurons; None for one each.
         ignore_label: see `accuracy`.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> accuracy_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
         Array(1., dtype=float32)
     """
-    counts = decode.spike_count(wide(spikes), num_classes=num_classes)
+    counts = decode.spike_count(wide(spikes), num_classes=num_classes, lengths=lengths)
     return accuracy(counts, targets, ignore_label=ignore_label)
 
 
 @checked
-def accuracy_max_membrane(membranes: Array, targets: Array, *, ignore_label: int | None = None) -> Array:
+def accuracy_max_membrane(
+    membranes: Array, targets: Array, *, ignore_label: int | None = None, lengths: Array | None = None
+) -> Array:
     """Return how often the labelled neuron has the largest membrane of all steps.
 
     Args:
         membranes: [T, B, N].
         targets: [B], integer labels.
         ignore_label: see `accuracy`.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> accuracy_max_membrane(jnp.array([[[0.0, 0.7]], [[0.9, 0.1]]]), jnp.array([1]))
         Array(0., dtype=float32)
     """
-    return accuracy(decode.max_over_time(membranes), targets, ignore_label=ignore_label)
+    return accuracy(decode.max_over_time(membranes, lengths=lengths), targets, ignore_label=ignore_label)
 
 
 @checked
-def accuracy_temporal(spikes: Array, targets: Array, *, ignore_label: int | None = None) -> Array:
+def accuracy_temporal(
+    spikes: Array, targets: Array, *, ignore_label: int | None = None, lengths: Array | None = None
+) -> Array:
     """Return how often the labelled neuron fires first. A silent neuron has time T-1 (`decode.first_spike_time`).
 
     Args:
         spikes: [T, B, N].
         targets: [B], integer labels.
         ignore_label: see `accuracy`.
+        lengths: [B], the steps of each sample that are not padding; None for all T.
 
     Examples:
         >>> accuracy_temporal(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), jnp.array([1]))
         Array(1., dtype=float32)
     """
-    return accuracy(-decode.first_spike_time(wide(spikes)), targets, ignore_label=ignore_label)
+    return accuracy(-decode.first_spike_time(wide(spikes), lengths=lengths), targets, ignore_label=ignore_label)
 
 
 @checked

@@ -11,6 +11,7 @@ from flax import nnx
 from jsnn.conversion.activations import Activation, is_homogeneous, name_of
 from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.tail import Tail
+from jsnn.delays import Delay
 from jsnn.filters import Filter
 from jsnn.layers import Sequential
 from jsnn.neurons import IF, LI, LIF, BurstIF, Rate
@@ -18,7 +19,7 @@ from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.checks import is_key, value_of_parameter
 from jsnn.neurons.pytree import FrozenPytree, parts_with_dt
 from jsnn.neurons.spiking_activation import Activated, RateCoded
-from jsnn.neurons.wrappers import Delay, Dropout, Stochastic
+from jsnn.neurons.wrappers import Dropout, Stochastic
 from jsnn.types import Array, Neuron, Parameter, RunPart, Shape, State
 
 

@@ -1,12 +1,22 @@
 """Examples and their targets as plain arrays."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.arguments import check_parameters, checked
+from jsnn.arguments import check_parameters, checked, is_traced
+from jsnn.padding import check_lengths
+
+
+class Padded(NamedTuple):
+    """Examples of different lengths, padded at the end: what a loss receives of a data set that has `lengths`."""
+
+    inputs: Any
+    """[B, T, ...]."""
+    lengths: Any
+    """[B], the steps that are not padding."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,15 +31,21 @@ class Dataset:
     each step. Values are floating point, kept as float32: [N, ...], or [N, T, ...] with some for each step.
     `num_classes` 0 stands for one more than the largest class; it stays 0 where the targets are values.
 
+    Recordings of different lengths are padded at the end with finite numbers, and targets of each step with any class
+    or value, such as 0. Their `lengths` are integers in 1..T, kept as int32.
+
     Raises:
-        ValueError: for another shape or type, no examples at all, classes outside 0..num_classes - 1, or values that
-            are not finite.
+        TypeError: if `lengths` are not integers.
+        ValueError: for another shape or type, no examples at all, classes outside 0..num_classes - 1, values that are
+            not finite, `lengths` outside 1..T, or `lengths` of examples that are not in time.
 
     Examples:
         >>> Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 3])).num_classes
         4
         >>> Dataset(np.zeros((2, 100, 3)), np.zeros((2, 100)), in_time=True).num_classes
         0
+        >>> Dataset(np.zeros((2, 100, 3)), np.array([0, 3]), in_time=True, lengths=np.array([80, 100])).lengths.tolist()
+        [80, 100]
     """
 
     inputs: np.ndarray
@@ -42,22 +58,29 @@ class Dataset:
     """Empty where unknown."""
     in_time: bool = False
     """The second axis of the inputs is time."""
+    lengths: np.ndarray | None = None
+    """[N], int32, the steps of each example that are not padding; None stands for all T."""
 
     def __post_init__(self) -> None:
         check_parameters(self)
         if not isinstance(self.class_names, tuple | list):
             raise TypeError(f"class_names must be a tuple of names, got {self.class_names!r}")
-        if isinstance(self.inputs, jax.core.Tracer) or isinstance(self.targets, jax.core.Tracer):
+        if any(map(is_traced, (self.inputs, self.targets, self.lengths))):
             raise TypeError("inputs and targets must be known, got traced arrays: make a Dataset outside of jit")
         try:
-            inputs, targets = np.asarray(self.inputs), np.asarray(self.targets)
+            inputs, targets, lengths = map(np.asarray, (self.inputs, self.targets, self.lengths))
         except (TypeError, ValueError) as error:
-            raise TypeError(f"inputs and targets must be arrays of numbers: {error}") from error
+            raise TypeError(f"inputs, targets and lengths must be arrays of numbers: {error}") from error
         object.__setattr__(self, "inputs", self._as_inputs(inputs))
         if targets.shape[:1] != inputs.shape[:1]:
             raise ValueError(f"inputs and targets must be as many, got shapes {inputs.shape} and {targets.shape}")
         if len(inputs) == 0:
             raise ValueError(f"data set {self.name!r} holds no examples")
+        if self.lengths is not None:
+            if not self.in_time:
+                raise ValueError("lengths are for recordings, inputs [N, T, ...]: set in_time=True")
+            check_lengths(lengths, inputs.shape[1], len(inputs))
+            object.__setattr__(self, "lengths", lengths.astype(np.int32))
         if np.issubdtype(targets.dtype, np.integer):
             num_classes = self._count_classes(targets)
             object.__setattr__(self, "targets", targets.astype(np.int32))
@@ -97,8 +120,20 @@ class Dataset:
         if targets.min() < 0 or targets.max() >= num_classes:
             raise ValueError(
                 f"classes must lie in 0..{num_classes - 1}, got values from {targets.min()} to {targets.max()}"
+                + ": padding takes any class, such as 0" * (of_steps and self.lengths is not None)
             )
         return num_classes
+
+    @property
+    def examples(self) -> np.ndarray | Padded:
+        """The inputs, with their lengths where they have any: what training hands to a loss."""
+        return self.inputs if self.lengths is None else Padded(self.inputs, self.lengths)
+
+    def rows(self, index: Any) -> tuple[Any, np.ndarray]:
+        """Return some examples and their targets, as a loss receives them."""
+        if self.lengths is None:
+            return self.inputs[index], self.targets[index]
+        return Padded(self.inputs[index], self.lengths[index]), self.targets[index]
 
     @property
     def images(self) -> np.ndarray:
@@ -131,4 +166,7 @@ def subset(dataset: Dataset, factor: int) -> Dataset:
     """
     if not 1 <= factor <= len(dataset):
         raise ValueError(f"factor must lie in 1..{len(dataset)}, the number of examples, got {factor}")
-    return dataclasses.replace(dataset, inputs=dataset.inputs[::factor], targets=dataset.targets[::factor])
+    lengths = None if dataset.lengths is None else dataset.lengths[::factor]
+    return dataclasses.replace(
+        dataset, inputs=dataset.inputs[::factor], targets=dataset.targets[::factor], lengths=lengths
+    )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.arguments import check_memory, checked
-from jsnn.data.dataset import Dataset
+from jsnn.data.dataset import Dataset, Padded
 from jsnn.types import Array
 
 
@@ -60,13 +60,14 @@ def pad_to_batches(n: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 @checked
 def batches(
     key: Array, dataset: Dataset, batch_size: int, *, drop_remainder: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray | Padded, np.ndarray]]:
     """Stream one shuffled epoch from the host, in the order of `epoch_permutation` with the same key.
 
     An epoch repeats exactly where its key does, such as `jax.random.fold_in(jax.random.key(seed), epoch)`.
 
     Yields:
-        images [batch_size, H, W, C] and labels [batch_size]; the last may be smaller if not dropped.
+        images [batch_size, H, W, C], or other inputs, and labels [batch_size]; the last may be smaller if not dropped.
+            Of a data set with `lengths` the first is `Padded(inputs, lengths)`, as a loss receives it in training.
 
     Raises:
         ValueError: at the call, `batch_size` is less than 1, or so large that nothing is left after dropping.
@@ -79,4 +80,4 @@ def batches(
     unit = batch_size if drop_remainder else min(batch_size, 1)
     order = np.asarray(epoch_permutation(key, len(dataset), unit)).ravel()
     chunks = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    return ((dataset.images[chunk], dataset.labels[chunk]) for chunk in chunks)
+    return (dataset.rows(chunk) for chunk in chunks)

@@ -12,6 +12,8 @@ of the values. The random ones take a `key` first and consume it; no gradient fl
     neurons         constant_current, spike_latency_lif; repeat, which leaves the values as they are
     populations     receptive_fields, receptive_field_grid, both without time
     regular trains  regular_spikes
+    sound           cochlea; its parts gammatone, mel, center_frequencies, and Gammatone and HairCell, Neurons for
+                    streams; Cochlea, which makes spikes of recordings
 
 Each raises ValueError where `num_steps` is less than 1, a parameter is out of its range, or values are missing, and
 TypeError where the values are not floating point (images of integers: `x / 255`). NaN and values outside the range
@@ -30,6 +32,9 @@ from jsnn.encode.deltas import (
     step_forward,
     time_contrast,
 )
+from jsnn.encode.filter_banks import Gammatone, GammatoneState, center_frequencies, gammatone, mel
+from jsnn.encode.hair_cells import HairCell, HairCellState
+from jsnn.encode.hearing import Cochlea, cochlea
 from jsnn.encode.latencies import latency, latency_times, spike_latency
 from jsnn.encode.neurons import constant_current, repeat, spike_latency_lif
 from jsnn.encode.patterns import burst, phase, phase_weights
@@ -39,18 +44,27 @@ from jsnn.encode.regular import regular_spikes
 from jsnn.encode.times import interpolate_spikes, spikes_to_times, times_to_spikes
 
 __all__ = [
+    "Cochlea",
+    "Gammatone",
+    "GammatoneState",
+    "HairCell",
+    "HairCellState",
     "ReferenceState",
     "SendOnDelta",
     "StepForward",
     "burst",
+    "center_frequencies",
+    "cochlea",
     "constant_current",
     "contrast_threshold",
     "delta",
     "delta_inverse",
+    "gammatone",
     "interpolate_spikes",
     "interpolated_rate",
     "latency",
     "latency_times",
+    "mel",
     "phase",
     "phase_weights",
     "poisson",

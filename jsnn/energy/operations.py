@@ -15,15 +15,16 @@ from jsnn.conversion.activations import KNOWN, find
 from jsnn.conversion.exact import Growth, RunningMean
 from jsnn.conversion.place import Filtered
 from jsnn.conversion.source import CURE, TRAINING
+from jsnn.delays import Delay, Delayed
 from jsnn.filters import Alpha, Lowpass
-from jsnn.neurons.wrappers import Delay, Dropout
+from jsnn.neurons.wrappers import Dropout
 from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
 from jsnn.unrolling import count_steps, of_step, prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 # they have a state, but hand on what others put out
-_NO_NEURONS = (Lowpass, Alpha, Delay, Dropout, RunningMean, Growth)
+_NO_NEURONS = (Lowpass, Alpha, Delay, Delayed, Dropout, RunningMean, Growth)
 
 
 class Synapses(NamedTuple):

@@ -125,14 +125,19 @@ def open_hdf5(source: Path | io.BytesIO, budget: Budget) -> Iterator[Hdf5]:
     with reading("it is not an HDF5 file that can be read"):
         if isinstance(source, Path):
             size = source.stat().st_size
-            with source.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                _check_heaps(content)
+            check_heaps(source)
         else:
             size = len(source.getbuffer())
             _check_heaps(source.getvalue())
         file = h5py.File(source, "r")
     with file:
         yield Hdf5(file, size, budget)
+
+
+def check_heaps(path: Path) -> None:
+    """Raise ValueError if a file has a damaged heap, which holds texts and arrays of any length."""
+    with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_heaps(content)
 
 
 def _check_heaps(content: bytes | mmap.mmap) -> None:

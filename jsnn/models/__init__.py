@@ -5,6 +5,7 @@ network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no
 `jsnn.convert` makes it spike.
 """
 
+from jsnn.models.delayed import delayed_feedforward
 from jsnn.models.recurrent import adaptive_neuron, adaptive_recurrent
 from jsnn.models.resnet import default_neuron, spiking_resnet
 from jsnn.models.sequential import (
@@ -25,6 +26,7 @@ __all__ = [
     "adaptive_neuron",
     "adaptive_recurrent",
     "default_neuron",
+    "delayed_feedforward",
     "feedforward",
     "norse_conv",
     "norse_recurrent",

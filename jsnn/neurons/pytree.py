@@ -37,6 +37,10 @@ class Ranged:
         }
         return self._changed(changes) if changes else self
 
+    def for_unroll(self) -> Self:
+        """Return the same for all steps of an unroll: within its ranges, and with all computed that no step changes."""
+        return self.within_ranges()
+
     def _changed(self, changes: dict[str, Any]) -> Self:
         changed = copy.copy(self)
         for name, value in changes.items():
@@ -180,11 +184,16 @@ def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any
 
 
 def within_ranges(tree: Any) -> Any:
-    """Return a network in which all trained parameters are within their ranges.
+    """Return a network in which all trained parameters are within their ranges."""
+    return map_parts(tree, lambda part: isinstance(part, Ranged), lambda part: part.within_ranges())
+
+
+def for_unroll(tree: Any) -> Any:
+    """Return a network as all time steps of an unroll use it.
 
     `unroll` begins with it, so that the gradient of all time steps is looked at as a whole: whether it leads back.
     """
-    return map_parts(tree, lambda part: isinstance(part, Ranged), lambda part: part.within_ranges())
+    return map_parts(tree, lambda part: isinstance(part, Ranged), lambda part: part.for_unroll())
 
 
 def as_data(value: Any) -> Any:

@@ -1,11 +1,10 @@
-"""What can be put around any neuron, or beside it: a refractory period, escape noise, delays, and dropout in time."""
+"""What can be put around any neuron, or beside it: a refractory period, escape noise, and dropout in time."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jsnn.neurons.alif import ALIF
@@ -15,7 +14,7 @@ from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
-__all__ = ["Delay", "DelayState", "Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
+__all__ = ["Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
 
 
 class RefractoryState(NamedTuple):
@@ -158,81 +157,6 @@ class Stochastic(FrozenPytree):
         noisy: Any = dataclasses.replace(self.neuron, surrogate=escape)  # type: ignore[type-var]
         inner, spikes = noisy.step(state.neuron, current)
         return StochasticState(inner, next_key), spikes
-
-
-class DelayState(NamedTuple):
-    """The state of `Delay`."""
-
-    past: tuple[Array, ...]
-    """The inputs of the last steps, newest first, each [B, ...]."""
-
-
-@nnx.dataclass
-class Delay(FrozenPytree):
-    """Hands on what it received some steps ago; before there was anything, 0. A Neuron without spikes of its own.
-
-        y[t] = x[t - steps]
-
-    A delay that is not whole lies on the line between its two neighbours, y = (1 - f) x[t - n] + f x[t - n - 1] with
-    n = floor(steps), f = steps - n. That makes it trainable, `steps=nnx.Param(...)`: its derivative is the difference
-    of the two, also where f = 0 (at `longest` the one from below). A trained delay is kept in [0, longest] where it is
-    used.
-
-    Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
-    convolutions with learnable spacings" (ICLR 2024), whose kernel is this one at the width of a step. There each
-    synapse has a delay, here each neuron.
-
-    Attributes:
-        steps: the number of steps, 0 or more; an array is per neuron.
-        longest: the largest delay that there can be, and what the state has room for; None takes that of `steps`.
-
-    Raises:
-        ValueError: if `steps` is negative or above `longest`.
-        TypeError: if `steps` is trained and `longest` is missing.
-
-    Examples:
-        >>> import jax.numpy as jnp, jsnn
-        >>> currents = jnp.array([[1.0], [2.0], [4.0], [0.0]])
-        >>> [jsnn.unroll(jsnn.Delay(steps), currents)[1][:, 0].tolist() for steps in (1, 0.5)]
-        [[0.0, 1.0, 2.0, 4.0], [0.5, 1.5, 3.0, 2.0]]
-    """
-
-    steps: Parameter
-    longest: int | None = nnx.static(default=None)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if np.size(self.steps) == 0:
-            raise ValueError(f"steps must not be empty, got shape {np.shape(self.steps)}")
-        if self.longest is None:
-            if isinstance(self.steps, nnx.Variable | jax.core.Tracer):
-                raise TypeError("longest must be given where steps is trained: how far it may grow")
-            if not np.max(self.steps) < 2**20:
-                raise ValueError(f"steps must be less than 2^20, as many states are kept, got {self.steps}")
-            object.__setattr__(self, "longest", int(np.ceil(np.max(self.steps))))
-        elif not isinstance(self.steps, nnx.Variable | jax.core.Tracer) and np.max(self.steps) > self.longest:
-            raise ValueError(f"steps must be <= longest = {self.longest}, got {self.steps}")
-
-    def ranges(self) -> dict[str, Range]:
-        longest = np.inf if self.longest is None else self.longest
-        return {**super().ranges(), "steps": NOT_NEGATIVE._replace(high=longest)}
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> DelayState:
-        assert self.longest is not None
-        return DelayState((jnp.zeros(shape, dtype),) * self.longest)
-
-    def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
-        if not state.past:
-            return state, current
-        dtype, longest = state.past[0].dtype, len(state.past)
-        known = (current.astype(dtype), *state.past)  # known[k] is x[t - k]
-        steps = jnp.asarray(self.steps, jnp.promote_types(dtype, jnp.float32))
-        whole = jnp.minimum(jnp.floor(steps), longest - 1)
-        near, far = (
-            sum(jnp.where(whole == k, x, 0) for k, x in enumerate(neighbours)) for neighbours in (known[:-1], known[1:])
-        )
-        share = (steps - whole).astype(dtype)
-        return DelayState(known[:-1]), ((1 - share) * near + share * far).astype(current.dtype)
 
 
 class DropoutState(NamedTuple):

@@ -12,12 +12,12 @@ import numpy as np
 
 from jsnn.conversion.network import Converted
 from jsnn.conversion.place import Filtered
+from jsnn.delays import Delay, Delayed
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Recurrent, Sequential
 from jsnn.network import Network
 from jsnn.neurons.base import Discretization
 from jsnn.neurons.pytree import within_ranges
-from jsnn.neurons.wrappers import Delay
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
 from jsnn.nir.layers import Threshold
 from jsnn.nir.library import NIRError, channels_first, check_dt, check_shape, library
@@ -168,6 +168,11 @@ class _Writer:
         if isinstance(neuron, Delay):
             delay = number(neuron.steps) * self.dt
             return self.add(nir.Delay(arrange(delay, x.shape, x.order)), x, x.shape, x.order)
+        if isinstance(neuron, Delayed):
+            raise ValueError(
+                "NIR has no node with a delay for each synapse: write a jsnn.Delay, one for each neuron, and a layer "
+                "without delays"
+            )
         value = self.described(describe(neuron, self.dt, self.discretization), x)
         if isinstance(neuron, Lowpass) and neuron.delay:
             return self.neuron(Delay(1), value)
@@ -204,7 +209,10 @@ class _Writer:
         prefix = f"{label}." if label else ""
         back = _Back(self, self.write(x))
         outputs = self.write(self.layer(f"{prefix}neuron", network.neuron, back.value))
-        back.close(self.write(self.layer(f"{prefix}synapse", network.synapse, outputs)))
+        spikes: Symbol = outputs
+        if network.longest != 1:  # the first step is that of the edge which closes a cycle
+            spikes = self.layer(f"{prefix}delay", Delay(jnp.asarray(number(network.delay) - 1)), outputs)
+        back.close(self.write(self.layer(f"{prefix}synapse", network.synapse, spikes)))
         return outputs
 
     def graph(self, label: str, network: Graph, x: Symbol) -> Symbol:

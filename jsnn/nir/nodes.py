@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 
 from jsnn.convolution import Conv
+from jsnn.delays import Delay
 from jsnn.layers import Layer, avg_pool, flatten
 from jsnn.neurons.base import Discretization
-from jsnn.neurons.wrappers import Delay
 from jsnn.nir.layers import Scale, Threshold
 from jsnn.nir.library import NIRError, channels_last
 from jsnn.nir.neurons import METADATA, build, simplified

@@ -13,6 +13,7 @@ from jsnn.plot.energies import energy
 from jsnn.plot.pictures import feature_maps, images, input_reconstruction, weights
 from jsnn.plot.potentials import traces
 from jsnn.plot.rates import firing_rate_histogram, isi_histogram, spike_histogram
+from jsnn.plot.sounds import sound
 from jsnn.plot.spikes import raster, spike_counts
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "isi_histogram",
     "output_traces",
     "raster",
+    "sound",
     "spike_counts",
     "spike_histogram",
     "surrogate_derivatives",

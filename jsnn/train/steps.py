@@ -145,7 +145,7 @@ def make_advance(
         state: TrainState, images: Array, labels: Array, indices: Array, key: Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, index: Array) -> tuple[TrainState, Metrics]:
-            return step(state, (images[index], labels[index]), key)
+            return step(state, jax.tree.map(lambda array: array[index], (images, labels)), key)
 
         return jax.lax.scan(body, state, indices)
 
@@ -168,7 +168,8 @@ def make_evaluate(
         def body(nothing: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
             index, admitted = batch
             weights = admitted.astype(jnp.float32)
-            metrics = loss(network, images[index], labels[index], jax.random.fold_in(key, index[0]))[1]
+            inputs, targets = jax.tree.map(lambda array: array[index], (images, labels))
+            metrics = loss(network, inputs, targets, jax.random.fold_in(key, index[0]))[1]
             sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
             return nothing, {**sums, "count": jnp.sum(weights)}
 

@@ -104,7 +104,7 @@ class Trainer:
 
     def place_all(self, dataset: Dataset, indices: np.ndarray, mask: np.ndarray) -> tuple[Array, ...]:
         """Return inputs, targets, and the batches of an evaluation."""
-        return jnp.asarray(dataset.inputs), jnp.asarray(dataset.targets), jnp.asarray(indices), jnp.asarray(mask)
+        return jax.tree.map(jnp.asarray, (dataset.examples, dataset.targets, indices, mask))
 
     # The loop
 
@@ -207,7 +207,7 @@ class Trainer:
 
     @functools.cached_property
     def _resident(self) -> tuple[Array, Array]:
-        return jnp.asarray(self.train_set.inputs), jnp.asarray(self.train_set.targets)
+        return jax.tree.map(jnp.asarray, (self.train_set.examples, self.train_set.targets))
 
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Train through the rest of an epoch, a portion at a time; yield each portion's metrics by step."""

@@ -1,8 +1,4 @@
-"""Normalisation and random augmentation of images: pure functions for use inside a jitted train step.
-
-Images are [B, H, W, C]. Random functions take the `key` first, consume it, and draw for every image on its
-own; they keep the dtype, and so work on uint8 as well as on floating point.
-"""
+"""Normalisation of any examples, and augmentation in space, of images [B, H, W, C] or recordings [B, T, H, W, C]."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -58,57 +54,61 @@ def normalize(images: Array, mean: float | Sequence[float], std: float | Sequenc
 
 @checked
 def random_flip(key: Array, images: Array) -> Array:
-    """Mirror each image left to right with probability 1/2, images [B, H, W, C].
+    """Mirror each image left to right with probability 1/2, images [B, H, W, C] or recordings [B, T, H, W, C].
 
     Raises:
-        ValueError: images that are not [B, H, W, C].
+        ValueError: images of fewer axes.
 
     Examples:
         >>> random_flip(jax.random.key(0), jnp.ones((4, 8, 8, 1))).shape
         (4, 8, 8, 1)
     """
     _check_images(images)
-    flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
-    return jnp.where(flipped, images[:, :, ::-1], images)
+    flipped = jax.random.bernoulli(key, shape=(len(images), *[1] * (images.ndim - 1)))
+    return jnp.where(flipped, images[..., ::-1, :], images)
 
 
 @checked
 def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["constant", "reflect"] = "constant") -> Array:
-    """Shift each image [H, W, C] of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
+    """Shift each image of [B, H, W, C] by whole pixels, uniform in -pixels..pixels for each axis.
+
+    Of recordings [B, T, H, W, C], all steps are shifted alike.
 
     What enters at the border is 0 (`mode="constant"`) or the mirror image (`mode="reflect"`), as in
     `jnp.pad`. With `pixels=4` this is the crop from a padded image of He et al. (2016, arXiv:1512.03385).
 
     Raises:
-        ValueError: images that are not [B, H, W, C], `pixels` negative or not below H and W, unknown mode.
+        ValueError: images of fewer axes, `pixels` negative or not below H and W, unknown mode.
 
     Examples:
         >>> random_shift(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 2).shape
         (4, 8, 8, 1)
     """
     _check_images(images)
-    if not 0 <= pixels < min(images.shape[1:3]):
+    if not 0 <= pixels < min(images.shape[-3:-1]):
         raise ValueError(f"pixels must be at least 0 and less than H and W of {images.shape}, got {pixels}")
     if mode not in ("constant", "reflect"):
         raise ValueError(f"mode must be 'constant' or 'reflect', got {mode!r}")
-    padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode=mode)
+    before = [0] * (images.ndim - 3)
+    sides = [(0, 0) for _ in before] + [(pixels, pixels), (pixels, pixels), (0, 0)]
+    padded = jnp.pad(images, sides, mode=mode)
     corners = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
 
     def crop(image: Array, corner: Array) -> Array:
-        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
+        return jax.lax.dynamic_slice(image, (*before[1:], corner[0], corner[1], 0), images.shape[1:])
 
     return jax.vmap(crop)(padded, corners)
 
 
 @checked
 def cutout(key: Array, images: Array, size: int) -> Array:
-    """Set a square of `size` x `size` pixels to 0 in each image, images [B, H, W, C].
+    """Set a square of `size` x `size` pixels to 0 in each image of [B, H, W, C], or recording of [B, T, H, W, C].
 
     Its centre is uniform over all pixels, so that at the border a part of the square may lie outside (DeVries
     and Taylor 2017, arXiv:1708.04552). After `normalize` with the set's mean, 0 is the mean colour.
 
     Raises:
-        ValueError: images that are not [B, H, W, C], or a negative `size`.
+        ValueError: images of fewer axes, or a negative `size`.
 
     Examples:
         >>> cutout(jax.random.key(0), jnp.ones((4, 8, 8, 1)), 3).shape
@@ -117,7 +117,7 @@ def cutout(key: Array, images: Array, size: int) -> Array:
     _check_images(images)
     if size < 0:
         raise ValueError(f"size must be at least 0, got {size}")
-    batch, height, width, _ = images.shape
+    batch, (height, width) = len(images), images.shape[-3:-1]
     centres = jax.random.randint(key, (batch, 2), 0, jnp.array([height, width]))
 
     def covered(length: int, centre: Array) -> Array:  # [B, length]
@@ -125,9 +125,10 @@ def cutout(key: Array, images: Array, size: int) -> Array:
         return (offset >= 0) & (offset < size)
 
     square = covered(height, centres[:, 0])[:, :, None] & covered(width, centres[:, 1])[:, None, :]
-    return jnp.where(square[..., None], jnp.zeros((), images.dtype), images)
+    square = square.reshape(batch, *[1] * (images.ndim - 4), height, width, 1)
+    return jnp.where(square, jnp.zeros((), images.dtype), images)
 
 
 def _check_images(images: Array) -> None:
-    if images.ndim != 4:
-        raise ValueError(f"images must have shape [B, H, W, C], got {images.shape}")
+    if images.ndim < 4:
+        raise ValueError(f"images must have shape [B, T, H, W, C] or [B, H, W, C], got {images.shape}")

@@ -1,0 +1,96 @@
+"""Decoded data sets on disk, so that they are decoded once."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsnn import checksum
+from jsnn.files import cache_folder
+
+
+def cached(
+    title: str, identity: object, read: Callable[[], tuple[np.ndarray, ...]], names: Sequence[str], count: int
+) -> tuple[np.ndarray, ...]:
+    """Return `read()`, arrays of `count` examples each, and keep them on disk.
+
+    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
+
+    Args:
+        title: what the names of the files begin with.
+        identity: what the arrays are made from. Its `repr` must tell it from all others.
+        read: the function that makes them.
+        names: what the files of the arrays are called, one name each.
+        count: how many examples each array holds.
+    """
+    folder = cache_folder()
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+    files = [f"{re.sub('[/:]', '-', title)}-{digest}-{name}.npy" for name in names]
+    with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file
+        arrays = tuple(np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
+        if all(len(array) == count for array in arrays):
+            return arrays
+    arrays = read()
+    # A read-only home or a full disk costs time at the next run, and nothing else.
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            for file, array in zip(files, arrays):
+                np.save(Path(temporary) / file, array)
+                os.replace(Path(temporary) / file, folder / file)
+    return arrays
+
+
+def identity_of(value: Any) -> str | None:
+    """Return a text that is the same in every process for a value that does the same, and for no other.
+
+    Numbers, text, paths, arrays, and tuples, lists and mappings of them are known by their values. Functions, classes
+    and frozen dataclasses are known by their name and the source of their module, and of those beside it in a package,
+    so that a function that was edited is another one. Everything else is not known, such as a function made inside of
+    another, or in a notebook.
+
+    Returns:
+        the text, or None where it is not known.
+    """
+    try:
+        return _identity(value)
+    except (AttributeError, OSError, TypeError):  # there is no source
+        return None
+
+
+def _identity(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float | str | bytes | Path | np.dtype | np.generic):
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, jax.Array) or (isinstance(value, np.ndarray) and not value.dtype.hasobject):
+        return f"array {checksum.of_array(np.asarray(value))}"
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} {[_identity(one) for one in value]}"
+    if isinstance(value, Mapping):
+        return f"mapping {[(key, _identity(one)) for key, one in value.items()]!r}"
+    if isinstance(value, functools.partial):
+        return f"partial {_identity([value.func, value.args, value.keywords])}"
+    if inspect.isfunction(value) or inspect.isclass(value):
+        name, module = value.__qualname__, sys.modules[value.__module__]
+        if getattr(module, name, None) is not value:
+            raise TypeError(f"{value} is not found by its name")
+        if value.__module__ in ("builtins", "numpy"):
+            return name
+        file = Path(str(module.__file__))
+        sources = sorted(file.parent.glob("*.py")) if module.__package__ else [file]
+        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+        return f"{value.__module__}.{name} {digest}"
+    if dataclasses.is_dataclass(value) and getattr(value, "__dataclass_params__").frozen:  # noqa: B009 (mypy)
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return f"{_identity(type(value))} {_identity(fields)}"
+    raise TypeError(f"{value} is not known by its value")
