@@ -17,7 +17,7 @@ def get_config() -> Experiment:
         name="shd",
         num_steps=100,
         data=Events(name="tonic:SHD", shape=(700,), merge=5, window=10e3, start=0, length=100),
-        network=Delayed(hidden=(256, 256), max_delay=25, decay=0.9, dropout=0.4),
+        network=Delayed(hidden=(256, 256), max_delay=(25,), decay=0.9, dropout=0.4),
         objective=Objective(decoder=Sum(), loss=CrossEntropy()),
         optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", delay_factor=100.0),
         train=Train(epochs=150, batch_size=256),

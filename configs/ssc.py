@@ -19,7 +19,7 @@ def get_config() -> Experiment:
         shd.get_config(),
         name="ssc",
         data=Events(name="tonic:SSC", shape=(700,), merge=5, window=10e3, start=0, length=100),
-        network=Delayed(hidden=(512, 512, 512), max_delay=29, decay=0.9, dropout=0.25),
+        network=Delayed(hidden=(512, 512, 512), max_delay=(29,), decay=0.9, dropout=0.25),
         train=Train(epochs=60, batch_size=128),
         reference={"test_accuracy": Reference(0.8069, "Hammouamri et al. (2024), three hidden layers, ten seeds")},
     )

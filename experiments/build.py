@@ -34,6 +34,8 @@ def load_data(experiment: config.Experiment) -> config.Sets:
         ValueError: if they do not fit the experiment.
     """
     settings, loss = experiment.data, experiment.objective.loss
+    if isinstance(settings, config.Recordings) and settings.length != experiment.num_steps:
+        raise ValueError(f"num_steps must be data.length, {settings.length}, got {experiment.num_steps}")
     sets = settings.make()
     train = sets.train
     inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), train.inputs.dtype)

@@ -231,8 +231,8 @@ def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerR
     """Return some neurons of a layer, the axes after the batch as one."""
 
     def take(x: Array) -> Array:
-        if x.ndim < 2:
-            return x  # a number or a key that all neurons share
+        if x.ndim < 2 or x.size == 0:
+            return x  # a number or a key that all neurons share, or a memory of no steps
         flat = x.reshape(*x.shape[:2], -1)
         size = flat.shape[-1]
         chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)

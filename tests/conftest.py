@@ -1,5 +1,6 @@
 """What every test may use: the golden vectors of other libraries, the prepared data sets, and a quick compiler."""
 
+import functools
 import gc
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pooch
 import pytest
+from jax._src.interpreters import mlir
 
 HERE = Path(__file__).resolve().parent
 collect_ignore = ["own_parts.py"]  # whose parts would be known to all tests
@@ -35,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     gc.set_threshold(50_000)  # tracing makes many objects, and to look for cycles among them took a fifth of the time
+    # programs share one context of the compiler, where there is that function: to make them took a fifth of the time
+    if hasattr(mlir, "make_ir_context"):
+        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow

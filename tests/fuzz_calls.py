@@ -99,6 +99,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "lengths": lambda: jnp.array([4, 2]), "channels": lambda: 1, "probability": lambda: 0.5,
     "items": lambda: [np.ones((3, 1)), np.ones((2, 1))], "samples": lambda: np.ones((9, 1)),
     "sample_rate": lambda: 8000, "max_delay": lambda: 3, "total_steps": lambda: 10, "width": lambda: 1.0,
+    "sound": lambda: array(400), "frequencies": lambda: array(3) + 100,
 }  # fmt: skip
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "diagnose": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "data": lambda: array(2, 3)},
@@ -114,11 +115,12 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "norse.threshold": {"method": lambda: "super"}, "alpha": {"tau": lambda: 0.01}, "Dropout": {"rate": lambda: 0.5},
     "convert": {"fn": lambda: jax.nn.relu},
     "respond": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "inputs": lambda: array(2, 3)},
-    "raster": {"spikes": lambda: spikes(4, 6)}, "clip_relu": {"threshold": lambda: 1.0},
+    "raster": {"spikes": lambda: spikes(4, 6)},
+    "sound": {"samples": lambda: array(30), "spikes": lambda: spikes(4, 6)}, "clip_relu": {"threshold": lambda: 1.0},
     "interpolated_rate": {"x": lambda: array(3, 4)}, "triangle": {"t": lambda: 0.002}, "of_order": {"k": lambda: 3},
     "cutmix": {"inputs": lambda: array(2, 5, 3)}, "jitter": {"inputs": lambda: array(2, 5, 3)},
     "time_shift": {"inputs": lambda: array(2, 5, 3)}, "channel_shift": {"inputs": lambda: array(2, 5, 3)},
-    "Recordings": {"targets": lambda: [0, 1]},
+    "Recordings": {"targets": lambda: [0, 1]}, "center_frequencies": {"num_channels": lambda: 4},
     "Stochastic": {"width": lambda: 0.1},
 }  # fmt: skip
 WRONG: list[Callable[[], Any]] = [

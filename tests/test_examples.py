@@ -1,5 +1,6 @@
 """The examples: short, and they do what they say."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -12,6 +13,7 @@ ACCURACY = {  # from what each returns
     "03_convert": lambda by_steps: by_steps[16],
     "04_own_neuron": lambda accuracy: accuracy,
     "05_online": lambda found: found[0] if found[1] < 1e-4 else 0.0,
+    "streaming": lambda found: found[0] if found[1] < 1e-5 else 0.0,
 }
 
 
@@ -23,6 +25,14 @@ def test_every_example_is_short_and_run():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ACCURACY)
-def test_an_example_recognises_digits(name):
+def test_an_example_recognises_what_it_learned(name):
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
     assert ACCURACY[name](found) > 0.9
+
+
+@pytest.mark.slow
+def test_a_stream_of_spoken_digits(recordings_dir, capsys):
+    accuracy, difference = runpy.run_path(str(EXAMPLES / "streaming.py"))["main"](recordings_dir / "spoken_digits")
+    assert accuracy > 0.85
+    assert difference < 1e-5
+    assert re.search(r"after 0.1 s: \w+\n.*it was '\w+'; \d+ µs a step", capsys.readouterr().out, re.DOTALL)

@@ -555,6 +555,7 @@ class Mutable:
         ([1, "a", None, {"b": np.arange(3), "c": jax.numpy.ones(2)}, np.float32(2), Path("a")], True),
         (Mutable(), False),
         (lambda x: x, False),
+        (eval("lambda x: x", {"__name__": "nowhere"}), False),  # as runpy and notebooks run code
         (Repeat(np.zeros(2, object)), False),
         (object(), False),
     ],

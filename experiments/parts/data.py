@@ -73,7 +73,14 @@ class Data(Examples):
 
     def make(self) -> Sets:
         """Return the training, test and (where asked for) validation set."""
-        return self.of_splits(lambda split: jsnn.data.load(self.name, split))
+
+        def load(split: str) -> Any:
+            found = jsnn.data.load(self.name, split)
+            if isinstance(found, jsnn.data.Recordings):
+                raise ValueError(f"data.name {self.name!r} holds recordings: take data 'speech' for sound, or 'events'")
+            return found
+
+        return self.of_splits(load)
 
     def prepare(self, key: Any, inputs: Any, *, training: bool) -> Any:
         """Return images, or other examples, as the network is to see them: normalised and, for training, augmented."""

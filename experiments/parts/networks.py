@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 import jsnn
 from experiments.parts.base import OneOf, Part, Share
@@ -97,8 +97,8 @@ class Delayed(Network):
 
     hidden: tuple[PositiveInt, ...] = (128,)
     """Neurons in each hidden layer."""
-    max_delay: PositiveInt = 24
-    """The largest delay, in steps."""
+    max_delay: tuple[NonNegativeInt, ...] = (24,)
+    """The largest delay in each layer, the last one included, in steps; one number for all layers."""
     decay: Share = 0.9
     """Membrane decay of the hidden neurons."""
     readout_decay: Share = 0.9
@@ -113,7 +113,7 @@ class Delayed(Network):
         surrogate = jsnn.surrogate.arctan(self.slope)
         return jsnn.models.delayed_feedforward(
             _sizes(inputs, self.hidden, outputs),
-            max_delay=self.max_delay,
+            max_delay=self.max_delay[0] if len(self.max_delay) == 1 else self.max_delay,
             rngs=rngs,
             dropout=self.dropout,
             neuron=lambda: jsnn.LIF(self.decay, surrogate=surrogate),
@@ -122,7 +122,7 @@ class Delayed(Network):
 
     def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
         """Return the network with delays as wide as they are at an optimiser step."""
-        return jsnn.delays.at_width(network, jsnn.delays.shrinking_width(self.max_delay, total_steps)(step))
+        return jsnn.delays.at_width(network, jsnn.delays.shrinking_width(max(self.max_delay), total_steps)(step))
 
     def for_inference(self, network: Any) -> Any:
         """Return the trained network with delays of whole steps."""

@@ -174,6 +174,7 @@ class MseInTime(Mse):
             if not padded:
                 return _squared_error(outputs.swapaxes(0, 1), values.swapaxes(0, 1))
             rows = (-1, math.prod(outputs.shape[2:]))
+            outputs = jsnn.padding.fill_padding(outputs, **padded)  # of NaN in the padding, the square has a gradient
             _, found = _squared_error(outputs.reshape(rows), values.reshape(rows))
             errors = _own_mean(found["mse"].reshape(outputs.shape[:2]), **padded)
             return errors.mean(), {"mse": errors}

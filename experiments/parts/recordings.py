@@ -87,7 +87,7 @@ class Speech(Recordings):
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """Frames in which neighbouring pixels or channels are one."""
+    """Frames in which neighbouring pixels or channels are one; those of shape (H, W) are images with one channel."""
 
     frames: Any
     factor: int
@@ -97,14 +97,14 @@ class Merged:
         counts = self.frames(events)
         for axis in range(1, min(counts.ndim, 3)):
             counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], self.factor), axis=axis)
-        return counts
+        return counts[..., None] if counts.ndim == 3 else counts
 
 
 class Events(Recordings):
     """Recordings of an event camera, or of channels that spike, as counts of events, see jsnn.events.bin_events."""
 
     shape: tuple[PositiveInt, ...] = (34, 34, 2)
-    """Of a step: (H, W, P), with polarities, (H, W), or (C,)."""
+    """Of a step: (H, W, P), with polarities, (H, W), without, or (C,)."""
     window: PositiveFloat | None = None
     """Time of a step, µs; None for `length` equal parts of each recording."""
     start: float | None = None
@@ -116,19 +116,27 @@ class Events(Recordings):
     shift: NonNegativeInt = 0
     """Augmentation: shift training recordings by up to so many pixels."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.shape) <= 3:
+            raise ValueError(f"shape must be (H, W, P), (H, W) or (C,), got {self.shape}")
+        if self.merge > min(self.shape[:2]):
+            raise ValueError(f"merge must be at most {min(self.shape[:2])}, of shape {self.shape}, got {self.merge}")
+        if len(self.shape) == 1 and (self.flip or self.shift):
+            raise ValueError(f"flip and shift need recordings of pixels, got shape {self.shape}: leave them out")
+
     @property
     def dt(self) -> float | None:
         """The time of a step, s; None where it depends on the recording."""
         return None if self.window is None else 1e-6 * self.window
 
     def transform(self) -> Any:
-        """Return what makes an array of a recording, `[T, *shape]`."""
+        """Return what makes an array of a recording, `[T, H, W, P]` or `[T, C]`."""
         if self.window is None:
             frames = jsnn.data.Frames(self.shape, num_bins=self.length, start=self.start)
         else:
             stop = None if self.start is None else self.start + self.length * self.window
             frames = jsnn.data.Frames(self.shape, window=self.window, start=self.start, stop=stop)
-        return frames if self.merge == 1 else Merged(frames, self.merge)
+        return Merged(frames, self.merge)
 
     def augment(self, keys: Any, inputs: Any) -> Any:
         """Return training recordings, mirrored and shifted."""

@@ -81,8 +81,8 @@ def _identity(value: Any) -> str:
     if isinstance(value, functools.partial):
         return f"partial {_identity([value.func, value.args, value.keywords])}"
     if inspect.isfunction(value) or inspect.isclass(value):
-        name, module = value.__qualname__, sys.modules[value.__module__]
-        if getattr(module, name, None) is not value:
+        name, module = value.__qualname__, sys.modules.get(value.__module__)
+        if module is None or getattr(module, name, None) is not value:
             raise TypeError(f"{value} is not found by its name")
         if value.__module__ in ("builtins", "numpy"):
             return name

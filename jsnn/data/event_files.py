@@ -89,12 +89,12 @@ def in_order(columns: dict[str, np.ndarray]) -> np.ndarray:
             if not 0 <= values.min() <= values.max() <= largest:
                 raise ValueError(f"{name} must lie in 0..{largest}, got values from {values.min()} to {values.max()}")
         events[name] = values
-    steps = np.diff(t)
-    if len(steps) and steps.min() < 0:
-        if steps.min() < -_JITTER:
+    late = np.maximum.accumulate(t) - t
+    if np.any(late):
+        if late.max() > _JITTER:
             raise ValueError(
-                f"its times run backwards by {-steps.min():,} µs at event {int(steps.argmin()) + 1:,}: the clock "
-                "wrapped or was reset there, or two recordings follow each other: cut them apart"
+                f"its times run backwards by {late.max():,} µs from event {int((late > _JITTER).argmax()):,} on: the "
+                "clock wrapped or was reset there, or two recordings follow each other: cut them apart"
             )
         events = events[np.argsort(t, kind="stable")]
     return events
@@ -120,7 +120,7 @@ def to_microseconds(t: np.ndarray, unit: Unit | None) -> np.ndarray:
     if span > _LONGEST or max(abs(t.min().item()), abs(t.max().item())) * scale / 1000 >= 2**62:
         raise ValueError(f"its times go from {t.min()} to {t.max()}, which cannot be {unit or 'us'}: give another unit")
     if t.dtype.kind != "f":
-        return t.astype(np.int64) * (scale // 1000) if scale >= 1000 else t.astype(np.int64) // 1000
+        return t.astype(np.int64) * (scale // 1000) if scale >= 1000 else (t.astype(np.int64) + 500) // 1000
     rounded = np.rint(t.astype(np.float64) * (scale / 1000)).astype(np.int64)
     if scale > 1 and 2 * len(np.unique(rounded)) < len(np.unique(t)):
         raise ValueError(f"its times go from {t.min()} to {t.max()}, which cannot be {unit}: give another unit")

@@ -35,19 +35,17 @@ def find_recordings(path: Path) -> SplitRecordings:
         return gesture_trials(path)
     folders = _folders(path)
     names = [folder.name.lower() for folder in folders]
+    splits = [_SPLITS.get(name) for name in names]
     if any(name.startswith("ibmgesture") for name in names):
         return cut_gestures(path)
-    if names and all(name in _SPLITS for name in names):
-        parts = {_SPLITS[name]: _files_by_class(folder) for name, folder in zip(names, folders)}
+    if names and None not in splits:
+        if len(set(splits)) < len(splits):
+            raise ValueError(f"{path} must hold one folder for each split, got {', '.join(f.name for f in folders)}")
+        parts = dict(zip(splits, map(_files_by_class, folders)))
     else:
         parts = _by_lists(path, _files_by_class(path))
     classes = sorted({name for part in parts.values() for name in part}, key=_in_order)
-    found = [
-        (split, label, file)
-        for split, part in parts.items()
-        for label, name in enumerate(classes)
-        for file in part.get(name, ())
-    ]
+    found = [(split, label, file) for split, part in parts.items() for label, file in _in_turns(part, classes)]
     files = tuple(file for *_, file in found)
     endings = sorted({file.suffix.lower() for file in files})
     if len(endings) > 1:
@@ -66,7 +64,9 @@ def _files_by_class(path: Path) -> dict[str, list[Path]]:
     """Return the recordings in each folder that holds some, by its name."""
     found = {}
     for folder in _folders(path):
-        if files := sorted(one for one in folder.iterdir() if one.suffix.lower() in _READERS):
+        if files := sorted(
+            one for one in folder.iterdir() if one.suffix.lower() in _READERS and not one.name.startswith(".")
+        ):
             found[folder.name] = files
     if not found:
         raise ValueError(
@@ -79,15 +79,16 @@ def _files_by_class(path: Path) -> dict[str, list[Path]]:
 def _by_lists(path: Path, files: dict[str, list[Path]]) -> dict[str, dict[str, list[Path]]]:
     """Return the files of each split and class; what no list names is for training."""
     split_of: dict[Path, str] = {}
+    known = {one for members in files.values() for one in members}
     for name, split in _LISTS.items():
         if not (path / name).is_file():
             continue
-        listed = [path / line.strip() for line in (path / name).read_text("utf-8").splitlines() if line.strip()]
-        missing = [one for one in listed if not one.is_file()]
+        listed = [path / line.strip() for line in (path / name).read_text("utf-8-sig").splitlines() if line.strip()]
+        missing = [one for one in listed if one not in known]
         if missing:
             raise FileNotFoundError(
                 f"{path / name} names {len(missing)} files that are not there, such as {missing[0]}: a line is the "
-                "path of a file in this folder, such as zero/one.wav"
+                "path of a file in the folder of a class, such as zero/one.wav"
             )
         if twice := [one for one in listed if one in split_of]:
             raise ValueError(f"{twice[0]} must be in one split, and is listed for {split_of[twice[0]]} and {split}")
@@ -99,6 +100,16 @@ def _by_lists(path: Path, files: dict[str, list[Path]]) -> dict[str, dict[str, l
     return parts
 
 
+def _in_turns(part: dict[str, list[Path]], classes: list[str]) -> list[tuple[int, Path]]:
+    """Return labels and files of a split: classes take turns, so that "train[:90%]" has its share of each."""
+    turns = [
+        (index / len(part[name]), label, file)
+        for label, name in enumerate(classes)
+        for index, file in enumerate(part.get(name, ()))
+    ]
+    return [(label, file) for _, label, file in sorted(turns)]
+
+
 def _in_order(name: str) -> tuple[int, str]:
     """Return what sorts names by themselves, and numbers before them by their value."""
-    return (int(name), "") if name.isdecimal() else (2**63, name)
+    return (int(name) if name.isdecimal() else 2**63, name)

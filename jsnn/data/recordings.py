@@ -123,12 +123,13 @@ class Recordings:
                 not fit into memory; or from reading or transforming, with the file that it was.
         """
         _check_length(length)
-        kind, files = identity_of((transform, self.read)), sorted(set(map(os.fspath, self.files)))
-        if kind is None or not files:
+        kind = identity_of((transform, self.read, tuple(self.items))) if self.files else None
+        files = sorted(set(map(os.fspath, self.files)))
+        if kind is None:
             inputs, lengths = self._padded(transform, length)
         else:
             stats = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, map(os.stat, files))]
-            identity = (stats, [repr(item) for item in self.items], kind, length)
+            identity = (stats, kind, length)
             names = ("inputs", "lengths")
             inputs, lengths = cached(self.name, identity, lambda: self._padded(transform, length), names, len(self))
         return Dataset(inputs, self.targets, self.name, self.num_classes, self.class_names, True, lengths=lengths)

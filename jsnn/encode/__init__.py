@@ -32,7 +32,7 @@ from jsnn.encode.deltas import (
     step_forward,
     time_contrast,
 )
-from jsnn.encode.filter_banks import Gammatone, GammatoneState, center_frequencies, gammatone, mel
+from jsnn.encode.filter_banks import Gammatone, GammatoneState, center_frequencies, gammatone
 from jsnn.encode.hair_cells import HairCell, HairCellState
 from jsnn.encode.hearing import Cochlea, cochlea
 from jsnn.encode.latencies import latency, latency_times, spike_latency
@@ -41,6 +41,7 @@ from jsnn.encode.patterns import burst, phase, phase_weights
 from jsnn.encode.populations import receptive_field_grid, receptive_fields
 from jsnn.encode.rates import interpolated_rate, poisson, random_spikes, rate, signed_poisson
 from jsnn.encode.regular import regular_spikes
+from jsnn.encode.spectra import mel
 from jsnn.encode.times import interpolate_spikes, spikes_to_times, times_to_spikes
 
 __all__ = [

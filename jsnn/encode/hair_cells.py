@@ -93,7 +93,7 @@ class HairCell(FrozenPytree):
         opening = jnp.maximum(movement + a, 0)
         return release * opening / (opening + b)
 
-    def _share(self, rate: Array | float) -> Array:
+    def _share(self, rate: Any) -> Array:
         """Return the share that flows in a step at a rate, 1/s."""
         return -jnp.expm1(-rate * self.dt)
 

@@ -15,20 +15,11 @@ import numpy as np
 
 from jsnn import rounding
 from jsnn.arguments import check_parameters, checked
-from jsnn.encode.filter_banks import (
-    Bank,
-    center_frequencies,
-    check_channels,
-    check_sound,
-    cut,
-    gammatone,
-    mel,
-    padded,
-    samples_in,
-    samples_of_fortieth,
-)
+from jsnn.encode.filter_banks import center_frequencies, gammatone
 from jsnn.encode.hair_cells import HairCell
 from jsnn.encode.neurons import SUPERSPIKE
+from jsnn.encode.sounds import Bank, check_channels, check_sound, cut, padded, samples_in, samples_of_fortieth
+from jsnn.encode.spectra import mel
 from jsnn.neurons import LIF
 from jsnn.neurons.checks import check_positive
 from jsnn.types import Array, SpikeFunction
@@ -103,7 +94,7 @@ def cochlea(
         ((50, 16), 8, Array(989., dtype=float32))
     """
     options = Cochlea(num_channels, dt, low, high, bank, level, tau_mem, threshold, surrogate)
-    return jnp.asarray(_spikes(options, sound, sample_rate))
+    return jnp.asarray(_spikes(options, sound, float(sample_rate)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +126,12 @@ class Cochlea:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        for name in ("dt", "low", "high", "level", "tau_mem", "threshold"):
+            value = getattr(self, name)  # an array of one number cannot be hashed, as what is compiled must be
+            object.__setattr__(self, name, None if value is None else float(value))
+        object.__setattr__(self, "num_channels", int(self.num_channels))
         check_positive("dt", self.dt)
-        check_channels(self.num_channels, self.low, self.high)
+        check_channels(self.num_channels, self.low, self.high, self.bank)
         if self.level is not None and not -100 <= self.level <= 200:
             raise ValueError(f"level must be in [-100, 200] dB, got {self.level}: speech has about 65 dB")
         check_positive("tau_mem", self.tau_mem)
@@ -145,10 +140,15 @@ class Cochlea:
 
     def __call__(self, sound: Any) -> np.ndarray:
         """Return the spikes of a sound that has `samples` [S, C] and a `sample_rate`."""
-        samples = np.asarray(sound.samples)
+        try:
+            samples, sample_rate = np.asarray(sound.samples), float(sound.sample_rate)
+        except AttributeError as error:
+            cure = "pass a jsnn.data.Sound(samples, sample_rate), or call encode.cochlea(samples, sample_rate)"
+            raise TypeError(f"sound must have samples and a sample_rate, got {type(sound).__name__}: {cure}") from error
         if samples.ndim != 2 or not samples.size:
             raise ValueError(f"samples of a sound must be [S, C], and not empty, got shape {samples.shape}")
-        return _spikes(self, samples[:, 0] if samples.shape[1] == 1 else samples.mean(1), sound.sample_rate)
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1, dtype=samples.dtype)
+        return _spikes(self, mono, sample_rate)
 
 
 def _spikes(options: Cochlea, sound: Any, sample_rate: float) -> Any:
@@ -158,7 +158,7 @@ def _spikes(options: Cochlea, sound: Any, sample_rate: float) -> Any:
     if options.dt * sample_rate < hop * (1 - 1e-6):
         step = hop / sample_rate
         raise ValueError(f"dt must be at least a step of the {options.bank} bank, {step:g} s, got {options.dt} s")
-    num_steps = max(1, int(-rounding.floor(-len(sound) / (sample_rate * options.dt))))
+    num_steps = max(1, -int(_bins(-len(sound), sample_rate, options.dt)))
     wave = padded(sound, sample_rate, options.num_channels)
     counts = _counts(wave, sample_rate, hop, dataclasses.replace(options, high=high))
     return cut(counts, num_steps, sound.dtype)
@@ -168,7 +168,7 @@ def _spikes(options: Cochlea, sound: Any, sample_rate: float) -> Any:
 def _counts(wave: Array, sample_rate: float, hop: int, options: Cochlea) -> Array:
     """Return the spikes of a padded sound, whose bands have steps of `hop` samples."""
     wave = wave * _gain(wave, sample_rate, options.level)
-    channels = {"num_channels": options.num_channels, "low": options.low, "high": options.high}
+    channels: dict[str, Any] = {"num_channels": options.num_channels, "low": options.low, "high": options.high}
     if options.bank == "gammatone":
         bands = gammatone(wave, sample_rate, **channels)
     else:
@@ -184,8 +184,14 @@ def _counts(wave: Array, sample_rate: float, hop: int, options: Cochlea) -> Arra
         surrogate=options.surrogate,
     )
     _, spikes = unroll(bushy_cells, release)
-    bins = rounding.floor(np.arange(len(spikes)) * hop / (sample_rate * options.dt))
+    bins = _bins(hop * np.arange(len(spikes)), sample_rate, options.dt)
     return jax.ops.segment_sum(spikes, bins, int(bins[-1]) + 1, indices_are_sorted=True)
+
+
+def _bins(samples: Any, sample_rate: float, dt: float) -> np.ndarray:
+    """Return the steps that samples fall into; a `dt` that was rounded to float32 means the number that it is near."""
+    steps = np.asarray(samples / (sample_rate * dt))
+    return rounding.floor(steps, 1e-6 * np.maximum(1, np.abs(steps)))
 
 
 def _gain(wave: Array, sample_rate: float, level: float | None) -> Array | float:

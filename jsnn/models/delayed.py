@@ -1,6 +1,5 @@
 """A network that learns delays."""
 
-import itertools
 from collections.abc import Sequence
 
 from flax import nnx
@@ -17,7 +16,7 @@ from jsnn.neurons import LI, LIF
 def delayed_feedforward(
     sizes: Sequence[int],
     *,
-    max_delay: int,
+    max_delay: int | Sequence[int],
     rngs: nnx.Rngs,
     dropout: float = 0.0,
     neuron: MakeNeuron = lambda: LIF(0.9, surrogate=surrogate.arctan(5.0)),
@@ -29,14 +28,15 @@ def delayed_feedforward(
 
     Args:
         sizes: the number of inputs, of neurons in each hidden layer, and of outputs; at least two numbers.
-        max_delay: the largest delay, in steps.
+        max_delay: the largest delay, in steps; a sequence has one for each layer, the last one included.
         rngs: draws the weights, the delays and what is dropped.
         dropout: the share of hidden spikes that training leaves out, drawn for each step, in [0, 1).
         neuron: makes each hidden layer's neuron.
         readout: makes the neuron after the last layer, whose output is the network's.
 
     Raises:
-        ValueError: if there are fewer than two sizes, one is below 1, or `dropout` is outside [0, 1).
+        ValueError: if there are fewer than two sizes, one is below 1, `dropout` is outside [0, 1), or `max_delay` is
+            negative or a sequence of another length than that of the layers.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
     convolutions with learnable spacings" (ICLR 2024).
@@ -52,9 +52,12 @@ def delayed_feedforward(
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    longest = [max_delay] * (len(sizes) - 1) if isinstance(max_delay, int) else list(max_delay)
+    if len(longest) != len(sizes) - 1:
+        raise ValueError(f"max_delay must be a number, or one for each of {len(sizes) - 1} layers, got {max_delay}")
     layers: list[Layer] = [flatten]
-    for inputs, neurons in itertools.pairwise(sizes[:-1]):
-        layers.append(DelayedLinear(inputs, neurons, max_delay=max_delay, use_bias=False, rngs=rngs))
+    for inputs, neurons, steps in zip(sizes, sizes[1:-1], longest):
+        layers.append(DelayedLinear(inputs, neurons, max_delay=steps, use_bias=False, rngs=rngs))
         layers += [nnx.BatchNorm(neurons, rngs=rngs), neuron()]
         layers += [nnx.Dropout(dropout, rngs=rngs)] if dropout else []
-    return Sequential(*layers, DelayedLinear(*sizes[-2:], max_delay=max_delay, rngs=rngs), readout())
+    return Sequential(*layers, DelayedLinear(*sizes[-2:], max_delay=longest[-1], rngs=rngs), readout())

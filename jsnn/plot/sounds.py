@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
 from jsnn.extras import require
-from jsnn.plot.arrays import finite, of_neurons
-from jsnn.plot.canvas import SEQUENTIAL, axes_or_new, say_empty
+from jsnn.plot.arrays import check_spikes, finite, of_neurons
+from jsnn.plot.canvas import SEQUENTIAL, axes_or_new, note, say_empty, time_axis, whole_numbers
 from jsnn.plot.spikes import raster
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def sound(
     Args:
         samples: the sound, [S], or [S, C] of several channels, whose mean is drawn.
         sample_rate: samples per second, Hz.
-        spikes: what `jsnn.encode.cochlea` or a layer made of it, [T, N]; counts are drawn as spikes. They may go on
-            after the sound, as in a padded batch.
+        spikes: what `jsnn.encode.cochlea` or a layer made of it, [T, N]; counts above 1 are drawn as an image. They
+            may go on after the sound, as in a padded batch.
         dt: the length of a step of the spikes, in s.
         axes: two Axes to draw into; None makes a figure.
 
@@ -68,7 +68,10 @@ def sound(
             f"dt = {dt:g} s: give the dt that they were made with, and the whole sound's spikes"
         )
     above, below = _two_axes(axes)
-    raster(trains, dt=dt, ax=below)
+    if trains.max() > 1:
+        _counts(below, trains, dt)
+    else:
+        raster(trains, dt=dt, ax=below)
     below.set_ylabel("Channel")
 
     levels, highest = _spectrogram(wave, sample_rate)
@@ -92,6 +95,17 @@ def sound(
     return above, below
 
 
+def _counts(ax: "Axes", counts: np.ndarray, dt: float) -> None:
+    """Draw counts of spikes [T, N] as an image."""
+    check_spikes("spikes", counts)
+    length = time_axis(ax, len(counts), dt)
+    extent = (-0.5 * length, (len(counts) - 0.5) * length, -0.5, counts.shape[1] - 0.5)
+    ax.imshow(counts.T, extent=extent, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest", vmin=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    whole_numbers(ax.yaxis)
+    note(ax, f"white: no spikes, black: {counts.max():g} a step")
+
+
 def _two_axes(axes: "Sequence[Axes] | None") -> "tuple[Axes, Axes]":
     """Return the two Axes given, or those of a new figure, one above the other."""
     require("plot", "matplotlib")
@@ -100,8 +114,8 @@ def _two_axes(axes: "Sequence[Axes] | None") -> "tuple[Axes, Axes]":
     if axes is None:
         above, below = Figure(figsize=(6.4, 5.4), layout="constrained").subplots(2, 1)
         return above, below
-    if np.shape(axes) != (2,):
-        raise ValueError(f"axes must be two Axes, got shape {np.shape(axes)}: make them with plt.subplots(2, 1)")
+    if not isinstance(axes, Sequence | np.ndarray) or len(axes) != 2:
+        raise TypeError(f"axes must be two Axes, got {axes!r}: make them with plt.subplots(2, 1)")
     return axes_or_new(axes[0]), axes_or_new(axes[1])
 
 
