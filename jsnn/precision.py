@@ -28,7 +28,7 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
 
     They cast their inputs and weights, and put out `dtype`; so do the neurons after them. The weights are the
     network's own: no copy is made, and what changes them here (averages of `nnx.BatchNorm`) changes them there. The
-    last layer is the one that is defined last.
+    last layer is the one that is defined last. Layers with a delay for each synapse compute in float32 all the same.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set how JAX compiles in the processes of the tests, unless the environment says otherwise."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    gc.set_threshold(50_000)  # tracing makes many objects, and to look for cycles among them took a fifth of the time
+    gc.set_threshold(50_000, 50)  # tracing makes many objects, and to look for cycles among them took a fifth of the time
     # programs share one context of the compiler, where there is that function: to make them took a fifth of the time
     if hasattr(mlir, "make_ir_context"):
         mlir.make_ir_context = functools.cache(mlir.make_ir_context)

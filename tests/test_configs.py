@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pydantic
 import pytest
+from flax import nnx
 
 from experiments import build, config
 from experiments.load import load_config
@@ -308,3 +309,9 @@ def test_what_is_no_optimiser(name):
 def test_options_of_an_optimiser_are_checked(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         config.Optimizer(options=options).make(10)
+
+
+def test_a_delayed_network_without_delays_has_no_schedule():
+    part = config.Delayed(hidden=(4,), max_delay=(0,))
+    network = part.make((3,), 2, nnx.Rngs(0))
+    assert part.at_step(network, 0, 10) is network

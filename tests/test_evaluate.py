@@ -128,6 +128,23 @@ def test_what_stands_in_the_padding_changes_nothing(targets, loss, score, tmp_pa
     assert len(seen["samples"][0]["outputs"]) == ready.sets.test.lengths[0]
 
 
+@pytest.mark.parametrize(("targets", "loss", "score"), EVERY)
+def test_outputs_in_the_padding_have_no_gradient(targets, loss, score):
+    objective, lengths = Objective(decoder="mean", loss=loss), jnp.array([STEPS, 2])
+    decode, evaluate_ = objective.decoder.make(), objective.loss.make()
+    outputs = jax.random.normal(jax.random.key(0), (STEPS, 2, 2 if score == "accuracy" else 1))
+    wanted = jnp.zeros((2, STEPS)[: 1 + targets.endswith("steps")], int if score == "accuracy" else float)
+    past = jnp.arange(STEPS)[:, None, None] >= lengths[:, None]
+
+    def value(x):
+        return evaluate_(x, decode(x, lengths=lengths), wanted, lengths=lengths)[0]
+
+    expected = jax.value_and_grad(value)(outputs)
+    found = jax.value_and_grad(value)(jnp.where(past, jnp.nan, outputs))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert not np.any(np.where(past, found[1], 0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("targets", "loss", "score"), EVERY)
 def test_every_kind_of_target_has_a_page(targets, loss, score, tmp_path, capsys):

@@ -104,6 +104,14 @@ def test_events_that_come_a_little_late_are_sorted_in(tmp_path):
     np.testing.assert_array_equal(found, events[[0, 2, 1, 3, 4]])
 
 
+def test_times_that_run_backwards_in_small_steps(tmp_path):
+    events = some_events(30)
+    events["t"] = np.arange(30, 0, -1) * 1_000  # each step is less than what an event may come late
+    np.save(tmp_path / "backwards.npy", events)
+    with pytest.raises(ValueError, match="its times run backwards by 11,000 µs at event 11"):
+        data.read_events(tmp_path / "backwards.npy")
+
+
 @pytest.mark.parametrize("fields", ["tx", "txp", "txy", "ptyx"])
 def test_fields_that_are_missing_or_in_another_order(fields, tmp_path):
     events = structured(**{name: some_events()[name] for name in fields})
@@ -121,7 +129,7 @@ def test_fields_that_are_missing_or_in_another_order(fields, tmp_path):
         (np.array([0, 7]), "us", [0, 7]),
         (np.array([0, 7]), "ms", [0, 7_000]),
         (np.array([0, 7]), "s", [0, 7_000_000]),
-        (np.array([0, 7_999]), "ns", [0, 7]),
+        (np.array([0, 499, 7_999]), "ns", [0, 0, 8]),
         (np.array([0.1, 0.29]), "s", [100_000, 290_000]),  # 0.29e6 is below 290,000
         (np.array([0.5, 1.25], np.float16), "s", [500_000, 1_250_000]),
         (np.array([-0.5, 2.0]), "ms", [-500, 2_000]),

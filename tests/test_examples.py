@@ -4,7 +4,10 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import jsnn
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 ACCURACY = {  # from what each returns
@@ -36,3 +39,20 @@ def test_a_stream_of_spoken_digits(recordings_dir, capsys):
     assert accuracy > 0.85
     assert difference < 1e-5
     assert re.search(r"after 0.1 s: \w+\n.*it was '\w+'; \d+ µs a step", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sample_rate", [8_000, 16_000, 44_100])
+def test_an_ear_in_chunks_has_the_spikes_of_cochlea(sample_rate):
+    example = runpy.run_path(str(EXAMPLES / "streaming.py"))
+    size = sample_rate // 100
+    sound = np.random.default_rng(0).normal(0, np.repeat([0.01, 0.1], 10 * size)).astype(np.float32)
+    options = {"num_channels": example["CHANNELS"], "low": example["LOW"], "high": example["HIGH"]}
+    whole = jsnn.encode.cochlea(sound, sample_rate, dt=example["DT"], level=None, **options)
+    ear = example["make_ear"](sample_rate)
+    state, counts = ear.init((1,)), []
+    for chunk in sound.reshape(20, size):
+        state, spikes = jsnn.unroll(ear, chunk[:, None], state)
+        counts.append(spikes.sum(0)[0])
+    assert whole.sum() > 1_000
+    assert (np.stack(counts) != whole).mean() < 1e-3  # rounding alone

@@ -153,15 +153,37 @@ def test_folders_of_events(ending, tmp_path):
         write((tmp_path / name).with_suffix(ending), some_events(number + 1))
     train, test = data.load(tmp_path, "train"), data.load(tmp_path, "test")
     assert train.class_names == test.class_names == ("9", "10")  # by their value
-    assert [len(events) for events in train] == [2, 3, 1]
-    assert (train.targets.tolist(), test.targets.tolist()) == ([0, 0, 1], [1])
+    assert [len(events) for events in train] == [2, 1, 3]
+    assert (train.targets.tolist(), test.targets.tolist()) == ([0, 1, 0], [1])
     np.testing.assert_array_equal(test[0], some_events(4))
     whole = data.load(tmp_path / "train", "train")  # classes without splits
     np.testing.assert_array_equal(whole.targets, train.targets)
 
 
+def test_a_part_of_a_split_has_its_share_of_each_class(tmp_path):
+    for name, count in (("yes", 10), ("no", 20), ("up", 1)):
+        sounds(tmp_path, *[f"{name}/{number:02}.wav" for number in range(count)])
+    parts = [data.load(tmp_path, split) for split in ("train[:70%]", "train[70%:]")]
+    assert [np.bincount(part.targets).tolist() for part in parts] == [[14, 1, 7], [6, 0, 3]]
+    assert len({*parts[0].files, *parts[1].files}) == 31
+
+
+def test_names_of_all_kinds(tmp_path):
+    folder = sounds(tmp_path, "01/a b.wav", "1/é.wav", "10/c[1].wav", "d*/.hidden.WAV", "d*/x.WAV", "d*/._x.WAV")
+    (folder / "testing_list.txt").write_bytes("\ufeffd*/x.WAV\r\n1/é.wav\r\n".encode())
+    train, test = data.load(folder, "train"), data.load(folder, "test")
+    assert train.class_names == ("01", "1", "10", "d*")  # in this order whatever the hashes of the names are
+    assert [one.name for one in (*train.files, *test.files)] == ["a b.wav", "c[1].wav", "é.wav", "x.WAV"]
+    assert [len(sound.samples) for sound in test] == [2, 5]
+
+
 def write_bad_list(folder: Path) -> None:
     (sounds(folder, *WORDS) / "testing_list.txt").write_text("yes/a.wav\nyes/c.wav\nmaybe/a.wav")
+
+
+def write_deep_list(folder: Path) -> None:
+    sounds(folder, *WORDS, "yes/deep/a.wav")  # no recordings are looked for there, and paths are not simplified
+    (folder / "testing_list.txt").write_text("yes/deep/a.wav\nyes/../yes/a.wav")
 
 
 def write_two_lists(folder: Path) -> None:
@@ -197,6 +219,18 @@ def write_two_kinds(folder: Path) -> None:
             r"yes/a.wav must be in one split, and is listed for test and validation",
         ),
         (write_two_kinds, "train", ValueError, r"must hold recordings of one kind, got .npy, .wav"),
+        (
+            write_deep_list,
+            "test",
+            FileNotFoundError,
+            r"testing_list.txt names 2 files that are not there, such as .*deep",
+        ),
+        (
+            lambda folder: sounds(folder, "train/a/a.wav", "val/a/a.wav", "Validation/b/a.wav"),
+            "train",
+            ValueError,
+            "must hold one folder for each split, got Validation, train, val",
+        ),
         (
             lambda folder: sounds(folder, *WORDS),
             "test",
@@ -257,6 +291,15 @@ def test_files_that_are_not_as_shd(options, message, tmp_path):
     write_shd(tmp_path / "shd_train.h5", [2, 0, 1], **options)
     with pytest.raises(ValueError, match=message):
         data.load(tmp_path, "train")[2]
+
+
+def test_spikes_in_hdf5_come_in_any_order(tmp_path):
+    write_shd(tmp_path / "shd_train.h5", [2, 0, 1])
+    sorted_ = data.load(tmp_path, "train")[2]
+    with pytest.importorskip("h5py").File(tmp_path / "shd_train.h5", "r+") as file:
+        for name in ("times", "units"):
+            file[f"spikes/{name}"][2] = np.roll(file[f"spikes/{name}"][2], 7)
+    np.testing.assert_array_equal(data.load(tmp_path, "train")[2], sorted_)
 
 
 def test_damaged_hdf5_files(tmp_path):
@@ -531,6 +574,15 @@ def test_arrays_are_kept(tmp_path, cache):
         before = len(list(cache.iterdir()))
         change()
         assert len(list(cache.iterdir())) == before + 2
+
+
+def test_arrays_that_differ_in_one_number_are_others(tmp_path):
+    file, found = sounds(tmp_path, "a.wav") / "a.wav", []
+    for value in (0, 1):
+        samples = np.zeros((5_000, 1), np.float32)  # of which numpy prints the first and the last
+        samples[2_500] = value
+        found.append(Recordings([samples], [0], files=(file,)).to_dataset(itself).inputs.max())
+    assert found == [0, 1]
 
 
 def test_what_may_have_changed_is_not_kept(tmp_path, cache):

@@ -170,7 +170,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(settings, layout, options, tmp_p
         ("shd", "images", "", "data.name must be recordings, such as the path of their folder, got '"),
         ("shd", "shd", "--data.name /nowhere/here", "no folder /nowhere/here: give the path of a folder of recordings"),
         ("digits", "nmnist", "", "holds recordings: take data 'speech' for sound, or 'events'"),
-        ("digits", "nmnist", SPEECH, "00000.bin: sound must have samples [S, C] and a sample_rate"),
+        ("digits", "nmnist", SPEECH, "00000.bin: sound must have samples"),
         ("nmnist_small", "words", "", ".wav: events must be a structured array"),
         ("shd", "shd", "--data.test-split validation", "bad split 'validation' of data set"),
         ("shd", "shd", "--data.shape 600", "shd_train.h5: x must lie in 0..599, got"),

@@ -122,6 +122,8 @@ class Delayed(Network):
 
     def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
         """Return the network with delays as wide as they are at an optimiser step."""
+        if not any(self.max_delay):
+            return network
         return jsnn.delays.at_width(network, jsnn.delays.shrinking_width(max(self.max_delay), total_steps)(step))
 
     def for_inference(self, network: Any) -> Any:

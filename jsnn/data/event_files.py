@@ -91,10 +91,11 @@ def in_order(columns: dict[str, np.ndarray]) -> np.ndarray:
         events[name] = values
     late = np.maximum.accumulate(t) - t
     if np.any(late):
-        if late.max() > _JITTER:
+        first = int((late > _JITTER).argmax())
+        if late[first] > _JITTER:
             raise ValueError(
-                f"its times run backwards by {late.max():,} µs from event {int((late > _JITTER).argmax()):,} on: the "
-                "clock wrapped or was reset there, or two recordings follow each other: cut them apart"
+                f"its times run backwards by {late[first]:,} µs at event {first:,}: the clock wrapped or was reset "
+                "there, or two recordings follow each other: cut them apart"
             )
         events = events[np.argsort(t, kind="stable")]
     return events

@@ -35,24 +35,29 @@ def find_recordings(path: Path) -> SplitRecordings:
         return gesture_trials(path)
     folders = _folders(path)
     names = [folder.name.lower() for folder in folders]
-    splits = [_SPLITS.get(name) for name in names]
+    splits = [_SPLITS[name] for name in names if name in _SPLITS]
     if any(name.startswith("ibmgesture") for name in names):
         return cut_gestures(path)
-    if names and None not in splits:
+    if names and len(splits) == len(names):
         if len(set(splits)) < len(splits):
             raise ValueError(f"{path} must hold one folder for each split, got {', '.join(f.name for f in folders)}")
         parts = dict(zip(splits, map(_files_by_class, folders)))
     else:
         parts = _by_lists(path, _files_by_class(path))
     classes = sorted({name for part in parts.values() for name in part}, key=_in_order)
-    found = [(split, label, file) for split, part in parts.items() for label, file in _in_turns(part, classes)]
+    found = [
+        (split, label, file)
+        for split, part in parts.items()
+        for label, name in enumerate(classes)
+        for file in part.get(name, ())
+    ]
     files = tuple(file for *_, file in found)
     endings = sorted({file.suffix.lower() for file in files})
     if len(endings) > 1:
         raise ValueError(f"{path} must hold recordings of one kind, got {', '.join(endings)}")
     labels, read = [label for _, label, _ in found], _READERS[endings[0]]
     recordings = Recordings(files, labels, read, path.resolve().name, tuple(classes), files=files)
-    return SplitRecordings(recordings, [split for split, *_ in found])
+    return SplitRecordings(recordings, [split for split, *_ in found]).in_turns()
 
 
 def _folders(path: Path) -> list[Path]:
@@ -98,16 +103,6 @@ def _by_lists(path: Path, files: dict[str, list[Path]]) -> dict[str, dict[str, l
         for one in members:
             parts.setdefault(split_of.get(one, "train"), {}).setdefault(name, []).append(one)
     return parts
-
-
-def _in_turns(part: dict[str, list[Path]], classes: list[str]) -> list[tuple[int, Path]]:
-    """Return labels and files of a split: classes take turns, so that "train[:90%]" has its share of each."""
-    turns = [
-        (index / len(part[name]), label, file)
-        for label, name in enumerate(classes)
-        for index, file in enumerate(part.get(name, ()))
-    ]
-    return [(label, file) for _, label, file in sorted(turns)]
 
 
 def _in_order(name: str) -> tuple[int, str]:

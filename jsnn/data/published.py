@@ -62,7 +62,8 @@ def read_spikes(item: tuple[Path, int]) -> np.ndarray:
             raise ValueError(f"it has {len(times)} times and {len(channels)} channels")
         if len(channels) and not 0 <= channels.min() <= channels.max() < _CHANNELS:
             raise ValueError(f"channels must lie in 0..{_CHANNELS - 1}, got {channels.min()} to {channels.max()}")
-        return in_order({"t": to_microseconds(times.astype(np.float64), "s"), "x": channels})
+        order = np.argsort(times, kind="stable")  # no clock says that they come in order
+        return in_order({"t": to_microseconds(times[order].astype(np.float64), "s"), "x": channels[order]})
 
 
 def cut_gestures(path: Path) -> SplitRecordings:

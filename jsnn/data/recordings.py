@@ -1,5 +1,6 @@
 """Recordings with a class each, read from their files when they are looked at."""
 
+import collections
 import dataclasses
 import itertools
 import os
@@ -205,6 +206,17 @@ class SplitRecordings(NamedTuple):
 
     recordings: Recordings
     splits: Sequence[str]
+
+    def in_turns(self) -> "SplitRecordings":
+        """Return the same with classes that take turns, so that a part such as "train[:90%]" has its share of each."""
+        keys = list(zip(self.splits, self.recordings.targets.tolist()))
+        counts, seen = collections.Counter(keys), collections.Counter[tuple[str, int]]()
+        places = []
+        for index, key in enumerate(keys):
+            places.append((seen[key] / counts[key], key[1], index))
+            seen[key] += 1
+        order = [index for *_, index in sorted(places)]
+        return SplitRecordings(self.recordings[order], [self.splits[index] for index in order])
 
     def select(self, name: str, split: str) -> Recordings:
         """Return those that `split` names, in the syntax of TFDS; `name` is what errors call the set."""

@@ -55,8 +55,8 @@ def load(
     * DVS128 Gesture, as IBM or tonic has it: `user01_led.aedat` with `user01_led_labels.csv` and `trials_to_train.txt`,
       or `ibmGestureTrain/user01_led/0.npy`.
 
-    Classes are numbered in the order of the names of their folders, and numbers by their value. In a split of folders
-    of classes they take turns, so that a part such as "train[90%:]" has its share of each.
+    Classes are numbered in the order of the names of their folders, and numbers by their value. Where
+    recordings lie class by class, classes take turns, so that a part such as "train[90%:]" has its share of each.
 
     Downloaded files and decoded images are kept in the folder JSNN_CACHE_DIR (~/.cache/jsnn where unset), which may
     be deleted at any time. From there an image is read when it is first looked at, unless `split` joins several

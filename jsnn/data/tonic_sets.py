@@ -50,7 +50,7 @@ def tonic_recordings(name: str, folder: Path | None) -> SplitRecordings:
     data = [one for part in sets.values() for one in part.data]
     files = tuple(map(Path, data)) if all(isinstance(one, str) for one in data) else ()
     recordings = Recordings(items, labels, read, f"tonic:{name}", tuple(map(str, classes)), files=files)
-    return SplitRecordings(recordings, [split for split, _ in items])
+    return SplitRecordings(recordings, [split for split, _ in items]).in_turns()
 
 
 @dataclasses.dataclass(frozen=True)
