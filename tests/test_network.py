@@ -77,6 +77,9 @@ NETWORKS = {
 }
 
 
+unroll = jax.jit(jsnn.unroll, static_argnames=("num_steps", "remat", "method"))
+
+
 def step_by_step(network, inputs):
     """`unroll`, as a loop of steps."""
     return jax.lax.scan(network.step, network.init(inputs.shape[1:]), inputs)
@@ -100,13 +103,13 @@ def assert_layers_are_steps(network):
     assert_close(*(jax.tree.map(lambda g: g, nnx.state(g, nnx.Param)) for g in gradients), tolerance=1e-4)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @over_neurons(" ")
 def test_every_neuron_in_a_residual_block(neuron):
     assert_layers_are_steps(jsnn.Network(Residual(neuron, nnx.Rngs(0))))
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_networks_of_other_shapes(make):
     assert_layers_are_steps(make())
@@ -127,7 +130,7 @@ def test_batch_norm_sees_all_steps_and_updates_its_averages_once():
     module, by_hand = (Normalised(nnx.Rngs(0)) for _ in range(2))
     outputs = jsnn.unroll(jsnn.Network(module), INPUTS)[1]
     normalised = by_hand.norm(by_hand.linear(INPUTS.reshape(T * B, N))).reshape(T, B, N)
-    expected = jsnn.unroll(jsnn.LIF(0.9), normalised)[1] + INPUTS
+    expected = np.add(unroll(jsnn.LIF(0.9), normalised)[1], INPUTS)
     np.testing.assert_array_equal(outputs, expected)
     assert_close(nnx.state(module, nnx.BatchStat), nnx.state(by_hand, nnx.BatchStat))
     assert np.any(module.norm.mean[...] != 0)
@@ -168,12 +171,12 @@ def test_what_is_static_is_computed_once():
 
 def test_it_trains_by_flax_and_goes_on_from_a_state():
     network = jsnn.Network(Residual(jsnn.LIF(nnx.Param(jnp.asarray(0.9))), nnx.Rngs(0)))
-    state, first = jsnn.unroll(network, INPUTS[:2])
-    _, rest = jsnn.unroll(network, INPUTS[2:], state)
-    np.testing.assert_array_equal(jnp.concatenate([first, rest]), jsnn.unroll(network, INPUTS)[1])
-    gradient = nnx.grad(lambda network: jnp.sum(jsnn.unroll(network, INPUTS)[1] ** 2))(network)
+    state, first = unroll(network, INPUTS[:2])
+    _, rest = unroll(network, INPUTS[2:], state)
+    np.testing.assert_array_equal(np.concatenate([first, rest]), unroll(network, INPUTS)[1])
+    gradient = nnx.jit(nnx.grad(lambda network: jnp.sum(jsnn.unroll(network, INPUTS)[1] ** 2)))(network)
     assert {path[-1] for path, _ in nnx.to_flat_state(gradient)} == {"kernel", "bias", "decay"}
-    assert jsnn.unroll(network, INPUTS[:0])[1].shape == (0, B, N)
+    assert jax.eval_shape(jsnn.unroll, network, INPUTS[:0])[1].shape == (0, B, N)
 
 
 LIF = jsnn.LIF()
@@ -217,20 +220,21 @@ MOVED: dict[str, tuple] = {
 @pytest.mark.parametrize(("function", "x"), MOVED.values(), ids=MOVED)
 def test_wherever_the_batch_is_the_numbers_are_those_of_the_steps(function, x):
     network = jsnn.Network(Function(function, more=PARAMETERS))
-    inputs = jnp.stack([(1 + 0.1 * n) * x for n in range(16)])
-    assert_close(jsnn.unroll(network, inputs), step_by_step(network, inputs))
-    static = jnp.broadcast_to(x, (16, *x.shape))
-    assert_close(jsnn.unroll(network, x, num_steps=16), step_by_step(network, static))
-    records = jsnn.record(network, inputs)
-    assert_close(records["output"].outputs, jsnn.unroll(network, inputs)[1])
+    inputs = np.stack([np.float32(1 + 0.1 * n) * x for n in range(16)])
+    each_step, found = jax.jit(step_by_step), unroll(network, inputs)
+    assert_close(found, each_step(network, inputs))
+    static = np.broadcast_to(x, (16, *x.shape))
+    assert_close(unroll(network, x, num_steps=16), each_step(network, static))
+    records = jax.jit(jsnn.record)(network, inputs)
+    assert_close(records["output"].outputs, found[1])
     assert records["lif"].states.v.shape[0] == 16
-    assert jsnn.unroll(network, inputs[:0])[1].shape[0] == 0
+    assert jax.eval_shape(jsnn.unroll, network, inputs[:0])[1].shape[0] == 0
 
 
 def test_random_numbers_are_drawn_at_each_step_of_a_static_input():
     dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
     network = jsnn.Network(Function(lambda m, x: m.more(m.lif(10 * m.more(x))), more=dropout))
-    spikes = jsnn.unroll(network, jnp.ones((2, 50)), num_steps=4)[1]
+    spikes = nnx.jit(functools.partial(jsnn.unroll, num_steps=4))(network, jnp.ones((2, 50)))[1]
     assert len({step.tobytes() for step in np.asarray(spikes)}) == 4
 
 
@@ -244,7 +248,7 @@ def test_a_neuron_at_two_places_is_one_neuron():
 
     network = jsnn.Network(Twice())
     assert list(jsnn.unroll(network, INPUTS)[0]) == ["a", "a:2"]
-    gradient = nnx.grad(lambda network: jsnn.unroll(network, INPUTS)[1].sum())(network)
+    gradient = nnx.jit(nnx.grad(lambda network: jsnn.unroll(network, INPUTS)[1].sum()))(network)
     assert len(jax.tree.leaves(gradient)) == 1
 
 
@@ -379,25 +383,25 @@ def at(index, tree=SEVERAL):
 
 def test_several_inputs_and_outputs():
     network = jsnn.Network(Gated(nnx.Rngs(0)))
-    state, outputs = jsnn.unroll(network, SEVERAL)
+    state, outputs = unroll(network, SEVERAL)
     shapes = {"image": (B, N), "context": (B, N)}
     assert_close((state, outputs), jax.jit(jax.lax.scan, static_argnums=0)(network.step, network.init(shapes), SEVERAL))
-    static = jax.tree.map(lambda x: jnp.broadcast_to(x[0], x.shape), SEVERAL)
-    assert_close(jsnn.unroll(network, at(0), num_steps=T), jsnn.unroll(network, static))
-    assert_close(jsnn.unroll(network, SEVERAL, remat=4), (state, outputs))
-    middle, _ = jsnn.unroll(network, at(slice(2)))
-    assert_close(jsnn.unroll(network, at(slice(2, T)), middle)[1], at(slice(2, T), outputs))
+    static = jax.tree.map(lambda x: np.broadcast_to(x[0], x.shape), SEVERAL)
+    assert_close(unroll(network, at(0), num_steps=T), unroll(network, static))
+    assert_close(unroll(network, SEVERAL, remat=4), (state, outputs))
+    middle, _ = unroll(network, at(slice(2)))
+    assert_close(unroll(network, at(slice(2, T)), middle)[1], at(slice(2, T), outputs))
     records = jsnn.record(network, SEVERAL)
     inner = ["inner/0_LIF", "inner/output.first", "inner/output.sum"]
     assert list(records) == ["gate", "lif", *inner, "output.0", "output.1"]
     assert_close((records["output.0"].outputs, records["output.1"].outputs), outputs)
-    some = jsnn.record(network, SEVERAL, every=4, neurons=[1])
+    some = jax.jit(lambda network: jsnn.record(network, SEVERAL, every=4, neurons=[1]))(network)
     np.testing.assert_allclose(some["lif"].outputs, records["lif"].outputs[::4, :, 1:2])
     assert jsnn.energy.count(network, SEVERAL).neurons == 3 * N
     assert jsnn.energy.count(network, at(0), num_steps=T).steps == T
     assert jsnn.memory_estimate(network, shapes, T) > 2 * INPUTS.nbytes
     chain = jsnn.Sequential(network, lambda pair: pair[0] - pair[1], jsnn.LI(0.5))
-    assert jsnn.unroll(chain, SEVERAL)[1].shape == (T, B, N)
+    assert jax.eval_shape(jsnn.unroll, chain, SEVERAL)[1].shape == (T, B, N)
 
 
 @pytest.mark.parametrize(("run", "error", "message"), [
@@ -438,9 +442,10 @@ def classifier():
 def test_record_shows_neurons_what_is_named_and_the_output():
     records = jsnn.record(classifier(), IMAGES)
     assert list(records) == ["lif1", "lif2", "block", "output"]
-    np.testing.assert_array_equal(records["block"].outputs, records["lif1"].outputs + records["lif2"].outputs)
-    chosen = jsnn.record(classifier(), IMAGES, keep={"lif2": ["v"]}, neurons=3, every=2)
-    np.testing.assert_array_equal(chosen["lif2"].states.v.shape, (T // 2, B, 3))
+    first, second, both = (np.asarray(records[name].outputs) for name in ("lif1", "lif2", "block"))
+    np.testing.assert_array_equal(both, first + second)
+    record = functools.partial(jsnn.record, keep={"lif2": ["v"]}, neurons=3, every=2)
+    assert jax.eval_shape(record, classifier(), IMAGES)["lif2"].states.v.shape == (T // 2, B, 3)
 
 
 def test_record_in_training_updates_averages_once():
@@ -454,15 +459,16 @@ def test_record_in_training_updates_averages_once():
         jsnn.unroll(network, IMAGES, remat=True)
 
 
+@pytest.mark.slow
 def test_remat_methods_precision_memory_and_energy():
     network = classifier()
-    expected = jsnn.unroll(network, IMAGES)[1]
+    expected = unroll(network, IMAGES)[1]
     for options in ({"remat": True}, {"method": "scan"}, {"method": "parallel"}):
-        np.testing.assert_allclose(jsnn.unroll(network, IMAGES, **options)[1], expected, atol=1e-5)
+        np.testing.assert_allclose(unroll(network, IMAGES, **options)[1], expected, atol=1e-5)
     reduced = jsnn.precision.reduce_precision(network)
     state = jsnn.precision.initial_state(network, IMAGES.shape[1:])
-    assert jsnn.record(reduced, IMAGES, state)["lif1"].outputs.dtype == jnp.bfloat16
-    assert jsnn.unroll(reduced, IMAGES, state)[1].dtype == jnp.float32  # the readout is defined last
+    assert jax.eval_shape(jsnn.record, reduced, IMAGES, state)["lif1"].outputs.dtype == jnp.bfloat16
+    assert jax.eval_shape(jsnn.unroll, reduced, IMAGES, state)[1].dtype == jnp.float32  # the readout is defined last
     assert jsnn.memory_estimate(network, IMAGES.shape[1:], T) > expected.nbytes
     counted = jsnn.energy.count(network, IMAGES)
     assert counted.neurons == 2 * 6 * 6 * 4
@@ -474,7 +480,7 @@ def test_it_comes_back_from_nir():
     graph = jsnn.nir.to_nir(network, IMAGES.shape[2:], dt=1e-3)
     assert {"stem", "lif1", "conv", "lif2", "readout"} <= set(graph.nodes)
     back = jsnn.nir.from_nir(graph, dt=1e-3)
-    np.testing.assert_allclose(jsnn.unroll(back, IMAGES)[1], jsnn.unroll(network, IMAGES)[1], atol=1e-5)
+    np.testing.assert_allclose(unroll(back, IMAGES)[1], unroll(network, IMAGES)[1], atol=1e-5)
 
 
 def test_weights_go_where_modules_are_defined():

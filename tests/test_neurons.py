@@ -144,6 +144,7 @@ def over_neurons(*without, variants=()):
 
 
 CURRENTS = jnp.asarray(np.random.default_rng(0).uniform(-0.2, 1.5, (T, B, N)), jnp.float32)
+step = jax.jit(lambda neuron, state, current: neuron.step(state, current))
 unroll = jax.jit(jsnn.unroll)  # the neuron is an argument, so that one compilation serves every test of a shape
 
 
@@ -184,20 +185,20 @@ def test_after_a_convolution_parameters_are_per_channel(neuron):
     state, _ = unroll(neuron, CURRENTS)
     images = jax.tree.map(to_images, state)
     assert types(neuron.init((1, B, 1, N))) == types(images)
-    expected = jax.tree.map(to_images, neuron.step(state, CURRENTS[0]))
-    assert_trees_close(neuron.step(images, to_images(CURRENTS[0])), expected)
+    expected = jax.tree.map(to_images, step(neuron, state, CURRENTS[0]))
+    assert_trees_close(step(neuron, images, to_images(CURRENTS[0])), expected)
 
 
 @over_neurons(" ")
 def test_a_step_keeps_the_state_s_structure_shapes_and_dtypes(neuron):
     state = neuron.init((B, N))
-    after, output = neuron.step(state, CURRENTS[0])
+    after, output = jax.eval_shape(neuron.step, state, CURRENTS[0])
     assert types(after) == types(state)
     assert types(output) == ((B, N), jnp.float32)
 
 
 @over_neurons(" ")
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_outputs_have_the_dtype_of_the_input_and_states_that_or_float32(neuron, dtype):
     with jax.enable_x64(True):
         if isinstance(neuron, jsnn.Sequential):  # the dtype of its layers' weights decides, as in Flax
@@ -238,7 +239,7 @@ def loss(neuron, currents):
 @pytest.mark.rows(12)
 @over_neurons(" ", variants=pytest.mark.slow)
 def test_gradients_are_finite_and_reach_all_that_is_trained(neuron):
-    gradients = jax.grad(loss, argnums=(0, 1))(neuron, CURRENTS[-3:])
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(neuron, CURRENTS[-3:])
     for gradient in jax.tree.leaves(gradients, is_leaf=lambda x: isinstance(x, nnx.Variable)):
         assert np.isfinite(gradient).all()
         assert not isinstance(gradient, nnx.Variable) or np.any(gradient)

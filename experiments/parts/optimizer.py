@@ -31,7 +31,10 @@ class Optimizer(Part):
     warmup: Share = 0.05
     """Share of the run over which warmup_cosine rises."""
     delay_factor: PositiveFloat = 1.0
-    """Factor on the learning rate of delays, which are counted in steps and have further to go than weights."""
+    """Factor on the learning rate of delays, which are counted in steps and have further to go than weights.
+
+    A weight_decay pulls delays towards 0, too, this many times as strongly.
+    """
     clip_norm: PositiveFloat | None = None
     """Largest global norm of the gradients; None for no clipping."""
 
