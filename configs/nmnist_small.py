@@ -1,6 +1,6 @@
 """N-MNIST, 1,000 recordings of an event camera to train: 99% and 95% of 100 others, in 3 min.
 
-python -m experiments.run configs/nmnist_small.py --data.name path/of/nmnist_small
+    python -m experiments.run configs/nmnist_small.py --data.name path/of/nmnist_small
 
 Two runs, of 100 recordings one is 1%; 161 s of training on 2 cores of a shared x86-64 machine (2026-11-29).
 """

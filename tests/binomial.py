@@ -1,7 +1,7 @@
 """How random spikes are held to their probabilities."""
 
 import numpy as np
-from scipy import stats
+import scipy  # whose parts are imported where they are used
 
 # with a fresh key one statistical test in a million would fail; keys are fixed, so that none does by chance
 FALSE_ALARM_RATE = 1e-6
@@ -12,7 +12,7 @@ def assert_spike_probability(spikes, probability):
     counts, num_steps = np.asarray(spikes).sum(axis=0, dtype=np.float64), len(spikes)
     probability = np.clip(np.asarray(probability, np.float64), 0, 1)
     tail = FALSE_ALARM_RATE / probability.size / 2
-    low, high = stats.binom.ppf(tail, num_steps, probability), stats.binom.isf(tail, num_steps, probability)
+    low, high = scipy.stats.binom.ppf(tail, num_steps, probability), scipy.stats.binom.isf(tail, num_steps, probability)
     np.testing.assert_array_less(low - 1, counts)
     np.testing.assert_array_less(counts, high + 1)
     # ppf gives -1 for certain silence and certain spikes have no spread: hold those exactly
@@ -29,7 +29,7 @@ def assert_plausible(p_values):
 
 def p_of_frequencies(counts, probabilities):
     """The p-value of a chi-square test of independent outcomes with these probabilities; expects 5 of each or more."""
-    return stats.chisquare(counts, np.sum(counts) * np.asarray(probabilities)).pvalue
+    return scipy.stats.chisquare(counts, np.sum(counts) * np.asarray(probabilities)).pvalue
 
 
 def p_of_covariance(left, right, probability):
@@ -41,4 +41,4 @@ def p_of_covariance(left, right, probability):
     both, ones = np.count_nonzero(left & right), np.count_nonzero(left) + np.count_nonzero(right)
     products = both - probability * ones + probability**2 * left.size
     deviations = products / (probability * (1 - probability) * np.sqrt(left.size))
-    return 2 * stats.norm.sf(abs(deviations))
+    return 2 * scipy.stats.norm.sf(abs(deviations))

@@ -36,8 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set how JAX compiles in the processes of the tests, unless the environment says otherwise."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    gc.set_threshold(50_000, 50)  # tracing makes many objects, and to look for cycles among them took a fifth of the time
-    # programs share one context of the compiler, where there is that function: to make them took a fifth of the time
+    # Tracing makes many objects, and to look for cycles among them took a fifth of the time,
+    gc.set_threshold(50_000, 50)
+    # and so did a context of the compiler for every program, where one serves all, and less memory is kept.
     if hasattr(mlir, "make_ir_context"):
         mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 

@@ -122,7 +122,7 @@ def test_gradients_through_feed_forward_layers(parity, stem):
 
     weights = {name: jnp.asarray(golden[name]) for name in ("W1", "b1", "W2", "b2")}
     weights["X"] = jnp.asarray(golden["x"])
-    gradients, (z1, outputs) = jax.grad(loss, has_aux=True)(weights)
+    gradients, (z1, outputs) = jax.jit(jax.grad(loss, has_aux=True))(weights)
     np.testing.assert_array_equal(z1, golden["z1_f32"])
     close(outputs, golden["out_f32"])
     for name, gradient in gradients.items():

@@ -132,7 +132,7 @@ def test_gradients_through_two_layers(parity, stem):
 
     weights = {name: jnp.asarray(golden[name]) for name in ("W1", "b1", "W2", "b2")}
     neurons = (neuron(0.7, 0.9), neuron(0.6, 0.8))
-    value_and_gradient = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    value_and_gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
     (value, (first, outputs)), gradients = value_and_gradient(weights, neurons, jnp.asarray(golden["x"]))
     np.testing.assert_array_equal(first, golden["z1_f32"])
     np.testing.assert_array_equal(outputs[:, 0], golden["out_f32"][:, 0])
@@ -240,7 +240,7 @@ def test_gradients_of_alphas_decays(field):
     step = {"alpha": 0.9, "beta": 0.8}
     high, low = (loss(**step | {field: step[field] + change}) for change in (1e-5, -1e-5))
     neuron = snntorch.alpha(0.9, 0.8, learn_alpha=True, learn_beta=True, reset_mechanism="none")
-    gradient = jax.grad(lambda neuron: (traces(neuron, INPUTS)[1].v ** 2).sum())(neuron)
+    gradient = jax.jit(jax.grad(lambda neuron: (traces(neuron, INPUTS)[1].v ** 2).sum()))(neuron)
     close(getattr(gradient, field)[...], (high - low) / 2e-5, 1e-4)
 
 

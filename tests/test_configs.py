@@ -117,7 +117,7 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
     settings = config.Optimizer(name="muon", learning_rate=1.0, options={"consistent_rms": 0.2, "weight_decay": 0.0})
     optimizer = settings.make(10)
     gradients = {"kernel": jax.random.normal(jax.random.key(0), (3, 3, 4, 6)), "bias": jnp.arange(1.0, 7.0)}
-    update, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
+    update, _ = jax.jit(optimizer.update)(gradients, optimizer.init(gradients), gradients)
     lengths = jnp.linalg.svd(update["kernel"].reshape(36, 6) / (0.2 * 36**0.5), compute_uv=False)
     assert 0.6 < lengths.min() <= lengths.max() < 1.3  # five steps of Newton and Schulz come as close as that to 1
     assert float(jnp.ptp(update["bias"])) < 1e-5  # Adam takes steps of one size

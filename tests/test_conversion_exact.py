@@ -46,16 +46,22 @@ class VisionTransformer(nnx.Module):
 IMAGES = jnp.asarray(np.random.default_rng(1).uniform(size=(B, 8, 8, 1)), jnp.float32)
 GATED = np.random.default_rng(2).normal(size=(N, N)).astype(np.float32)
 MODELS = {
-    "attention": (Attention(nnx.Rngs(0)), X),
-    "vision transformer": (VisionTransformer(nnx.Rngs(0)), IMAGES),
-    "product": (lambda x: jax.nn.relu(x @ GATED) * jax.nn.relu(-x @ GATED + 1), X),
+    "attention": (Attention, X),
+    "vision transformer": (VisionTransformer, IMAGES),
+    "product": (lambda rngs: lambda x: jax.nn.relu(x @ GATED) * jax.nn.relu(-x @ GATED + 1), X),
     "flax's attention": (
-        nnx.Sequential(
-            nnx.Linear(N, N, rngs=nnx.Rngs(0)), nnx.relu, nnx.MultiHeadAttention(2, N, decode=False, rngs=nnx.Rngs(0))
+        lambda rngs: nnx.Sequential(
+            nnx.Linear(N, N, rngs=rngs), nnx.relu, nnx.MultiHeadAttention(2, N, decode=False, rngs=nnx.Rngs(0))
         ),
         X,
     ),
 }
+
+
+def model_of(name):
+    """A model, and what it takes."""
+    make, x = MODELS[name]
+    return make(nnx.Rngs(0)), x
 
 
 def error(network, model, x, steps):
@@ -70,7 +76,7 @@ NEURONS = {"SpikingActivation": jsnn.SpikingActivation(dt=1.0), "IF": jsnn.IF(),
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_error_falls_as_one_over_the_number_of_steps(name, neuron):
-    model, x = MODELS[name]
+    model, x = model_of(name)
     # an IF spikes at most once a step: its rates must stay below that
     options = {"swap": {jax.nn.relu: NEURONS[neuron]}, "scale_firing_rates": 0.2 if neuron == "IF" else "auto"}
     network = jsnn.convert(model, x, **options, v_init=0.5)
@@ -82,7 +88,7 @@ def test_the_error_falls_as_one_over_the_number_of_steps(name, neuron):
 
 @pytest.mark.slow
 def test_an_attention_block_is_within_a_percent_after_256_steps():
-    model, x = MODELS["attention"]
+    model, x = model_of("attention")
     options = {"dt": 1.0, "scale_firing_rates": "auto", "v_init": 0.5}
     assert error(jsnn.convert(model, x, **options), model, x, 256) < 0.01
     with pytest.warns(UserWarning, match="is kept and sees the spikes of single steps"):
@@ -92,7 +98,7 @@ def test_an_attention_block_is_within_a_percent_after_256_steps():
 
 @pytest.mark.slow
 def test_step_by_step_and_inputs_that_vary():
-    network = jsnn.convert(*MODELS["attention"], dt=1.0)
+    network = jsnn.convert(*model_of("attention"), dt=1.0)
     inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, *X.shape)), jnp.float32)
     state, outputs = network.init(X.shape), []
     for x in inputs:
@@ -104,14 +110,15 @@ def test_step_by_step_and_inputs_that_vary():
 
 
 def test_the_report_names_what_is_exact():
-    network = jsnn.convert(*MODELS["attention"])
+    model, x = model_of("attention")
+    network = jsnn.convert(model, x)
     assert "kept, exact in the mean over time: layer norm (2 times), dot_general (2 times), softmax, gelu" in str(
         network.report
     )
     plain = jsnn.convert(lambda x: jax.nn.relu(jnp.tanh(x)), X)
     assert "kept as they are: tanh" in str(plain.report)  # before the first neuron it sees no spikes
     with pytest.raises(ValueError, match="kept must be 'exact', 'as is' or None, got 'exactly'"):
-        jsnn.convert(*MODELS["attention"], kept="exactly")
+        jsnn.convert(model, x, kept="exactly")
 
 
 @pytest.mark.slow

@@ -123,10 +123,10 @@ def rate_conv(batch_norm):
 IMAGES, VECTORS = (4, 4, 2), (4,)
 NORM = ("layer norm",)
 MODELS = {
+    "residual": (Residual, VECTORS, ["0_relu", "1_relu"], ()),
     "rate_conv": (lambda: rate_conv(False), IMAGES, ["0_relu", "1_relu"], ()),
     "rate_conv with batch_norm": (lambda: rate_conv(True), IMAGES, ["0_relu", "1_relu"], ()),
     "rate_dense": (lambda: jsnn.models.rate_dense([4, 5, 5, 3], rngs=nnx.Rngs(0)), VECTORS, ["0_relu", "1_relu"], ()),
-    "residual": (Residual, VECTORS, ["0_relu", "1_relu"], ()),
     "layer norm": (lambda: lambda x: jax.nn.relu(nnx.LayerNorm(4, rngs=nnx.Rngs(0))(x)), VECTORS, ["0_relu"], NORM),
     "attention": (lambda: attention, (3, 4), ["0_relu"], ("dot_general", "softmax", "dot_general")),
     "transformer": (Transformer, (3, 4), ["0_relu"], None),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy  # whose parts are imported where they are used
 from binomial import assert_plausible, assert_spike_probability, p_of_covariance, p_of_frequencies
-from scipy import stats
 
 from jsnn.encode.bernoulli import bernoulli
 
@@ -41,7 +41,7 @@ def test_probabilities_are_fine_grained(probability):
 @pytest.mark.parametrize("probability", [0.5, 0.1])
 def test_counts_are_binomial(probability):
     counts = np.bincount(draw(probability, 32, 200_000).sum(axis=0), minlength=33)
-    expected = stats.binom.pmf(np.arange(33), 32, probability)
+    expected = scipy.stats.binom.pmf(np.arange(33), 32, probability)
     likely = expected * 200_000 > 5
     rest = counts[~likely].sum(), expected[~likely].sum()
     assert_plausible(p_of_frequencies([*counts[likely], rest[0]], [*expected[likely], rest[1]]))
@@ -72,7 +72,8 @@ def test_waiting_times_are_geometric(probability):
     spikes, longest = draw(probability, 250, 20_000), 8
     first = spikes.argmax(axis=0)
     second = (spikes & (np.arange(250)[:, None] > first)).argmax(axis=0) - first - 1
-    expected = [*stats.geom.pmf(np.arange(1, longest + 1), probability), stats.geom.sf(longest, probability)]
+    law = scipy.stats.geom(probability)
+    expected = [*law.pmf(np.arange(1, longest + 1)), law.sf(longest)]
     waits = [np.bincount(np.minimum(wait, longest), minlength=longest + 1) for wait in (first, second)]
     assert_plausible([p_of_frequencies(counts, expected) for counts in waits])
 

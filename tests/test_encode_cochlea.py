@@ -39,6 +39,7 @@ def test_a_tone_excites_the_nearest_channel(bank, frequency):
     assert spikes.sum(0).argmax() == distance.argmin()
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("bank", BANKS)
 def test_louder_sounds_spike_more_unless_their_level_is_set(bank):
     amplitudes = [0.0, 1e-3, 3e-3, 1e-2, 1e-1, 1.0]
@@ -58,6 +59,7 @@ def test_level_is_that_of_the_loudest_tenth_of_a_second():
     assert_same_spikes(encode.cochlea(sound, RATE, level=60.0), encode.cochlea(np.float32(in_pascal), RATE, level=None))
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("bank", BANKS)
 def test_adaptation(bank):
     spikes = encode.cochlea(tone(1000, 0.5), RATE, bank=bank).sum(1)
@@ -69,6 +71,7 @@ def test_adaptation(bank):
     assert late < spikes[55:60].mean() < 1.1 * onset  # the cell has recovered
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("bank", BANKS)
 def test_a_batch_gives_the_spikes_of_each_sound_and_jit_those_of_a_call(bank):
     sounds = noise(3000, 3)
@@ -100,6 +103,7 @@ def test_its_parts_hear_a_stream_chunk_by_chunk():
     assert_same_spikes(np.stack(counts), encode.cochlea(sound, RATE, num_channels=12, level=None))
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("bank", BANKS)
 @pytest.mark.parametrize("silence", [1, 700, 5000])
 def test_silence_after_a_sound_changes_nothing_before(bank, silence):
@@ -131,6 +135,7 @@ def test_numbers_may_be_arrays_and_float32():
     assert encode.mel(noise(400), jnp.array(RATE), low=jnp.array(200.0)).shape == (50, 64)
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("bank", BANKS)
 @pytest.mark.parametrize("rate", [RATE, 11_025])
 def test_long_steps_count_the_spikes_of_short_ones(bank, rate):
@@ -157,6 +162,7 @@ def test_dtype_is_that_of_the_sound(dtype):
         assert encode.cochlea(jnp.zeros(100, dtype), RATE, num_channels=2).dtype == dtype
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("bank", BANKS)
 @pytest.mark.parametrize("level", [None, 70.0])
 def test_gradients_are_finite_and_reach_the_sound(bank, level):

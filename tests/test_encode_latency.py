@@ -98,7 +98,8 @@ def test_late_spikes_are_left_out_under_jit():
 
 
 def test_interpolated_latency_is_a_ramp():
-    ramp = encode.latency(np.float32([1.0, 0.5, 0.0]), num_steps=5, linear=True, tau=4.0, interpolate=True)
+    code = jax.jit(lambda x: encode.latency(x, num_steps=5, linear=True, tau=4.0, interpolate=True))
+    ramp = code(np.float32([1.0, 0.5, 0.0]))
     np.testing.assert_allclose(ramp, [[1, 0, 0], [0, 0.5, 0.25], [0, 1, 0.5], [0, 0, 0.75], [0, 0, 1]], rtol=1e-6)
 
 

@@ -287,7 +287,8 @@ def test_neurons_are_pytrees(neuron):
         copies.append(nnx.merge(*nnx.split(neuron, nnx.Param, ...)))
     for copy in copies:
         assert jax.tree.structure(copy) == structure  # all that is static is in there
-        assert_trees_close(copy.step(copy.init((B, N)), CURRENTS[0]), neuron.step(neuron.init((B, N)), CURRENTS[0]))
+        steps = (step(one, one.init((B, N)), CURRENTS[0]) for one in (copy, neuron))
+        assert_trees_close(*steps)
 
 
 def test_numbers_are_fixed_and_only_params_are_trained():

@@ -362,24 +362,25 @@ def test_a_loop_through_a_delay_takes_a_step_more():
 @pytest.mark.rows(1)
 @pytest.mark.parametrize("graph", [BRANCHES, TWO_LAYERS_IN_A_RING], ids=["branches", "ring"])
 def test_a_graph_runs_alike_at_once_and_step_by_step(graph):
-    x = random_inputs((3,), 5)
+    x, step = random_inputs((3,), 5), jax.jit(graph.step)
     state, steps = graph.init((2, 3)), []
     for current in x:
-        state, y = graph.step(state, current)
+        state, y = step(state, current)
         steps.append(y)
-    last, at_once = jsnn.unroll(graph, x)
-    np.testing.assert_allclose(at_once, jnp.stack(steps), rtol=1e-6, atol=1e-6)
+    last, at_once = jax.jit(lambda x: jsnn.unroll(graph, x))(x)
+    np.testing.assert_allclose(at_once, np.stack(steps), rtol=1e-6, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), last, state)
-    still = jsnn.unroll(graph, x[0], num_steps=5)[1]
-    np.testing.assert_allclose(still, jsnn.unroll(graph, jnp.stack([x[0]] * 5))[1], rtol=1e-6, atol=1e-6)
+    still = jax.jit(lambda x: jsnn.unroll(graph, x, num_steps=5)[1])(x[0])
+    np.testing.assert_allclose(still, outputs(graph, np.stack([x[0]] * 5)), rtol=1e-6, atol=1e-6)
 
 
 def test_a_cycle_shows_its_layers():
     """Each as it was in the graph: what it put out at each step, and the state after it."""
     graph, x = TWO_LAYERS_IN_A_RING, random_inputs((3,), 5)
+    step = jax.jit(graph.step)
     state, expected = graph.init((2, 3)), []
     for current in x:
-        state, _ = graph.step(state, current)
+        state, _ = step(state, current)
         expected.append(state)
     records = jsnn.record(graph, x)
     assert tuple(records) == graph.names

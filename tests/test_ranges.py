@@ -24,7 +24,8 @@ def led_to(neuron, value):
 
 
 def gradient(neuron, sign=1.0, x=ONES, **options):
-    return jax.tree.leaves(jax.grad(lambda neuron: sign * jsnn.unroll(neuron, x, **options)[1].sum())(neuron))[0]
+    by_neuron = jax.grad(lambda neuron: sign * jsnn.unroll(neuron, x, **options)[1].sum())
+    return jax.tree.leaves(jax.jit(by_neuron)(neuron))[0]
 
 
 # The membrane of a leaky integrator on five ones is 1 + d + ... + d^t: d/dd of their sum is 4 + 6 d + 6 d^2 + 4 d^3.
@@ -60,7 +61,7 @@ def test_forward_mode_passes_straight_through(value):
     assert jax.jvp(lambda x: project(x, 0.0, 1.0), (value,), (3.0,)) == (min(max(value, 0.0), 1.0), 3.0)
     neuron = led_to(jsnn.LI(nnx.Param(jnp.array(0.5))), value)
     bounded = led_to(neuron, min(max(value, 0.0), 1.0))
-    forward = jax.jacfwd(lambda neuron: jsnn.unroll(neuron, ONES)[1].sum())
+    forward = jax.jit(jax.jacfwd(lambda neuron: jsnn.unroll(neuron, ONES)[1].sum()))
     assert jax.tree.leaves(forward(neuron)) == jax.tree.leaves(forward(bounded))
     several = jax.tree.map(lambda p: p[None], neuron)
     np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(several), gradient(neuron)[None])
@@ -206,8 +207,8 @@ def test_the_gradient_of_what_is_fixed_is_stopped(make):
         return ((jsnn.unroll(network, x)[1] - 0.3) ** 2).sum()
 
     optimizer = optax.adam(0.1)
-    updates, _ = optimizer.update(jax.grad(loss)(network), optimizer.init(network))
-    after = optax.apply_updates(network, updates)
+    gradients, state = jax.jit(jax.grad(loss))(network), jax.jit(optimizer.init)(network)
+    after = optax.apply_updates(network, jax.jit(optimizer.update)(gradients, state)[0])
     assert not np.allclose(after.layers[0].kernel[...], network.layers[0].kernel[...])
     jax.tree.map(np.testing.assert_array_equal, after.layers[1], network.layers[1])
 

@@ -162,6 +162,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(settings, layout, options, tmp_p
         np.testing.assert_array_equal(array, again[key])
 
 
+@pytest.mark.rows(11)
 @pytest.mark.parametrize(
     ("settings", "layout", "options", "message"),
     [
@@ -213,6 +214,7 @@ TALK = config.Speech(num_channels=12, length=20)
 CAMERA = config.Events(shape=(6, 8, 2), length=20)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("data", "shape"),
     [(TALK, (12,)), (CAMERA, (6, 8, 2)), (config.Events(shape=(6, 8), length=20), (6, 8, 1))],

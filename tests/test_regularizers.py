@@ -89,7 +89,7 @@ def test_rate_penalty_does_not_grow_with_the_batch():
 
 
 def test_rate_penalty_pulls_towards_the_range():
-    gradient = jax.grad(partial(l2_rate, target=(0.25, 0.75)))(SPIKES)
+    gradient = np.asarray(jax.jit(jax.grad(partial(l2_rate, target=(0.25, 0.75))))(SPIKES))
     assert (gradient[:, 0, 0] < 0).all()  # silent: more spikes
     assert (gradient[:, 0, 1] > 0).all()  # saturated: fewer
     assert (gradient[:, 1] == 0).all()  # within the range
@@ -145,6 +145,7 @@ def test_wrong_percentile(q):
 # Recordings of different lengths
 
 
+@pytest.mark.rows(5)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(
     ("penalty", "combine"),
@@ -171,18 +172,18 @@ def test_a_padded_batch_has_the_penalties_of_its_recordings(penalty, combine, dt
 
 def test_a_percentile_of_padded_recordings_is_that_of_one_after_the_other():
     outputs = padded.outputs()
-    whole = jnp.concatenate([padded.of_sample(outputs, sample) for sample in range(4)])[:, 0]
-    found = percentile(outputs, 60.0, axis=(0, 1), lengths=padded.LENGTHS)
-    np.testing.assert_allclose(found, percentile(whole, 60.0), rtol=1e-6)
-    assert jnp.isnan(percentile(outputs.at[0, 0].set(jnp.nan), axis=(0, 1), lengths=padded.LENGTHS)).all()
+    whole = np.concatenate([padded.of_sample(np.asarray(outputs), sample) for sample in range(4)])[:, 0]
+    of_all = jax.jit(lambda outputs: percentile(outputs, 60.0, axis=(0, 1), lengths=padded.LENGTHS))
+    np.testing.assert_allclose(of_all(outputs), percentile(whole, 60.0), rtol=1e-6)
+    assert np.isnan(of_all(outputs.at[0, 0].set(jnp.nan))).all()
     with pytest.raises(ValueError, match="axis must name time, 0, where there are lengths, got 1"):
         percentile(outputs, axis=1, lengths=padded.LENGTHS)
 
 
 @pytest.mark.parametrize("penalty", [l1_rate, l2_rate, l1_rate_sparsity, percentile])
 def test_lengths(penalty):
-    outputs = jnp.nan_to_num(padded.outputs(), posinf=1, neginf=-1)
-    np.testing.assert_allclose(penalty(outputs, lengths=[6] * 4), penalty(outputs), rtol=1e-5, atol=1e-6)
+    outputs, of_a_batch = np.nan_to_num(padded.outputs(), posinf=1, neginf=-1), jax.jit(penalty)
+    np.testing.assert_allclose(of_a_batch(outputs, lengths=np.full(4, 6)), of_a_batch(outputs), rtol=1e-5, atol=1e-6)
     for lengths, error, message in padded.BAD_LENGTHS:
         with pytest.raises(error, match=message):
             penalty(outputs, lengths=lengths)

@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import scipy  # whose parts are imported where they are used
 from rich.console import Console
-from scipy import stats
 
 from experiments import config, run, seeds
 from experiments.config import (
@@ -115,7 +115,7 @@ def test_a_summary_holds_means_intervals_and_every_network(finished):
     for name, mean in summary["final"].items():
         values = [row[name] for row in rows]
         assert mean == pytest.approx(np.mean(values))
-        low, high = stats.t.interval(0.95, 1, np.mean(values), stats.sem(values))
+        low, high = scipy.stats.t.interval(0.95, 1, np.mean(values), scipy.stats.sem(values))
         assert summary["intervals"][name] == pytest.approx([low, high])
     records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     trained = [{name: row[name] for name in records[-1]["networks"][0]} for row in summary["seeds"]]

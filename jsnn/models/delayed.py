@@ -42,10 +42,10 @@ def delayed_feedforward(
     convolutions with learnable spacings" (ICLR 2024).
 
     Examples:
-        >>> import jax.numpy as jnp, jsnn
+        >>> import jax, jax.numpy as jnp, jsnn
         >>> from flax import nnx
         >>> network = delayed_feedforward([64, 32, 10], max_delay=8, rngs=nnx.Rngs(0))
-        >>> jsnn.unroll(network, jnp.ones((16, 4, 64)))[1].shape
+        >>> jax.eval_shape(jsnn.unroll, network, jnp.ones((16, 4, 64)))[1].shape  # nothing is computed
         (16, 4, 10)
     """
     if len(sizes) < 2 or min(sizes) < 1:

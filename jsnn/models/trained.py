@@ -52,11 +52,11 @@ def pretrained(name: str) -> Pretrained:
         ValueError: if there is no network of this name.
 
     Examples:
-        >>> import jax.numpy as jnp, jsnn
+        >>> import jax, jax.numpy as jnp, jsnn
         >>> found = pretrained("sew_resnet_cifar10")
         >>> images = found.prepare(jnp.zeros((1, 32, 32, 3), jnp.uint8))
-        >>> state, logits = jsnn.unroll(found.network, images, num_steps=found.num_steps)
-        >>> logits.mean(0).shape, found.accuracy > 0.8
+        >>> run = jax.jit(lambda x: jsnn.unroll(found.network, x, num_steps=found.num_steps)[1])
+        >>> run(images).mean(0).shape, found.accuracy > 0.8
         ((1, 10), True)
     """
     if name not in _NETWORKS:
