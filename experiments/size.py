@@ -29,9 +29,9 @@ def check_batch(experiment: Experiment, network: Network, sets: Sets, losses: Se
     counts = (experiment.train.batch_size, min(experiment.train.eval_batch_size, len(sets.test)))
     train = sets.train
     for loss, count in zip(losses, counts):
-        jax.eval_shape(loss, network, *_batch(train.rows(slice(1)), count), jax.random.key(0))
+        jax.eval_shape(loss, network, *_batch((train.examples, train.targets), count), jax.random.key(0))
 
 
-def _batch(example: Any, count: int) -> Any:
-    """Return the shapes of a batch of so many examples."""
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype), example)
+def _batch(whole: Any, count: int) -> Any:
+    """Return the shapes of so many of all examples, of which none is read."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype), whole)

@@ -78,7 +78,7 @@ def test_filters(parity, stem):
     name, tau, dt = re.fullmatch(r"(\w+)__tau(.+)_dt(.+)", stem).groups()
     make = functools.partial({"Lowpass": keras_spiking.lowpass, "Alpha": keras_spiking.alpha}[name], float(tau))
     x = time_first(golden["input"])
-    close(jsnn.unroll(make(dt=float(dt)), x)[1], time_first(golden["output_zero_level"]))
+    close(unroll(make(dt=float(dt)), x)[1], time_first(golden["output_zero_level"]))
 
     trained = make(6, dt=float(dt), level_initializer=golden["initial_level"])
     (of_filter, of_x), outputs = jax.jit(
@@ -91,9 +91,9 @@ def test_filters(parity, stem):
 
     fixed = make(6, dt=float(dt), apply_during_training=False)
     assert not jax.tree.leaves(nnx.state(fixed, nnx.Param))
-    close(jsnn.unroll(fixed, x)[1], time_first(golden["output_zero_level"]))
+    close(unroll(fixed, x)[1], time_first(golden["output_zero_level"]))
     through = make(6, dt=float(dt), apply_during_training=False, training=True)
-    np.testing.assert_array_equal(jsnn.unroll(through, x)[1], x)
+    np.testing.assert_array_equal(unroll(through, x)[1], x)
 
 
 def dense(kernel, bias):

@@ -148,7 +148,7 @@ def value_and_gradient(decoder, outputs, weights, **options):
     return value, *pullback(weights)
 
 
-@pytest.mark.rows(9)
+@pytest.mark.rows(7)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @each_padded
 def test_a_padded_batch_gives_what_its_recordings_give_one_by_one(decoder, dtype):

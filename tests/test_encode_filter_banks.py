@@ -115,11 +115,12 @@ def test_hair_cell_keeps_the_rules_of_neurons():
 def test_gammatone_for_streams_and_trained():
     bank = encode.Gammatone(encode.center_frequencies(4), float(RATE))
     sound = noise(200, 3)  # [T, B]
-    whole = jsnn.unroll(bank, sound)
-    state, first = jsnn.unroll(bank, sound[:90])
-    state, second = jsnn.unroll(bank, sound[90:], state)
+    unroll = jax.jit(jsnn.unroll)
+    whole = unroll(bank, sound)
+    state, first = unroll(bank, sound[:90])
+    state, second = unroll(bank, sound[90:], state)
     np.testing.assert_allclose(np.concatenate([first, second]), whole[1], atol=1e-6)
     trained = encode.Gammatone(nnx.Param(encode.center_frequencies(4)), float(RATE))
-    gradient = jax.grad(lambda bank: jnp.sum(jsnn.unroll(bank, sound)[1] ** 2))(trained).frequencies[...]
+    gradient = jax.jit(jax.grad(lambda bank: jnp.sum(jsnn.unroll(bank, sound)[1] ** 2)))(trained).frequencies[...]
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).min() > 0

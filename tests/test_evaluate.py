@@ -112,7 +112,7 @@ def test_every_kind_of_target_is_trained_and_evaluated(targets, loss, score, tmp
     jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(again), dataclasses.asdict(seen))
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("targets", "loss", "score"), EVERY)
 def test_what_stands_in_the_padding_changes_nothing(targets, loss, score, tmp_path):
     found = []

@@ -197,7 +197,7 @@ def test_a_step_keeps_the_state_s_structure_shapes_and_dtypes(neuron):
     assert types(output) == ((B, N), jnp.float32)
 
 
-@over_neurons(" ")
+@over_neurons(" ", variants=pytest.mark.slow)
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_outputs_have_the_dtype_of_the_input_and_states_that_or_float32(neuron, dtype):
     with jax.enable_x64(True):
@@ -279,7 +279,7 @@ def test_replace_checks_the_new_value():
         dataclasses.replace(neuron, threshold=-1.0)
 
 
-@over_neurons(" ")
+@over_neurons(" ", variants=pytest.mark.slow)
 def test_neurons_are_pytrees(neuron):
     leaves, structure = jax.tree.flatten(neuron)
     copies = [jax.tree.unflatten(structure, leaves)]

@@ -162,9 +162,10 @@ def test_a_trained_activation_past_its_bound(make):
     activation.threshold[...] = jnp.array(-0.5)
     x = jnp.array([[-1.0, 0.5, 2.0]])
     np.testing.assert_allclose(activation(x), [[0, SMALLEST, SMALLEST]])
-    by = nnx.grad(lambda activation: -activation(x).sum())(activation)
+    by = nnx.jit(nnx.grad(lambda activation: -activation(x).sum()))(activation)
     np.testing.assert_allclose(by["threshold"][...], -2)  # of the two values above it: it rises again
-    converted = jsnn.unroll(jsnn.convert(activation, x), x, num_steps=4)[1].mean(0)
+    network = jsnn.convert(activation, x)
+    converted = jax.jit(lambda x: jsnn.unroll(network, x, num_steps=4)[1].mean(0))(x)
     np.testing.assert_allclose(converted, activation(x), atol=1e-9)
 
 
