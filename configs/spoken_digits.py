@@ -3,8 +3,8 @@
     python -m experiments.run configs/spoken_digits.py
 
 2,700 recordings to train, 300 to test, the set's own split. One run of each stage (with other batches it was 96.0, 96.0
-and 98.0%; one recording is 0.33%); 157 s for all three on 2 cores of a shared x86-64 machine (2026-11-29). To encode the
-sound takes 13 s to a minute more, once.
+and 98.0%; one recording is 0.33%); 157 s for all three on 2 cores of a shared x86-64 machine (2026-11-29). The sound is
+encoded once, in 13 s to a minute.
 """
 
 from experiments.config import (

@@ -77,8 +77,9 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
 
 def _delays(network: Neuron) -> dict[str, np.ndarray]:
     """Return the learned delays of each layer that has some, in steps."""
-    has_parts = isinstance(network, jsnn.Network) and not isinstance(network, Converted)
-    found = neurons_of(network) if has_parts else {}
+    found: dict[str, Neuron] = {}
+    if isinstance(network, jsnn.Network) and not isinstance(network, Converted):
+        found = neurons_of(network)
     learned = {name: getattr(part, "delay", getattr(part, "steps", None)) for name, part in found.items()}
     return {name: np.ravel(delay[...]) for name, delay in learned.items() if isinstance(delay, nnx.Param)}
 

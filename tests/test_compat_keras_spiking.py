@@ -20,6 +20,9 @@ ACTIVATIONS = [
 ]  # fmt: skip
 
 
+unroll = jax.jit(jsnn.unroll)
+
+
 def time_first(x):
     return jnp.asarray(np.swapaxes(x, 0, 1))
 
