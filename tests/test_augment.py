@@ -219,7 +219,8 @@ def test_jitter_moves_each_place_by_itself():
     assert 120 < counts[:, 1].sum() < 360  # two of five leave
 
 
-@pytest.mark.parametrize(("value", "dtype"), [(200, np.uint8), (200.0, jnp.float32), (0.5, jnp.bfloat16)])
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("value", "dtype"), [(200, np.uint8), (0.5, jnp.bfloat16), (200.0, jnp.float32)])
 def test_what_meets_is_summed_up_and_stays_in_its_dtype(value, dtype):
     inputs = jnp.full((50, 2, 1), value, dtype)
     for function in (lambda key, x: augment.jitter(key, x, 1), lambda key, x: augment.time_stretch(key, x, 4.0)):

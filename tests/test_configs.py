@@ -113,6 +113,7 @@ def test_optimizer_options_and_clipping():
     assert float(jnp.linalg.norm(update)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_muon_turns_kernels_into_orthogonal_matrices():
     settings = config.Optimizer(name="muon", learning_rate=1.0, options={"consistent_rms": 0.2, "weight_decay": 0.0})
     optimizer = settings.make(10)

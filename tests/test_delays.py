@@ -265,7 +265,8 @@ def network():
     return jsnn.Sequential(linear(), jsnn.LIF(0.5, threshold=0.2), jsnn.Network(Skip()), jnp.tanh)
 
 
-@pytest.mark.parametrize("options", [{"remat": 4}, {"method": "scan"}, {"num_steps": T}], ids=str)
+@pytest.mark.rows(2)
+@pytest.mark.parametrize("options", [{"remat": 4}, {"num_steps": T}, {"method": "scan"}], ids=str)
 def test_networks_layer_by_layer_and_step_by_step(options):
     made = network()
     x = VECTORS[0] if "num_steps" in options else VECTORS

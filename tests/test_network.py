@@ -103,7 +103,7 @@ def assert_layers_are_steps(network):
     assert_close(*(jax.tree.map(lambda g: g, nnx.state(g, nnx.Param)) for g in gradients), tolerance=1e-4)
 
 
-@pytest.mark.rows(1)
+@pytest.mark.slow
 @over_neurons(" ")
 def test_every_neuron_in_a_residual_block(neuron):
     assert_layers_are_steps(jsnn.Network(Residual(neuron, nnx.Rngs(0))))
