@@ -7,6 +7,9 @@ import pytest
 
 from jsnn import encode
 
+burst = jax.jit(encode.burst, static_argnames=("num_steps", "max_spikes", "min_interval", "max_interval"))
+phase = jax.jit(encode.phase, static_argnames=("num_steps", "num_phases"))
+
 
 @pytest.mark.rows(4)
 @pytest.mark.parametrize(
@@ -23,20 +26,20 @@ from jsnn import encode
     ],
 )
 def test_burst_by_hand(x, options, steps):
-    spikes = encode.burst(np.float32(x), num_steps=21, **options)
+    spikes = burst(np.float32(x), num_steps=21, **options)
     assert np.flatnonzero(spikes).tolist() == steps
     assert set(np.unique(spikes)) <= {0.0, 1.0}
 
 
 def test_all_spikes_of_a_burst_fit_by_default():
     x = np.linspace(0, 1, 101, dtype=np.float32)
-    counts = np.asarray(encode.burst(x, num_steps=33, max_spikes=5)).sum(axis=0)
+    counts = np.asarray(burst(x, num_steps=33, max_spikes=5)).sum(axis=0)
     np.testing.assert_array_equal(counts, np.ceil(5 * x))
 
 
 def test_phases_of_8_bits_are_the_bits_of_a_pixel():
     pixels = np.arange(256, dtype=np.uint8)
-    spikes = encode.phase(pixels / np.float32(255), num_steps=16)
+    spikes = np.asarray(phase(pixels / np.float32(255), num_steps=16))
     np.testing.assert_array_equal(spikes[:8], np.unpackbits(pixels[:, None], axis=1).T)
     np.testing.assert_array_equal(spikes[8:], spikes[:8])
 
@@ -46,9 +49,7 @@ def test_phases_of_8_bits_are_the_bits_of_a_pixel():
 def test_weighted_phases_add_up_to_the_value(num_phases):
     x = np.append(np.random.default_rng(0).random(200, np.float32), np.float32([0.0, 1.0]))
     weights = encode.phase_weights(num_steps=3 * num_phases, num_phases=num_phases)
-    total = np.asarray(weights, np.float64) @ np.asarray(
-        encode.phase(x, num_steps=3 * num_phases, num_phases=num_phases)
-    )
+    total = np.asarray(weights, np.float64) @ np.asarray(phase(x, num_steps=3 * num_phases, num_phases=num_phases))
     assert (x >= total / 3).all()
     assert (x - total / 3).max() <= 2.0**-num_phases
 

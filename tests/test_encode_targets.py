@@ -1,6 +1,7 @@
 """Targets against golden vectors and by hand; every bad input."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,8 @@ def test_snntorch_regular_spikes(parity, rate, first):
 
 
 def test_rates_by_hand():
-    y = functional.targets_rate(LABELS, 2, 4, correct_rate=1.0, incorrect_rate=0.5, first_spike_time=1, on_target=2.0)
+    options = {"correct_rate": 1.0, "incorrect_rate": 0.5, "first_spike_time": 1, "on_target": 2.0}
+    y = np.asarray(jax.jit(lambda labels: functional.targets_rate(labels, 2, 4, **options))(LABELS))
     np.testing.assert_array_equal(y[:, 0, 1], [0, 2, 2, 2])
     np.testing.assert_array_equal(y[:, 0, 0], [0, 2, 0, 2])
     np.testing.assert_array_equal(y[:, 1, ::-1], y[:, 0])
@@ -45,7 +47,8 @@ def test_rates_by_hand():
 
 
 def test_interpolated_rates_are_ramps():
-    y = functional.targets_rate(LABELS, 2, 7, correct_rate=1 / 3, interpolate=True, on_target=1.5, off_target=0.5)
+    options = {"correct_rate": 1 / 3, "interpolate": True, "on_target": 1.5, "off_target": 0.5}
+    y = np.asarray(jax.jit(lambda labels: functional.targets_rate(labels, 2, 7, **options))(LABELS))
     np.testing.assert_array_equal(y[:, 0, 1], [1.5, 0.5, 1.0, 1.5, 0.5, 1.0, 1.5])
     np.testing.assert_array_equal(y[:, 0, 0], np.full(7, 0.5))
 
@@ -62,10 +65,9 @@ def test_random_targets_as_documented():
 
 
 def test_spike_times_for_losses_of_times():
-    times = encode.spikes_to_times(functional.targets_latency(LABELS, 3, 10, normalize=True))
-    np.testing.assert_array_equal(times, [[9, 0, 9], [0, 9, 9]])
-    times = encode.spikes_to_times(functional.targets_latency(LABELS, 3, 10, normalize=True, clip=True))
-    np.testing.assert_array_equal(times, [[np.inf, 0, np.inf], [0, np.inf, np.inf]])
+    for clip, late in ((False, 9), (True, np.inf)):
+        code = jax.jit(partial(functional.targets_latency, num_classes=3, num_steps=10, normalize=True, clip=clip))
+        np.testing.assert_array_equal(encode.spikes_to_times(code(LABELS)), [[late, 0, late], [0, late, late]])
 
 
 @pytest.mark.parametrize("code", ["rate", "latency"])
