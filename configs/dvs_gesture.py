@@ -3,8 +3,7 @@
     python -m experiments.run configs/dvs_gesture.py
     python -m experiments.run configs/dvs_gesture.py --data.name path/of/the/folder
 
-tonic downloads the set, or a folder has it as IBM or tonic lays it out. 16 frames of a recording, as SpikingJelly has
-them for its 96 to 98%; here of 64x64 pixels.
+tonic downloads the set, or a folder has it as IBM or tonic lays it out.
 """
 
 from experiments.config import Events, Experiment, Mean, Objective, Optimizer, SpikingResNet, Train

@@ -31,7 +31,7 @@ from rich.table import Column, Table
 from experiments import CONFIGS
 from experiments.progress import say
 
-# What a command needs is imported when it is known: --list, --help and --report do without JAX, which takes seconds.
+# Commands are imported when they are chosen: --list, --help and --report need no JAX, which takes seconds to import.
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -144,7 +144,9 @@ class CrossEntropyInTime(Loss):
         def evaluate(outputs: Any, decoded: Any, classes: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
             labels = _in_time(classes, outputs)
             right = jsnn.metrics.is_correct(outputs, labels).astype("float32")
-            return jsnn.losses.cross_entropy(outputs, labels, **padded), {"accuracy": _own_mean(right, **padded)}
+            return jsnn.losses.cross_entropy(outputs, labels, **padded), {
+                "accuracy": jsnn.padding.mean_over_time(right, padded.get("lengths"))
+            }
 
         return evaluate
 
@@ -176,7 +178,7 @@ class MseInTime(Mse):
             rows = (-1, math.prod(outputs.shape[2:]))
             outputs = jsnn.padding.fill_padding(outputs, **padded)  # of NaN in the padding, the square has a gradient
             _, found = _squared_error(outputs.reshape(rows), values.reshape(rows))
-            errors = _own_mean(found["mse"].reshape(outputs.shape[:2]), **padded)
+            errors = jsnn.padding.mean_over_time(found["mse"].reshape(outputs.shape[:2]), **padded)
             return errors.mean(), {"mse": errors}
 
         return evaluate
@@ -198,11 +200,6 @@ def _squared_error(answers: Any, targets: Any) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"the outputs must be as many as the targets, got shapes {answers.shape} and {targets.shape}")
     errors = ((answers.reshape(len(answers), -1) - targets.reshape(len(targets), -1)) ** 2).mean(1)
     return errors.mean(), {"mse": errors}
-
-
-def _own_mean(values: Any, **padded: Any) -> Any:
-    """Return the mean of values `[T, B]` over the steps of each example, `[B]`."""
-    return jsnn.decode.mean(values[..., None], **padded)[..., 0]
 
 
 def _in_time(targets: Any, outputs: Any) -> Any:

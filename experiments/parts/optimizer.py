@@ -111,7 +111,9 @@ def _are_delays(params: Any) -> Any:
     """Return which parameters are delays of synapses, by their names."""
     import jax
 
-    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(key) == "['delay']" for key in path), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(getattr(key, "key", None) == "delay" for key in path), params
+    )
 
 
 def _factory(name: str) -> Any:

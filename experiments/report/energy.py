@@ -39,8 +39,8 @@ def add(page: Page, networks: list[NetworkEnergy], *, is_converted: bool) -> Non
         ],
         "By the definitions of NeuroBench: effective are operations in which neither input nor weight is 0; where the "
         "inputs are spikes a weight is only added (AC). Sparsities are shares of zeros, among the outputs of the "
-        "neurons and among the weights. The footprint is of parameters and neuron states. What a static input passes "
-        "before the first neuron counts once.",
+        "neurons and among the weights. The footprint is of parameters and neuron states. The layers before the first "
+        "neuron count once where the input is static.",
     )
     page.figure(
         "energy",

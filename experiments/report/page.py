@@ -109,7 +109,7 @@ class Page:
         return environment.get_template("page.html").render(page=self, sections=self._sections)
 
     def write(self, path: Path | str) -> None:
-        """Write the page, whole or not at all, and the files beside it, those that differ from what is there.
+        """Write the page atomically, and those of the files beside it that have changed.
 
         Raises:
             OSError: if the folder is missing or cannot be written to.

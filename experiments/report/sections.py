@@ -225,7 +225,7 @@ def _add_sample(page: Page, seen: Evaluation, sample: Sample) -> None:
         page.figure(
             f"answer_{sample.index}",
             figures.answer(target if target.ndim == 0 else target[: len(sample.prediction)], sample.prediction),
-            "What the network answers, beside the target.",
+            "The network's answer beside the target.",
             f"Answer and target, {what}",
         )
     trains = {name: layer.spikes for name, layer in sample.layers.items()}

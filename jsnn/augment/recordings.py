@@ -50,8 +50,8 @@ def channel_shift(key: Array, inputs: Array, channels: int) -> Array:
 def time_stretch(key: Array, inputs: Array, factor: float) -> Array:
     """Stretch each recording of [B, T, ...] in time by s, log-uniform in 1/factor..factor.
 
-    What is in step t moves to step floor((t + 1/2) s), where what meets is summed up: no spike is doubled, and none is
-    lost but those that would come after T.
+    The values of step t move to step floor((t + 1/2) s). Values that meet are added. No spike is doubled; those that
+    would come after T are lost.
 
     Raises:
         ValueError: inputs that are not [B, T, ...], or `factor` less than 1 or infinite.
@@ -77,7 +77,7 @@ def time_stretch(key: Array, inputs: Array, factor: float) -> Array:
 def jitter(key: Array, inputs: Array, steps: int) -> Array:
     """Move what is in each place of [B, T, ...] in time by whole steps of its own, uniform in -steps..steps.
 
-    What meets is summed up, and what would leave 0..T-1 is lost. The events of a place and step move together.
+    Values that meet are added; those that would leave 0..T-1 are lost. The events of a place and step move together.
 
     Raises:
         ValueError: inputs that are not [B, T, ...], or `steps` negative or not less than T.

@@ -27,7 +27,10 @@ Metrics: TypeAlias = dict[str, Array]
 Network: TypeAlias = Neuron | nnx.Module
 """One that runs over time, or a rate network, a function of images."""
 Loss: TypeAlias = Callable[[Any, Array, Array, Array], tuple[Array, Metrics]]
-"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]), "loss" among them."""
+"""(network, images [B, ...], labels [B], key) -> (scalar loss, metrics that are scalars or [B]), "loss" among them.
+
+In place of the images there may be a pytree of arrays, such as `jsnn.data.Padded`, here and in what follows.
+"""
 
 
 class TrainState(NamedTuple):
