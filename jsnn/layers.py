@@ -164,7 +164,7 @@ class Recurrent(FrozenPytree):
         state, synapse = self.neuron.init(shape, dtype), ()
         if isinstance(self.synapse, Neuron):
             synapse = self.synapse.init(shape, dtype)
-        feedback = jax.eval_shape(lambda x: self._feedback(synapse, x)[1], jax.ShapeDtypeStruct(shape, dtype))
+        feedback = jax.eval_shape(lambda x: self.feedback(synapse, x)[1], jax.ShapeDtypeStruct(shape, dtype))
         if feedback.shape != shape:
             raise ValueError(
                 f"the synapse of Recurrent must give back the shape of the current, {shape}, got {feedback.shape}"
@@ -173,17 +173,25 @@ class Recurrent(FrozenPytree):
         return RecurrentState(state, jnp.zeros(shape, dtype), late, synapse)
 
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
-        assert self.longest is not None
-        late, arriving = state.late, state.outputs
-        if self.longest > 1:
-            late, known = pushed(late, arriving)
-            arriving = read(known, jnp.asarray(self.delay, float) - 1, self.longest, axis_of(arriving))
+        late, arriving = self.arriving(state)
         # a state and weights may be more precise than the current
-        synapse, feedback = self._feedback(state.synapse, arriving.astype(current.dtype))
+        synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
         inner, outputs = self.neuron.step(state.neuron, current + feedback.astype(current.dtype))
         return RecurrentState(inner, outputs.astype(state.outputs.dtype), late, synapse), outputs
 
-    def _feedback(self, state: State, spikes: Array) -> tuple[State, Array]:
+    def arriving(
+        self, state: RecurrentState, remembered: Callable[[Array], Array] = lambda known: known
+    ) -> tuple[State, Array]:
+        """Return the spikes on their way after this step, and those that arrive in it; `remembered` may change them."""
+        assert self.longest is not None
+        if self.longest == 1:
+            return state.late, remembered(state.outputs)
+        late, known = pushed(state.late, state.outputs)
+        axis = axis_of(state.outputs)
+        return late, read(remembered(known), jnp.asarray(self.in_use().delay, float) - 1, self.longest, axis)
+
+    def feedback(self, state: State, spikes: Array) -> tuple[State, Array]:
+        """Return the state of the synapse and the current that it makes of the spikes that arrive."""
         if isinstance(self.synapse, Neuron):
             return self.synapse.step(state, spikes)
         return state, _apply("synapse", self.synapse, spikes)

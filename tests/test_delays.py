@@ -462,6 +462,7 @@ REFUSED = {
     "images": (lambda: jsnn.unroll(conv(), VECTORS), "DelayedConv takes [B, H, W, 2] at a step, got shape (2, 3)"),
     "state": (lambda: jsnn.unroll(linear(), VECTORS, linear(max_delay=3).init((B, 3))), "state must hold arrays of"),
     "schedule": (lambda: delays.shrinking_width(0, 10), "max_delay and total_steps must be >= 1, got 0 and 10"),
+    "start": (lambda: delays.shrinking_width(5, 10, start=0.1), "start must be at least end, 0.5, got 0.1"),
     "share": (lambda: delays.shrinking_width(5, 10, share=0.0), "end must be > 0 and share in (0, 1], got 0.5 and 0.0"),
     "at once": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, 0), "delay must be >= 1, as spikes cannot arrive before"),
     "trained": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, nnx.Param(jnp.ones(3))), "longest must be given where"),

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 import jsnn
 from experiments.parts.base import OneOf, Part, Share
@@ -99,6 +99,8 @@ class Delayed(Network):
     """Neurons in each hidden layer."""
     max_delay: tuple[NonNegativeInt, ...] = (24,)
     """The largest delay in each layer, the last one included, in steps; one number for all layers."""
+    width: Annotated[float, Field(ge=0.5)] | None = None
+    """The width of the delays at the beginning, in steps; it shrinks to 0.5. None for half of the largest delay."""
     decay: Share = 0.9
     """Membrane decay of the hidden neurons."""
     readout_decay: Share = 0.9
@@ -124,11 +126,41 @@ class Delayed(Network):
         """Return the network with delays as wide as they are at an optimiser step."""
         if not any(self.max_delay):
             return network
-        return jsnn.delays.at_width(network, jsnn.delays.shrinking_width(max(self.max_delay), total_steps)(step))
+        width = jsnn.delays.shrinking_width(max(self.max_delay), total_steps, start=self.width)
+        return jsnn.delays.at_width(network, width(step))
 
     def for_inference(self, network: Any) -> Any:
         """Return the trained network with delays of whole steps."""
         return jsnn.delays.rounded(network)
+
+
+class Competitive(Network):
+    """Neurons that learn by STDP and lateral inhibition, without the labels, and a trained readout of their spikes."""
+
+    hidden: PositiveInt = 256
+    """Competing neurons."""
+    decay: Share = 0.9
+    """Membrane decay of the competing neurons."""
+    inhibition: NonNegativeFloat = 40.0
+    """What a spike takes from the current of every other neuron, a step later."""
+    threshold: PositiveFloat = 20.0
+    """Threshold of all neurons at the beginning."""
+    decay_pre: Share = 0.9
+    """Decay of the presynaptic traces."""
+    potentiation: NonNegativeFloat = 2.0
+    """How far a weight goes up for a trace of 1 at a spike, divided by the batch; 0 for random features."""
+    total: PositiveFloat | None = None
+    """Sum of the weights of each neuron; None for a tenth of the number of inputs."""
+    target: PositiveFloat = 0.08
+    """Spikes of a neuron for an example that homeostasis aims at."""
+    threshold_rate: NonNegativeFloat = 0.3
+    """How far a threshold rises for a batch with twice as many spikes."""
+
+    def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
+        """Return the network."""
+        return jsnn.models.competitive(
+            _sizes(inputs, (self.hidden,), outputs), rngs=rngs, **_fields(self, "hidden")
+        )
 
 
 class NorseRecurrent(Network):

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jsnn.types import Array
 
@@ -65,6 +66,8 @@ def is_faster(inputs: Array, taps: Array, size: int) -> bool:
         taps: those of `correlate`, the outputs on the last axis.
         size: how many numbers are put out at each step.
     """
+    if is_symbolic_dim(size):  # as in a network that is exported for batches of any size
+        return False
     before, steps = len(taps) - 1, len(inputs) - len(taps) + 1
     count, length = _division(steps, before)
     product = size * math.prod(taps.shape[1:-1])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.delays.state import DelayState, axis_of, empty, pushed, pushed_all
+from jsnn.delays.state import DelayState, empty, pushed, pushed_all
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, Range
 from jsnn.types import Array, Parameter, Shape
@@ -64,8 +64,16 @@ class Delay(FrozenPytree):
         return empty(self.window - 1, shape, dtype)
 
     def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
-        state, known = pushed(state, current)
-        return state, read(known, self.steps, self.window, axis_of(current)).astype(current.dtype)
+        state, known = self.pushed(state, current)
+        return state, self.of_window(known).astype(current.dtype)
+
+    def pushed(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
+        """Return the state after a step, and the inputs that the step sees, `[B, ..., steps, N]`, the oldest first."""
+        return pushed(state, current)
+
+    def of_window(self, known: Array) -> Array:
+        """Return the output for all inputs that a step sees."""
+        return read(known, self.in_use().steps, self.window, max(known.ndim - 2, 0))
 
     def all_steps(self, state: DelayState, currents: Array) -> tuple[DelayState, Array]:
         state, known = pushed_all(state, currents)

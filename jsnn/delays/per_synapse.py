@@ -113,8 +113,12 @@ class Delayed(Ranged, nnx.Module):
         check_order(self, state, current)
         self._check(current.shape)
         check_state(self, state, current)
-        state, known = pushed(state, current)
-        return state, self._sum(known).astype(current.dtype)
+        state, known = self.pushed(state, current)
+        return state, self.of_window(known).astype(current.dtype)
+
+    def pushed(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
+        """Return the state after a step, and the inputs that the step sees, `[B, ..., K, I]`, the oldest first."""
+        return pushed(state, current)
 
     def all_steps(self, state: DelayState, currents: Array) -> tuple[DelayState, Array]:
         """Run all time steps, `[T, B, ...]`, at once."""
@@ -125,7 +129,7 @@ class Delayed(Ranged, nnx.Module):
         if is_faster(known, taps, jax.eval_shape(self._product, known[0], taps[0]).size):
             y = self._with_bias(correlate(known, taps, self._products))
         else:
-            y = self._sum(jnp.stack([known[k : k + len(currents)] for k in range(self.window)], -2))
+            y = self.of_window(jnp.stack([known[k : k + len(currents)] for k in range(self.window)], -2))
         return state, y.astype(currents.dtype)
 
     def _taps(self) -> Array:
@@ -145,7 +149,7 @@ class Delayed(Ranged, nnx.Module):
         """Return them for inputs of a dtype."""
         return (self._taps() if self.taps is None else self.taps).astype(jnp.promote_types(dtype, jnp.float32))
 
-    def _sum(self, known: Array) -> Array:
+    def of_window(self, known: Array) -> Array:
         """Return the output for all inputs that a step sees, `[B, ..., K, I]`."""
         taps = self._taps_for(known.dtype)
         x = known.astype(taps.dtype).reshape(*known.shape[:-2], -1)

@@ -14,11 +14,11 @@ from jsnn.types import Array
 
 @checked
 def shrinking_width(
-    max_delay: int, total_steps: int, *, end: float = 0.5, share: float = 0.25
+    max_delay: int, total_steps: int, *, start: float | None = None, end: float = 0.5, share: float = 0.25
 ) -> Callable[[Any], Array]:
     """Return the width of delays as a function of the optimiser step: it shrinks exponentially, then stays.
 
-        width(step) = start * (end / start)^min(1, step / (share * total_steps)),  start = max_delay / 2
+        width(step) = start * (end / start)^min(1, step / (share * total_steps))
 
     Source: Hammouamri et al. (2024), with their numbers: from half of the largest delay to 0.5, in the first quarter
     of training. (Their code has width - 0.27 shrink so, once an epoch.)
@@ -26,6 +26,7 @@ def shrinking_width(
     Args:
         max_delay: that of the layers, above 0.
         total_steps: optimiser steps in the whole training.
+        start: the width at the beginning; None takes max_delay / 2, but not less than `end`.
         end: the width after it has shrunk, above 0.
         share: the share of the steps in which it shrinks, in (0, 1].
 
@@ -41,8 +42,10 @@ def shrinking_width(
         raise ValueError(f"max_delay and total_steps must be >= 1, got {max_delay} and {total_steps}")
     if not (end > 0 and 0 < share <= 1):
         raise ValueError(f"end must be > 0 and share in (0, 1], got {end} and {share}")
-    start = max(max_delay / 2, end)
-    return lambda step: start * (end / start) ** jnp.minimum(1.0, step / (share * total_steps))
+    if start is not None and not start >= end:
+        raise ValueError(f"start must be at least end, {end}, got {start}")
+    first = max(max_delay / 2, end) if start is None else start
+    return lambda step: first * (end / first) ** jnp.minimum(1.0, step / (share * total_steps))
 
 
 def at_width(network: Any, width: float | Array) -> Any:

@@ -1,0 +1,129 @@
+"""Learning from a stream: the weights change while it runs."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jsnn.arguments import checked
+from jsnn.online.gradient import Carry, StepLoss, advance, start
+from jsnn.online.plan import make_plan, split
+from jsnn.online.rules import Rule, as_rule
+from jsnn.online.targets import check_loss
+from jsnn.types import Array, Neuron
+
+
+class LearnerState(NamedTuple):
+    """All that a `Learner` changes, a pytree of arrays of a size that does not grow with time."""
+
+    params: nnx.State
+    """The network's `nnx.Param`s."""
+    optimizer: optax.OptState
+    carry: Carry
+    """The state of the network, and the traces."""
+    gradient: nnx.State
+    """The sum of the gradients since the weights changed last."""
+    steps: Array
+    """Shape=(), dtype=int32: steps since the weights changed last."""
+
+
+class Learner:
+    """Trains a network on a stream: a step takes an input and a target, and changes the weights every k steps.
+
+        learner = jsnn.online.Learner(network, jsnn.losses.cross_entropy, optax.adam(1e-3), rule="ottt")
+        state = learner.init((B, 784))
+        state, outputs = jax.jit(learner.step)(state, x, labels)
+
+    Each update takes the mean of the gradients of the last `every` steps. The traces go on as if the weights had been
+    the present ones all along: an error of the size of the learning rate, as in the papers.
+
+    Args:
+        network: a neuron or network with something to train; it stays as it is.
+        loss: of the outputs and targets of one step, as in `gradient`.
+        optimizer: of optax.
+        rule: as in `gradient`.
+        every: after how many steps the weights change.
+
+    Raises:
+        TypeError: if an argument is of another type.
+        ValueError: if `every` is below 1; from `init` and `step`, as in `gradient`.
+
+    Examples:
+        >>> import jax.numpy as jnp, jsnn, optax
+        >>> from flax import nnx
+        >>> network = jsnn.models.feedforward([4, 8, 3], rngs=nnx.Rngs(0))
+        >>> learner = Learner(network, jsnn.losses.cross_entropy, optax.sgd(0.1), rule="ottt")
+        >>> state = learner.init((2, 4))
+        >>> for _ in range(5):
+        ...     state, outputs = learner.step(state, jnp.ones((2, 4)), jnp.array([0, 2]))
+        >>> outputs.shape
+        (2, 3)
+        >>> trained = learner.network(state)
+    """
+
+    @checked
+    def __init__(
+        self,
+        network: Neuron,
+        loss: StepLoss,
+        optimizer: optax.GradientTransformation,
+        *,
+        rule: str | Rule = "rtrl",
+        every: int = 1,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every must be >= 1, got {every}")
+        self.rule, self.loss, self.optimizer, self.every = as_rule(rule), loss, optimizer, every
+        self._network, self._parts = network, split(network)
+        self._plans: dict[Any, Any] = {}
+
+    @checked
+    def init(self, shape: Any, dtype: Any = jnp.float32) -> LearnerState:
+        """Return the state before the first step, for inputs of `shape`, `[B, ...]`."""
+        x = jax.ShapeDtypeStruct(tuple(shape), dtype)
+        params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
+        carry = start(self._plan(x), self._parts, x, self._network.init(tuple(shape), dtype))
+        return LearnerState(
+            params, self.optimizer.init(params), carry, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32)
+        )
+
+    @checked
+    def step(self, state: LearnerState, x: Array, targets: Any) -> tuple[LearnerState, Any]:
+        """Return the state after a step, and the outputs of the network, `[B, ...]`, with the weights before it.
+
+        Args:
+            state: of `init`, or of the step before.
+            x: the input of this step, `[B, ...]`.
+            targets: what the loss takes of this step, `[B, ...]`.
+        """
+        described = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        plan = self._plan(described)
+        check_loss(self.loss, self._network, state.carry.state, described, targets)
+        params = jax.tree.leaves(state.params)
+        carry, found = advance(plan, self._parts, self.loss, params, state.carry, x, targets)
+        sums = [g + new.astype(g.dtype) for g, new in zip(jax.tree.leaves(state.gradient), found.gradients)]
+        gradient, steps = jax.tree.unflatten(self._parts.structure, sums), state.steps + 1
+
+        def update() -> Any:
+            mean = jax.tree.map(lambda g: g / self.every, gradient)
+            updates, optimizer = self.optimizer.update(mean, state.optimizer, state.params)
+            zeros = jax.tree.map(jnp.zeros_like, gradient)
+            return optax.apply_updates(state.params, updates), optimizer, zeros, jnp.zeros_like(steps)
+
+        def wait() -> Any:
+            return state.params, state.optimizer, gradient, steps
+
+        values = update() if self.every == 1 else jax.lax.cond(steps == self.every, update, wait)
+        return LearnerState(values[0], values[1], carry, *values[2:]), found.outputs
+
+    def network(self, state: LearnerState) -> Any:
+        """Return the network with the weights of a state."""
+        return self._parts.network(jax.tree.leaves(jax.tree.map(jnp.copy, state.params)))
+
+    def _plan(self, x: Any) -> Any:
+        key = x.shape, x.dtype
+        if key not in self._plans:
+            self._plans[key] = make_plan(self._network, x, self.rule)
+        return self._plans[key]
