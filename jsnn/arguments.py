@@ -174,11 +174,9 @@ def check_not_empty(name: str, array: "Array") -> None:
 def check_broadcasts(name: str, value: Any, shape: "Shape", of: str) -> None:
     """Raise ValueError unless an array broadcasts against another."""
     own = np.shape(value)
-    try:
-        np.broadcast_shapes(own, shape)
-    except ValueError as error:
+    if any(size != other and 1 not in (size, other) for size, other in zip(own[::-1], shape[::-1])):
         of = f"{of} of shape {tuple(shape)}"
-        raise ValueError(f"{name} must be a number, or broadcast against {of}, got shape {own}") from error
+        raise ValueError(f"{name} must be a number, or broadcast against {of}, got shape {own}")
 
 
 def check_axes(axis: int | tuple[int, ...] | None, array: "Array") -> None:

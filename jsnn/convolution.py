@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.export import is_symbolic_dim
 
 from jsnn.types import Array
 
@@ -159,9 +160,14 @@ def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ..
 
 
 def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
-    """Return how many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers."""
+    """Return how many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers.
+
+    One, if nobody knows yet how many there are, as in a network that is exported.
+    """
+    if is_symbolic_dim(images.shape[0]):
+        return 1
     numbers = math.prod(images.shape[1:3]) * math.prod(shape[:2]) * channels
-    return min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, len(images)))
+    return min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, images.shape[0]))
 
 
 def _input_gradient(

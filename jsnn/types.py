@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.export import is_symbolic_dim
 
 Array: TypeAlias = jax.Array
 State: TypeAlias = Any  # a pytree of arrays: what `Neuron.init` returns and `Neuron.step` takes and gives back
@@ -29,7 +30,7 @@ def as_shape(shape: Any) -> Shape:
         TypeError: if it is not one; 784, for one, is not (784,).
     """
     try:
-        return tuple(map(operator.index, shape))
+        return tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)
     except TypeError as error:
         raise TypeError(
             f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r} "

@@ -4,7 +4,6 @@
 """
 
 import functools
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
@@ -15,14 +14,21 @@ from flax.errors import TraceContextError
 
 from jsnn import fused, rounding
 from jsnn.arguments import check_memory, checked
+from jsnn.chunks import RunSteps, count_steps, in_chunks, rematerialised, without_gradient_of_state
 from jsnn.delays import check_recording
+from jsnn.fused.trial import default_device, is_trusted
 from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.eventprop import with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
 from jsnn.neurons.shapes import check_state
 from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
+Gradient: TypeAlias = Literal["surrogate", "eventprop"]
+
+# what `truncate` is where it is not given: `with truncation(k):` says so for all unrolls in a loss
+truncation = jax.make_user_context(default_value=None)
 
 # The backward pass keeps the membranes as they were before they fired, and the matrix products of a recurrence. The
 # rest of a step is elementwise, and cheaper to compute again than to read from memory; most neurons need nothing else
@@ -41,6 +47,8 @@ def unroll(
     num_steps: int | None = None,
     remat: bool | int = False,
     method: Method = "auto",
+    gradient: Gradient = "surrogate",
+    truncate: int | None = None,
 ) -> tuple[State, Any]:
     """Run a neuron or a network over time.
 
@@ -57,13 +65,20 @@ def unroll(
             grows with sqrt(T) instead of T, for one more forward pass. What a static input passes before the first
             neuron is then computed once a chunk.
         method: how a neuron is run. `"scan"` takes step after step. `"fused"` does so within one GPU kernel, if a step
-            is elementwise (`jsnn.fused`); no GPU has proven the kernel yet, so it runs only where it is asked for, and
-            on a CPU it is interpreted, slowly. `"parallel"` takes all steps at once, if the state is linear in the
-            state before (`jsnn.types.TimeParallel`). `"auto"` takes `"parallel"` where that is faster, and else scans.
+            is elementwise (`jsnn.fused`); on a CPU it is interpreted, slowly. `"parallel"` takes all steps at once, if
+            the state is linear in the state before (`jsnn.types.TimeParallel`). `"auto"` takes `"parallel"` where that
+            is faster. On a GPU by NVIDIA it takes `"fused"`, if a test on that very GPU, once in a process, finds the
+            spikes and gradients of a few neurons equal to those of a scan, and the neuron's own kernel can be compiled;
+            if not, one warning says why. Of several devices, so it does within `jax.shard_map` alone. Else it scans.
             What only sees its last inputs, as delays do (`jsnn.types.Windowed`), is scanned by `"scan"` alone.
             A neuron that does not admit a method is scanned, and so is `"fused"` where JAX has no compiler for the
             kernel. All give the same numbers, to rounding, and the same gradients; `jax.jvp`, `jax.jacfwd` and
-            `jax.hessian` take another method than `"fused"`.
+            `jax.hessian` take another method than `"fused"`, and on a GPU than `"auto"`.
+        gradient: what a derivative of spikes is. `"surrogate"`: that of each neuron's surrogate function.
+            `"eventprop"`: that of the times of the spikes, as in continuous time (`jsnn.neurons.eventprop`); the
+            neurons that spike must be `jsnn.CuBaLIF`, and the state that returns is theirs, with one array more.
+        truncate: the most steps that a gradient flows back in time. The state is handed on from chunk to chunk of this
+            length without its gradient. None: all steps, unless `jsnn.train` was told another number.
 
     Returns:
         `(state, outputs)`: the state after the last step, and the outputs `[T, B, ...]`.
@@ -71,9 +86,10 @@ def unroll(
     Raises:
         TypeError: if `neuron` is not a neuron, or `inputs` are not floating point, or `"fused"` meets another
             derivative than that of `jax.grad` or `jax.vjp`.
-        ValueError: if there is no time axis and no `num_steps`, or `num_steps` or `remat` is below 1, or there is no
-            such `method`, or `state` does not fit, or is None where the delays of synapses can be longer than the
-            recording, or `remat` meets a layer that changes itself, as `nnx.BatchNorm` does in training.
+        ValueError: if there is no time axis and no `num_steps`; if `num_steps`, `remat` or `truncate` is below 1; if
+            there is no such `method` or `gradient`, or a neuron does not fit the gradient; if `state` does not fit, or
+            is None where the delays of synapses can be longer than the recording; if `remat` or `truncate` meets a
+            layer that changes itself, as `nnx.BatchNorm` does in training.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -85,15 +101,25 @@ def unroll(
         >>> more_spikes.shape
         (5, 2, 3)
     """
+    if gradient not in get_args(Gradient):
+        raise ValueError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
     inputs, state = prepare(neuron, inputs, state, num_steps)
+    if gradient == "eventprop":
+        neuron = with_spike_time_gradients(neuron)
+        state = with_shifts(neuron, state, of_step(inputs, num_steps))
     neuron = for_unroll(neuron)
     check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
+    truncate = truncation.value if truncate is None else truncate
+    check_truncate(truncate)
     with explaining(neuron, state, inputs, num_steps):
-        if remat is False or not count_steps(inputs, num_steps):
-            return run(neuron, state, inputs, num_steps, method=method)
-        return _run_in_chunks(neuron, state, inputs, num_steps, remat, method)
+        run_steps: RunSteps = functools.partial(run, neuron, method=method)
+        if remat is not False:
+            run_steps = in_chunks(run_steps, remat, rematerialised(remat))
+        if truncate is not None:
+            run_steps = in_chunks(run_steps, truncate, without_gradient_of_state, least=1)
+        return run_steps(state, inputs, num_steps)
 
 
 def run(
@@ -117,6 +143,19 @@ def run(
         return neuron.all_steps(state, over_time(inputs, num_steps))
     if method == "fused" and isinstance(inputs, jax.Array) and fused.is_available() and fused.fits(neuron, state, x):
         return fused.unroll(neuron, state, inputs, num_steps)
+    if (
+        method == "auto"
+        and isinstance(inputs, jax.Array)
+        and is_trusted(fused.unroll, neuron, state, inputs, num_steps)
+    ):
+        in_kernels = functools.partial(fused.unroll, neuron, num_steps=num_steps)
+        return jax.lax.platform_dependent(
+            state, inputs, cuda=in_kernels, default=functools.partial(_scan, neuron, num_steps=num_steps)
+        )
+    return _scan(neuron, state, inputs, num_steps)
+
+
+def _scan(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)
@@ -132,8 +171,7 @@ def _takes_all(neuron: TimeParallel, method: Method, state: State, steps: int) -
 
 def _default_platform() -> str:
     """Return where what is traced now will run, unless its arrays lie elsewhere: "cpu", "gpu", ..."""
-    device = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return (device if isinstance(device, jax.Device) else jax.devices(device)[0]).platform
+    return default_device().platform
 
 
 def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
@@ -153,53 +191,16 @@ def over_time(x: Any, num_steps: int | None) -> Any:
     return x if num_steps is None else jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), x)
 
 
-def count_steps(inputs: Inputs, num_steps: int | None) -> int:
-    """Return the number of time steps: that of a static input, or the length of the first axis of others."""
-    return len(jax.tree.leaves(inputs)[0]) if num_steps is None else num_steps
-
-
 def of_step(inputs: Inputs, num_steps: int | None) -> Any:
     """Return the shapes and dtypes of the input of one time step."""
     axes = 1 if num_steps is None else 0
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), inputs)
 
 
-def _run_in_chunks(
-    neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None, remat: bool | int, method: Method
-) -> tuple[State, Any]:
-    total = count_steps(inputs, num_steps)
-    length = _chunk_length(total) if remat is True else min(remat, total)
-    whole = total // length * length
-
-    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, Any]:
-        if chunk is None:
-            return run(neuron, state, inputs, length, method=method)
-        return run(neuron, state, chunk, None, method=method)
-
-    chunks = None
-    if num_steps is None:
-        chunks = jax.tree.map(lambda x: x[:whole].reshape(total // length, length, *x.shape[1:]), inputs)
-    try:
-        state, outputs = jax.lax.scan(jax.checkpoint(run_chunk), state, chunks, length=total // length)
-    except TraceContextError as error:
-        raise ValueError(
-            f"remat={remat} takes layers that change nothing, as each chunk is run twice, by itself: leave it out, or "
-            f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
-        ) from error
-    outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
-    if whole == total:
-        return state, outputs
-    if num_steps is None:
-        state, last = run(neuron, state, jax.tree.map(lambda x: x[whole:], inputs), None, method=method)
-    else:
-        state, last = run(neuron, state, inputs, total - whole, method=method)
-    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
-
-
-def _chunk_length(total: int) -> int:
-    """Return about sqrt(total), a divisor if one is near: inputs and outputs are copied where steps are left over."""
-    root = math.isqrt(total)
-    return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
+def check_truncate(truncate: int | None) -> None:
+    """Raise ValueError if a gradient is to flow back for less than a step."""
+    if truncate is not None and truncate < 1:
+        raise ValueError(f"truncate must be a number of steps >= 1, or None for all, got {truncate}")
 
 
 def check_method(method: str) -> None:
@@ -255,7 +256,8 @@ def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | No
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(
-                'method="fused" has first derivatives alone, by jax.grad or jax.vjp: use method="scan"'
+                'method="fused" has first derivatives alone, by jax.grad or jax.vjp, and so has method="auto" on a '
+                'GPU: use method="scan"'
             ) from error
         check_state(neuron, state, of_step(inputs, num_steps), error)
         raise
