@@ -17,6 +17,7 @@ from jsnn import regularizers
 from jsnn.data import Dataset, Padded
 from jsnn.filters import Filter
 from jsnn.network import neurons_of
+from jsnn.neurons.eventprop import with_spike_time_gradients
 from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.padding import fill_padding
@@ -93,8 +94,8 @@ def make_network(experiment: config.Experiment, train: Dataset) -> Network:
         shape if experiment.data.reconstruct else train.targets.shape[2 if experiment.objective.loss.in_time else 1 :]
     )
     outputs = train.num_classes if has_classes(experiment, train) else math.prod(values)
-    inputs = experiment.encoder.shape(shape)
-    return experiment.network.make(inputs, outputs, nnx.Rngs(experiment.seed))
+    inputs, rngs = experiment.encoder.shape(shape), nnx.Rngs(experiment.seed)
+    return experiment.learning.prepare(experiment.network.make(inputs, outputs, rngs), (1, *inputs), rngs)
 
 
 def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[Network, Array], Network]:
@@ -135,7 +136,7 @@ def make_loss(
         training: whether they are augmented, and batch normalisation sees the batch.
         record: `jsnn.record`, or what gives the same on several devices.
     """
-    objective = experiment.objective
+    objective, rule = experiment.objective, experiment.learning.make()
     reduced = training and experiment.train.precision == "bfloat16"
     decode, evaluate = objective.decoder.make(), objective.loss.make()
 
@@ -144,12 +145,16 @@ def make_loss(
         inputs, padded = parted(inputs)
         inputs = experiment.data.prepare(augment_key, inputs, training=training)
         targets = inputs if experiment.data.reconstruct else targets
-        network = in_mode(network, training=training)
+        network = in_mode(network, training=training and rule is None)
         network = network if training else experiment.network.for_inference(network)
         hidden: dict[str, Array] = {}
         if isinstance(network, Neuron):
             network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
+            if training and experiment.train.gradient == "eventprop":
+                network = with_spike_time_gradients(network)
             encoded = encode(experiment, encode_key, inputs, in_time=in_time)
+            if training and rule is not None:
+                return _learned_online(experiment, network, *encoded, targets, **padded)
             outputs, hidden = _run(network, *encoded, experiment.train.method, record, reduced=reduced)
             decoded = decode(outputs, **padded)
         else:
@@ -165,6 +170,49 @@ def make_loss(
         return value, {"loss": value, **metrics}
 
     return loss
+
+
+def _learned_online(
+    experiment: config.Experiment,
+    network: Neuron,
+    inputs: Array,
+    num_steps: int | None,
+    targets: Array,
+    lengths: Array | None = None,
+) -> tuple[Array, Metrics]:
+    """Return the loss of a batch with the derivative of a learning rule, and the metrics.
+
+    The loss is that of every step by itself, as if it were a recording of one step; steps in the padding do not count.
+    """
+    objective = experiment.objective
+    decode, evaluate = objective.decoder.make(), objective.loss.make()
+    steps = num_steps or len(inputs)
+    batch = len(targets)
+    weights = jnp.ones((steps, batch))
+    if lengths is not None:
+        weights = jnp.where(jnp.arange(steps)[:, None] < lengths, steps / lengths, 0.0)
+
+    def of_example(outputs: Array, target: Array) -> Array:
+        outputs = outputs[None, None]
+        return evaluate(outputs, decode(outputs), target[None, None] if objective.loss.in_time else target[None])[0]
+
+    def of_step(outputs: Array, given: tuple[Array, Array]) -> Array:
+        target, weight = given
+        return jnp.mean(jax.vmap(of_example)(outputs, target) * weight)
+
+    in_time = jnp.moveaxis(targets, 1, 0) if objective.loss.in_time else targets
+    learn = jsnn.online.differentiable(of_step, rule=experiment.learning.make())
+    found = learn(network, inputs, (in_time, weights), num_steps=num_steps)
+    padded = {} if lengths is None else {"lengths": lengths}
+    _, metrics = evaluate(found.outputs, decode(found.outputs, **padded), targets, **padded)
+    value = found.value
+    if objective.kernel_penalty:
+        value = value + objective.kernel_penalty * sum(jnp.sum(kernel**2) for kernel in _kernels(network))
+    rates = {
+        f"rate/{name}": jnp.mean(found.rates[name], range(1, found.rates[name].ndim))
+        for name in hidden_neurons(network)
+    }
+    return value, {"loss": value, **metrics, **rates}
 
 
 def parted(examples: Any) -> tuple[Array, dict[str, Array]]:

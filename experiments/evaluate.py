@@ -23,12 +23,14 @@ from experiments.subject import Subject, present, spike_size, spiking_layers, su
 from experiments.testing import Pass, show
 from jsnn import conversion, energy
 from jsnn.conversion import Converted
+from jsnn.models import CompetitiveLayer
 from jsnn.network import neurons_of
 from jsnn.types import Array, Neuron
 
 _COUNTED = 16  # examples whose operations are counted
 _SAMPLES = 1  # of the first test examples, beside the worst mistake
 _WORST = 15  # examples that are kept to be shown
+_FIELDS = 100  # neurons whose receptive fields are shown
 _TRACED = 6  # neurons of a layer whose states are kept
 
 
@@ -72,6 +74,7 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
         history=history,
         lengths=dataset.lengths,
         delays=_delays(subject.network),
+        receptive_fields=_receptive_fields(subject.network, dataset.inputs.shape[1:]),
     )
 
 
@@ -82,6 +85,15 @@ def _delays(network: Neuron) -> dict[str, np.ndarray]:
         found = neurons_of(network)
     learned = {name: getattr(part, "delay", getattr(part, "steps", None)) for name, part in found.items()}
     return {name: np.ravel(delay[...]) for name, delay in learned.items() if isinstance(delay, nnx.Param)}
+
+
+def _receptive_fields(network: Neuron, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the weights of layers that learn by themselves, as images: those of some neurons."""
+    if not isinstance(network, jsnn.Sequential) or len(shape) != 3 or shape[-1] != 1:
+        return {}
+    layers = {name: part for name, part in neurons_of(network).items() if isinstance(part, CompetitiveLayer)}
+    shown = {name: np.asarray(layer.weights[...])[:, :_FIELDS] for name, layer in layers.items()}
+    return {name: fields.reshape(*shape, -1) for name, fields in shown.items() if len(fields) == np.prod(shape)}
 
 
 def _cross_entropies(seen: Pass, counted: np.ndarray) -> np.ndarray:

@@ -129,6 +129,8 @@ class Evaluation:
     history: list[dict[str, Any]]  # what was written down of the epochs
     lengths: Values | None = None  # [N], steps that are not padding
     delays: dict[str, Values] = pydantic.Field(default_factory=dict)  # learned ones by layer, in steps
+    # learned without labels, of one-channel images, by layer, [H, W, 1, N]
+    receptive_fields: dict[str, Values] = pydantic.Field(default_factory=dict)
 
     @property
     def answered(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Executes an experiment or a study in its folder, from training to the summary that is left there."""
 
+import dataclasses
 import json
 import shlex
 import time
@@ -114,6 +115,7 @@ def _train(run: Run, console: Console, command: str) -> int:
     revision = git_revision()  # of the code that runs, whatever becomes of it meanwhile
     begin = time.monotonic()
     rows, seconds = run.fit()
+    beside = _by_bptt(run, console)
     run = run.on_one_device()
     if not processes.is_first():
         return 0
@@ -129,6 +131,8 @@ def _train(run: Run, console: Console, command: str) -> int:
     summary = summarise(run.experiment.name, best.means, seconds, seed, command=command, revision=revision)
     if len(rows) > 1:
         summary |= {"seeds": rows, "intervals": best.intervals()}
+    if beside:
+        summary["bptt"] = beside
     if tried:
         summary["sweep"] = tried
         _print_rows(console, f"{run.experiment.name}: sweep", tried)
@@ -144,6 +148,21 @@ def _train(run: Run, console: Console, command: str) -> int:
     )
     console.print(f"run folder: {run.folder}", highlight=False)
     return status
+
+
+def _by_bptt(run: Run, console: Console) -> dict[str, float]:
+    """Train an experiment that learns online by backpropagation through time too; return its final metrics.
+
+    {} where it does not ask for that. The second run has a folder of its own in that of the first.
+    """
+    learning = run.experiment.learning
+    if not (isinstance(learning, config.Online) and learning.compare):
+        return {}
+    console.print(f"[bold]{escape(run.experiment.name)}[/], by backpropagation through time", highlight=False)
+    other = dataclasses.replace(run.experiment, learning=config.Bptt())
+    rows, _ = open_run(other, run.folder / "bptt", console).fit()
+    found = spread.spreads(rows)
+    return spread.best(found, run.score, maximize=run.maximize).means
 
 
 def _save_weights(run: Run, metrics: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from experiments.meaning import headline
 from jsnn import decode
 from jsnn.conversion import Converted
 from jsnn.conversion.place import Scaled
+from jsnn.models import CompetitiveLayer
 from jsnn.network import neurons_of
 from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
@@ -108,14 +109,14 @@ def spike_size(neuron: Neuron) -> Parameter:
     """Return what one spike in a step adds to a neuron's output."""
     if isinstance(neuron, Scaled):
         return neuron.spike_size
-    if isinstance(neuron, jsnn.Recurrent):
+    if isinstance(neuron, jsnn.Recurrent | CompetitiveLayer):
         return spike_size(neuron.neuron)
     return neuron.amplitude / neuron.dt if isinstance(neuron, RateCoded) else 1.0
 
 
 def threshold_of(neuron: Neuron, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the membrane potential at which each neuron of a layer spikes, [N]; None where it is not a constant."""
-    if isinstance(neuron, jsnn.Recurrent | Scaled):
+    if isinstance(neuron, jsnn.Recurrent | Scaled | CompetitiveLayer):
         return threshold_of(neuron.neuron, shape)
     if isinstance(neuron, jsnn.ALIF):
         return None
@@ -125,6 +126,6 @@ def threshold_of(neuron: Neuron, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _spikes(neuron: Neuron) -> bool:
-    if isinstance(neuron, jsnn.Recurrent | Scaled):
+    if isinstance(neuron, jsnn.Recurrent | Scaled | CompetitiveLayer):
         return _spikes(neuron.neuron)
     return isinstance(neuron, SpikingNeuron | RateCoded)

@@ -5,6 +5,7 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(50_000, 50)
     # and so did a context of the compiler for every program, where one serves all, and less memory is kept.
     if hasattr(mlir, "make_ir_context"):
-        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+        mlir.make_ir_context = _sharing(mlir.make_ir_context)
+
+
+def _sharing(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that makes one context for all programs, but for those made while another is being written."""
+    shared = functools.cache(make)
+
+    def choose() -> Any:
+        return shared() if mlir.ir.Context.current is None else make()
+
+    return choose
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow

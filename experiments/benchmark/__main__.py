@@ -138,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=_positive, metavar="B")
     parser.add_argument("--max-delay", type=_positive, metavar="STEPS")
     parser.add_argument("--examples", type=_positive, metavar="N")
+    parser.add_argument("--scale", type=float, metavar="SHARE", help="of the neurons of brunel")
+    parser.add_argument("--brian2", metavar="PYTHON", help="an interpreter that has Brian2, for brunel")
     return parser
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.benchmark import (
+    brunel,
     cifar10_conversion,
     delays,
     encode,
@@ -32,6 +33,7 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "latency": latency.comparisons,
     "shapes": shapes.comparisons,
     "repairs": repairs.comparisons,
+    "brunel": brunel.comparisons,
 }
 IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF32 alone
 

@@ -26,8 +26,10 @@ from experiments.parts.encoders import (
     Rate,
     SpikeLatencyLIF,
 )
+from experiments.parts.learning import Bptt, Decolle, Eprop, Learning, Online, Ottt, Rtrl, Sltt
 from experiments.parts.loggers import Logger, Mlflow, NoLogger, Tensorboard, Wandb
 from experiments.parts.networks import (
+    Competitive,
     Delayed,
     Feedforward,
     Network,
@@ -60,10 +62,12 @@ from experiments.parts.optimizer import Optimizer
 from experiments.parts.recordings import Events, Recordings, Speech
 
 __all__ = [
+    "Bptt",
     "Burst",
     "Calibration",
     "CeCountLoss",
     "CeRateLoss",
+    "Competitive",
     "Config",
     "ConstantCurrent",
     "Conversion",
@@ -71,10 +75,12 @@ __all__ = [
     "CrossEntropyInTime",
     "Data",
     "Decoder",
+    "Decolle",
     "Delayed",
     "Delta",
     "Direct",
     "Encoder",
+    "Eprop",
     "Events",
     "Examples",
     "Experiment",
@@ -82,6 +88,7 @@ __all__ = [
     "Gallery",
     "Last",
     "Latency",
+    "Learning",
     "Logger",
     "Loss",
     "MaxOverTime",
@@ -97,7 +104,9 @@ __all__ = [
     "NorseRecurrent",
     "Objective",
     "OneOf",
+    "Online",
     "Optimizer",
+    "Ottt",
     "Part",
     "Phase",
     "PixelByPixel",
@@ -110,8 +119,10 @@ __all__ = [
     "Recordings",
     "Recurrent",
     "Reference",
+    "Rtrl",
     "Sets",
     "Settings",
+    "Sltt",
     "Speech",
     "SpikeLatencyLIF",
     "Spikformer",

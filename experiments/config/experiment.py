@@ -11,6 +11,7 @@ from experiments.config.training import Mesh, Train
 from experiments.parts.base import LARGEST_SEED, Name, Seed, Settings, unique
 from experiments.parts.data import AnyData, Data
 from experiments.parts.encoders import AnyEncoder, Direct
+from experiments.parts.learning import AnyLearning, Bptt
 from experiments.parts.loggers import AnyLogger, Tensorboard
 from experiments.parts.networks import AnyNetwork, Feedforward
 from experiments.parts.objectives import Objective
@@ -47,6 +48,7 @@ class Experiment(Settings):
     encoder: AnyEncoder = Direct()
     network: AnyNetwork = Feedforward()
     objective: Objective = Objective()
+    learning: AnyLearning = Bptt()
     optimizer: AnyOptimizer = Optimizer()
     train: Train = Train()
     mesh: Mesh = Mesh()
@@ -76,6 +78,22 @@ class Experiment(Settings):
             raise ValueError(
                 f"a rate network sees the images themselves: leave encoder at 'direct', got {self.encoder.kind!r}"
             )
+        if self.network.is_rate and self.train.gradient != "surrogate":
+            raise ValueError(
+                f"train.gradient {self.train.gradient!r} needs a spiking network, got {self.network.kind!r}"
+            )
+        if self.learning.make() is not None:
+            for name, value, needed in (
+                ("train.precision", self.train.precision, "float32"),
+                ("train.gradient", self.train.gradient, "surrogate"),
+                ("train.method", self.train.method == "fused", False),
+                ("network.is_rate", self.network.is_rate, False),
+                ("objective.rate_penalty", self.objective.rate_penalty, 0.0),
+            ):
+                if value != needed:
+                    raise ValueError(
+                        f"learning {self.learning.kind!r} needs {name} {needed}, got {value}: it sees a step at a time"
+                    )
         if self.data.reconstruct and self.objective.loss.of_classes:
             raise ValueError(f"data.reconstruct needs a loss of values, such as mse, got {self.objective.loss.kind!r}")
         if self.conversion is None and self.sweep != Sweep():

@@ -19,7 +19,9 @@ class Train(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products, currents and spikes in training; weights, membranes, readout and evaluations are float32."""
     method: Literal["auto", "scan", "fused"] = "auto"
-    """How neurons run over time; auto scans. fused is one GPU kernel, for H100 and newer; on a CPU it is very slow."""
+    """How neurons run over time: auto scans, or takes the fused GPU kernel (H100 and newer) where it passes a test."""
+    gradient: Literal["surrogate", "eventprop"] = "surrogate"
+    """What a derivative of spikes is; eventprop is the exact one of their times, for networks of CuBaLIF neurons."""
     weights: str | None = None
     """The folder of a finished run with the same network, whose weights are taken instead of training."""
     patience: PositiveInt | None = None

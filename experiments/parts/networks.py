@@ -155,12 +155,19 @@ class Competitive(Network):
     """Spikes of a neuron for an example that homeostasis aims at."""
     threshold_rate: NonNegativeFloat = 0.3
     """How far a threshold rises for a batch with twice as many spikes."""
+    plastic_for: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share of the training after which the competing neurons learn no more; they slow down linearly."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
         """Return the network."""
         return jsnn.models.competitive(
-            _sizes(inputs, (self.hidden,), outputs), rngs=rngs, **_fields(self, "hidden")
+            _sizes(inputs, (self.hidden,), outputs), rngs=rngs, **_fields(self, "hidden", "plastic_for")
         )
+
+    def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
+        """Return the network with neurons that learn as fast as they are to at an optimiser step."""
+        left = 1 - step / (self.plastic_for * total_steps)
+        return jsnn.models.at_plasticity(network, left.clip(0))
 
 
 class NorseRecurrent(Network):

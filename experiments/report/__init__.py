@@ -77,6 +77,7 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
         sections.add_conversion(page, seen.conversion, summary)
     sections.add_layers(page, seen)
     sections.add_delays(page, seen)
+    sections.add_receptive_fields(page, seen)
     energy.add(page, seen.energy, is_converted=seen.conversion is not None)
     sections.add_samples(page, seen)
     sections.add_mistakes(page, experiment, seen)
@@ -146,9 +147,11 @@ def _add_result(page: Page, experiment: config.Experiment, summary: Mapping[str,
     metrics = without_losses(summary["final"])
     rows = {row["metric"]: row for row in meaning.references(experiment, metrics)}
     decided = meaning.decisions(experiment)
+    beside = summary.get("bptt", {})
     for name in dict.fromkeys([*rows, *metrics]):
         plain = {"metric": name, "result": format_metric(name, metrics.get(name))}
-        rows[name] = rows.get(name, plain) | {"decided on": decided.get(name, "")}
+        by_bptt = {"by backpropagation through time": format_metric(name, beside.get(name))} if beside else {}
+        rows[name] = rows.get(name, plain) | by_bptt | {"decided on": decided.get(name, "")}
     page.table(list(rows.values()))
 
 

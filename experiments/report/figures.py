@@ -96,6 +96,13 @@ def delays(layers: Mapping[str, np.ndarray], dt: float | None) -> Figure:
     return figure
 
 
+def receptive_fields(fields: np.ndarray) -> Figure:
+    """Draw the weights [H, W, 1, N] of neurons as images."""
+    figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
+    plot.weights(fields, limit=fields.shape[-1], ax=figure.subplots())
+    return figure
+
+
 def rates(layers: Mapping[str, np.ndarray], unit: str) -> Figure:
     """Draw how the firing rates [N] of each layer's neurons are distributed, each layer on an axis of its own."""
     figure = Figure(figsize=(_WIDTH, 1.0 + 1.6 * len(layers)), layout="constrained")

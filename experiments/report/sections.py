@@ -190,6 +190,19 @@ def add_delays(page: Page, seen: Evaluation) -> None:
         )
 
 
+def add_receptive_fields(page: Page, seen: Evaluation) -> None:
+    """Add what neurons have learned without labels, where there are such."""
+    for name, fields in seen.receptive_fields.items():
+        page.section("Receptive fields")
+        page.figure(
+            f"receptive_fields_{name}",
+            figures.receptive_fields(fields),
+            f"The weights of {fields.shape[-1]} neurons of layer {name}, which have learned by themselves, each as an "
+            f"image.",
+            "Images of weights",
+        )
+
+
 def add_samples(page: Page, seen: Evaluation) -> None:
     """Add the first test examples, and the worst mistake."""
     for sample in seen.samples:

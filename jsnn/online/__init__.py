@@ -4,9 +4,10 @@ from jsnn.online.feedback import with_feedback
 from jsnn.online.gradient import differentiable, gradient
 from jsnn.online.learner import Learner, LearnerState
 from jsnn.online.plan import Plan, make_plan
-from jsnn.online.rules import Rule, decolle, eprop, ottt, rtrl, sltt
+from jsnn.online.rules import RULES, Rule, decolle, eprop, ottt, rtrl, sltt
 
 __all__ = [
+    "RULES",
     "Learner",
     "LearnerState",
     "Plan",

@@ -116,10 +116,10 @@ def leak_of(neuron: Neuron, current: Any) -> Leak | None:
     except ValueError:  # it has a parameter for each neuron
         return None
     straight = changed(neuron, surrogate=_straight)
-    take, variables = _variables(neuron, state)
+    variables = variables_of(state)
 
     def found(variables: list[Array], x: Array) -> Any:
-        whole = _with(neuron, state, variables)
+        whole = _with(state, variables)
         own, other = derivatives(neuron, whole, x), derivatives(straight, whole, x)
         return own.state, own.drive, other.output, other.direct
 
@@ -135,10 +135,10 @@ def leak_of(neuron: Neuron, current: Any) -> Leak | None:
 
 def is_silent(neuron: Neuron, state: State, current: Any) -> bool:
     """Return whether the output is linear in state and current: a readout, which only leaks."""
-    _, variables = _variables(neuron, state)
+    variables = variables_of(state)
 
     def found(variables: list[Array], x: Array) -> Any:
-        own = derivatives(neuron, _with(neuron, state, variables), x)
+        own = derivatives(neuron, _with(state, variables), x)
         return own.output, own.direct
 
     program = flatten(trace(found, variables, current)[0])
@@ -153,16 +153,20 @@ def leaky(neuron: Neuron) -> Neuron:
 
 def _variables(neuron: Neuron, state: State) -> tuple[Callable[..., tuple[list[Array], Array]], list[Array]]:
     """Return the step as a function of those arrays of the state that have a derivative, and these."""
-    variables = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
     def step(variables: list[Array], current: Array) -> tuple[list[Array], Array]:
-        after, output = neuron.step(_with(neuron, state, variables), current)
-        return [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.inexact)], output
+        after, output = neuron.step(_with(state, variables), current)
+        return variables_of(after), output
 
-    return step, variables
+    return step, variables_of(state)
 
 
-def _with(neuron: Neuron, state: State, variables: list[Array]) -> State:
+def variables_of(state: State) -> list[Array]:
+    """Return those arrays of a state that have a derivative."""
+    return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+
+def _with(state: State, variables: list[Array]) -> State:
     """Return a state with other arrays in the place of those that have a derivative."""
     given = iter(variables)
     return jax.tree.map(lambda leaf: next(given) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, state)

@@ -8,7 +8,8 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.network import Network
-from jsnn.online.plan import make_plan, observed
+from jsnn.online.parts import observed
+from jsnn.online.plan import make_plan
 from jsnn.online.rules import Rule
 
 

@@ -8,10 +8,13 @@ import optax
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.online.gradient import Carry, StepLoss, advance, start
-from jsnn.online.plan import make_plan, split
+from jsnn.online.gradient import Carry, advance
+from jsnn.online.parts import split
+from jsnn.online.plan import make_plan
 from jsnn.online.rules import Rule, as_rule
+from jsnn.online.signals import StepLoss
 from jsnn.online.targets import check_loss
+from jsnn.online.traces import start
 from jsnn.types import Array, Neuron
 
 
@@ -84,7 +87,8 @@ class Learner:
         """Return the state before the first step, for inputs of `shape`, `[B, ...]`."""
         x = jax.ShapeDtypeStruct(tuple(shape), dtype)
         params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
-        carry = start(self._plan(x), self._parts, x, self._network.init(tuple(shape), dtype))
+        at_rest = self._network.init(tuple(shape), dtype)
+        carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest))
         return LearnerState(
             params, self.optimizer.init(params), carry, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32)
         )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jsnn.online.plan import observed
+from jsnn.online.parts import observed
 from jsnn.types import Array
 
 

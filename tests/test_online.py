@@ -1,0 +1,387 @@
+"""Online learning: neurons and rules against backpropagation through time, or against a paper's formula by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from test_neurons import NEURONS
+
+import jsnn
+from jsnn import online
+
+T, B, IN, N = 12, 3, 5, 4
+DRAWS = np.random.default_rng(0)
+INPUTS = jnp.asarray(DRAWS.random((T, B, IN)) < 0.4, jnp.float32)
+TARGETS = jnp.asarray(DRAWS.normal(size=(T, B, N)), jnp.float32)
+IMAGES = jnp.asarray(DRAWS.random((T, B, 4, 4, 2)) < 0.4, jnp.float32)
+RULES = ["rtrl", "eprop", "ottt", "sltt", "decolle"]
+CHAOTIC = {"Izhikevich": 1e-4, "Izhikevich_trained": 1e-4}
+
+
+def squares(outputs, targets):
+    return jnp.mean((outputs - targets) ** 2)
+
+
+def dense(neuron, inputs=IN, scale=1.0, **options):
+    init = {"kernel_init": nnx.initializers.normal(scale), "bias_init": nnx.initializers.normal(0.1)}
+    return jsnn.Sequential(nnx.Linear(inputs, N, rngs=nnx.Rngs(1), **init, **options), neuron)
+
+
+def conv(neuron, scale=0.5):
+    init = {"kernel_init": nnx.initializers.normal(scale), "bias_init": nnx.initializers.normal(0.1)}
+    return jsnn.Sequential(jsnn.Conv(2, N, (3, 3), strides=2, rngs=nnx.Rngs(1), **init), neuron)
+
+
+def two_layers(hidden=None, readout=None, neurons=6):
+    hidden, readout = hidden or jsnn.LIF(0.9, threshold=0.5), readout or jsnn.LI(0.8)
+    first, second = nnx.Linear(IN, neurons, rngs=nnx.Rngs(2)), nnx.Linear(neurons, N, rngs=nnx.Rngs(3))
+    return jsnn.Sequential(first, hidden, second, readout)
+
+
+def recurrent(neuron=None):
+    neuron = neuron or jsnn.ALIF(0.9, threshold=0.4)
+    return two_layers(jsnn.Recurrent(neuron, nnx.Linear(6, 6, rngs=nnx.Rngs(4))))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _bptt(graph, params, rest, inputs, targets):
+    def loss(params):
+        outputs = jsnn.unroll(nnx.merge(graph, params, rest), inputs)[1]
+        return jnp.mean(jax.vmap(squares)(outputs, targets))
+
+    return jax.value_and_grad(loss)(params)
+
+
+def bptt(network, inputs=INPUTS, targets=TARGETS):
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    return _bptt(graph, params, rest, inputs, targets)
+
+
+def learned(network, rule, inputs=INPUTS, targets=TARGETS, loss=squares):
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    learn = online.gradient(network, loss, rule=rule)
+    return jax.jit(lambda params, *data: learn(nnx.merge(graph, params, rest), *data))(params, inputs, targets)
+
+
+def flat(gradient):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+
+
+def assert_equal(found, expected, tolerance=1e-5):
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    expected, found = flat(expected[1]), flat(found[1])
+    assert np.abs(expected).max() > 0
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def cosine(one, other):
+    one, other = flat(one[1]), flat(other[1])
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+WITH_MEMORIES = ("SlidingPSN", "Recurrent", "Delay", "Sequential")
+ELEMENTWISE = [name for name in NEURONS if not name.startswith(WITH_MEMORIES)]
+
+
+@pytest.mark.rows(8)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_rtrl_of_a_dense_layer_of_any_neuron_is_exact(name):
+    network = dense(NEURONS[name], scale=20.0 if name in CHAOTIC else 1.0)
+    assert_equal(learned(network, "rtrl"), bptt(network), CHAOTIC.get(name, 1e-5))
+
+
+@pytest.mark.rows(2)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_rtrl_of_a_convolution_of_any_neuron_is_exact(name):
+    network, targets = conv(NEURONS[name], 20.0 if name in CHAOTIC else 0.5), TARGETS[:, :, None, None]
+    targets = jnp.broadcast_to(targets, (T, B, 2, 2, N))
+    assert_equal(learned(network, "rtrl", IMAGES, targets), bptt(network, IMAGES, targets), CHAOTIC.get(name, 1e-5))
+
+
+def delayed():
+    return jsnn.Sequential(jsnn.DelayedLinear(IN, N, max_delay=3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9, threshold=0.5))
+
+
+def normalised():
+    network = dense(jsnn.LIF(0.9))
+    layers = [network.layers[0], nnx.BatchNorm(N, rngs=nnx.Rngs(0)), network.layers[1]]
+    network = jsnn.Sequential(*layers)
+    network.eval()
+    return network
+
+
+class Skipping(nnx.Module):
+    """Two products that are added, one of them scaled by a parameter of each neuron."""
+
+    def __init__(self):
+        self.one, self.other = (nnx.Linear(IN, N, rngs=nnx.Rngs(seed)) for seed in (0, 1))
+        self.scale, self.lif = nnx.Param(jnp.linspace(0.5, 1.5, N)), jsnn.LIF(0.8)
+
+    def __call__(self, x):
+        return self.lif(self.one(x) * self.scale[...] + self.other(x))
+
+
+EXACT = {
+    "a readout that leaks": two_layers,
+    "a readout with a current": lambda: two_layers(readout=jsnn.CuBaLI(0.9, 0.7)),
+    "a readout without memory": lambda: jsnn.Sequential(*two_layers().layers[:3]),
+    "an early current": lambda: two_layers(readout=jsnn.CuBaLI(0.9, 0.7, synapse_order="jump_then_decay")),
+    "delays": delayed,
+    "batch normalisation": normalised,
+    "a network of any shape": lambda: jsnn.Network(Skipping()),
+    "a network in a network": lambda: jsnn.Sequential(dense(jsnn.LIF(0.9))),
+    "trained neurons": lambda: two_layers(jsnn.LIF(nnx.Param(jnp.array(0.9)), threshold=nnx.Param(jnp.full(6, 0.5)))),
+}
+
+
+@pytest.mark.rows(4)
+@pytest.mark.parametrize("name", EXACT)
+def test_rtrl_is_exact_where_it_says_so(name):
+    network = EXACT[name]()
+    assert_equal(learned(network, "rtrl"), bptt(network))
+
+
+def test_pooling_between_a_convolution_and_its_neurons():
+    layers = [jsnn.Conv(2, N, (3, 3), rngs=nnx.Rngs(0)), jsnn.max_pool, jsnn.LIF(0.9, threshold=0.3)]
+    network, targets = jsnn.Sequential(*layers), jnp.ones((T, B, 2, 2, N))
+    assert_equal(learned(network, "rtrl", IMAGES, targets), bptt(network, IMAGES, targets))
+
+
+def traces_by_hand(network, decay, memory):
+    """The gradient of a layer without reset, from the formulas of the papers, step by step in numpy."""
+    kernel = np.asarray(network.layers[0].kernel[...])
+    neuron, v, trace = network.layers[1], np.zeros((B, N)), np.zeros((B, IN))
+    slope = jax.vmap(jax.vmap(jax.grad(lambda v: neuron.surrogate(v))))
+    total = np.zeros_like(kernel)
+    for x, target in zip(np.asarray(INPUTS), np.asarray(TARGETS)):
+        v = decay * v + x @ kernel + np.asarray(network.layers[0].bias[...])
+        z, psi = (v > 1).astype(float), np.asarray(slope(jnp.asarray(v - 1.0, jnp.float32)))
+        trace = decay * trace * memory + x
+        total += trace.T @ (2 * (z - target) / (B * N) * psi)
+        v -= z
+    return total / T
+
+
+@pytest.mark.parametrize(("rule", "memory"), [("ottt", 1), ("sltt", 0), ("eprop", 1)])
+def test_a_rule_is_the_formula_of_its_paper(rule, memory):
+    network = dense(jsnn.LIF(0.9))
+    found = learned(network, rule)[1]["layers"][0]["kernel"][...]
+    np.testing.assert_allclose(found, traces_by_hand(network, 0.9, memory), rtol=1e-4, atol=1e-7)
+
+
+def test_eprop_filters_the_traces_by_the_readout():
+    network = two_layers()
+    hidden, readout = network.layers[1], network.layers[3]
+    slope = jax.vmap(jax.vmap(jax.grad(lambda v: hidden.surrogate(v))))
+    first, second = (np.asarray(network.layers[i].kernel[...]) for i in (0, 2))
+    v, y, total = np.zeros((B, 6)), np.zeros((B, N)), np.zeros((IN, 6))
+    trace, eligible = np.zeros((B, IN)), np.zeros((B, IN, 6))
+    for x, target in zip(np.asarray(INPUTS), np.asarray(TARGETS)):
+        v = 0.9 * v + x @ first
+        z, psi = (v > 0.5).astype(float), np.asarray(slope(jnp.asarray(v - 0.5, jnp.float32)))
+        v -= 0.5 * z
+        y = readout.decay * y + z @ second
+        trace = 0.9 * trace + x
+        eligible = readout.decay * eligible + trace[:, :, None] * psi[:, None]
+        signal = (2 * (y - target) / (B * N)) @ second.T
+        total += np.einsum("bij,bj->ij", eligible, signal)
+    found = learned(network, "eprop")[1]["layers"][0]["kernel"][...]
+    np.testing.assert_allclose(found, total / T, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.rows(3)
+@pytest.mark.parametrize("rule", [*RULES, online.eprop(feedback="random"), online.rtrl(readout_memory=False)], ids=str)
+def test_rules_point_the_way_of_bptt_in_a_recurrent_network(rule):
+    network = recurrent()
+    found, expected = learned(network, rule), bptt(network)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert cosine(found, expected) > 0.2
+    last = [gradient["layers"][2]["kernel"][...] for gradient in (found[1], expected[1])]
+    if rule != "sltt":  # the readout's own weights are exact by all others
+        np.testing.assert_allclose(*last, rtol=1e-4, atol=1e-7)
+
+
+def test_recurrent_layers_with_delays_learn():
+    synapse = jsnn.DelayedLinear(6, 6, max_delay=2, rngs=nnx.Rngs(0))
+    network = two_layers(jsnn.Recurrent(jsnn.LIF(0.9, threshold=0.4), synapse, delay=2))
+    found, expected = learned(network, "rtrl"), bptt(network)
+    assert cosine(found, expected) > 0.5
+    assert np.abs(found[1]["layers"][1]["synapse"]["kernel"][...]).max() > 0
+
+
+def test_trained_feedback_is_part_of_the_network_and_follows_the_readout():
+    network = two_layers()
+    with pytest.raises(ValueError, match="with_feedback"):
+        online.gradient(network, squares, rule=online.eprop(feedback="trained"))(network, INPUTS, TARGETS)
+    network = online.with_feedback(network, (B, IN), rngs=nnx.Rngs(7))
+    np.testing.assert_array_equal(jsnn.unroll(network, INPUTS)[1], jsnn.unroll(two_layers(), INPUTS)[1])
+    rule = online.eprop(feedback="trained", readout_memory=False)
+    gradient = learned(network, rule)[1]
+    assert gradient["feedback"]["1_LIF"].shape == (N, 6)
+    assert np.abs(gradient["feedback"]["1_LIF"][...]).max() > 0
+
+
+PLANS = {
+    "a reset": (lambda: dense(jsnn.LIF(0.9)), "rtrl", "full", B * IN * N + B * N),
+    "no reset": (lambda: dense(jsnn.LIF(0.9, reset="none")), "rtrl", "factorised", B * IN),
+    "a detached reset": (lambda: dense(jsnn.LIF(0.9, detach_reset=True)), "rtrl", "factorised", B * IN),
+    "two variables": (lambda: dense(jsnn.CuBaLIF(reset="none")), "rtrl", "factorised", 2 * B * IN),
+    "a decay for each": (lambda: dense(jsnn.LIF(jnp.full(N, 0.9), reset="none")), "rtrl", "full", B * (IN + 1) * N),
+    "a leak": (lambda: dense(jsnn.ALIF()), "ottt", "factorised", 3 * B * IN),
+    "nothing": (lambda: dense(jsnn.Izhikevich()), "sltt", "nothing", 0),
+}
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_traces_are_as_small_as_the_neuron_allows(case):
+    make, rule, kept, floats = PLANS[case]
+    plan = online.make_plan(make(), jax.ShapeDtypeStruct((B, IN), jnp.float32), online.RULES[rule]())
+    assert (plan.layers[0].kept, plan.layers[0].floats) == (kept, floats)
+    assert kept in str(plan)
+
+
+@pytest.mark.parametrize("rule", ["rtrl", "ottt"])
+def test_memory_does_not_grow_with_time(rule):
+    network = two_layers()
+    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    learn = online.gradient(network, squares, rule=rule)
+
+    def bytes_for(steps):
+        def run(params):
+            return learn(nnx.merge(graph, params, rest), INPUTS[0], TARGETS[0], num_steps=steps)
+
+        return jax.jit(run).lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert bytes_for(1_000_000) == bytes_for(1_000)
+
+
+def test_a_static_input_is_one_that_stays():
+    network = two_layers()
+    held = online.gradient(network, squares, rule="rtrl")(network, INPUTS[0], TARGETS[0], num_steps=T)
+    tiled = learned(network, "rtrl", jnp.broadcast_to(INPUTS[0], INPUTS.shape), TARGETS[0])
+    assert_equal(held, tiled, 1e-6)
+
+
+def test_a_state_goes_on_where_it_was_left():
+    network = dense(jsnn.LIF(0.9, reset="none"))
+    state, _ = jsnn.unroll(network, INPUTS[:5])
+    learn = online.gradient(network, squares, rule="sltt", with_outputs=True)
+    (_, outputs), _ = learn(network, INPUTS[5:], TARGETS[5:], state)
+    np.testing.assert_allclose(outputs, jsnn.unroll(network, INPUTS)[1][5:], rtol=1e-5)
+
+
+def test_a_derivative_by_jax_is_the_rule_s():
+    network = recurrent()
+    value = online.differentiable(squares, rule="ottt")
+    found = nnx.value_and_grad(lambda network: value(network, INPUTS, TARGETS).value)(network)
+    assert_equal(found, learned(network, "ottt"), 1e-6)
+    rates = value(network, INPUTS, TARGETS).rates
+    _, layers = jsnn.record(network, INPUTS), jsnn.record(network, INPUTS)
+    np.testing.assert_allclose(rates["1_Recurrent"], layers["1_Recurrent"].outputs.mean(0), rtol=1e-5)
+
+
+def test_fit_trains_by_a_rule():
+    labels = np.tile(np.arange(4), 20)
+    data = jsnn.data.Dataset(np.eye(4, IN, dtype=np.float32)[labels], labels)
+    value = online.differentiable(jsnn.losses.cross_entropy, rule="ottt")
+
+    def loss(network, inputs, labels, key):
+        found = value(network, inputs, labels, num_steps=5)
+        accuracy = jsnn.metrics.is_correct(found.outputs[-1], labels)
+        return found.value, {"loss": found.value, "accuracy": accuracy}
+
+    fitted = jsnn.train.fit(two_layers(), loss, data, optimizer=optax.adam(2e-2), epochs=10, batch_size=20, show=False)
+    assert fitted.history[-1]["train_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_learner_takes_the_steps_of_a_loop_by_hand(every):
+    network = dense(jsnn.LIF(0.9, reset="none"))
+    learner = online.Learner(network, squares, optax.sgd(0.0), rule="ottt", every=every)
+    frozen, step = learner.init((B, IN)), jax.jit(learner.step)
+    for x, y in zip(INPUTS, TARGETS):
+        frozen, outputs = step(frozen, x, y)
+    np.testing.assert_allclose(outputs, jsnn.unroll(network, INPUTS)[1][-1], rtol=1e-5)
+
+    learner = online.Learner(network, squares, optax.sgd(0.5), rule="sltt", every=every)
+    state, step = learner.init((B, IN)), jax.jit(learner.step)
+    by_hand, kept, memory, total = network, [], network.init((B, IN)), 0
+    for index, (x, y) in enumerate(zip(INPUTS[:6], TARGETS)):
+        state, _ = step(state, x, y)
+        _, gradient = online.gradient(by_hand, squares, rule="sltt")(by_hand, x[None], y[None], memory)
+        memory, _ = by_hand.step(memory, x)
+        kept.append(gradient)
+        if (index + 1) % every == 0:
+            mean = jax.tree.map(lambda *g: sum(g) / every, *kept)
+            params = jax.tree.map(lambda p, g: p - 0.5 * g, nnx.state(by_hand, nnx.Param), mean)
+            by_hand, kept, total = nnx.clone(by_hand), [], total + 1
+            nnx.update(by_hand, params)
+    assert total == 6 // every
+    np.testing.assert_allclose(
+        learner.network(state).layers[0].kernel[...], by_hand.layers[0].kernel[...], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_a_learner_learns_from_a_stream():
+    network = two_layers(neurons=32)
+    learner = online.Learner(network, jsnn.losses.cross_entropy, optax.adam(1e-2), rule="rtrl")
+    state, step, draws = learner.init((8, IN)), jax.jit(learner.step), np.random.default_rng(0)
+    right = []
+    for _ in range(60):
+        labels = draws.integers(0, N, 8)
+        for _ in range(4):
+            state, outputs = step(state, jnp.asarray(np.eye(N, IN)[labels], jnp.float32), jnp.asarray(labels))
+        right.append(float(jsnn.metrics.accuracy(outputs, jnp.asarray(labels))))
+    assert np.mean(right[-10:]) > 0.8
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, learner.init((8, IN)))
+
+
+def test_bfloat16_inputs_keep_traces_in_float32():
+    network = dense(jsnn.LIF(0.9, reset="none"))
+    found = learned(network, "rtrl", INPUTS.astype(jnp.bfloat16))
+    assert cosine(found, bptt(network)) > 0.99
+
+
+def mixing():
+    return jsnn.Sequential(nnx.Linear(IN, 6, rngs=nnx.Rngs(0)), nnx.Linear(6, N, rngs=nnx.Rngs(1)), jsnn.LIF(0.9))
+
+
+def in_training():
+    network = normalised()
+    network.train()
+    return network
+
+
+FAULTS = {
+    "a rule": (lambda: dense(jsnn.LIF(0.9)), {"rule": "bptt"}, "rule must be one of rtrl, eprop, ottt, sltt, decolle"),
+    "a leak": (lambda: dense(jsnn.Izhikevich()), {"rule": "ottt"}, "'ottt' does not fit layer 1_Izhikevich.*rtrl"),
+    "many leaks": (lambda: dense(jsnn.LIF(jnp.full(N, 0.9))), {"rule": "decolle"}, "no constant leak.*rtrl, eprop"),
+    "a window": (lambda: dense(jsnn.SlidingPSN()), {"rule": "rtrl"}, "1_SlidingPSN: SlidingPSN does not learn online"),
+    "mixed channels": (mixing, {"rule": "rtrl"}, r"a number of layers.0.bias does not lead to one channel.*ottt"),
+    "training mode": (in_training, {"rule": "ottt"}, r"layers.1: BatchNorm in training mode.*network.eval\(\)"),
+    "no weights": (lambda: jsnn.Sequential(jsnn.LIF(0.9)), {"rule": "rtrl"}, "has nothing to train"),
+    "a loss ahead": (
+        lambda: dense(jsnn.LIF(0.9)),
+        {"rule": "ottt", "loss": lambda outputs, targets: jsnn.losses.ce_count_loss(outputs, targets[:, 0] > 0)},
+        "loss must be one of a single step.*may not look ahead in time",
+    ),
+    "no number": (lambda: dense(jsnn.LIF(0.9)), {"loss": lambda y, t: (y - t) ** 2}, "loss must return a number"),
+    "targets": (lambda: dense(jsnn.LIF(0.9)), {"targets": jnp.ones((T + 1, B, N))}, r"targets must be \[T, B, ...\]"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_named_with_its_cure(case):
+    make, options, message = FAULTS[case]
+    network, options = make(), {"rule": "rtrl", "loss": squares, "targets": TARGETS} | options
+    with pytest.raises(ValueError, match=message):
+        online.gradient(network, options["loss"], rule=options["rule"])(network, INPUTS, options["targets"])
+
+
+def test_a_learner_updates_after_one_step_or_more():
+    with pytest.raises(ValueError, match="every must be >= 1, got 0"):
+        online.Learner(dense(jsnn.LIF(0.9)), squares, optax.sgd(0.1), every=0)
