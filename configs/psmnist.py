@@ -1,7 +1,7 @@
 """Permuted sequential MNIST, one pixel a step: delays of up to 783 steps.
 
-    python -m experiments.run configs/psmnist.py
-    python -m experiments.run configs/psmnist.py --encoder.order None      (row by row)
+python -m experiments.run configs/psmnist.py
+python -m experiments.run configs/psmnist.py --encoder.order None      (row by row)
 """
 
 from experiments.config import Data, Delayed, Experiment, Last, Objective, Optimizer, PixelByPixel, Train

@@ -11,6 +11,7 @@ from . import (
     encode,
     energy,
     events,
+    export,
     filters,
     fused,
     losses,
@@ -19,6 +20,8 @@ from . import (
     models,
     neurons,
     nir,
+    online,
+    plasticity,
     plot,
     precision,
     regularizers,
@@ -64,7 +67,9 @@ from .neurons import (
 from .neurons.pytree import with_dt
 from .neurons.wrappers import Dropout, Refractory, Stochastic
 from .normalization import ThresholdBatchNorm
+from .plasticity import Plastic
 from .recording import LayerRecord, record
+from .sparse import Sparse
 from .types import Neuron
 from .unrolling import unroll
 
@@ -96,6 +101,7 @@ __all__ = [
     "Network",
     "Neuron",
     "ParametricLIF",
+    "Plastic",
     "PoissonSpiking",
     "Rate",
     "Recurrent",
@@ -105,6 +111,7 @@ __all__ = [
     "Sequential",
     "SigmaDelta",
     "SlidingPSN",
+    "Sparse",
     "SpikingActivation",
     "Stochastic",
     "StochasticSpiking",
@@ -121,6 +128,7 @@ __all__ = [
     "encode",
     "energy",
     "events",
+    "export",
     "filters",
     "flatten",
     "fused",
@@ -132,6 +140,8 @@ __all__ = [
     "models",
     "neurons",
     "nir",
+    "online",
+    "plasticity",
     "plot",
     "precision",
     "record",

@@ -14,7 +14,7 @@ from jsnn.arguments import checked
 from jsnn.neurons.calling import free_name
 from jsnn.neurons.pytree import FrozenPytree, for_unroll
 from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
-from jsnn.unrolling import Method, check_method, count_steps, explaining, over_time, prepare, run
+from jsnn.unrolling import Method, check_method, count_steps, explaining, over_time, prepare, run, truncation
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -85,6 +85,10 @@ def record(
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
     check_method(method)
+    if truncation.value is not None:
+        raise ValueError(
+            f"truncate is for losses that call jsnn.unroll, and this one calls jsnn.record, got {truncation.value}"
+        )
     for name in keep if isinstance(keep, Mapping) else ():
         if not isinstance(name, str):
             raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")

@@ -38,16 +38,16 @@ SECONDS = 60  # a call that compiles a program takes a few
 DELIBERATE = (TypeError, ValueError, OSError, MemoryError, jsnn.testing.NeuronError, jsnn.nir.NIRError)
 MODULES = (
     jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.delays, jsnn.encode, jsnn.energy, jsnn.events,
-    jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plot,
-    jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
+    jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plasticity,
+    jsnn.plot, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
     jsnn.compat.keras_spiking, jsnn.compat.nengo, jsnn.compat.norse, jsnn.compat.snntorch, jsnn.compat.spikingjelly,
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
     "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Delayed", "Diagnosis", "Filter",
     "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report", "Response",
-    "Row", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits", "check_neuron",
-    "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
+    "Row", "Rule", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits",
+    "check_neuron", "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
 }  # fmt: skip
 
 
@@ -100,6 +100,9 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "items": lambda: [np.ones((3, 1)), np.ones((2, 1))], "samples": lambda: np.ones((9, 1)),
     "sample_rate": lambda: 8000, "max_delay": lambda: 3, "total_steps": lambda: 10, "width": lambda: 1.0,
     "sound": lambda: array(400), "frequencies": lambda: array(3) + 100,
+    "rule": lambda: jsnn.plasticity.STDP(), "rules": lambda: (jsnn.plasticity.STDP(),), "pre": lambda: array(2, 3),
+    "post": lambda: array(2, 4), "weights": lambda: array(3, 4), "target": lambda: 0.1, "total": lambda: 1.0,
+    "tau_recovery": lambda: 0.1,
 }  # fmt: skip
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "diagnose": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "data": lambda: array(2, 3)},
@@ -121,7 +124,10 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "cutmix": {"inputs": lambda: array(2, 5, 3)}, "jitter": {"inputs": lambda: array(2, 5, 3)},
     "time_shift": {"inputs": lambda: array(2, 5, 3)}, "channel_shift": {"inputs": lambda: array(2, 5, 3)},
     "Recordings": {"targets": lambda: [0, 1]}, "center_frequencies": {"num_channels": lambda: 4},
-    "Stochastic": {"width": lambda: 0.1},
+    "Sparse": {"indices": lambda: jnp.array([[0, 2, 2], [3, 0, 0]]), "weights": lambda: array(3)},
+    "from_dense": {"matrix": lambda: array(3, 4)},
+    "Stochastic": {"width": lambda: 0.1}, "Plastic": {"synapse": lambda: array(3, 4)},
+    "over_batch": {"values": lambda: array(2, 3), "ndim": lambda: 1},
 }  # fmt: skip
 WRONG: list[Callable[[], Any]] = [
     lambda: None, lambda: "abc", lambda: "", lambda: 0, lambda: -1, lambda: 1, lambda: 3, lambda: 2.7, lambda: -0.5,
@@ -151,7 +157,7 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
             value = getattr(module, name)
             home = getattr(value, "__module__", "") or ""
             ours = home.startswith("jsnn") if hasattr(module, "__all__") else home == module.__name__
-            if name.startswith("_") or not ours or name in LEFT_OUT or name.endswith("State"):
+            if name.startswith("_") or not ours or name in LEFT_OUT or name.endswith(("State", "Traces")):
                 continue
             if not (inspect.isfunction(value) or inspect.isclass(value)) or id(value) in seen:
                 continue
@@ -160,7 +166,7 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
             seen.add(id(value))
             title = f"{module.__name__}.{name}"
             yield title, value
-            for maker in ("from_time_constants", "from_frequency", "of_order", "preset"):
+            for maker in ("from_time_constants", "from_frequency", "of_order", "preset", "from_dense"):
                 if inspect.isclass(value) and hasattr(value, maker):
                     yield f"{title}.{maker}", getattr(value, maker)
 

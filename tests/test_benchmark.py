@@ -14,7 +14,7 @@ from flax import nnx
 
 import jsnn
 from experiments import build
-from experiments.benchmark import __main__, delays, fc_lif, figure, long, mnist_conv, peers, result, zoo
+from experiments.benchmark import __main__, brunel, delays, fc_lif, figure, long, mnist_conv, peers, result, zoo
 from experiments.benchmark.cases import CASES, comparisons
 from experiments.benchmark.measure import Timing, measure
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
@@ -32,6 +32,7 @@ SIZES = {
     "repairs": {"examples": 4},
     "shapes": {"steps": 2, "batch_size": 2},
     "delays": {"neurons": (8,), "steps": 6, "batch_size": 2, "max_delay": 3},
+    "brunel": {"scale": 0.02, "steps": 200},
 }
 HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
 
@@ -70,7 +71,7 @@ def test_a_case_without_peers_runs(case, small_mnist, monkeypatch):
         assert name == case
         ours, *others = comparison.sides.values()
         assert ours.role == "jsnn"
-        assert others or case == "mnist_recurrent"  # all it has beside it are peers
+        assert others or case in ("mnist_recurrent", "brunel")  # all they have beside them are peers
         measured = result.result(case, comparison, measure(comparison.sides, 1))
         for row in measured.rows:
             assert row["median_s"] > 0
@@ -202,6 +203,11 @@ def test_what_is_not_finite_is_refused(made):
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds must be >= 1, got 0"):
         measure({"a": Side(lambda: 1.0)}, 0)
+
+
+@pytest.mark.parametrize(("theirs", "verdict"), [((38.8, 0.5), "same"), ((38.9, 0.5), "DIFF"), ((37, 0.53), "DIFF")])
+def test_rates_and_variations_are_compared(theirs, verdict):
+    assert brunel.verdict((37.0, 0.5), theirs).startswith(verdict)
 
 
 @pytest.mark.parametrize(

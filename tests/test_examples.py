@@ -16,13 +16,14 @@ ACCURACY = {  # from what each returns
     "03_convert": lambda by_steps: by_steps[16],
     "04_own_neuron": lambda accuracy: accuracy,
     "05_online": lambda found: found[0] if found[1] < 1e-4 else 0.0,
+    "06_export": lambda accuracy: accuracy,
     "streaming": lambda found: found[0] if found[1] < 1e-5 else 0.0,
 }
 
 
 def test_every_example_is_short_and_run():
     files = {path.stem: path for path in EXAMPLES.glob("*.py")}
-    assert files.keys() == ACCURACY.keys()
+    assert files.keys() == ACCURACY.keys() | {"brunel", "deploy"}  # which tests/test_export.py runs
     assert all(len(path.read_text().splitlines()) < 100 for path in files.values())
 
 
@@ -31,6 +32,13 @@ def test_every_example_is_short_and_run():
 def test_an_example_recognises_what_it_learned(name):
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]()
     assert ACCURACY[name](found) > 0.9
+
+
+@pytest.mark.slow
+def test_a_balanced_network_is_irregular():
+    rate, variation = runpy.run_path(str(EXAMPLES / "brunel.py"))["main"](scale=0.1, seconds=0.3)
+    assert 40 < rate < 65  # Hz; 37 in the whole network
+    assert 0.8 < variation < 1.6  # strong synapses, and few, make it more irregular
 
 
 @pytest.mark.slow

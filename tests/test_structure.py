@@ -17,16 +17,19 @@ FLOORS = {
     6: ["configs", "experiments"],
     5.5: ["jsnn"],  # jsnn/__init__.py alone: it offers all of jsnn, so nothing in jsnn imports from it
     5: ["jsnn.checkpoint", "jsnn.data", "jsnn.sharding", "jsnn.train"],
-    4: ["jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.models", "jsnn.nir", "jsnn.precision", "jsnn.weights"],
+    4: [
+        "jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.export", "jsnn.models", "jsnn.nir",
+        "jsnn.online", "jsnn.precision", "jsnn.weights",
+    ],
     3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
         "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode", "jsnn.events", "jsnn.filters",
-        "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization", "jsnn.plot",
-        "jsnn.recording", "jsnn.unrolling",
+        "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization",
+        "jsnn.plasticity", "jsnn.plot", "jsnn.recording", "jsnn.sparse", "jsnn.unrolling",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
-        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.extras", "jsnn.files", "jsnn.keywords",
+        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.chunks", "jsnn.extras", "jsnn.files", "jsnn.keywords",
         "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
     ],
 }  # fmt: skip

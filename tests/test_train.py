@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -269,3 +270,43 @@ def test_another_schedule_is_asked_for_the_last_step(problem):
     for _ in range(3):
         state, _ = step(state, (images[:4], labels[:4]), jax.random.key(0))
     assert train.network_of(graph, state, at_step).layers[1].threshold == 3.0
+
+
+@pytest.mark.slow
+def test_truncation_reaches_every_unroll_of_a_loss(problem):
+    images, labels = problem
+    optimizer, key = optax.sgd(1.0), jax.random.key(0)
+
+    def truncated(network, images, labels, key, truncate=2):
+        outputs = jsnn.unroll(network, images, num_steps=6, truncate=truncate)[1]
+        value = losses.cross_entropy(decode.max_over_time(outputs), labels)
+        return value, {"loss": value}
+
+    # of a jitted loss each number has a program of its own; what a loss says itself wins
+    by_keyword = functools.partial(truncated, truncate=None)
+    for loss_of_one in (jax.jit(by_keyword), by_keyword):
+        trained = {}
+        for name, step_loss, options in [
+            ("whole", loss_of_one, {}),
+            ("by keyword", loss_of_one, {"truncate": 2}),
+            ("own", truncated, {"truncate": 5}),
+        ]:
+            graph, state = fresh(optimizer)
+            step = jax.jit(train.make_step(graph, step_loss, optimizer, **options))
+            trained[name] = jax.tree.leaves(step(state, (images, labels), key)[0].params)
+        for a, b in zip(trained["by keyword"], trained["own"], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        assert not all(map(np.allclose, trained["whole"], trained["own"]))
+
+
+def test_truncation_of_fit_is_checked_and_refuses_record(problem):
+    data = jsnn.data.Dataset(*map(np.asarray, problem))
+
+    def recorded(network, images, labels, key):
+        outputs = list(jsnn.record(network, images, num_steps=6).values())[-1].outputs
+        return outputs.mean(), {"loss": outputs.mean()}
+
+    network, options = models.feedforward([3, 8, 3], rngs=nnx.Rngs(0)), {"optimizer": optax.sgd(0.1), "epochs": 1}
+    for truncate, message in [(0, "truncate must be a number of steps >= 1"), (3, "truncate is for losses that call")]:
+        with pytest.raises(ValueError, match=message):
+            train.fit(network, recorded, data, truncate=truncate, batch_size=16, show=False, **options)

@@ -63,7 +63,7 @@ def step_by_step(network, inputs):
 unroll = jax.jit(jsnn.unroll, static_argnames=("num_steps", "remat", "method"))
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames=("num_steps", "remat", "method"))
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("num_steps", "remat", "method", "truncate"))
 def outputs_and_gradients(run, network, inputs, **options):
     def loss(network, inputs):
         state, outputs = run(network, inputs, **options)
@@ -328,3 +328,56 @@ def test_networks_refuse_a_state_of_another_batch_and_the_other_order(make):
 def test_a_number_that_no_array_holds_is_not_a_state(options):
     with pytest.raises(ValueError, match="state must hold arrays of shapes"):
         jsnn.unroll(jsnn.LIF(), jnp.ones((2, 3)), 10**39, num_steps=4, **options)
+
+
+# Truncated backpropagation through time
+
+
+def in_parts(network, inputs, num_steps=None, *, truncate):
+    """What a training loop does by hand: a part after the other, the state handed on without its gradient."""
+    total = len(inputs) if num_steps is None else num_steps
+    state, outputs = None, []
+    for start in range(0, total, truncate):
+        stop = min(start + truncate, total)
+        x, steps = (inputs[start:stop], None) if num_steps is None else (inputs, stop - start)
+        state, y = jsnn.unroll(network, x, state, num_steps=steps)
+        outputs.append(y)
+        if stop < total:
+            state = jax.tree.map(jax.lax.stop_gradient, state)
+    return state, jnp.concatenate(outputs)
+
+
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("truncate", [4, 1, 5, 10, 64])
+@pytest.mark.parametrize(("make", "num_steps"), [(nested, T), (recurrent, None)])
+def test_truncation_is_a_loop_over_parts(make, num_steps, truncate):
+    network, inputs = make(), VECTORS if num_steps is None else VECTORS[0]
+    by_hand = functools.partial(in_parts, truncate=truncate)
+    expected = outputs_and_gradients(by_hand, network, inputs, num_steps=num_steps)
+    found = outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps, truncate=truncate)
+    assert_trees_close(found, expected)
+    whole = outputs_and_gradients(jsnn.unroll, network, inputs, num_steps=num_steps)
+    assert_trees_close(found[0], whole[0])
+    gradients = zip(*map(jax.tree.leaves, (found[1], whole[1])))
+    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in gradients) == (truncate >= T)
+
+
+def test_truncation_keeps_the_gradient_of_the_first_state_and_of_the_last():
+    neuron = jsnn.LI(0.5)
+
+    def last(v, **options):
+        state, outputs = jsnn.unroll(neuron, VECTORS, neuron.init((B, 5))._replace(v=v), truncate=4, **options)
+        return outputs[3].sum(), state.v.sum()
+
+    first, after = jax.jacrev(last)(jnp.zeros((B, 5)))
+    np.testing.assert_allclose(first, 0.5**4)
+    assert not after.any()
+    for remat in (False, 3):
+        gradient = jax.grad(lambda x: jsnn.unroll(neuron, x, truncate=4, remat=remat)[0].v.sum())(VECTORS)  # noqa: B023
+        np.testing.assert_allclose(gradient[:, 0, 0], [*[0.0] * 8, 0.5, 1.0])  # of the last of the chunks of 4, 4 and 2
+
+
+@pytest.mark.parametrize("truncate", [0, -3])
+def test_a_truncation_below_one_step_is_refused(truncate):
+    with pytest.raises(ValueError, match=f"truncate must be a number of steps >= 1, .* got {truncate}"):
+        jsnn.unroll(jsnn.LIF(), VECTORS, truncate=truncate)

@@ -38,7 +38,7 @@ from jsnn.types import Array, Shape
 
 _READOUTS = ("softmax", "log_softmax", "sigmoid")  # which give probabilities at every step
 CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
-_LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
+_LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
 _LIFTED = "or its module is called inside nnx.jit or nnx.remat: pass the module itself to convert, not a function of it"
 TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
 
@@ -357,12 +357,13 @@ def _named_leaves(module: Any) -> list[tuple[str, Any]]:
 
 
 def _layer_behind(program: Program, value: int) -> str:
-    """Return the nearest operation with weights of more than one axis on the way back from a value."""
+    """Return the nearest operation with weights, of more than one axis or sparse, on the way back from a value."""
     dependent, producers = program.depending_on(program.inputs[-1:]), program.producers()
     atom: Any = value
     while atom in producers:
         operation = program.operations[producers[atom]]
-        weights = [a for a in operation.inputs if a not in dependent and len(shape_of(program, a)) > 1]
+        least = 1 if operation.name == "sparse_product" else 2
+        weights = [a for a in operation.inputs if a not in dependent and len(shape_of(program, a)) >= least]
         if weights and operation.name in _LAYERS:
             return f"{_LAYERS[operation.name]} {list(shape_of(program, weights[0]))}"
         atom = next(a for a in operation.inputs if a in dependent)

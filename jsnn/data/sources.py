@@ -17,6 +17,7 @@ from jsnn.data.splits import intervals
 from jsnn.data.tfds_audio import AUDIO_SETS, prepared_sound, sound_recordings
 from jsnn.data.tfds_images import known_sets, load_images, not_prepared
 from jsnn.data.tonic_sets import tonic_recordings
+from jsnn.data.yin_yang import CLASS_NAMES, SPLITS, read_split
 from jsnn.extras import require
 from jsnn.files import FileError, Header, Npz, as_path
 
@@ -31,6 +32,7 @@ def load(
         name: "digits": the 1,797 handwritten digits of 8x8 pixels in scikit-learn (UCI Optical Recognition of
             Handwritten Digits, the test part), their values 0..16 scaled to 0..255, split once and for all
             into 1,437 "train" and 360 "test" images with equal shares of the classes.
+            "yin_yang": points in the plane, see `yin_yang`.
             A path that ends in ".npz", in which ~ is the home folder: arrays `images` and `labels`, or `inputs` and
             `targets`, are its "train" split, arrays `x_NAME` and `y_NAME` (as Keras writes them: x_train, y_train,
             x_test, y_test) its split NAME. An array `in_time` that holds True says that the second axis of the inputs
@@ -83,6 +85,10 @@ def load(
         return recordings.select(text, split)
     if text == "digits":
         return _select(text, split, _read_digits(), class_names=tuple("0123456789"))
+    if text == "yin_yang":
+        parts = {name: read_split(name) for name in SPLITS}
+        pairs = {name: (part.inputs, part.targets) for name, part in parts.items()}
+        return _select(text, split, pairs, class_names=CLASS_NAMES)
     return load_images(text, split, data_dir)
 
 

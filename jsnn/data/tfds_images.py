@@ -70,7 +70,7 @@ def known_sets() -> list[str]:
     """Return the names that are known without a look at any folder."""
     import tensorflow_datasets as tfds
 
-    return ["digits", *tfds.list_builders(with_community_datasets=False)]
+    return ["digits", "yin_yang", *tfds.list_builders(with_community_datasets=False)]
 
 
 def _joined(name: str, parts: Sequence[Split], num_classes: int, class_names: tuple[str, ...]) -> Dataset:
@@ -169,7 +169,7 @@ def _tfds_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
         nearest = difflib.get_close_matches(base, known, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"unknown data set {name!r}, did you mean {nearest!r}? "
-            "Known are digits, the path of an .npz file or of a folder of recordings, sets of tonic such as "
+            "Known are digits, yin_yang, the path of an .npz file or of a folder of recordings, sets of tonic such as "
             "tonic:NMNIST, and the image-classification sets of TFDS"
         ) from error
     features, keys = builder.info.features, builder.info.supervised_keys

@@ -22,7 +22,7 @@ from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, tr
 from jsnn.types import Array, Inputs, Layered, Neuron, State
 from jsnn.unrolling import count_steps, of_step, prepare, run
 
-_SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution"}
+_SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
 # they have a state, but hand on what others put out
 _NO_NEURONS = (Lowpass, Alpha, Delay, Delayed, Dropout, RunningMean, Growth)
 
@@ -269,10 +269,10 @@ def _input_of(operation: Operation, dependent: set[int]) -> int:
 
 
 def _tally(operation: Operation, arguments: list[Array], position: int) -> _Tally:
-    sizes = [jnp.abs(jnp.asarray(value)).astype(jnp.float32) for value in arguments]
+    sizes = [jnp.abs(jnp.asarray(value)).astype(jnp.float32) for value in arguments[:2]]
     x, weights = sizes[position], sizes[1 - position]
     return _Tally(
-        effective=_pairs(operation, [size != 0 for size in sizes]),
+        effective=_pairs(operation, [*(size != 0 for size in sizes), *arguments[2:]]),
         absolute=jnp.mean(x),
         inputs=jnp.mean(x != 0),
         weights=jnp.mean(weights != 0),
@@ -282,16 +282,18 @@ def _tally(operation: Operation, arguments: list[Array], position: int) -> _Tall
 
 
 def _wires(operation: Operation, arguments: list[Array], position: int) -> _Wires:
-    everything = [jnp.ones(jnp.shape(value), bool) for value in arguments]
+    everything = [*(jnp.ones(jnp.shape(value), bool) for value in arguments[:2]), *arguments[2:]]
     wired = list(everything)
     wired[1 - position] = jnp.asarray(arguments[1 - position]) != 0
     return _Wires(_pairs(operation, everything), _pairs(operation, wired))
 
 
-def _pairs(operation: Operation, masks: list[Array]) -> Array:
-    """Return how many pairs of input and weight meet that are both marked, by the first axis of the output."""
-    params = operation.params | {"preferred_element_type": jnp.dtype(jnp.float32)}
-    pairs = operation.equation.primitive.bind(*(mask.astype(jnp.float32) for mask in masks), **params)
+def _pairs(operation: Operation, arguments: list[Array]) -> Array:
+    """Return how many pairs of input and weight meet, the first two, both marked, by the first axis of the output."""
+    masks, synapses = (mask.astype(jnp.float32) for mask in arguments[:2]), arguments[2:]
+    is_sparse = operation.name == "sparse_product"
+    params = operation.params | ({} if is_sparse else {"preferred_element_type": jnp.dtype(jnp.float32)})
+    pairs = operation.equation.primitive.bind(*masks, *synapses, **params)
     return pairs.astype(jnp.int32).reshape(len(pairs), -1).sum(1)  # exact, as float32 is not
 
 
@@ -327,6 +329,8 @@ def _row(
 
 def _connections(program: Program, operation: Operation) -> int:
     """Return multiply-accumulates of one pass for the whole batch, those with the padding of a convolution included."""
+    if operation.name == "sparse_product":
+        return math.prod(shape_of(program, atom)[0] for atom in operation.inputs[:2])
     results = math.prod(program.types[operation.outputs[0]].shape)
     dimensions = operation.params["dimension_numbers"]
     if operation.name == "dot_general":

@@ -5,6 +5,7 @@ network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no
 `jsnn.convert` makes it spike.
 """
 
+from jsnn.models.competitive import CompetitiveLayer, at_plasticity, competitive
 from jsnn.models.delayed import delayed_feedforward
 from jsnn.models.recurrent import adaptive_neuron, adaptive_recurrent
 from jsnn.models.resnet import default_neuron, spiking_resnet
@@ -22,9 +23,12 @@ from jsnn.models.transformer import spikformer, spikformer_neuron
 from jsnn.models.vgg import spiking_vgg
 
 __all__ = [
+    "CompetitiveLayer",
     "Pretrained",
     "adaptive_neuron",
     "adaptive_recurrent",
+    "at_plasticity",
+    "competitive",
     "default_neuron",
     "delayed_feedforward",
     "feedforward",

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -51,22 +51,22 @@ class Ranged:
 class FrozenPytree(Ranged, nnx.Pytree):
     """A Flax pytree whose attributes are set once, when it is made.
 
-    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy. The methods `init`, `step`, `all_steps` and
-    `__call__` of every subclass see the parameters as `in_use` gives them; `init` and `step` check first that
-    parameters, state and input fit each other.
+    `dataclasses.replace(neuron, threshold=0.5)` makes a changed copy. The methods `init`, `step`, `all_steps`,
+    `__call__`, `transmit` and `update` of every subclass see the parameters as `in_use` gives them; before them stand
+    `_checks`: in `init` and `step`, that parameters, state and input fit each other.
     """
 
     # The arrays that were passed in from inside a traced function. They have a gradient: to stop it would be to give
     # wrong derivatives of that function.
     _free: frozenset[str] = frozenset()
     _is_in_use: bool = False
+    _checks: ClassVar[dict[str, Callable[..., Any]]] = {"init": fitting_init, "step": fitting_step}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        checks: dict[str, Callable[..., Any]] = {"init": fitting_init, "step": fitting_step}
-        for name in vars(cls).keys() & {"init", "step", "all_steps", "__call__"}:
+        for name in vars(cls).keys() & {"init", "step", "all_steps", "__call__", "transmit", "update"}:
             method = vars(cls)[name]
-            checked = checks[name](method) if name in checks else method
+            checked = cls._checks[name](method) if name in cls._checks else method
             setattr(cls, name, _with_parameters_in_use(checked))
         setattr(cls, "__hash__", refuse_hash)  # noqa: B010
 

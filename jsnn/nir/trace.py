@@ -23,6 +23,7 @@ from jsnn.types import Array, Shape
 Symbol: TypeAlias = Value | Map
 
 _PASSED_ON = ("convert_element_type", "copy", "name", "stop_gradient")
+_LARGEST = 2**28  # weights of a matrix that a sparse layer is written as
 
 
 class Writer(Protocol):
@@ -141,6 +142,11 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Sym
         if kernel.dtype.kind != "f":  # NumPy has no bfloat16, nor have files
             kernel = kernel.astype(np.float32)
         return layer(operation, x, kernel).times(factor)
+    if name == "sparse_product" and symbols == [True, False, False, False]:
+        x, factor = _without_factor(writer, values, operation.inputs[0])  # type: ignore[arg-type]
+        weights, post, starts = map(np.asarray, inputs[1:])
+        kernel = _matrix(weights, post, starts, operation.params["size"])
+        return Map(Dense(kernel), x, (kernel.shape[1],)).times(factor)
     return None
 
 
@@ -180,6 +186,18 @@ def _dense(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
         raise NIRError(f"NIR's dense layers take vectors, got values of shape {x.shape}: put jsnn.flatten before it")
     kernel = kernel if of_kernel == (0,) else kernel.T
     return Map(Dense(kernel), x, (kernel.shape[1],))
+
+
+def _matrix(weights: np.ndarray, post: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+    """Return the matrix of a sparse layer's weights, which NIR knows as a dense layer alone."""
+    shape = (len(starts) - 1, size)
+    if np.prod(shape) > _LARGEST:
+        raise NIRError(
+            f"NIR has no sparse layers, and a dense one of {shape[0]:,} x {size:,} weights is more than {_LARGEST:,}"
+        )
+    matrix = np.zeros(shape, np.float32)
+    np.add.at(matrix, (np.repeat(np.arange(shape[0]), np.diff(starts)), post), weights.astype(np.float32))
+    return matrix
 
 
 def _convolution(operation: Operation, x: Value, kernel: np.ndarray) -> Map:

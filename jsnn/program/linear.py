@@ -15,7 +15,7 @@ _LINEAR = (
     "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
     "stop_gradient", "transpose",
 )  # fmt: skip
-_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice")
+_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice", "sparse_product")
 _LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
 
 

@@ -56,6 +56,7 @@ def fit(
     patience: int | None = None,
     checkpoints: "Checkpoints | None" = None,
     at_step: Callable[[Any, Array], Any] = unchanged,
+    truncate: int | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     show: bool = True,
 ) -> Fitted:
@@ -80,11 +81,13 @@ def fit(
         patience: stop after so many epochs without a better score; None never stops early.
         checkpoints: where to save.
         at_step: as in `make_step`: what follows a schedule.
+        truncate: as in `make_step`: how many steps at most a gradient flows back in time; None for all.
         on_epoch: is called with the record of each epoch, for a logger of your own.
         show: print a line for each epoch.
 
     Raises:
-        ValueError: if `data` has fewer examples than a batch, or `loss` has no metric of the name `score`.
+        ValueError: if `data` has fewer examples than a batch, `truncate` is below 1, or `loss` has no metric of the
+            name `score`.
         NotFinite: if the loss becomes NaN or infinite.
         MemoryError: if a step takes more memory than the device has.
         CheckpointError: if a checkpoint cannot be read or written.
@@ -115,7 +118,8 @@ def fit(
 
     trainer = _Script(state, data, jax.random.key(seed), epochs=epochs, batch_size=batch_size, test=test,
         validation=validation, score=score, maximize=maximize, patience=patience)  # fmt: skip
-    trainer.made = make_advance(graph, training, optimizer, at_step), make_evaluate(graph, evaluation)
+    advance = make_advance(graph, training, optimizer, at_step, truncate=truncate)
+    trainer.made = advance, make_evaluate(graph, evaluation)
     trainer.checkpoints, trainer.tell, trainer.console = checkpoints, on_epoch, Console(quiet=not show, soft_wrap=True)
     records: list[dict[str, Any]] = []
     if checkpoints is not None and checkpoints.last is not None:

@@ -22,6 +22,7 @@ from flax import nnx
 from jsnn.arguments import checked
 from jsnn.neurons.pytree import FrozenPytree, map_parts, within_ranges
 from jsnn.types import Array, Neuron
+from jsnn.unrolling import check_truncate, truncation
 
 Metrics: TypeAlias = dict[str, Array]
 Network: TypeAlias = Neuron | nnx.Module
@@ -105,6 +106,8 @@ def make_step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     at_step: Callable[[Any, Array], Any] = unchanged,
+    *,
+    truncate: int | None = None,
 ) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
     """Return a pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
 
@@ -113,12 +116,17 @@ def make_step(
 
     `at_step(network, step)` is the network as it is to be at a step: what follows a schedule is set here, as in
     `lambda network, step: jsnn.with_dt(network, schedule(step))`.
+
+    `truncate` is that of `jsnn.unroll`, for each unroll in the loss that has none of its own: truncated backpropagation
+    through time, with one optimiser step for the whole recording.
     """
+    check_truncate(truncate)
 
     def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
         def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
             network = at_step(nnx.merge(graph, params, state.rest, copy=True), state.step)
-            value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
+            with truncation(truncate):
+                value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
             return value, (metrics, _rest_of(network, state.rest))
 
         gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
@@ -135,6 +143,8 @@ def make_advance(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     at_step: Callable[[Any, Array], Any] = unchanged,
+    *,
+    truncate: int | None = None,
 ) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Metrics]]:
     """Return a jitted scan: `(state, images [N, ...], labels [N], indices [S, B], key) -> (state, metrics [S])`.
 
@@ -142,7 +152,7 @@ def make_advance(
     a few batches at a time. The arguments are those of `make_step`. The state is donated: use the one returned, and
     not the one passed in.
     """
-    step = make_step(graph, loss, optimizer, at_step)
+    step = make_step(graph, loss, optimizer, at_step, truncate=truncate)
 
     def advance(
         state: TrainState, images: Array, labels: Array, indices: Array, key: Array
