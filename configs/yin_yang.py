@@ -18,7 +18,7 @@ from experiments.config import Data, Encoder, Experiment, Network, Optimizer, Tr
 class SpikeTimes(Encoder):
     """One spike for each number, the smaller the earlier, and a spike at the first step for a bias."""
 
-    latest: PositiveInt = 30
+    latest: PositiveInt = 60
     """The step of the spike of a 1; that of a 0 is step 0."""
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -35,13 +35,13 @@ class SpikeTimes(Encoder):
 class CurrentBased(Network):
     """A layer of current-based LIF neurons, reset to zero, and a readout of the same without spikes."""
 
-    hidden: PositiveInt = 200
+    hidden: PositiveInt = 150
     """Neurons in the hidden layer."""
     tau_mem: PositiveFloat = 20e-3
     """Time constant of the membranes, s."""
     tau_syn: PositiveFloat = 5e-3
     """Time constant of the currents, s."""
-    dt: PositiveFloat = 5e-4
+    dt: PositiveFloat = 4e-4
     """Step, s."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: nnx.Rngs) -> jsnn.Sequential:
@@ -54,17 +54,17 @@ class CurrentBased(Network):
         parameters = {"dt": self.dt, "gain": self.dt / self.tau_syn}
         lif = jsnn.CuBaLIF.from_time_constants(self.tau_mem, self.tau_syn, reset="zero", **parameters)
         readout = jsnn.CuBaLI.from_time_constants(self.tau_mem, self.tau_syn, **parameters)
-        first = linear((inputs[0], self.hidden), 1.5, 3.0)
+        first = linear((inputs[0], self.hidden), 1.5, 2.0)
         return jsnn.Sequential(first, lif, linear((self.hidden, outputs), 0.01, self.hidden**-0.5), readout)
 
 
 def get_config() -> Experiment:
     return Experiment(
         name="yin_yang",
-        num_steps=60,
+        num_steps=100,
         data=Data(name="yin_yang", validation_split="validation"),
         encoder=SpikeTimes(),
         network=CurrentBased(),
-        optimizer=Optimizer(learning_rate=5e-3, schedule="cosine", clip_norm=1.0),
-        train=Train(epochs=120, batch_size=32, gradient="eventprop"),
+        optimizer=Optimizer(learning_rate=1e-2, schedule="cosine", clip_norm=1.0),
+        train=Train(epochs=100, batch_size=64, gradient="eventprop"),
     )

@@ -102,7 +102,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "sound": lambda: array(400), "frequencies": lambda: array(3) + 100,
     "rule": lambda: jsnn.plasticity.STDP(), "rules": lambda: (jsnn.plasticity.STDP(),), "pre": lambda: array(2, 3),
     "post": lambda: array(2, 4), "weights": lambda: array(3, 4), "target": lambda: 0.1, "total": lambda: 1.0,
-    "tau_recovery": lambda: 0.1,
+    "tau_recovery": lambda: 0.1, "plasticity": lambda: 0.5,
 }  # fmt: skip
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "diagnose": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "data": lambda: array(2, 3)},

@@ -588,3 +588,33 @@ def test_shards_of_a_set_in_several_files(cache, monkeypatch, split, indices):
     monkeypatch.setattr("jsnn.data.tfds_images._tfds_builder", lambda name, data_dir: builder)
     found = data.load("sharded", split)
     assert found.labels.tolist() == found.images[:, 0, 0, 0].tolist() == list(indices)
+
+
+def test_yin_yang_is_made_by_its_key():
+    points = data.yin_yang(jax.random.key(3), 600)
+    again, other = data.yin_yang(jax.random.key(3), 600), data.yin_yang(jax.random.key(4), 600)
+    np.testing.assert_array_equal(points.inputs, again.inputs)
+    assert not np.array_equal(points.inputs, other.inputs)
+    assert points.inputs.dtype == np.float32
+    np.testing.assert_allclose(points.inputs[:, 2:], 1 - points.inputs[:, :2])
+    assert (np.hypot(*(points.inputs[:, :2] - 0.5).T) <= 0.5).all()
+    assert np.bincount(points.targets).min() > 160
+    assert [len(data.load("yin_yang", split)) for split in ("train", "validation", "test")] == [5000, 1000, 1000]
+    part = data.load("yin_yang", "test[:10]")
+    np.testing.assert_array_equal(part.inputs, data.load("yin_yang", "test").inputs[:10])
+    with pytest.raises(ValueError, match="num_examples must be >= 1, got 0"):
+        data.yin_yang(jax.random.key(0), 0)
+
+
+@pytest.mark.parametrize(
+    ("point", "name"),
+    [
+        *[((0.5, 0.9), "yang"), ((0.25, 0.65), "yang"), ((0.1, 0.5), "yang"), ((0.6, 0.9), "yang")],
+        *[((0.5, 0.1), "yin"), ((0.75, 0.35), "yin"), ((0.9, 0.5), "yin"), ((0.75, 0.65), "yin")],
+        *[((0.25, 0.5), "dot"), ((0.75, 0.59), "dot")],
+    ],
+)
+def test_yin_yang_has_the_classes_of_its_figure(point, name):
+    found = data.yin_yang(jax.random.key(0), 6000)
+    nearest = np.argmin(np.hypot(*(found.inputs[:, :2] - point).T))
+    assert found.class_names[found.targets[nearest]] == name

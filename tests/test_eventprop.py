@@ -274,3 +274,31 @@ def test_a_gradient_of_another_name_is_refused():
     state, _ = unroll(LIF, CURRENTS)
     with pytest.raises(ValueError, match="state must hold"):
         jsnn.unroll(LIF, CURRENTS, state)
+
+
+def test_a_config_trains_with_it():
+    from configs import yin_yang
+    from experiments import build
+
+    settings = yin_yang.get_config()
+    train = settings.data.make().train
+    network, inputs, targets = build.make_network(settings, train), *map(jnp.asarray, train.rows(slice(4)))
+
+    def of_run(kernel):
+        network.layers[0].kernel[...] = kernel
+        return build.make_loss(settings, training=True)(network, inputs, targets, jax.random.key(0))[0]
+
+    def of_unroll(kernel):
+        network.layers[0].kernel[...] = kernel
+        outputs = jsnn.unroll(network, settings.encoder.make(settings.num_steps)(None, inputs), gradient="eventprop")[1]
+        return jsnn.losses.cross_entropy(jsnn.decode.max_over_time(outputs), targets)
+
+    kernel = network.layers[0].kernel[...]
+    assert_close(jax.jit(jax.grad(of_run))(kernel), jax.jit(jax.grad(of_unroll))(kernel))
+
+
+def test_a_config_of_a_rate_network_refuses_it():
+    from experiments.config import Experiment, RateDense, Train
+
+    with pytest.raises(ValueError, match="train.gradient 'eventprop' needs a spiking network, got 'rate_dense'"):
+        Experiment(network=RateDense(), train=Train(gradient="eventprop"))

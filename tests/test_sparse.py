@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 from jax.test_util import check_grads
 
 import jsnn
@@ -135,6 +136,14 @@ def test_it_lowers_for_gpus_and_tpus():
     program = jax.jit(jax.grad(lambda x: jnp.sum(sparse(x) ** 2))).trace(inputs(4, IN))
     for platform in ("cuda", "tpu"):
         assert "scatter" in program.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_it_exports_for_batches_of_any_size():
+    sparse = layer()
+    x = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {IN}"), jnp.float32)
+    program = export.export(jax.jit(sparse), platforms=("cpu", "cuda", "tpu"))(x)
+    for examples in (1, 3, 50):
+        np.testing.assert_allclose(program.call(inputs(examples, IN)), sparse(inputs(examples, IN)), atol=1e-5)
 
 
 @pytest.mark.parametrize("examples", [1, 64])

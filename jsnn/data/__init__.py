@@ -11,10 +11,10 @@ that do not fit there, in the same order.
 from jsnn.data.dataset import Dataset, Padded, subset
 from jsnn.data.event_files import read_events
 from jsnn.data.order import batches, epoch_permutation, pad_to_batches
+from jsnn.data.points import yin_yang
 from jsnn.data.recordings import Recordings
 from jsnn.data.sound import Sound, read_sound
 from jsnn.data.sources import load
-from jsnn.data.yin_yang import yin_yang
 from jsnn.events import Frames
 
 __all__ = [

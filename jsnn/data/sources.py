@@ -12,12 +12,12 @@ from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
 from jsnn.data.download import Split
 from jsnn.data.folders import find_recordings
+from jsnn.data.points import CLASS_NAMES, SPLITS, read_split
 from jsnn.data.recordings import Recordings, SplitRecordings
 from jsnn.data.splits import intervals
 from jsnn.data.tfds_audio import AUDIO_SETS, prepared_sound, sound_recordings
 from jsnn.data.tfds_images import known_sets, load_images, not_prepared
 from jsnn.data.tonic_sets import tonic_recordings
-from jsnn.data.yin_yang import CLASS_NAMES, SPLITS, read_split
 from jsnn.extras import require
 from jsnn.files import FileError, Header, Npz, as_path
 

@@ -131,21 +131,22 @@ def _on_cpu(a: Array, b: Array, post: Array, starts: Array, *, wanted: Factor, s
 
 def _over_events(x: Array, starts: Array, visit: Callable[[Array, Array, Array, Array], Array], found: Array) -> Array:
     """Visit the synapses of the inputs that are not 0: visit(found, synapse, input, example) -> found."""
-    inputs = x.shape[1]
-    x = jnp.pad(x.ravel(), (0, -x.size % _BLOCK))
-    busy = jnp.any(x.reshape(-1, _BLOCK) != 0, 1)
+    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % _BLOCK)))
+    width = x.shape[1]
+    busy = jnp.any(x.reshape(-1, width // _BLOCK, _BLOCK) != 0, 2).ravel()
+    x = x.ravel()
 
     def block(index: Array, found: Array) -> Array:
         first = index * _BLOCK
         return jax.lax.fori_loop(first, jnp.where(busy[index], first + _BLOCK, first), one, found)
 
     def one(index: Array, found: Array) -> Array:
-        example, neuron = index // inputs, index % inputs
+        example, neuron = index // width, index % width
         value, start = x[index], starts[neuron]
         end = jnp.where(value != 0, starts[neuron + 1], start)
         return jax.lax.fori_loop(start, end, lambda s, found: visit(found, s, value, example), found)
 
-    return jax.lax.fori_loop(0, len(busy), block, found)
+    return jax.lax.fori_loop(0, busy.shape[0], block, found)
 
 
 def _over_rows(starts: Array, visit: Callable[[Array, Array, Array], Array], found: Array) -> Array:
@@ -209,7 +210,7 @@ def _on_accelerators(a: Array, b: Array, post: Array, starts: Array, *, wanted: 
     shape = _shape(a, b, post, starts, wanted, size)
     if 0 in (*shape, *a.shape, *b.shape):
         return jnp.zeros(shape, dtype)
-    synapses, examples = len(post), len(a)
+    synapses, examples = post.shape[0], a.shape[0]
     pre = presynaptic(starts, synapses)
     if wanted == "weights":
         a, b = a.T, b.T
@@ -221,7 +222,9 @@ def _on_accelerators(a: Array, b: Array, post: Array, starts: Array, *, wanted: 
     def one(x: Array) -> Array:
         return jnp.zeros(shape[1], x.dtype).at[target].add(b * x[source])
 
-    return jax.lax.map(one, a, batch_size=max(1, min(examples, _MOST // synapses))).astype(dtype)
+    # a batch of any size, as jax.export has it, goes one by one
+    pieces = max(1, min(examples, _MOST // synapses)) if isinstance(examples, int) else None
+    return jax.lax.map(one, a, batch_size=pieces).astype(dtype)
 
 
 mlir.register_lowering(sparse_product_p, mlir.lower_fun(_on_accelerators, multiple_results=False))
