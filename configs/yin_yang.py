@@ -51,9 +51,9 @@ class CurrentBased(Network):
 
             return jsnn.Linear(*sizes, use_bias=False, kernel_init=draw, rngs=rngs)
 
-        parameters = {"dt": self.dt, "gain": self.dt / self.tau_syn}
-        lif = jsnn.CuBaLIF.from_time_constants(self.tau_mem, self.tau_syn, reset="zero", **parameters)
-        readout = jsnn.CuBaLI.from_time_constants(self.tau_mem, self.tau_syn, **parameters)
+        gain = self.dt / self.tau_syn
+        lif = jsnn.CuBaLIF.from_time_constants(self.tau_mem, self.tau_syn, dt=self.dt, gain=gain, reset="zero")
+        readout = jsnn.CuBaLI.from_time_constants(self.tau_mem, self.tau_syn, dt=self.dt, gain=gain)
         first = linear((inputs[0], self.hidden), 1.5, 2.0)
         return jsnn.Sequential(first, lif, linear((self.hidden, outputs), 0.01, self.hidden**-0.5), readout)
 
@@ -66,5 +66,5 @@ def get_config() -> Experiment:
         encoder=SpikeTimes(),
         network=CurrentBased(),
         optimizer=Optimizer(learning_rate=1e-2, schedule="cosine", clip_norm=1.0),
-        train=Train(epochs=100, batch_size=64, gradient="eventprop"),
+        train=Train(epochs=200, batch_size=64, gradient="eventprop"),
     )

@@ -37,14 +37,14 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
 
     Args:
         experiment: the config.
-        arguments: such as `["--train.epochs", "3"]`.
+        arguments: such as `["--train.epochs", "3"]`; of a study, this sets all stages, and `--stages.0.` the first.
         name: of the config, as the command line gives it.
         description: what --help says before the fields.
 
     Raises:
         ValueError: if there is no such field, or its value is wrong.
     """
-    experiment, arguments = _choose(experiment, arguments)
+    experiment, arguments = _choose(experiment, _for_all_stages(experiment, arguments))
     boxes = io.StringIO()  # tyro's errors, drawn over several lines
     try:
         with contextlib.redirect_stderr(boxes), _RULES:
@@ -70,6 +70,25 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
         )
     config.to_json(changed)  # says what would not survive it
     return changed
+
+
+def _for_all_stages(experiment: Config, arguments: list[str]) -> list[str]:
+    """Return the arguments with those that set a field of an experiment set in each stage of a study."""
+    if not isinstance(experiment, config.Study):
+        return arguments
+    found: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not found:
+            found.append([])
+        found[-1].append(argument)
+    of_stages = fields_of([config.Experiment]).keys() - fields_of([config.Study]).keys()
+    result: list[str] = []
+    for flag, *values in found:
+        name = re.split(r"[.=]", flag.removeprefix("--"))[0].replace("-", "_")
+        every = range(len(experiment.stages)) if flag.startswith("--") and name in of_stages else ()
+        flags_of = [f"--stages.{index}.{flag.removeprefix('--')}" for index in every] or [flag]
+        result += [part for one in flags_of for part in (one, *values)]
+    return result
 
 
 def _choose(experiment: Config, arguments: list[str]) -> tuple[Config, list[str]]:
@@ -124,7 +143,7 @@ def _holder(cls: type, values: Any, path: list[str], name: str) -> tuple[Any, An
 
 def _kinds() -> str:
     """Return the kinds of every family of parts, for --help."""
-    families = {"network": config.Network, "encoder": config.Encoder, "objective.decoder": config.Decoder}
+    families = {"network": config.Network, "learning": config.Learning, "encoder": config.Encoder, "objective.decoder": config.Decoder}
     families |= {
         "objective.loss": config.Loss,
         "data": config.Data,

@@ -72,6 +72,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "x": lambda: array(3, 4), "times": lambda: array(3, 4), "inputs": lambda: array(5, 2, 3), "J": lambda: array(3),
     "images": lambda: array(2, 6, 6, 1), "key": lambda: jax.random.key(0), "num_steps": lambda: 5,
     "rngs": lambda: nnx.Rngs(0), "num_classes": lambda: 6, "num_neurons": lambda: 4, "num_spikes": lambda: 2,
+    "num_examples": lambda: 6,
     "neuron": lambda: jsnn.LIF(0.9), "network": network, "size": lambda: 3, "pixels": lambda: 2, "mean": lambda: 0.5,
     "std": lambda: 0.5, "rate": lambda: 0.5, "slope": lambda: 2.0, "derivative": lambda: jnp.ones_like,
     "surrogate": lambda: jsnn.surrogate.arctan(), "tau": lambda: 0.01, "tau_mem": lambda: 0.02,

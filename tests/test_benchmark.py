@@ -31,6 +31,7 @@ SIZES = {
     "zoo": {"kinds": ("LIF",), "neurons": (8,), "steps": 2, "batch_size": 1},
     "repairs": {"examples": 4},
     "shapes": {"steps": 2, "batch_size": 2},
+    "online": {"neurons": 4, "steps": 3, "batch_size": 2, "epochs": 1},
     "delays": {"neurons": (8,), "steps": 6, "batch_size": 2, "max_delay": 3},
     "brunel": {"scale": 0.02, "steps": 200},
 }

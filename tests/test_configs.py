@@ -267,6 +267,8 @@ def test_a_part_of_a_class_of_ones_own_survives_json(monkeypatch):
         ('{"train": {"patience": 2}}', "train.patience needs data.validation_split"),
         ('{"objective": {"dt_end": 0.1}}', "objective.dt_end needs a network with a dt, got 'feedforward'"),
         ('{"network": {"kind": "rate_dense"}, "encoder": {"kind": "population"}}', "leave encoder at 'direct'"),
+        ('{"network": {"kind": "rate_dense"}, "train": {"gradient": "eventprop"}}', "train.gradient 'eventprop' needs"),
+        ('{"train": {"gradient": "exact"}}', "train.gradient must be 'surrogate' or 'eventprop'"),
         ('{"stages": [], "name": "none"}', "the stages of a study need names of their own, got []"),
         ('{"optimizer": {"clip_norm": Infinity}}', "optimizer.clip_norm must be a finite number, got inf"),
         ("[" * 10_000, "recursion limit exceeded"),

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments import overrides
+from experiments import config, fields, overrides
 from experiments.config import (
     Conversion,
     Data,
@@ -89,3 +89,14 @@ def test_a_study_goes_on_as_it_is():
     overrides.check_study(study, study)
     with pytest.raises(ValueError, match="stages"):
         overrides.check_study(study, Study(name="study", stages=(changed(seed=3),)))
+
+
+def test_a_field_of_an_experiment_is_set_in_all_stages_of_a_study():
+    study = config.Study(name="study", stages=(config.Experiment(name="one"), config.Experiment(name="two")))
+    arguments = ["--learning", "ottt", "--learning.no-compare", "--stages.1.train.epochs", "7", "--num-steps=5"]
+    found = fields.override(study, arguments, "study", "")
+    assert [stage.learning for stage in found.stages] == [config.Ottt(compare=False)] * 2
+    assert [stage.train.epochs for stage in found.stages] == [10, 7]
+    assert [stage.num_steps for stage in found.stages] == [5, 5]
+    with pytest.raises(ValueError, match="there is no field --learned"):
+        fields.override(study, ["--learned", "ottt"], "study", "")

@@ -19,7 +19,7 @@ FLOORS = {
     5: ["jsnn.checkpoint", "jsnn.data", "jsnn.sharding", "jsnn.train"],
     4: [
         "jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.export", "jsnn.models", "jsnn.nir",
-        "jsnn.online", "jsnn.precision", "jsnn.weights",
+        "jsnn.online", "jsnn.precision", "jsnn.quant", "jsnn.weights",
     ],
     3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
@@ -29,8 +29,8 @@ FLOORS = {
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
-        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.chunks", "jsnn.extras", "jsnn.files", "jsnn.keywords",
-        "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
+        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.chunks", "jsnn.extras", "jsnn.files",
+        "jsnn.keywords", "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
     ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

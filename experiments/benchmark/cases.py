@@ -14,6 +14,7 @@ from experiments.benchmark import (
     long,
     mnist_conv,
     mnist_recurrent,
+    online,
     repairs,
     shapes,
     zoo,
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "shapes": shapes.comparisons,
     "repairs": repairs.comparisons,
     "brunel": brunel.comparisons,
+    "online": online.comparisons,
 }
 IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF32 alone
 

@@ -8,7 +8,7 @@ the threshold moves the spike by
 
     shift = -(du - dthreshold) / rise                      rise: the slope of u at the threshold, from below
 
-steps, and a later spike starts a membrane later that then climbs with the slope `rise_after`:
+steps. After a later spike the membrane has had less time to climb, with the slope `rise_after`, from the reset:
 
     dv = dv_reset - rise_after * shift                     after the spike, and dv = du where there is none
 
@@ -33,7 +33,7 @@ from jsnn.neurons.base import MEMBRANE, cast, leakage
 from jsnn.neurons.checks import has_field
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.wrappers import Refractory, Stochastic
-from jsnn.types import Array, Neuron, Shape, State, TimeParallel
+from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
 
 
 class EventPropState(NamedTuple):
@@ -157,6 +157,13 @@ def _check(neuron: Any) -> None:
             raise ValueError(
                 f"gradient='eventprop' takes a CuBaLIF with reset 'zero' or 'subtract', reset_delay=False and "
                 f"detach_reset=False, got {neuron.reset!r}, {neuron.reset_delay} and {neuron.detach_reset}"
+            )
+        return
+    if isinstance(neuron, Layered):
+        if not isinstance(vars(neuron).get("function", neuron), nnx.Pytree):
+            raise ValueError(
+                f"gradient='eventprop' cannot change the neurons that a function calls in {name}: make it an "
+                f"nnx.Module that has them as attributes, or a jsnn.Sequential"
             )
         return
     holds_neurons = any(part is not neuron and isinstance(part, Neuron) for _, part in nnx.iter_graph(neuron))

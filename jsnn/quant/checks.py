@@ -1,0 +1,93 @@
+"""What integers can run, and what is said of the rest."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jsnn.convolution import Conv
+from jsnn.layers import Recurrent, Sequential, flatten, max_pool
+from jsnn.linear import Linear
+from jsnn.network import Network
+from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF
+from jsnn.neurons.base import SpikingNeuron
+from jsnn.neurons.checks import value_of_parameter
+from jsnn.quant.synapses import geometry_of
+from jsnn.tracing import dotted
+from jsnn.types import Neuron
+
+SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)
+NEURONS = (IF, LIF, LI, CuBaLIF, CuBaLI)
+_FIT = (
+    "jsnn.Linear, jsnn.Conv, jsnn.IF, LIF, LI, CuBaLIF, CuBaLI, Recurrent, flatten and max_pool fit, in a Sequential "
+    "or a Network"
+)
+
+
+def after(name: str, layer: Any, kind: str) -> str:
+    """Return what a layer puts out; ValueError if it cannot take what it is given."""
+    if keeps(layer):
+        return kind
+    if type(layer) is Network:
+        return "any"
+    if type(layer) not in (*SYNAPSES, *NEURONS, Recurrent):
+        raise TypeError(f"{name} is {type(layer).__name__}, which has no integer twin: {_FIT}")
+    takes = ("input", "spikes") if type(layer) in SYNAPSES else ("input", "spikes", "current")
+    takes = ("current",) if isinstance(layer, Recurrent) else takes
+    if kind not in (*takes, "any"):
+        given = {"input": "the input", "current": "currents", "membrane": "membranes"}.get(kind, kind)
+        cure = "a layer with weights" if isinstance(layer, Recurrent) else "a spiking neuron"
+        raise ValueError(f"{name} is given {given}, for which integers have no unit there: put {cure} before it")
+    if type(layer) in SYNAPSES:
+        return "current"
+    return "spikes" if isinstance(getattr(layer, "neuron", layer), SpikingNeuron) else "membrane"
+
+
+def keeps(layer: Any) -> bool:
+    """Return whether a function does the same with integers."""
+    return (layer.func if isinstance(layer, functools.partial) else layer) in (flatten, max_pool)
+
+
+def check_parts(network: Any) -> None:
+    """Raise TypeError or ValueError if a part of a network cannot be run in integers; it is named."""
+    inside: list[Any] = []
+    for path, part in nnx.iter_graph(network):
+        name = dotted(path)
+        if isinstance(part, Sequential):
+            for label, layer in zip(part.names, part.layers):
+                if not isinstance(layer, nnx.Pytree) and not keeps(layer):
+                    raise TypeError(f"{label} has no integer twin: {_FIT}")
+        if type(part) in SYNAPSES:
+            inside += [value for value in vars(part).values() if isinstance(value, nnx.Variable)]
+            geometry_of(part, name)
+        elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not isinstance(part.reset, str):
+            raise TypeError(f"{name}: reset must be 'subtract', 'zero' or 'none' in integers, got {part.reset!r}")
+        elif isinstance(part, Recurrent):
+            if type(part.neuron) not in NEURONS or not isinstance(part.neuron, SpikingNeuron):
+                raise TypeError(f"{name}: a Recurrent in integers takes IF, LIF or CuBaLIF, got {part.neuron!r}")
+            if type(part.synapse) not in SYNAPSES:
+                raise TypeError(f"{name}: a Recurrent in integers takes jsnn.Linear or jsnn.Conv, got {part.synapse!r}")
+            if part.longest != 1 or np.any(value_of(part.delay) != 1):
+                raise ValueError(f"{name}: a Recurrent in integers has a delay of 1 step, got {part.delay}")
+        elif type(part) in NEURONS:
+            inside += [value for value in vars(part).values() if isinstance(value, nnx.Variable)]
+        elif isinstance(part, Neuron) and type(part) not in (Sequential, Network):
+            raise TypeError(f"{name or 'the network'} is {type(part).__name__}, which has no integer twin: {_FIT}")
+    known = [id(value) for value in inside]
+    for path, part in nnx.iter_graph(network):
+        if isinstance(part, nnx.Variable) and id(part) not in known:
+            raise TypeError(f"{dotted(path)} is a parameter of a part that has no integer twin: {_FIT}")
+
+
+def value_of(parameter: Any) -> np.ndarray:
+    """Return the value of a parameter that is known."""
+    value = value_of_parameter(parameter)
+    assert value is not None
+    return value
+
+
+def power_of(threshold: Any) -> int:
+    """Return the power of two that is not below the largest of a neuron's thresholds."""
+    return math.ceil(math.log2(np.max(value_of(threshold))) - 0.01)  # so that its own rounding changes nothing

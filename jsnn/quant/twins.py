@@ -1,0 +1,113 @@
+"""Networks in integers alone."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jsnn.arguments import checked, is_array, is_traced
+from jsnn.layers import Recurrent, Sequential
+from jsnn.network import Network
+from jsnn.neurons.pytree import map_parts
+from jsnn.quant.fixed import LARGEST, LARGEST_INPUT, integers
+from jsnn.quant.neurons import IntegerNeuron, IntegerRecurrent, QuantizedNeuron
+from jsnn.quant.synapses import IntegerSynapse, QuantizedSynapse
+from jsnn.quant.training import Quantized, QuantizedSequential, Units
+from jsnn.tracing import dotted
+from jsnn.types import Array
+
+
+class Integers:
+    """A network in integers: takes floating-point inputs, which it rounds to int8, and puts out integers."""
+
+    units: Units
+
+    def one_step(self, x: Any) -> Any:
+        """Return the function of one time step, in integers alone."""
+        whole = jax.tree.map(lambda x: integers(x, self.units.input_scale, LARGEST_INPUT).astype(jnp.int8), x)
+        with jax.numpy_dtype_promotion("strict"):  # spikes and currents have other units, and other dtypes
+            return super().one_step(whole)  # type: ignore[misc]
+
+    def real(self, outputs: Any) -> Any:
+        """Return what the rounded network puts out: integers in their units, as float32.
+
+        Spikes are int8 and have the unit 1, membranes are int16, currents int32.
+        """
+        units = {"int8": 1.0, "int16": self.units.readout, "int32": self.units.current}
+
+        def change(y: Array) -> Array:
+            if str(y.dtype) not in units:
+                raise TypeError(f"outputs must be int8, int16 or int32, as the network gives them, got {y.dtype}")
+            return y.astype(jnp.float32) * np.float32(units[str(y.dtype)])
+
+        return jax.tree.map(change, outputs)
+
+
+class IntegerSequential(Integers, Sequential):
+    """The integer twin of a `Sequential`."""
+
+
+class IntegerNetwork(Integers, Network):
+    """The integer twin of a `Network`."""
+
+
+@checked
+def integer(network: Any) -> Any:
+    """Return the integer twin of a network that `aware` has made: a network that computes in integers alone.
+
+    It takes the same inputs, as floating-point numbers, and rounds them to int8; from there on all is int8 (weights,
+    spikes), int16 (states) and int32 (sums, currents). Its spikes are int8, the membranes that it puts out int16, and
+    currents int32. `twin.real(outputs)` gives the outputs of the rounded network, to the bit; so does each state times
+    its unit. It can be run, recorded and exported, not differentiated.
+
+    Raises:
+        TypeError: if `network` does not come from `aware`, or is traced.
+        ValueError: if a weight is not finite, or the sums of a layer could leave the range in which float32 and int32
+            are exact, 2**23 weights of size 1.
+
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> from flax import nnx
+        >>> network = jsnn.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+        >>> rounded = jsnn.quant.aware(network)
+        >>> twin = jsnn.quant.integer(rounded)
+        >>> state, spikes = jsnn.unroll(twin, jnp.ones((10, 2, 3)))
+        >>> str(spikes.dtype), bool((spikes == jsnn.unroll(rounded, jnp.ones((10, 2, 3)))[1]).all())
+        ('int8', True)
+    """
+    if not isinstance(network, Quantized):
+        raise TypeError(f"quant.integer takes what jsnn.quant.aware returns, got {type(network).__name__}")
+    if any(map(is_traced, jax.tree.leaves(network))):
+        raise TypeError("quant.integer takes a network with known weights: call it outside of jax.jit")
+    for path, part in nnx.iter_graph(network):
+        leaves = [leaf for leaf in jax.tree.leaves(part) if is_array(leaf)] if type(part) is QuantizedNeuron else []
+        leaves += [part.layer.kernel, part.layer.bias] if isinstance(part, QuantizedSynapse) else []
+        if any(leaf is not None and not bool(jnp.isfinite(leaf[...]).all()) for leaf in leaves):
+            raise ValueError(f"{dotted(path)} has parameters that are not finite")
+        if isinstance(part, QuantizedSynapse):
+            whole = abs(np.asarray(part.quantized()[0], np.float64))
+            total = LARGEST_INPUT * whole.sum(tuple(range(whole.ndim - 1))).max(initial=0)
+            if total > LARGEST:
+                raise ValueError(
+                    f"{dotted(path)}: its sums can reach {total:.0f} with inputs of {LARGEST_INPUT}, above 2**23: "
+                    f"split the layer, or take fewer bits"
+                )
+
+    def change(part: Any) -> Any:
+        if isinstance(part, QuantizedSynapse):
+            return IntegerSynapse(part)
+        if isinstance(part, QuantizedNeuron):
+            return IntegerNeuron.of(part)
+        return IntegerRecurrent(part.neuron, part.synapse)
+
+    kinds = (QuantizedSynapse, QuantizedNeuron, Recurrent)
+    if isinstance(network, QuantizedSequential):
+        layers = [map_parts(layer, lambda part: isinstance(part, kinds), change) for layer in network.layers]
+        twin: Any = IntegerSequential(*zip(network.names, layers))
+    else:
+        function: Any = network.function  # type: ignore[attr-defined]
+        twin = IntegerNetwork(map_parts(function, lambda part: isinstance(part, kinds), change))
+    twin.units = network.units
+    return twin
