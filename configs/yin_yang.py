@@ -65,6 +65,6 @@ def get_config() -> Experiment:
         data=Data(name="yin_yang", validation_split="validation"),
         encoder=SpikeTimes(),
         network=CurrentBased(),
-        optimizer=Optimizer(learning_rate=1e-2, schedule="cosine", clip_norm=1.0),
-        train=Train(epochs=200, batch_size=64, gradient="eventprop"),
+        optimizer=Optimizer(learning_rate=5e-3, schedule="cosine", clip_norm=0.1),
+        train=Train(epochs=150, batch_size=64, gradient="eventprop"),
     )

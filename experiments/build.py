@@ -154,7 +154,7 @@ def make_loss(
                 network = with_spike_time_gradients(network)
             encoded = encode(experiment, encode_key, inputs, in_time=in_time)
             if training and rule is not None:
-                return _learned_online(experiment, network, *encoded, targets, **padded)
+                return _learned_online(experiment, network, *encoded, targets, padded)
             outputs, hidden = _run(network, *encoded, experiment.train.method, record, reduced=reduced)
             decoded = decode(outputs, **padded)
         else:
@@ -178,7 +178,7 @@ def _learned_online(
     inputs: Array,
     num_steps: int | None,
     targets: Array,
-    lengths: Array | None = None,
+    padded: dict[str, Array],
 ) -> tuple[Array, Metrics]:
     """Return the loss of a batch with the derivative of a learning rule, and the metrics.
 
@@ -187,10 +187,9 @@ def _learned_online(
     objective = experiment.objective
     decode, evaluate = objective.decoder.make(), objective.loss.make()
     steps = num_steps or len(inputs)
-    batch = len(targets)
-    weights = jnp.ones((steps, batch))
-    if lengths is not None:
-        weights = jnp.where(jnp.arange(steps)[:, None] < lengths, steps / lengths, 0.0)
+    weights = jnp.ones((steps, len(targets)))
+    if padded:
+        weights = jnp.where(jnp.arange(steps)[:, None] < padded["lengths"], steps / padded["lengths"], 0.0)
 
     def of_example(outputs: Array, target: Array) -> Array:
         outputs = outputs[None, None]
@@ -203,7 +202,6 @@ def _learned_online(
     in_time = jnp.moveaxis(targets, 1, 0) if objective.loss.in_time else targets
     learn = jsnn.online.differentiable(of_step, rule=experiment.learning.make())
     found = learn(network, inputs, (in_time, weights), num_steps=num_steps)
-    padded = {} if lengths is None else {"lengths": lengths}
     _, metrics = evaluate(found.outputs, decode(found.outputs, **padded), targets, **padded)
     value = found.value
     if objective.kernel_penalty:

@@ -30,7 +30,7 @@ def as_shape(shape: Any) -> Shape:
         TypeError: if it is not one; 784, for one, is not (784,).
     """
     try:
-        return tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)
+        return tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)  # type: ignore[misc]
     except TypeError as error:
         raise TypeError(
             f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r} "

@@ -32,11 +32,11 @@ def comparisons(
 ) -> Iterator[Comparison]:
     """Return the gradient of a layer by every rule."""
     draws = np.random.default_rng(0)
-    shape = steps, batch_size, neurons
+    shape = (steps, batch_size, neurons)
     spikes = jnp.asarray(draws.random(shape) < 0.1, jnp.float32)
     targets = jnp.asarray(draws.normal(size=shape), jnp.float32)
     network = jsnn.Sequential(jsnn.Linear(neurons, neurons, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
-    graph, params, rest = nnx.split(network, nnx.Param, ...)
+    graph, params, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     sides = {"BPTT": jax_side(lambda params: by_bptt(nnx.merge(graph, params, rest), squares, spikes, targets), params)}
     for rule in RULES:
         learn = online.gradient(network, squares, rule=rule)
@@ -63,7 +63,8 @@ def by_bptt(network: Any, loss: Callable[..., Array], inputs: Array, targets: Ar
 
 def cosines(epochs: int) -> Iterator[str]:
     """Return how the gradient of each rule points beside that of backpropagation through time, in a trained network."""
-    digits, steps = jsnn.data.load("digits", "train"), 8
+    digits: Any = jsnn.data.load("digits", "train")
+    steps = 8
 
     def rows(images: Array) -> Array:
         return jnp.moveaxis(images[..., 0] / 255, 1, 0)  # a row a step, [8, B, 8]

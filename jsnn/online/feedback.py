@@ -44,6 +44,6 @@ def with_feedback(network: Network, shape: Any, *, rngs: nnx.Rngs) -> Network:
             neurons = step.cells[layer.name][3].size // step.outputs.shape[0]
             scale = step.outputs.shape[-1] ** 0.5
             matrices[layer.name] = nnx.Param(rngs.params.normal((step.outputs.shape[-1], neurons)) / scale)
-    copy = nnx.clone(network)
+    copy: Any = nnx.clone(network)
     copy.feedback = nnx.Dict(matrices)
     return copy

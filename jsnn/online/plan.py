@@ -74,6 +74,7 @@ def make_plan(network: Any, x: Any, rule: Rule) -> Plan:
     batch = jax.tree.leaves(x)[0].shape[0]
     spikes = {name: cell[3] for name, cell in seen.items()}
     data = jax.tree.map(described, x), spikes, step.memories
+    structure: Any
     leaves, structure = jax.tree.flatten(data)
 
     def taught(params: list[Array], leaves: list[Array]) -> Taught:

@@ -147,4 +147,4 @@ def as_rule(rule: str | Rule) -> Rule:
         return rule
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, or what these functions return, got {rule!r}")
-    return RULES[rule]()  # type: ignore[operator]
+    return RULES[rule]()

@@ -213,7 +213,8 @@ def _push_own(
     layer: Layer, neuron: Neuron, state: State, current: Array, before: list[list[Array]]
 ) -> tuple[list[list[Array]], list[Array]]:
     """Return the traces of the neuron's own parameters after a step, and the outputs' derivatives to these."""
-    arrays, structure = jax.tree.flatten(neuron) if layer.own else ([], None)
+    structure: Any
+    arrays, structure = jax.tree.flatten(neuron)
     moved, eligible = [], []
     for index in layer.own:
 

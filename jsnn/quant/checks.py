@@ -34,7 +34,7 @@ def after(name: str, layer: Any, kind: str) -> str:
         return "any"
     if type(layer) not in (*SYNAPSES, *NEURONS, Recurrent):
         raise TypeError(f"{name} is {type(layer).__name__}, which has no integer twin: {_FIT}")
-    takes = ("input", "spikes") if type(layer) in SYNAPSES else ("input", "spikes", "current")
+    takes: tuple[str, ...] = ("input", "spikes") if type(layer) in SYNAPSES else ("input", "spikes", "current")
     takes = ("current",) if isinstance(layer, Recurrent) else takes
     if kind not in (*takes, "any"):
         given = {"input": "the input", "current": "currents", "membrane": "membranes"}.get(kind, kind)

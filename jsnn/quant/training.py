@@ -156,12 +156,8 @@ class _Maker:
         most = 2.0 ** (max(powers) + 4) if readout_range is None else readout_range
         readout = max(current, 2.0 ** (math.ceil(math.log2(most)) - states + 1))
         self.units, self.states = Units(current, readout, input_scale or 1.0), states
-        self.weights: dict[str, Any] = {
-            "bits": weights,
-            "per_channel": per_channel,
-            "power_of_two": power_of_two,
-            "unit": current,
-        }
+        self.weights: dict[str, Any] = {"bits": weights, "per_channel": per_channel, "power_of_two": power_of_two}
+        self.weights["unit"] = current
 
     def inside(self, network: Any) -> Any:
         """Return a network of any shape with the parts in it rounded."""
