@@ -229,6 +229,12 @@ PLANS = {
     "a reset": (lambda: dense(jsnn.LIF(0.9)), "rtrl", "full", B * IN * N + B * N),
     "no reset": (lambda: dense(jsnn.LIF(0.9, reset="none")), "rtrl", "factorised", B * IN),
     "a detached reset": (lambda: dense(jsnn.LIF(0.9, detach_reset=True)), "rtrl", "factorised", B * IN),
+    "a reset left out": (
+        lambda: dense(jsnn.CuBaLIF(reset="zero")),
+        online.eprop(readout_memory=False),
+        "factorised",
+        2 * B * IN,
+    ),
     "two variables": (lambda: dense(jsnn.CuBaLIF(reset="none")), "rtrl", "factorised", 2 * B * IN),
     "a decay for each": (lambda: dense(jsnn.LIF(jnp.full(N, 0.9), reset="none")), "rtrl", "full", B * (IN + 1) * N),
     "a leak": (lambda: dense(jsnn.ALIF()), "ottt", "factorised", 3 * B * IN),
@@ -239,7 +245,8 @@ PLANS = {
 @pytest.mark.parametrize("case", PLANS)
 def test_traces_are_as_small_as_the_neuron_allows(case):
     make, rule, kept, floats = PLANS[case]
-    plan = online.make_plan(make(), jax.ShapeDtypeStruct((B, IN), jnp.float32), online.RULES[rule]())
+    rule = online.RULES[rule]() if isinstance(rule, str) else rule
+    plan = online.make_plan(make(), jax.ShapeDtypeStruct((B, IN), jnp.float32), rule)
     assert (plan.layers[0].kept, plan.layers[0].floats) == (kept, floats)
     assert kept in str(plan)
 

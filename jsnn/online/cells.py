@@ -61,8 +61,12 @@ def changed(neuron: Neuron, **fields: Any) -> Neuron:
 
 
 def detached(neuron: Neuron) -> Neuron:
-    """Return a neuron whose reset has no gradient, the same one if it has none."""
-    return changed(neuron, detach_reset=True)
+    """Return a neuron whose derivatives do not know of its reset, the same one if it has none.
+
+    A reset at the end of a step is left out; one in the next step, on which the output depends, has no gradient.
+    """
+    late = getattr(neuron, "reset_delay", False)
+    return changed(neuron, detach_reset=True) if late else changed(neuron, detach_reset=True, reset="none")
 
 
 def derivatives(neuron: Neuron, state: State, current: Array) -> Derivatives:

@@ -23,7 +23,6 @@ from jsnn.quant.synapses import QuantizedSynapse
 from jsnn.types import Neuron
 
 _CURRENT_BITS = 13  # the smallest threshold is 2**12 to 2**13 units of a current
-_HEADROOM = 3  # the largest state is 4 to 8 thresholds
 
 
 class Units(NamedTuple):
@@ -35,6 +34,11 @@ class Units(NamedTuple):
     """The unit of the membranes that `LI` and `CuBaLI` put out."""
     input_scale: float
     """The unit of the input."""
+
+
+def headroom(states: int) -> int:
+    """Return the power of two that a membrane of so many bits reaches, in thresholds."""
+    return 1 + states // 4
 
 
 class Quantized:
@@ -73,8 +77,8 @@ def aware(
     trains are trained here too, in float32.
 
     Weights are integers times a scale, the largest of which is the largest weight of the output channel. Decays and
-    gains are multipliers of 8 bits and a shift, a leak 1 - decay within 0.4% of itself. Thresholds are 2**(states - 4)
-    to 2**(states - 3) units, so that membranes saturate at 4 to 8 thresholds. Synaptic currents have `states` bits too.
+    gains are multipliers of 8 bits and a shift, a leak 1 - decay within 0.4% of itself. Membranes saturate at 32
+    thresholds with 16 bits, at 8 with 8 bits. Synaptic currents have `states` bits too.
 
     Inputs are whole numbers from -127 to 127, such as spikes, and others are rounded to them. **Real-valued inputs,
     such as pixels in [0, 1], need an `input_scale`**: what an input of 1 is, as 1/127.
@@ -178,7 +182,7 @@ class _Maker:
             )
         unit = unit_syn = self.units.readout
         if isinstance(part, SpikingNeuron):
-            unit = unit_syn = 2.0 ** (power_of(part.threshold) - self.states + _HEADROOM)
+            unit = unit_syn = 2.0 ** (power_of(part.threshold) - self.states + 1 + headroom(self.states))
         if isinstance(part, CurrentSynapse):  # which a small gain lets grow above the membrane
             gain = np.max(np.abs(value_of(part.gain)))
             unit_syn *= 2.0 ** max(0, math.ceil(-math.log2(gain))) if gain else 1.0

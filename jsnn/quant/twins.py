@@ -11,30 +11,48 @@ from jsnn.arguments import checked, is_array, is_traced
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network
 from jsnn.neurons.pytree import map_parts
+from jsnn.neurons.shapes import described
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT, integers
 from jsnn.quant.neurons import IntegerNeuron, IntegerRecurrent, QuantizedNeuron
 from jsnn.quant.synapses import IntegerSynapse, QuantizedSynapse
-from jsnn.quant.training import Quantized, QuantizedSequential, Units
-from jsnn.tracing import dotted
-from jsnn.types import Array
+from jsnn.quant.training import Quantized, Units
+from jsnn.tracing import dotted, trace_network
+from jsnn.types import Array, State
 
 
 class Integers:
-    """A network in integers: takes floating-point inputs, which it rounds to int8, and puts out integers."""
+    """A network in integers: takes floating-point inputs, which it rounds to int8, and puts out integers.
 
-    units: Units
+    One inside of another takes integers.
+    """
+
+    units: Units | None = None
 
     def one_step(self, x: Any) -> Any:
         """Return the function of one time step, in integers alone."""
-        whole = jax.tree.map(lambda x: integers(x, self.units.input_scale, LARGEST_INPUT).astype(jnp.int8), x)
+        if self.units is not None:
+            scale = self.units.input_scale
+            x = jax.tree.map(lambda x: integers(x, scale, LARGEST_INPUT).astype(jnp.int8), x)
         with jax.numpy_dtype_promotion("strict"):  # spikes and currents have other units, and other dtypes
-            return super().one_step(whole)  # type: ignore[misc]
+            return super().one_step(x)  # type: ignore[misc]
+
+    def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
+        """Return the state before the first step, for inputs of `shape`, `[B, ...]`: integers."""
+        network: Any = self
+        traced = trace_network(network, described(shape, dtype))
+        values, states = traced.parameters(), {}
+        for found in traced.calls.values():
+            x = found.x(traced.program.types.__getitem__)
+            kind = {x.dtype for x in jax.tree.leaves(x)}.pop()
+            states[found.name] = found.neuron(values).init(jax.tree.map(jnp.shape, x), kind)
+        return network.pack(states)
 
     def real(self, outputs: Any) -> Any:
         """Return what the rounded network puts out: integers in their units, as float32.
 
         Spikes are int8 and have the unit 1, membranes are int16, currents int32.
         """
+        assert self.units is not None
         units = {"int8": 1.0, "int16": self.units.readout, "int32": self.units.current}
 
         def change(y: Array) -> Array:
@@ -100,14 +118,13 @@ def integer(network: Any) -> Any:
             return IntegerSynapse(part)
         if isinstance(part, QuantizedNeuron):
             return IntegerNeuron.of(part)
-        return IntegerRecurrent(part.neuron, part.synapse)
+        if isinstance(part, Sequential):
+            return IntegerSequential(*zip(part.names, part.layers))
+        return (
+            IntegerNetwork(part.function) if isinstance(part, Network) else IntegerRecurrent(part.neuron, part.synapse)
+        )
 
-    kinds = (QuantizedSynapse, QuantizedNeuron, Recurrent)
-    if isinstance(network, QuantizedSequential):
-        layers = [map_parts(layer, lambda part: isinstance(part, kinds), change) for layer in network.layers]
-        twin: Any = IntegerSequential(*zip(network.names, layers))
-    else:
-        function: Any = network.function  # type: ignore[attr-defined]
-        twin = IntegerNetwork(map_parts(function, lambda part: isinstance(part, kinds), change))
+    kinds = (QuantizedSynapse, QuantizedNeuron, Recurrent, Network)
+    twin = map_parts(network, lambda part: isinstance(part, kinds), change)
     twin.units = network.units
     return twin
