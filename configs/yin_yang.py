@@ -1,6 +1,11 @@
-"""The yin-yang task with exact gradients of spike times (EventProp).
+"""The yin-yang task with exact gradients of spike times (EventProp): 97.1 ± 1.0% of the test set.
 
-python -m experiments.run configs/yin_yang.py
+    python -m experiments.run configs/yin_yang.py
+
+One spike for each of (x, y, 1 - x, 1 - y) within 24 ms, and one for a bias; the largest membrane of a readout decides.
+The mean of 4 seeds with its 95% interval (`--seeds 4`: 97.9, 96.6, 96.6 and 97.1%). One network takes 4 minutes on
+2 cores of a shared x86-64 machine that had four times as much to do (2026-11-30). Steps of 0.4 ms leave 61 places for
+a spike in each direction of the plane.
 """
 
 from collections.abc import Callable

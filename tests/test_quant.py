@@ -370,3 +370,21 @@ def test_an_exported_twin_is_the_twin(tmp_path):
         state, output = loaded.step(state, current)
         np.testing.assert_array_equal(output, y)
     assert {leaf.dtype.kind for leaf in jax.tree.leaves(state)} == {"i"}
+
+
+@pytest.mark.parametrize("name", ["Recurrent CuBaLIF", "convolutional", "CuBaLIF after", "LIF late"])
+@pytest.mark.filterwarnings("ignore:NIR's neurons reset")
+def test_nir_keeps_the_integers(name, tmp_path):
+    nir = pytest.importorskip("nir")
+    make, shape = NETWORKS[name]
+    rounded = jsnn.quant.aware(make(), weights=5, states=12)
+    graph = jsnn.nir.to_nir(rounded, shape, dt=1e-3)
+    nir.write(tmp_path / "rounded.nir", graph)
+    read = jsnn.nir.from_nir(tmp_path / "rounded.nir", dt=1e-3)
+    x = spikes(20, B, *shape)
+    np.testing.assert_array_equal(*(run(jsnn.quant.integer(network), x)[1] for network in (rounded, read)))
+    np.testing.assert_array_equal(*(run(network, x)[1] for network in (rounded, read)))
+    weight, scale = graph.nodes["0_" + make().names[0][2:]], graph.nodes[make().names[0]].metadata["jsnn"]["scale"]
+    whole = np.moveaxis(weight.weight, 0, -1) / scale
+    assert abs(whole).max() <= 15
+    np.testing.assert_allclose(whole, np.round(whole), atol=1e-5)

@@ -5,7 +5,7 @@ network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no
 `jsnn.convert` makes it spike.
 """
 
-from jsnn.models.competitive import CompetitiveLayer, at_plasticity, competitive
+from jsnn.models.inhibition import CompetitiveLayer, at_plasticity, competitive
 from jsnn.models.delayed import delayed_feedforward
 from jsnn.models.recurrent import adaptive_neuron, adaptive_recurrent
 from jsnn.models.resnet import default_neuron, spiking_resnet

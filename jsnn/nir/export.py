@@ -26,6 +26,8 @@ from jsnn.nir.network import write_filtered, write_network
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
 from jsnn.program import flatten, read
+from jsnn.quant.exchange import dequantized, scales_of
+from jsnn.quant.training import Quantized
 from jsnn.types import Array, Neuron, Shape
 
 
@@ -39,6 +41,10 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     NIR's neurons reset to a value. What else ours do (reset by subtraction, late, or not at all; several spikes in a
     step) is kept in the metadata of the node, under `"jsnn"`, which only `from_nir` reads: a warning names the nodes.
     Surrogate gradients are not written, nor is which parameters are trained.
+
+    Of a network that `jsnn.quant.aware` has made, the rounded weights and parameters are written. The scales of the
+    weights are in the metadata of their nodes, and what it was made with in that of the input: `from_nir` returns a
+    rounded network, with the same integers.
 
     Args:
         network: a `Network`, `Sequential`, `Recurrent` or `Graph`, one made by `jsnn.convert`, or a neuron or function
@@ -68,6 +74,8 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
         >>> graph.nodes["1_LIF"].tau.round(4).tolist(), graph.nodes["1_LIF"].r.round(4).tolist()
         ([0.01, 0.01], [10.0, 10.0])
     """
+    if isinstance(network, Quantized):
+        return _with_scales(to_nir(dequantized(network), shape, dt, discretization=discretization), network)
     nir, shape = library(), check_shape(shape)
     check_dt(dt)
     if not isinstance(discretization, str) or discretization not in ("exact", "euler"):
@@ -87,6 +95,15 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
             stacklevel=2,
         )
     return nir.NIRGraph(nodes=names, edges=edges, type_check=False)
+
+
+def _with_scales(graph: Any, network: Quantized) -> Any:
+    """Return a graph with what a rounded network was made with, and the scales of its weights, in the metadata."""
+    graph.nodes[INPUT].metadata[METADATA] = dict(network.options)
+    for label, scale in scales_of(network).items():
+        if label in graph.nodes:
+            graph.nodes[label].metadata[METADATA] = {"scale": scale}
+    return graph
 
 
 class _Writer:

@@ -12,6 +12,7 @@ import numpy as np
 from jsnn.files import Budget, as_path, one_line
 from jsnn.nir.graph import INPUT, OUTPUT
 from jsnn.nir.library import NIRError, library
+from jsnn.nir.neurons import METADATA
 from jsnn.nir.nodes import check_kind
 from jsnn.types import Shape
 
@@ -31,6 +32,8 @@ class Flat(NamedTuple):
     """By the nodes' names, "input" and "output"."""
     input_shape: Shape
     output_shape: Shape | None
+    metadata: dict[str, Any]
+    """What jsnn has kept of the whole network."""
 
 
 def read(graph: Any) -> Flat:
@@ -62,7 +65,8 @@ def read(graph: Any) -> Flat:
     if taken := {INPUT, OUTPUT} & set(nodes):
         raise NIRError(f"a node that is neither an input nor an output is named {taken.pop()!r}")
     edges = [(names.get(source, source), names.get(target, target)) for source, target in edges]
-    return Flat(nodes, edges, shape, _shape(end, graph.nodes[end].output_type.get("output")))
+    kept = (graph.nodes[start].metadata or {}).get(METADATA, {})
+    return Flat(nodes, edges, shape, _shape(end, graph.nodes[end].output_type.get("output")), kept)
 
 
 def _load(path: Path) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jsnn.files import one_line
@@ -15,6 +16,7 @@ from jsnn.nir.graph import INPUT, OUTPUT, Graph, arrange, check_cycles, check_ed
 from jsnn.nir.library import NIRError, check_dt
 from jsnn.nir.neurons import is_hardly_driven
 from jsnn.nir.nodes import NEURONS, Settings, flatten_channels_first, flatten_into, layer_of
+from jsnn.quant import aware
 from jsnn.types import Neuron, Shape
 
 
@@ -72,7 +74,13 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
             f"their own, see docs/nir.md",
             stacklevel=2,
         )
-    return _assembled(layers, flat.edges)
+    network = _assembled(layers, flat.edges)
+    if "weights" not in flat.metadata or type(network) is not Sequential:
+        return network
+    try:
+        return aware(network, **{key: np.asarray(value).item() for key, value in flat.metadata.items()})
+    except (TypeError, ValueError) as error:
+        raise NIRError(f"the graph says that it is rounded, which it cannot be: {error}") from error
 
 
 def _layers(flat: Flat, settings: Settings) -> dict[str, Layer]:

@@ -130,4 +130,5 @@ def teach(network: Any, x: Any, spikes: dict[str, Array], memories: dict[str, Ar
 
 
 def described(x: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of an array."""
     return jax.ShapeDtypeStruct(x.shape, x.dtype)

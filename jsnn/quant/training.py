@@ -45,6 +45,8 @@ class Quantized:
     """A network that `aware` has made."""
 
     units: Units
+    options: tuple[tuple[str, Any], ...]
+    """What it was made with, for files."""
 
 
 class QuantizedSequential(Quantized, Sequential):
@@ -133,6 +135,9 @@ def aware(
     else:
         rounded = QuantizedNetwork(maker.inside(copy.function))
     rounded.units = maker.units
+    options = {"weights": weights, "states": states, "per_channel": per_channel, "power_of_two": power_of_two}
+    given = {"input_scale": input_scale, "readout_range": readout_range}
+    rounded.options = (*options.items(), *((name, number) for name, number in given.items() if number is not None))
     return rounded
 
 
