@@ -39,15 +39,15 @@ DELIBERATE = (TypeError, ValueError, OSError, MemoryError, jsnn.testing.NeuronEr
 MODULES = (
     jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.delays, jsnn.encode, jsnn.energy, jsnn.events,
     jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plasticity,
-    jsnn.plot, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
+    jsnn.plot, jsnn.quant, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
     jsnn.compat.keras_spiking, jsnn.compat.nengo, jsnn.compat.norse, jsnn.compat.snntorch, jsnn.compat.spikingjelly,
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
-    "ActivationDiagnosis", "Comparison", "Complexity", "Conv", "Converted", "Delayed", "Diagnosis", "Filter",
-    "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report", "Response",
-    "Row", "Rule", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate", "check_fits",
-    "check_neuron", "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
+    "ActivationDiagnosis", "Arithmetic", "Comparison", "Complexity", "Conv", "Converted", "Delayed", "Diagnosis",
+    "Filter", "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report",
+    "Response", "Row", "Rule", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate",
+    "check_fits", "check_neuron", "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
 }  # fmt: skip
 
 
@@ -128,6 +128,7 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "Sparse": {"indices": lambda: jnp.array([[0, 2, 2], [3, 0, 0]]), "weights": lambda: array(3)},
     "from_dense": {"matrix": lambda: array(3, 4)},
     "Stochastic": {"width": lambda: 0.1}, "Plastic": {"synapse": lambda: array(3, 4)},
+    "aware": {"weights": lambda: 8}, "integer": {"network": lambda: jsnn.quant.aware(network())},
     "over_batch": {"values": lambda: array(2, 3), "ndim": lambda: 1},
 }  # fmt: skip
 WRONG: list[Callable[[], Any]] = [

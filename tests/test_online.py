@@ -87,7 +87,7 @@ WITH_MEMORIES = ("SlidingPSN", "Recurrent", "Delay", "Sequential")
 ELEMENTWISE = [name for name in NEURONS if not name.startswith(WITH_MEMORIES)]
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(6)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_rtrl_of_a_dense_layer_of_any_neuron_is_exact(name):
     network = dense(NEURONS[name], scale=20.0 if name in CHAOTIC else 1.0)
@@ -138,7 +138,7 @@ EXACT = {
 }
 
 
-@pytest.mark.rows(4)
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("name", EXACT)
 def test_rtrl_is_exact_where_it_says_so(name):
     network = EXACT[name]()
@@ -193,7 +193,7 @@ def test_eprop_filters_the_traces_by_the_readout():
     np.testing.assert_allclose(found, total / T, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("rule", [*RULES, online.eprop(feedback="random"), online.rtrl(readout_memory=False)], ids=str)
 def test_rules_point_the_way_of_bptt_in_a_recurrent_network(rule):
     network = recurrent()
@@ -205,6 +205,7 @@ def test_rules_point_the_way_of_bptt_in_a_recurrent_network(rule):
         np.testing.assert_allclose(*last, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_recurrent_layers_with_delays_learn():
     synapse = jsnn.DelayedLinear(6, 6, max_delay=2, rngs=nnx.Rngs(0))
     network = two_layers(jsnn.Recurrent(jsnn.LIF(0.9, threshold=0.4), synapse, delay=2))
@@ -251,6 +252,7 @@ def test_traces_are_as_small_as_the_neuron_allows(case):
     assert kept in str(plan)
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("rule", ["rtrl", "ottt"])
 def test_memory_does_not_grow_with_time(rule):
     network = two_layers()
@@ -281,6 +283,7 @@ def test_a_state_goes_on_where_it_was_left():
     np.testing.assert_allclose(outputs, jsnn.unroll(network, INPUTS)[1][5:], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_derivative_by_jax_is_the_rule_s():
     network = recurrent()
     value = online.differentiable(squares, rule="ottt")
@@ -305,7 +308,8 @@ def test_fit_trains_by_a_rule():
     assert fitted.history[-1]["train_accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("every", [3, 1])
 def test_a_learner_takes_the_steps_of_a_loop_by_hand(every):
     network = dense(jsnn.LIF(0.9, reset="none"))
     learner = online.Learner(network, squares, optax.sgd(0.0), rule="ottt", every=every)
@@ -343,7 +347,7 @@ def test_a_learner_learns_from_a_stream():
         for _ in range(4):
             state, outputs = step(state, jnp.asarray(np.eye(N, IN)[labels], jnp.float32), jnp.asarray(labels))
         right.append(float(jsnn.metrics.accuracy(outputs, jnp.asarray(labels))))
-    assert np.mean(right[-10:]) > 0.8
+    assert np.mean(right[-20:]) > 0.6  # a quarter by chance
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, learner.init((8, IN)))
 
 

@@ -94,7 +94,7 @@ def check_equal(rounded, twin, x):
         assert len(np.unique(y)) > 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["LIF late", "CuBaLIF", "Recurrent LIF", "Network", "neuron"])
 def test_the_twin_is_equal(name):
     make, shape = NETWORKS[name]
     rounded = jsnn.quant.aware(make())
@@ -372,11 +372,21 @@ def test_an_exported_twin_is_the_twin(tmp_path):
     assert {leaf.dtype.kind for leaf in jax.tree.leaves(state)} == {"i"}
 
 
-@pytest.mark.parametrize("name", ["Recurrent CuBaLIF", "convolutional", "CuBaLIF after", "LIF late"])
+def images():
+    return jsnn.Sequential(
+        jsnn.Conv(2, 4, (3, 3), rngs=nnx.Rngs(0)),
+        jsnn.LIF(0.9, reset="zero"),
+        jsnn.flatten,
+        dense(256, 5),
+        jsnn.LI(0.9),
+    )
+
+
+@pytest.mark.parametrize("name", ["Recurrent CuBaLIF", "images", "CuBaLIF after", "LIF late"])
 @pytest.mark.filterwarnings("ignore:NIR's neurons reset")
 def test_nir_keeps_the_integers(name, tmp_path):
     nir = pytest.importorskip("nir")
-    make, shape = NETWORKS[name]
+    make, shape = NETWORKS.get(name, (images, (8, 8, 2)))
     rounded = jsnn.quant.aware(make(), weights=5, states=12)
     graph = jsnn.nir.to_nir(rounded, shape, dt=1e-3)
     nir.write(tmp_path / "rounded.nir", graph)
@@ -384,7 +394,31 @@ def test_nir_keeps_the_integers(name, tmp_path):
     x = spikes(20, B, *shape)
     np.testing.assert_array_equal(*(run(jsnn.quant.integer(network), x)[1] for network in (rounded, read)))
     np.testing.assert_array_equal(*(run(network, x)[1] for network in (rounded, read)))
-    weight, scale = graph.nodes["0_" + make().names[0][2:]], graph.nodes[make().names[0]].metadata["jsnn"]["scale"]
-    whole = np.moveaxis(weight.weight, 0, -1) / scale
+    node = graph.nodes[make().names[0]]
+    whole = np.moveaxis(node.weight, 0, -1) / node.metadata["jsnn"]["scale"]
     assert abs(whole).max() <= 15
     np.testing.assert_allclose(whole, np.round(whole), atol=1e-5)
+
+
+# Energy
+
+
+def test_energy_is_counted_in_the_bit_widths():
+    layers = dense(4, 3, kernel_init=nnx.initializers.ones), jsnn.LIF(0.9), dense(3, 2), jsnn.LI(0.9)
+    network = jsnn.Sequential(*layers)
+    rounded = jsnn.quant.aware(network)
+    x = jnp.zeros((10, 1, 4)).at[2, 0, 1].set(1.0)  # three neurons fire, each once
+    pairs = (network, 1e-12), (rounded, 1e-12), (jsnn.quant.integer(rounded), 0.1e-12 / 0.9)
+    for one, addition in pairs:
+        operations = jsnn.energy.count(one, x)
+        assert operations.effective_acs + operations.effective_macs == 3.0
+        assert jsnn.energy.arithmetic(operations) == pytest.approx(3 * 0.9 * addition)
+    many = jnp.full((1, 1, 4), 5.0).at[0, 0, 0].set(3.0)
+    counted = [jsnn.energy.count(one, many) for one, _ in pairs]
+    macs = [jsnn.energy.arithmetic(one._replace(synapses=one.synapses[:1])) for one in counted]
+    assert macs == pytest.approx([12 * 4.6e-12, 12 * 4.6e-12, 12 * 0.3e-12])
+    row = operations.synapses[0]._replace(dtype="float64")
+    with pytest.raises(ValueError, match="in float64 is not known: known are float32, float16, int8"):
+        jsnn.energy.arithmetic(operations._replace(synapses=[row]))
+    with pytest.raises(TypeError, match=r"what jsnn\.energy\.count returns, got Sequential"):
+        jsnn.energy.arithmetic(network)

@@ -15,5 +15,19 @@ Communications 2025, for the metrics; KerasSpiking's `ModelEnergy` for devices a
 from jsnn.energy.comparison import Comparison, Complexity, compare
 from jsnn.energy.devices import DEVICES, Device, joules
 from jsnn.energy.operations import Operations, Synapses, count
+from jsnn.energy.widths import ARITHMETIC, Arithmetic, arithmetic
 
-__all__ = ["DEVICES", "Comparison", "Complexity", "Device", "Operations", "Synapses", "compare", "count", "joules"]
+__all__ = [
+    "ARITHMETIC",
+    "DEVICES",
+    "Arithmetic",
+    "Comparison",
+    "Complexity",
+    "Device",
+    "Operations",
+    "Synapses",
+    "arithmetic",
+    "compare",
+    "count",
+    "joules",
+]

@@ -18,7 +18,7 @@ from jsnn.conversion.source import CURE, TRAINING
 from jsnn.delays import Delay, Delayed
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Dropout
-from jsnn.program import Operation, Program, bodies, flatten, read, shape_of, trace
+from jsnn.program import Constant, Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
 from jsnn.unrolling import count_steps, of_step, prepare, run
 
@@ -52,6 +52,8 @@ class Synapses(NamedTuple):
     """Of the connections, those onto the padding of a convolution."""
     wired: int = 0
     """Of the connections, those of a weight that is not 0, onto no padding."""
+    dtype: str = "float32"
+    """Of the weights."""
 
     @property
     def dense(self) -> int:
@@ -324,6 +326,7 @@ def _row(
         weights_number=0 if weights in dependent else math.prod(shape_of(program, weights)),
         padding=(connections - inside) // batch,
         wired=(inside if weights in dependent else wired) // batch,
+        dtype=str(jnp.result_type(weights.value if isinstance(weights, Constant) else program.types[weights])),
     )
 
 

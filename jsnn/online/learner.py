@@ -8,7 +8,7 @@ import optax
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.online.gradient import Carry, advance
+from jsnn.online.gathering import Carry, advance
 from jsnn.online.parts import split
 from jsnn.online.plan import make_plan
 from jsnn.online.rules import Rule, as_rule

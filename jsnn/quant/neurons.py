@@ -16,8 +16,6 @@ from jsnn.quant.fixed import LARGEST, Factor, factor_of, integers, largest, resc
 from jsnn.quant.synapses import IntegerSynapse
 from jsnn.types import Array, Parameter, Shape
 
-_NONE = Factor(jnp.int32(0), jnp.int32(0))
-
 
 class Constants(NamedTuple):
     """The parameters of a neuron in integers."""
@@ -80,12 +78,12 @@ class QuantizedNeuron(FrozenPytree):
         is_cuba = isinstance(cell, CurrentSynapse)
         source = self.unit_syn if is_cuba else self.unit_in
         return Constants(
-            _NONE if isinstance(cell, IF) else factor_of(leak(cell.decay, jnp.float32)),
+            factor_of(0.0 if isinstance(cell, IF) else leak(cell.decay, jnp.float32)),
             factor_of(number("gain", 1.0) * np.float32(source / self.unit)),
             in_units("v_rest"),
             jnp.maximum(in_units("threshold"), 1),
             in_units("v_reset"),
-            factor_of(leak(cell.decay_syn, jnp.float32)) if is_cuba else _NONE,
+            factor_of(leak(cell.decay_syn, jnp.float32) if is_cuba else 0.0),
             factor_of(np.float32(self.unit_in / self.unit_syn)),
         )
 
