@@ -143,7 +143,12 @@ def _holder(cls: type, values: Any, path: list[str], name: str) -> tuple[Any, An
 
 def _kinds() -> str:
     """Return the kinds of every family of parts, for --help."""
-    families = {"network": config.Network, "learning": config.Learning, "encoder": config.Encoder, "objective.decoder": config.Decoder}
+    families = {
+        "network": config.Network,
+        "learning": config.Learning,
+        "encoder": config.Encoder,
+        "objective.decoder": config.Decoder,
+    }
     families |= {
         "objective.loss": config.Loss,
         "data": config.Data,

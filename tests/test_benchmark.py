@@ -295,7 +295,10 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
         (["--case", "xyz"], "no case is called 'xyz'. There are fc_lif, "),
         (["--case", "latency", "--peers", "nors"], "no peer is called 'nors', did you mean norse?"),
         (["--case", "zoo", "--kinds", "LIFF"], "no neuron is called 'LIFF', did you mean LIF?"),
-        (["--case", "latency", "--neurons", "8"], "--neurons is for fc_lif, delays, long, zoo, online, and means nothing"),
+        (
+            ["--case", "latency", "--neurons", "8"],
+            "--neurons is for fc_lif, delays, long, zoo, online, and means nothing",
+        ),
         (["--case", "repairs", "--examples", "3"], "examples must be a multiple of 4, got 3"),
         (["--case", "cifar10_conversion", "--examples", "3"], "batch_size must be from 1 to the number of examples, 3"),
         (["--case", "latency", "--precision", "bf16"], "precision bf16 is for the cases fc_lif, mnist_conv, zoo, not"),

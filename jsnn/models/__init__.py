@@ -5,8 +5,8 @@ network is a `nnx.Sequential`, a function of images `[B, H, W, C]` that knows no
 `jsnn.convert` makes it spike.
 """
 
-from jsnn.models.inhibition import CompetitiveLayer, at_plasticity, competitive
 from jsnn.models.delayed import delayed_feedforward
+from jsnn.models.inhibition import CompetitiveLayer, at_plasticity, competitive
 from jsnn.models.recurrent import adaptive_neuron, adaptive_recurrent
 from jsnn.models.resnet import default_neuron, spiking_resnet
 from jsnn.models.sequential import (

@@ -25,7 +25,7 @@ class Between(NamedTuple):
         return cls(parts, params, data, structure)
 
     def current(self, layer: Layer, weights: list[Array], sources: list[Array]) -> Array:
-        """Return the current of a layer, `[B, ...]`, for other weights and inputs of it, which may be fewer examples."""
+        """Return the current of a layer, `[B, ...]`, for other weights and inputs, of fewer examples too."""
         data = [array[: len(sources[0])] if sources else array for array in self.data]
         for i, source in zip(layer.sources, sources, strict=True):
             data[i] = source.astype(data[i].dtype)
