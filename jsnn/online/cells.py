@@ -114,9 +114,9 @@ def leak_of(neuron: Neuron, current: Any) -> Leak | None:
         current: an array, or what has its shape.
     """
     shape = (1,) * len(current.shape)
-    x = jnp.zeros(shape, jnp.float32)
+    x = jnp.zeros(shape, jnp.promote_types(current.dtype, jnp.float32))
     try:
-        state = neuron.init(shape, jnp.float32)
+        state = neuron.init(shape, x.dtype)
     except ValueError:  # it has a parameter for each neuron
         return None
     straight = changed(neuron, surrogate=_straight)

@@ -75,7 +75,7 @@ def advance(
 
 def _add(gradients: list[Array], places: tuple[int, ...], found: list[Array]) -> None:
     for place, gradient in zip(places, found, strict=True):
-        gradients[place] = gradients[place] + gradient
+        gradients[place] = gradients[place] + gradient.astype(gradients[place].dtype)
 
 
 def _summed_to(x: Array, shape: Any) -> Array:

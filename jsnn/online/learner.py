@@ -15,6 +15,7 @@ from jsnn.online.rules import Rule, as_rule
 from jsnn.online.signals import StepLoss
 from jsnn.online.targets import check_loss
 from jsnn.online.traces import start
+from jsnn.rounding import wide
 from jsnn.types import Array, Neuron
 
 
@@ -90,7 +91,11 @@ class Learner:
         at_rest = self._network.init(tuple(shape), dtype)
         carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest))
         return LearnerState(
-            params, self.optimizer.init(params), carry, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32)
+            params,
+            self.optimizer.init(params),
+            carry,
+            jax.tree.map(lambda p: jnp.zeros_like(wide(p)), params),
+            jnp.zeros((), jnp.int32),
         )
 
     @checked
@@ -111,7 +116,7 @@ class Learner:
         gradient, steps = jax.tree.unflatten(self._parts.structure, sums), state.steps + 1
 
         def update() -> Any:
-            mean = jax.tree.map(lambda g: g / self.every, gradient)
+            mean = jax.tree.map(lambda g, p: (g / self.every).astype(p.dtype), gradient, state.params)
             updates, optimizer = self.optimizer.update(mean, state.optimizer, state.params)
             zeros = jax.tree.map(jnp.zeros_like, gradient)
             return optax.apply_updates(state.params, updates), optimizer, zeros, jnp.zeros_like(steps)

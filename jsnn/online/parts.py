@@ -98,8 +98,8 @@ class Taught(NamedTuple):
     """What a network computes between its neurons, if the outputs of all of them are given."""
 
     currents: dict[str, Array]
-    neurons: dict[str, list[Array]]
-    """The neurons' own arrays."""
+    neurons: dict[str, list[Array | None]]
+    """The neurons' own arrays; None stands for a neuron that JAX does not know as a pytree."""
     outputs: Any
 
 
@@ -109,10 +109,11 @@ class _Teacher:
     def __init__(self, spikes: dict[str, Array], memories: dict[str, Array]) -> None:
         self.spikes, self.memories = spikes, memories
         self.currents: dict[str, Array] = {}
-        self.neurons: dict[str, list[Array]] = {}
+        self.neurons: dict[str, list[Array | None]] = {}
 
     def cell(self, name: str, neuron: Neuron, state: State, current: Array) -> tuple[State, Array]:
-        self.currents[name], self.neurons[name] = current, jax.tree.leaves(neuron)
+        arrays = [None if isinstance(leaf, Neuron) else leaf for leaf in jax.tree.leaves(neuron)]
+        self.currents[name], self.neurons[name] = current, arrays
         return state, self.spikes[name]
 
     def memory(self, name: str, known: Array) -> Array:

@@ -91,8 +91,13 @@ def make_plan(network: Any, x: Any, rule: Rule) -> Plan:
         found = [index for index, atom in enumerate(program.inputs) if atom in used]
         return tuple(i for i in found if i < count), tuple(i - count for i in found if i >= count)
 
-    spike_atoms = dict(zip(spikes, program.inputs[count + len(jax.tree.leaves(x)) :]))
-    outputs = [program.outputs[place] for place in jax.tree.leaves(places.outputs)]
+    spike_atoms = dict(zip(sorted(spikes), program.inputs[count + len(jax.tree.leaves(x)) :]))
+    same: dict[Any, Any] = {}  # values that are another one, with a name
+    for operation in program.operations:
+        if operation.name == "name":
+            same[operation.outputs[0]] = same.get(operation.inputs[0], operation.inputs[0])
+    found = [program.outputs[place] for place in jax.tree.leaves(places.outputs)]
+    outputs = [same.get(atom, atom) for atom in found]
     readout = next((name for name, atom in spike_atoms.items() if outputs == [atom]), None)
     probes = Probes(parts, structure, leaves)
     filtered = False

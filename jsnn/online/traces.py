@@ -1,5 +1,6 @@
 """What a layer keeps of its past, and the gradient that it gives."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -39,24 +40,21 @@ def start(plan: Plan, parts: Split, x: Any, state: State) -> dict[str, Traces]:
     for layer in plan.layers:
         _, before, current, _ = step.cells[layer.name]
         count = len(cells.variables_of(before))
-        traces = Traces()
+        dtype = jnp.result_type(jnp.float32, current.dtype, *(parts.params[i].dtype for i in layer.weights))
+        zeros, traces = functools.partial(jnp.zeros, dtype=dtype), Traces()
         if layer.kept == "factorised":
-            inputs = [[_zeros(data[i].shape) for i in layer.sources] for _ in range(count)]
-            traces = Traces(inputs=inputs, ones=[_zeros(()) for _ in range(count)])
+            inputs = [[zeros(data[i].shape) for i in layer.sources] for _ in range(count)]
+            traces = Traces(inputs=inputs, ones=[zeros(()) for _ in range(count)])
         elif layer.kept == "full":
             shapes = [(*current.shape[:-1], *parts.params[i].shape) for i in layer.weights]
-            traces = Traces(weights=[[_zeros(shape) for shape in shapes] for _ in range(count)])
+            traces = Traces(weights=[[zeros(shape) for shape in shapes] for _ in range(count)])
         if layer.own and plan.rule.traces in ("own", "detached"):
-            traces = traces._replace(own=[[_zeros(current.shape) for _ in layer.own] for _ in range(count)])
+            traces = traces._replace(own=[[zeros(current.shape) for _ in layer.own] for _ in range(count)])
         if plan.filtered and layer.name != plan.readout:
             kept = [*traces.weights[0], *(traces.own[0] if traces.own else [])]
             traces = traces._replace(readout=[[jnp.zeros_like(part) for part in kept] for _ in range(readout)])
         found[layer.name] = traces
     return found
-
-
-def _zeros(shape: Any) -> Array:
-    return jnp.zeros(shape, jnp.float32)
 
 
 class Change(NamedTuple):
@@ -118,6 +116,7 @@ def push(
             nothing = _pulled(layer, between, weights, [jnp.zeros_like(source) for source in sources], cotangent)
             rest = [(scale - 1) * g if i in layer.with_offset else 0 for i, g in zip(layer.weights, nothing)]
             found = [g + r for g, r in zip(found, rest)]
+    after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, traces)
     return Change(after, found, [signal * part for part in eligible_own])
 
 
