@@ -58,6 +58,8 @@ def unroll_in_inference_mode(part):
         lambda part: part.step(part.init((B, INPUTS)), spikes(B, INPUTS)),
         lambda part: jsnn.unroll(at_plasticity(part, 0.0), 0 * spikes(T, B, INPUTS)),
         lambda part: jsnn.unroll(part.plastic, spikes(T, B, INPUTS)),
+        lambda part: jsnn.unroll(part, spikes(T, 0, INPUTS)),
+        lambda part: jsnn.unroll(part, spikes(0, B, INPUTS)),
     ],
 )
 def test_else_it_stays_as_it_is(use):
@@ -151,6 +153,7 @@ def test_neurons_become_digits():
         (lambda: CompetitiveLayer(0, 3, rngs=nnx.Rngs(0)), ValueError, "sizes of 1 or more"),
         (lambda: jsnn.unroll(layer(), spikes(T, B, 3)), ValueError, "takes 12 channels"),
         (lambda: competitive([3, 2], rngs=nnx.Rngs(0)), ValueError, "three numbers"),
+        (lambda: jsnn.energy.count(layer(), spikes(T, B, INPUTS)), ValueError, "in training mode"),
         (lambda: at_plasticity(layer(), -1.0), ValueError, "plasticity must be"),
         (lambda: at_plasticity(layer(), "a"), TypeError, "plasticity must be"),
     ],

@@ -258,6 +258,7 @@ class Own:
         (jsnn.Refractory(jsnn.CuBaLIF(), 2), "does not fit Refractory"),
         (jsnn.SlidingPSN(jnp.ones(3)), "does not fit SlidingPSN"),
         (jsnn.Sequential(Own()), "does not fit Own"),
+        (jsnn.models.competitive([3, 4, 2], rngs=nnx.Rngs(0)), "does not fit CompetitiveLayer"),
         (jsnn.Network(lambda x: jsnn.CuBaLIF()(x)), "make it an nnx.Module"),
         (jsnn.CuBaLIF(reset="none"), "reset 'zero' or 'subtract', .* got 'none'"),
         (jsnn.CuBaLIF(reset_delay=True), "reset_delay=False"),

@@ -65,6 +65,7 @@ NETWORKS = {
     "delays": (lambda: jsnn.Sequential(jsnn.DelayedLinear(4, 6, max_delay=5, rngs=rngs()), jsnn.LIF(0.9)), (4,)),
     "skip": (lambda: jsnn.Network(Skip()), {"sound": (4,), "light": (4,)}),
     "converted": (converted, (4,)),
+    "plastic": (lambda: jsnn.Plastic(jnp.full((4, 3), 0.3), jsnn.plasticity.STDP(), jsnn.LIF(0.9)), (4,)),
     "random": (lambda: jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(3)), (4,)),
 }
 
@@ -223,6 +224,7 @@ SMALL = jsnn.Sequential(nnx.Linear(4, 5, rngs=rngs()), jsnn.LIF(0.9))
         (SMALL, None, {}, TypeError, "example must have an array, got None"),
         (jsnn.LIF(), jnp.ones(()), {}, ValueError, "example must have one batch axis"),
         (SMALL, {"a": X, "b": jnp.ones((2, 4))}, {}, ValueError, "example must have one batch axis"),
+        (SMALL, X[:0], {"any_batch": False}, ValueError, "a batch of 1 or more"),
         (SMALL, X, {"num_steps": 0}, ValueError, "num_steps must be >= 1, got 0"),
         (SMALL, X, {"is_static": True}, ValueError, "pass num_steps as well"),
         (SMALL, X, {"platforms": ["gpu"]}, ValueError, "platforms must be some of cpu, cuda, rocm, tpu, got"),
@@ -323,6 +325,8 @@ def rewritten(content, change):
         (lambda header: header | {"weights": [{"name": "a", "shape": [2], "dtype": "float64"}]}, "jax_enable_x64"),
         (lambda header: [], "cannot be read"),
         (lambda header: {}, "cannot be read"),
+        (lambda header: header | {"parts": header["parts"][:1]}, "it lacks init, step"),
+        (lambda header: {name: one for name, one in header.items() if name != "input"}, "it lacks input"),
     ],
 )
 def test_headers_that_lie(change, message, file, tmp_path):

@@ -359,6 +359,7 @@ class Wrong(Hebb):
         (lambda: make(STDP()).step(make(STDP()).init((3, I)), jnp.ones((B, I))), ValueError, "state must hold arrays"),
         (lambda: make(STDP()).step(jnp.ones((B, I)), make(STDP()).init((B, I))), TypeError, "in this order"),
         (lambda: make(STDP()).init(I), TypeError, "shape must be a tuple"),
+        (lambda: Plastic(1j * WEIGHTS, STDP()), TypeError, "synapse must be real numbers, got complex64"),
         (lambda: STDP(1.1), ValueError, r"decay_pre must be in \[0, 1\]"),
         (lambda: STDP(float("nan")), ValueError, "decay_pre"),
         (lambda: STDP(pairing="some"), ValueError, "pairing must be 'all' or 'nearest', got 'some'"),

@@ -295,6 +295,8 @@ def late():
         (with_neuron(jsnn.Recurrent(jsnn.LI(), dense(N, N))), {}, TypeError, "takes IF, LIF or CuBaLIF, got LI"),
         (with_neuron(jsnn.Recurrent(jsnn.LIF(), jsnn.flatten)), {}, TypeError, "takes jsnn.Linear or jsnn.Conv, got"),
         (with_neuron(jsnn.LIF(threshold=1e-3), jsnn.LIF()), {}, ValueError, "thresholds lie too far apart"),
+        (lambda: jsnn.LIF(threshold=jnp.array([1.0, jnp.inf])), {}, ValueError, "layers.0: threshold must be finite"),
+        (lambda: jsnn.CuBaLIF(gain=jnp.inf), {}, ValueError, "layers.0: gain must be finite in integers, got inf"),
         (lambda: jsnn.Network(Skip()), {"input_scale": 0.1}, ValueError, "input_scale is for a Sequential"),
         (
             lambda: jsnn.Sequential(nnx.Conv(1, 1, (3, 3), padding="CIRCULAR", rngs=nnx.Rngs(0))),

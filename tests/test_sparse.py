@@ -271,7 +271,7 @@ def test_random_with_a_probability():
     again = jsnn.Sparse.random(400, 300, probability=0.1, rngs=nnx.Rngs(0))
     assert not np.array_equal(sparse.post[:99], other.post[:99])
     np.testing.assert_array_equal(sparse.post, again.post)
-    for probability, size in ((0, 0), (1, 12)):
+    for probability, size in ((0, 0), (1e-12, 0), (1, 12)):
         assert jsnn.Sparse.random(4, 3, probability=probability, rngs=nnx.Rngs(0)).kernel.size == size
     none = jsnn.Sparse.random(5, 5, probability=1.0, self_connections=False, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(none.to_dense() != 0, ~np.eye(5, dtype=bool))

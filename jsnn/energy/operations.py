@@ -164,7 +164,10 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
     def run_network(state: State, inputs: Inputs) -> None:
         watch_neurons(network, state, inputs, num_steps, lambda _, outputs: sizes.append(math.prod(outputs.shape[2:])))
 
-    jax.eval_shape(run_network, state, inputs)
+    try:
+        jax.eval_shape(run_network, state, inputs)
+    except TRAINING as error:
+        raise ValueError(f"the network is in training mode ({error}): {CURE}") from error
     return Operations(rows, sum(sizes), count_steps(inputs, num_steps))
 
 

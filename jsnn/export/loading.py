@@ -160,6 +160,9 @@ def _read(content: bytes) -> Exported:
         if weights[-1].dtype != array.dtype:
             raise ValueError(f"{one['name']} is {array.dtype}: call jax.config.update('jax_enable_x64', True) first")
     functions = {name: export.deserialize(bytearray(part)) for name, part in parts.items() if name != "weights"}
+    lacking = {"init", "step"} - functions.keys() | {"batch_size", "input", "state", "unroll_input"} - header.keys()
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
     return Exported(header, weights, functions)
 
 

@@ -121,6 +121,8 @@ def _shapes_of(example: Any, any_batch: bool) -> Any:
     if any_batch and (len(sizes) > 1 or () in sizes):
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)
         raise ValueError(f"example must have one batch axis, [B, ...], got {shapes}: or pass any_batch=False")
+    if not any_batch and (0,) in sizes:
+        raise ValueError("example must have a batch of 1 or more with any_batch=False, got none")
     return jax.eval_shape(lambda x: x, example)
 
 

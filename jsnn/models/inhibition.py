@@ -139,6 +139,8 @@ class CompetitiveLayer(Ranged, nnx.Module):
             return run_part("", self.neuron, state, self._currents(inputs), num_steps)
         state, spikes = run_part("", self.plastic, state, inputs, num_steps)
         spikes = jax.lax.stop_gradient(spikes)
+        if not spikes.size:
+            return state, spikes
         counts = jnp.mean(jnp.sum(spikes.astype(jnp.float32), axis=0).reshape(-1, self.out_features), axis=0)
         self.weights[...] = jax.lax.stop_gradient(state.weights).astype(self.weights.dtype)
         risen = self.threshold[...] + self.plasticity * self.threshold_rate * (counts / self.target - 1)

@@ -159,14 +159,14 @@ def _check(neuron: Any) -> None:
                 f"detach_reset=False, got {neuron.reset!r}, {neuron.reset_delay} and {neuron.detach_reset}"
             )
         return
-    if isinstance(neuron, Layered):
+    holds_neurons = any(part is not neuron and isinstance(part, Neuron) for _, part in nnx.iter_graph(neuron))
+    if isinstance(neuron, Layered) and (holds_neurons or vars(neuron).keys() & {"layers", "function"}):
         if not isinstance(vars(neuron).get("function", neuron), nnx.Pytree):
             raise ValueError(
                 f"gradient='eventprop' cannot change the neurons that a function calls in {name}: make it an "
                 f"nnx.Module that has them as attributes, or a jsnn.Sequential"
             )
         return
-    holds_neurons = any(part is not neuron and isinstance(part, Neuron) for _, part in nnx.iter_graph(neuron))
     is_linear = isinstance(neuron, TimeParallel) and neuron.is_linear and not has_field(neuron, "surrogate")
     if isinstance(neuron, Refractory | Stochastic) or not (is_linear or holds_neurons):
         raise ValueError(

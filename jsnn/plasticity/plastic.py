@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import check_memory
+from jsnn.arguments import check_memory, is_real
 from jsnn.neurons.checks import check_is_neuron, is_key
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order, check_state
@@ -121,6 +121,8 @@ class Plastic(FrozenPytree):
                 f"{name} must be a dense layer, such as nnx.Linear(I, N, rngs=rngs), or an array of weights [I, N], "
                 f"got {type(value).__name__}: make lists arrays, and put what comes before the synapse in front of it"
             )
+        if not is_real(values):
+            raise TypeError(f"{name} must be real numbers, got {values.dtype}")
         values = jnp.asarray(values, jnp.promote_types(values.dtype, jnp.bfloat16))
         if self.learn_initial:
             return nnx.Param(jnp.array(values))
@@ -132,7 +134,7 @@ class Plastic(FrozenPytree):
         pre = self._check_shapes(inputs)
         post = (*pre[:-1], self.synapse.shape[1])
         whole = self.synapse.shape if self.shared else (*pre, post[-1])
-        check_memory("the plastic weights", whole)
+        check_memory("the plastic weights", tuple(size for size in whole if isinstance(size, int)))  # not a symbol
         weights = jnp.broadcast_to(jnp.asarray(self.synapse, dtype), whole)
         neuron = () if self.neuron is None else self.neuron.init(post, dtype)
         return PlasticState(weights, self.rule.init(pre, post, dtype), neuron)

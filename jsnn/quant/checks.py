@@ -55,6 +55,10 @@ def check_parts(network: Any) -> None:
     inside: list[Any] = []
     for path, part in nnx.iter_graph(network):
         name = dotted(path)
+        for field in ("threshold", "gain", "v_rest", "v_reset") if type(part) in NEURONS else ():
+            value = value_of(getattr(part, field, 0.0))
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name}: {field} must be finite in integers, got {value}")
         if isinstance(part, Sequential):
             for label, layer in zip(part.names, part.layers):
                 if not isinstance(layer, nnx.Pytree) and not keeps(layer):

@@ -36,7 +36,7 @@ def with_probability(
     while probability > 0 and last < total - 1:
         expected = (total - 1 - last) * probability
         gaps = draw.geometric(probability, int(expected + 5 * expected**0.5) + 10)
-        pairs.append(last + np.cumsum(np.minimum(gaps, total)))
+        pairs.append(last + np.cumsum(np.minimum(gaps, total + 1)))
         last = int(pairs[-1][-1])
     found = np.concatenate(pairs)
     pre, post = _split(found[found < total], outputs)
