@@ -125,7 +125,36 @@ class Skipping(nnx.Module):
         return self.lif(self.one(x) * self.scale[...] + self.other(x))
 
 
+class Plain(jsnn.Neuron):
+    """A neuron that JAX does not know as a pytree."""
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, state, current):
+        v = 0.9 * state + current
+        return v - jnp.tanh(v), jax.nn.sigmoid(v)
+
+
+class ByName(nnx.Module):
+    """What `two_layers` is, as a function; the readout has a path for a name."""
+
+    def __init__(self):
+        self.first, self.hidden, self.second, self.readout = two_layers().layers
+
+    def __call__(self, x):
+        return self.readout(self.second(self.hidden(self.first(x))))
+
+
+def ten_layers_more():
+    first, hidden, *last = two_layers().layers
+    return jsnn.Sequential(first, hidden, *[lambda x: 1.0 * x] * 10, *last)
+
+
 EXACT = {
+    "a class of one's own": lambda: dense(Plain()),
+    "a readout in a network of any shape": lambda: jsnn.Network(ByName()),
+    "many layers, whose names sort otherwise": ten_layers_more,
     "a readout that leaks": two_layers,
     "a readout with a current": lambda: two_layers(readout=jsnn.CuBaLI(0.9, 0.7)),
     "a readout without memory": lambda: jsnn.Sequential(*two_layers().layers[:3]),
@@ -357,6 +386,23 @@ def test_bfloat16_inputs_keep_traces_in_float32():
     assert cosine(found, bptt(network)) > 0.99
 
 
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("rule", ["rtrl", "ottt"])
+def test_float64_is_kept(rule):
+    with jax.enable_x64(True):
+        network = dense(jsnn.LIF(0.9, reset="none"))
+        nnx.update(network, jax.tree.map(lambda p: p.astype(jnp.float64), nnx.state(network, nnx.Param)))
+        data = INPUTS.astype(jnp.float64), TARGETS.astype(jnp.float64)
+        assert_equal(learned(network, rule, *data), bptt(network, *data), 1e-12)
+
+
+def test_a_learner_sums_gradients_in_float32():
+    network = dense(jsnn.LIF(0.9), param_dtype=jnp.bfloat16)
+    state = online.Learner(network, squares, optax.sgd(0.1), every=2).init((B, IN))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.gradient)} == {jnp.dtype(jnp.float32)}
+
+
 def mixing():
     return jsnn.Sequential(nnx.Linear(IN, 6, rngs=nnx.Rngs(0)), nnx.Linear(6, N, rngs=nnx.Rngs(1)), jsnn.LIF(0.9))
 
@@ -391,6 +437,41 @@ def test_a_fault_is_named_with_its_cure(case):
     network, options = make(), {"rule": "rtrl", "loss": squares, "targets": TARGETS} | options
     with pytest.raises(ValueError, match=message):
         online.gradient(network, options["loss"], rule=options["rule"])(network, INPUTS, options["targets"])
+
+
+@pytest.mark.parametrize(("x", "y"), [(jnp.ones((0, B, IN)), TARGETS[:0]), (INPUTS[:, :0], TARGETS[:, :0])])
+def test_inputs_hold_one_step_and_one_example_or_more(x, y):
+    with pytest.raises(ValueError, match="or more, got"):
+        online.gradient(dense(jsnn.LIF(0.9)), squares)(dense(jsnn.LIF(0.9)), x, y)
+
+
+def test_a_long_time_needs_no_memory_for_outputs():
+    network, x, y = dense(jsnn.LIF(0.9, reset="none")), INPUTS[0], TARGETS[0]
+    jax.eval_shape(lambda: online.gradient(network, squares, rule="ottt")(network, x, y, num_steps=2 * 10**9)[0])
+
+
+LEARNER_FAULTS = {
+    "a shape": (lambda learner: learner.init(3), TypeError, "shape must be a tuple"),
+    "no examples": (lambda learner: learner.init((0, IN)), ValueError, "one example or more"),
+    "integers": (lambda learner: learner.init((B, IN), jnp.int32), TypeError, "inputs must be floating point"),
+    "all steps": (
+        lambda learner: learner.step(learner.init((B, IN)), INPUTS[0], TARGETS),
+        ValueError,
+        r"targets must be \[B, ...\] = \(3, ...\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEARNER_FAULTS)
+def test_a_learner_refuses(case):
+    call, error, message = LEARNER_FAULTS[case]
+    with pytest.raises(error, match=message):
+        call(online.Learner(dense(jsnn.LIF(0.9, reset="none")), squares, optax.sgd(0.1), rule="ottt"))
+
+
+def test_feedback_is_one_of_three():
+    with pytest.raises(ValueError, match="feedback must be one of symmetric, random, trained, got 'none'"):
+        online.eprop(feedback="none")
 
 
 def test_a_learner_updates_after_one_step_or_more():

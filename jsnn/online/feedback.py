@@ -11,6 +11,7 @@ from jsnn.network import Network
 from jsnn.online.parts import observed
 from jsnn.online.plan import make_plan
 from jsnn.online.rules import Rule
+from jsnn.types import as_shape
 
 
 @checked
@@ -35,7 +36,7 @@ def with_feedback(network: Network, shape: Any, *, rngs: nnx.Rngs) -> Network:
         >>> with_feedback(network, (1, 4), rngs=nnx.Rngs(1)).feedback["2_LIF"].shape
         (3, 8)
     """
-    x = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+    x = jax.ShapeDtypeStruct(as_shape(shape), jnp.float32)
     plan = make_plan(network, x, Rule("eprop", "none", "feedback"))
     step = observed(network, None, x)
     matrices = {}

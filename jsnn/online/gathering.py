@@ -14,7 +14,7 @@ from jsnn.online.parts import Split, observed, run_step, split
 from jsnn.online.plan import Plan, make_plan
 from jsnn.online.rules import Rule, as_rule
 from jsnn.online.signals import StepLoss, signals_of
-from jsnn.online.targets import check_loss, in_time
+from jsnn.online.targets import check_batch, check_loss, in_time
 from jsnn.online.traces import Traces, push, start
 from jsnn.rounding import wide
 from jsnn.types import Array, Inputs, Neuron, State
@@ -103,8 +103,9 @@ def gradient(network: Neuron, loss: StepLoss, *, rule: str | Rule = "rtrl", with
     Returns:
         a function `(network, inputs, targets, state=None, num_steps=None) -> (value, gradient)`; with `with_outputs`
         it is `((value, outputs [T, B, ...]), gradient)`. The arguments are those of `jsnn.unroll`. `targets` are
-        `[T, B, ...]`, a target for each step, or `[B, ...]`, which stays the same; a pytree may hold both. The gradient
-        is an `nnx.State` of the network's `nnx.Param`s, as from `nnx.value_and_grad`, for any optimiser of optax.
+        `[T, B, ...]`, a target for each step, or `[B, ...]`, which stays the same; a pytree may hold both. What could
+        be either, as T = B, is taken as a target for each step. The gradient is an `nnx.State` of the network's
+        `nnx.Param`s, as from `nnx.value_and_grad`, for any optimiser of optax.
 
     Raises:
         TypeError: if an argument is of another type.
@@ -199,10 +200,13 @@ def gather(
     keeps_outputs: bool,
 ) -> Found:
     """Run all steps, and return the mean of the loss and of its gradient. Nothing here has a derivative of its own."""
-    inputs, state = prepare(network, inputs, state, num_steps)
+    # a long time needs no memory where no outputs are kept
+    few = num_steps if keeps_outputs or num_steps is None else min(num_steps, 1_000)
+    inputs, state = prepare(network, inputs, state, few)
     x, steps = of_step(inputs, num_steps), count_steps(inputs, num_steps)
-    if steps < 1 or not jax.tree.leaves(x)[0].shape:
+    if steps < 1:
         raise ValueError(f"inputs must be [T, B, ...] of one step or more, got {jax.tree.map(jnp.shape, inputs)}")
+    check_batch(x)
     plan, parts = make_plan(network, x, rule), split(network)
     wanted = in_time(targets, steps, jax.tree.leaves(x)[0].shape[0])
     dtype = check_loss(loss, network, state, x, wanted.at(wanted.first))

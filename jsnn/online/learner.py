@@ -13,10 +13,10 @@ from jsnn.online.parts import split
 from jsnn.online.plan import make_plan
 from jsnn.online.rules import Rule, as_rule
 from jsnn.online.signals import StepLoss
-from jsnn.online.targets import check_loss
+from jsnn.online.targets import check_batch, check_loss
 from jsnn.online.traces import start
 from jsnn.rounding import wide
-from jsnn.types import Array, Neuron
+from jsnn.types import Array, Neuron, as_shape
 
 
 class LearnerState(NamedTuple):
@@ -86,9 +86,10 @@ class Learner:
     @checked
     def init(self, shape: Any, dtype: Any = jnp.float32) -> LearnerState:
         """Return the state before the first step, for inputs of `shape`, `[B, ...]`."""
-        x = jax.ShapeDtypeStruct(tuple(shape), dtype)
+        x = jax.ShapeDtypeStruct(as_shape(shape), dtype)
+        check_batch(x)
         params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
-        at_rest = self._network.init(tuple(shape), dtype)
+        at_rest = self._network.init(x.shape, dtype)
         carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest))
         return LearnerState(
             params,
@@ -108,6 +109,10 @@ class Learner:
             targets: what the loss takes of this step, `[B, ...]`.
         """
         described = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        check_batch(described)
+        for shape in map(jnp.shape, jax.tree.leaves(targets)):
+            if shape[:1] != x.shape[:1]:
+                raise ValueError(f"targets must be [B, ...] = ({len(x)}, ...), those of this step, got shape {shape}")
         plan = self._plan(described)
         check_loss(self.loss, self._network, state.carry.state, described, targets)
         params = jax.tree.leaves(state.params)

@@ -10,7 +10,7 @@ from flax import nnx
 from jsnn.online.cells import answers_at_once, detached, is_silent, leak_of, leaky, variables_of
 from jsnn.online.parts import Taught, described, observed, split, teach
 from jsnn.online.probes import Probes
-from jsnn.online.rules import Rule
+from jsnn.online.rules import Rule, as_rule
 from jsnn.program import flatten, trace
 from jsnn.types import Array, Neuron
 
@@ -56,13 +56,14 @@ class Plan(NamedTuple):
         return f"{self.rule.name}: " + "; ".join(rows)
 
 
-def make_plan(network: Any, x: Any, rule: Rule) -> Plan:
+def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
     """Return what a rule does with a network, for inputs of one step as `x`.
 
     Raises:
         ValueError: if the rule does not fit a layer or a neuron (it is named, with the rules that do), if there is
             nothing to train, or the network is one that changes itself.
     """
+    rule = as_rule(rule)
     _refuse_training_mode(network)
     parts = split(network)
     if not parts.params:
@@ -115,7 +116,9 @@ def make_plan(network: Any, x: Any, rule: Rule) -> Plan:
         through_readout = filtered and name != readout
         kept: Kept = "nothing"
         if rule.traces == "leaky" and leak is None:
-            raise ValueError(_does_not_fit(rule, name, f"the state of {type(neuron).__name__} has no constant leak"))
+            kind = type(neuron).__name__
+            why = f"the state of {kind} has no constant leak, or its spikes are not of a field `surrogate`"
+            raise ValueError(_does_not_fit(rule, name, why))
         if leak is not None and not through_readout and (rule.traces == "leaky" or probes.is_affine):
             kept = "factorised"
         elif rule.traces != "none":
@@ -159,7 +162,8 @@ def _check_outputs(rule: Rule, outputs: Any, batch: int) -> None:
 
 
 def _is_floating(shape: Taught, name: str, index: int) -> bool:
-    return jnp.issubdtype(shape.neurons[name][index].dtype, jnp.floating)
+    array = shape.neurons[name][index]
+    return array is not None and jnp.issubdtype(array.dtype, jnp.floating)
 
 
 def _refuse_training_mode(network: Any) -> None:

@@ -1,12 +1,13 @@
 """The learning rules: what each keeps of the past, and how the loss reaches a layer."""
 
 import dataclasses
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from jsnn.arguments import checked
 
 Traces: TypeAlias = Literal["own", "detached", "leaky", "none"]
 Signal: TypeAlias = Literal["space", "feedback", "local"]
+Feedback: TypeAlias = Literal["symmetric", "random", "trained"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,8 @@ def rtrl(*, readout_memory: bool = True) -> Rule:
     layer, and the memory of other layers.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, if the neuron's leak is one constant (a LIF
-    neuron without reset or with a detached "subtract") and no readout has a memory; else B * I * N * M.
+    neuron without reset or with a detached "subtract") and no readout has a memory; else B * I * N * M, and B * I * N
+    more for each variable of a readout that the traces pass through.
 
     Args:
         readout_memory: whether the traces of hidden layers pass through the membrane of the readout, as those of
@@ -61,7 +63,7 @@ def rtrl(*, readout_memory: bool = True) -> Rule:
 @checked
 def eprop(
     *,
-    feedback: Literal["symmetric", "random", "trained"] = "symmetric",
+    feedback: Feedback = "symmetric",
     readout_memory: bool = True,
     seed: int = 0,
 ) -> Rule:
@@ -82,8 +84,13 @@ def eprop(
         readout_memory: whether traces pass through the membrane of the readout, as in the paper.
         seed: of the random matrices.
 
+    Raises:
+        ValueError: if `feedback` is none of these.
+
     Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020).
     """
+    if feedback not in get_args(Feedback):
+        raise ValueError(f"feedback must be one of {', '.join(get_args(Feedback))}, got {feedback!r}")
     signal: Signal = "space" if feedback == "symmetric" else "feedback"
     return Rule("eprop", "detached", signal, readout_memory, seed, feedback == "trained")
 
@@ -94,7 +101,8 @@ def ottt() -> Rule:
 
         a[t] = decay a[t-1] + x[t],   dL/dw = sum_t dL[t]/dz[t] H'(v[t]) a[t]
 
-    Exact for one layer without reset. It neglects the reset, adaptation, recurrence and the memory of layers above.
+    Exact for a layer without adaptation, whose reset is none or detached, if the layers above it have no memory. It
+    neglects the reset, adaptation, recurrence and the memory of layers above.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, and no more for a convolution than the image
     that it sees.

@@ -25,7 +25,8 @@ class _Hooks:
         self.step, self.bumps, self.at_once = step, bumps, at_once
 
     def cell(self, name: str, neuron: Neuron, state: State, current: Array) -> tuple[State, Array]:
-        known, before, at, output = jax.lax.stop_gradient(self.step.cells[name])
+        known, *numbers = self.step.cells[name]
+        before, at, output = jax.lax.stop_gradient(numbers)
         gain = jax.lax.stop_gradient(gain_of(known, before, at, self.at_once[name]))
         return state, output + self.bumps[name] + gain * (current - jax.lax.stop_gradient(current))
 

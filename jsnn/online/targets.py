@@ -47,6 +47,15 @@ def in_time(targets: Any, steps: int, batch: int) -> Targets:
     return Targets(structure, changing, held)
 
 
+def check_batch(x: Any) -> None:
+    """Raise ValueError unless the input of a step is of one example or more, and TypeError unless it is of floats."""
+    for leaf in jax.tree.leaves(x):
+        if not leaf.shape or not leaf.shape[0]:
+            raise ValueError(f"the input of a step must be [B, ...] of one example or more, got shape {leaf.shape}")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"inputs must be floating point, got {leaf.dtype}: convert them with x.astype(jnp.float32)")
+
+
 def check_loss(loss: Callable[..., Any], network: Any, state: Any, x: Any, targets: Any) -> Any:
     """Return the dtype of a loss of one step.
 
