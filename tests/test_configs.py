@@ -18,7 +18,13 @@ from experiments.parts import errors
 from jsnn.data import Dataset
 
 CONFIGS = sorted(Path(__file__).resolve().parents[1].glob("configs/[!_]*.py"))
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "yin_yang": (4,),
+}
 
 
 def of_ten_classes(data):

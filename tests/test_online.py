@@ -228,7 +228,8 @@ def test_rules_point_the_way_of_bptt_in_a_recurrent_network(rule):
     network = recurrent()
     found, expected = learned(network, rule), bptt(network)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
-    assert cosine(found, expected) > 0.2
+    if getattr(rule, "signal", "space") != "feedback":  # a random matrix points anywhere before training
+        assert cosine(found, expected) > 0.2
     last = [gradient["layers"][2]["kernel"][...] for gradient in (found[1], expected[1])]
     if rule != "sltt":  # the readout's own weights are exact by all others
         np.testing.assert_allclose(*last, rtol=1e-4, atol=1e-7)

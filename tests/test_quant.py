@@ -71,7 +71,7 @@ NETWORKS = {
     "neuron after neuron": (with_neuron(jsnn.Sequential(jsnn.LIF(0.9), jsnn.LIF(0.9, gain=0.4))), (N,)),
 }
 OPTIONS = [
-    {}, {"weights": 4, "states": 8}, {"weights": 2, "states": 4, "per_channel": False},
+    {}, {"weights": 4, "states": 8}, {"weights": 3, "states": 6, "per_channel": False},
     {"power_of_two": True, "readout_range": 0.5},
 ]  # fmt: skip
 

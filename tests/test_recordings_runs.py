@@ -103,7 +103,7 @@ RUNS = [  # the config, what it is trained on, and how it is made small
     ("dvs_gesture", "ibm", f"{CONVOLUTION} --data.residence host"),
     ("nmnist_small", "nmnist", CONVOLUTION),
     ("nmnist_small", "nmnist", f"{CONVOLUTION} --data.shape 34 34 --data.flip"),
-    ("psmnist", "images", "--network.hidden 6"),
+    ("psmnist", "images", "--network.hidden 6 --network.max-delay 20"),
     ("digits", "words", f"{SPEECH} --network.hidden 6"),
     ("digits", "words", f"{SPEECH} --network recurrent --network.hidden 6 --seeds 2"),
 ]

@@ -202,6 +202,7 @@ def gather(
     """Run all steps, and return the mean of the loss and of its gradient. Nothing here has a derivative of its own."""
     # a long time needs no memory where no outputs are kept
     few = num_steps if keeps_outputs or num_steps is None else min(num_steps, 1_000)
+    is_at_rest = state is None
     inputs, state = prepare(network, inputs, state, few)
     x, steps = of_step(inputs, num_steps), count_steps(inputs, num_steps)
     if steps < 1:
@@ -224,7 +225,7 @@ def gather(
     zeros = [jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)) for p in params]
     outputs_of = {name: cell[3] for name, cell in observed(network, state, x).cells.items()}
     spikes = {name: jnp.zeros(y.shape, jnp.promote_types(y.dtype, jnp.float32)) for name, y in outputs_of.items()}
-    first = Carry(state, start(plan, parts, x, state)), (jnp.zeros((), dtype), zeros, spikes)
+    first = Carry(state, start(plan, parts, x, state, is_at_rest=is_at_rest)), (jnp.zeros((), dtype), zeros, spikes)
     scanned = changing if num_steps is not None else (inputs, changing)
     (running, (value, total, spikes)), outputs = jax.lax.scan(body, first, scanned, length=steps)
     gradients = [(g / steps).astype(p.dtype) for g, p in zip(total, params)]

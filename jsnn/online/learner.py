@@ -90,7 +90,7 @@ class Learner:
         check_batch(x)
         params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
         at_rest = self._network.init(x.shape, dtype)
-        carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest))
+        carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest, is_at_rest=True))
         return LearnerState(
             params,
             self.optimizer.init(params),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jsnn.online import cells
 from jsnn.online.between import Between
-from jsnn.online.parts import Split, observed
+from jsnn.online.parts import Split, observed, run_step
 from jsnn.online.plan import Layer, Plan, for_traces
 from jsnn.online.signals import gain_of
 from jsnn.rounding import wide
@@ -31,9 +31,15 @@ class Traces(NamedTuple):
     """Of the readout: the derivatives of the layer's outputs with respect to all of these, filtered."""
 
 
-def start(plan: Plan, parts: Split, x: Any, state: State) -> dict[str, Traces]:
-    """Return the traces before the first step, all 0, by the names of the layers."""
-    step = observed(parts.network(parts.params), state, x)
+def start(plan: Plan, parts: Split, x: Any, state: State, *, is_at_rest: bool) -> dict[str, Traces]:
+    """Return the traces before the first step by the names of the layers.
+
+    They are 0, but for those of the neurons' own parameters that say where a state starts, if it is at rest.
+    """
+    network = parts.network(parts.params)
+    step, live = observed(network, state, x), {}
+    if is_at_rest and any(layer.own for layer in plan.layers):
+        live = run_step(network, state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), x)).cells
     data = jax.tree.leaves((x, {name: cell[3] for name, cell in step.cells.items()}, step.memories))
     readout = len(cells.variables_of(step.cells[plan.readout][1])) if plan.filtered and plan.readout else 0
     found = {}
@@ -49,12 +55,33 @@ def start(plan: Plan, parts: Split, x: Any, state: State) -> dict[str, Traces]:
             shapes = [(*current.shape[:-1], *parts.params[i].shape) for i in layer.weights]
             traces = Traces(weights=[[zeros(shape) for shape in shapes] for _ in range(count)])
         if layer.own and plan.rule.traces in ("own", "detached"):
-            traces = traces._replace(own=[[zeros(current.shape) for _ in layer.own] for _ in range(count)])
+            own = [[zeros(current.shape) for _ in layer.own] for _ in range(count)]
+            if live:
+                moved = [_of_rest(live[layer.name][0], index, current, dtype) for index in layer.own]
+                own = [[part[m] for part in moved] for m in range(count)]
+            traces = traces._replace(own=own)
         if plan.filtered and layer.name != plan.readout:
             kept = [*traces.weights[0], *(traces.own[0] if traces.own else [])]
             traces = traces._replace(readout=[[jnp.zeros_like(part) for part in kept] for _ in range(readout)])
         found[layer.name] = traces
     return found
+
+
+def _of_rest(neuron: Neuron, index: int, current: Any, dtype: Any) -> list[Array]:
+    """Return the derivatives of the variables at rest with respect to one of the neuron's own arrays."""
+    at = jnp.asarray(jax.tree.leaves(neuron)[index])
+
+    def variables(value: Array) -> list[Array]:
+        return [v.astype(dtype) for v in cells.variables_of(_replaced(neuron, index, value).init(current.shape, dtype))]
+
+    return jax.jvp(variables, (at,), (jnp.ones_like(at),))[1]
+
+
+def _replaced(neuron: Neuron, index: int, value: Array) -> Neuron:
+    """Return a neuron with another array in one place."""
+    structure: Any
+    arrays, structure = jax.tree.flatten(neuron)
+    return structure.unflatten([value if i == index else array for i, array in enumerate(arrays)])
 
 
 class Change(NamedTuple):
@@ -212,15 +239,10 @@ def _push_own(
     layer: Layer, neuron: Neuron, state: State, current: Array, before: list[list[Array]]
 ) -> tuple[list[list[Array]], list[Array]]:
     """Return the traces of the neuron's own parameters after a step, and the outputs' derivatives to these."""
-    structure: Any
-    arrays, structure = jax.tree.flatten(neuron)
     moved, eligible = [], []
     for index in layer.own:
-
-        def make(value: Array, index: int = index) -> Neuron:
-            return structure.unflatten([value if i == index else array for i, array in enumerate(arrays)])
-
-        drive, direct = cells.of_parameter(neuron, state, current, make, arrays[index])
+        make, at = functools.partial(_replaced, neuron, index), jax.tree.leaves(neuron)[index]
+        drive, direct = cells.of_parameter(neuron, state, current, make, at)
         moved.append(list(map(wide, drive)))
         eligible.append(wide(direct))
     if not before:

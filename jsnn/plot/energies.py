@@ -23,6 +23,7 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
         ax: where to draw; None makes a figure.
 
     Raises:
+        TypeError: if the energies of a network are not given by device.
         ValueError: if there are no networks or no devices, or an energy is not finite and positive.
 
     Examples:
@@ -31,6 +32,9 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['cpu', 'loihi']
     """
+    for name, costs in joules.items():
+        if not isinstance(costs, Mapping):
+            raise TypeError(f"joules must hold J by device for each network, got {costs!r} for {name}")
     devices = list(dict.fromkeys(device for costs in joules.values() for device in costs))
     if not devices:
         raise ValueError(f"joules must name networks and devices, got {dict(joules)}")
