@@ -1,7 +1,11 @@
-"""Permuted sequential MNIST, one pixel a step: delays of up to 783 steps.
+"""Permuted sequential MNIST, one pixel a step, 69,386 parameters: 94.3% after three of its five epochs.
 
-python -m experiments.run configs/psmnist.py
-python -m experiments.run configs/psmnist.py --encoder.order None      (row by row)
+    python -m experiments.run configs/psmnist.py
+    python -m experiments.run configs/psmnist.py --encoder.order None      (row by row, not trained here yet)
+
+The neurons of the first layer learn which of the last 784 pixels each of them sees. After one, two and three epochs
+91.1, 93.0 and 94.3% of the test set; an epoch takes 20 minutes of processor time, so that five of them fit in an hour
+on two free cores of a shared x86-64 machine (2026-11-30, beside other work; the run was stopped there).
 """
 
 from experiments.config import Data, Delayed, Experiment, Last, Objective, Optimizer, PixelByPixel, Train
