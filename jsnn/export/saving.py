@@ -195,7 +195,8 @@ def _exported(
     own = jax.tree.leaves(example)[0].shape[:1] or (1,)
     batch = export.symbolic_shape("b", constraints=["b >= 1"]) if any_batch else own
     x = _of_batch(example, batch) if any_batch else example
-    inputs = x if is_static else jax.tree.map(lambda leaf: leaf.update(shape=(num_steps, *leaf.shape)), x)
+    steps = () if is_static else (num_steps or 1,)
+    inputs = jax.tree.map(lambda leaf: leaf.update(shape=(*steps, *leaf.shape)), x)
     try:
         functions = {"init": traced(init, jax.ShapeDtypeStruct(batch, jnp.float32))}
         state = _results(functions["init"])
