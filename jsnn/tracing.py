@@ -14,6 +14,7 @@ from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatt
 from jsnn.types import Array, Layered, Neuron, Shape, State
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
+RunStep: TypeAlias = Callable[[str, Neuron, State, Any], tuple[State, Any]]  # (name, neuron, state, its input)
 
 # the parameters of operations that say what they do; others are shapes, functions and programs
 _MEANING = (
@@ -70,15 +71,20 @@ class Traced(NamedTuple):
             self.program.operations[index].run(values)
         return values
 
-    def run_step(self, states: States, current: Any) -> tuple[States, Any, list[Any]]:
-        """Run one time step; return the states, the outputs, and the input of each of the `parts`."""
+    def run_step(
+        self, states: States, current: Any, run: RunStep = lambda _, neuron, state, x: neuron.step(state, x)
+    ) -> tuple[States, Any, list[Any]]:
+        """Run one time step; return the states, the outputs, and the input of each of the `parts`.
+
+        `run` steps a neuron; by default that is what its `step` does.
+        """
         values, given = self.values(jax.tree.leaves(current)), []
         for index, operation in enumerate(self.program.operations):
             if index in self.calls:
                 found = self.calls[index]
                 x, neuron = found.x(values.__getitem__), found.neuron(values)
                 given.append(x)
-                states[found.name], y = neuron.step(states[found.name], x)
+                states[found.name], y = run(found.name, neuron, states[found.name], x)
                 self.take_changes(found, neuron, values)
                 values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
                 continue

@@ -82,7 +82,7 @@ class Experiment(Settings):
             raise ValueError(
                 f"train.gradient {self.train.gradient!r} needs a spiking network, got {self.network.kind!r}"
             )
-        if self.learning.make() is not None:
+        if not isinstance(self.learning, Bptt):  # whose rule is not made here, as that takes JAX
             for name, value, needed in (
                 ("train.precision", self.train.precision, "float32"),
                 ("train.gradient", self.train.gradient, "surrogate"),

@@ -21,7 +21,7 @@ class Train(Settings):
     method: Literal["auto", "scan", "fused"] = "auto"
     """How neurons run over time: auto scans, or takes the fused GPU kernel (H100 and newer) where it passes a test."""
     gradient: Literal["surrogate", "eventprop"] = "surrogate"
-    """What a derivative of spikes is; eventprop is the exact one of their times, for networks of CuBaLIF neurons."""
+    """The derivative of spikes: a surrogate, or the exact one of spike times (eventprop), for CuBaLIF neurons alone."""
     weights: str | None = None
     """The folder of a finished run with the same network, whose weights are taken instead of training."""
     patience: PositiveInt | None = None

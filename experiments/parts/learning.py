@@ -31,7 +31,7 @@ class Bptt(Learning):
 
 
 class Online(Learning):
-    """What the rules share that learn step by step, from the loss of each step by itself."""
+    """Base of the rules that learn step by step, from the loss of each step alone."""
 
     compare: bool = True
     """Train by backpropagation through time too, in the folder bptt, to stand beside the result."""
@@ -60,9 +60,7 @@ class Eprop(Online):
 
     def make(self) -> Any:
         """Return the rule."""
-        return jsnn.online.eprop(
-            feedback=self.feedback, readout_memory=self.readout_memory, seed=self.feedback_seed % 2**31
-        )
+        return jsnn.online.eprop(feedback=self.feedback, readout_memory=self.readout_memory, seed=self.feedback_seed)
 
     def prepare(self, network: Any, shape: tuple[int, ...], rngs: Any) -> Any:
         """Return the network with the trained matrices, if the feedback is trained."""
@@ -93,4 +91,4 @@ class Decolle(Online):
 
     def make(self) -> Any:
         """Return the rule."""
-        return jsnn.online.decolle(seed=self.readout_seed % 2**31)
+        return jsnn.online.decolle(seed=self.readout_seed)

@@ -142,7 +142,7 @@ class Competitive(Network):
     decay: Share = 0.9
     """Membrane decay of the competing neurons."""
     inhibition: NonNegativeFloat = 40.0
-    """What a spike takes from the current of every other neuron, a step later."""
+    """How much a spike lowers the current of every other neuron, one step later."""
     threshold: PositiveFloat = 20.0
     """Threshold of all neurons at the beginning."""
     decay_pre: Share = 0.9

@@ -43,7 +43,7 @@ def save(
     """Write a network to a file that runs by JAX alone: its weights, `init`, `step` and, if wanted, `unroll`.
 
     It is written in inference mode: `nnx.BatchNorm` takes its averages, and no dropout drops anything. The network
-    itself stays as it is. What is loaded can be run, not differentiated.
+    itself stays as it is. The loaded network can be run, but has no gradient.
 
     Args:
         network: any Neuron.

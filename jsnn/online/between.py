@@ -1,5 +1,6 @@
 """What a network computes between its neurons in one step, as a function of weights and inputs."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +25,15 @@ class Between(NamedTuple):
         data, structure = jax.tree.flatten((x, {name: cell[3] for name, cell in step.cells.items()}, step.memories))
         return cls(parts, params, data, structure)
 
-    def current(self, layer: Layer, weights: list[Array], sources: list[Array]) -> Array:
-        """Return the current of a layer, `[B, ...]`, for other weights and inputs, of fewer examples too."""
+    def current(self, layer: Layer, places: Sequence[int], weights: list[Array], sources: list[Array]) -> Array:
+        """Return the current of a layer, `[B, ...]`, for other weights in these places and other inputs.
+
+        The inputs may be of fewer examples.
+        """
         data = [array[: len(sources[0])] if sources else array for array in self.data]
         for i, source in zip(layer.sources, sources, strict=True):
             data[i] = source.astype(data[i].dtype)
-        return self._taught(self._with(layer.weights, weights), data).currents[layer.name]
+        return self._taught(self._with(places, weights), data).currents[layer.name]
 
     def outputs(self, places: tuple[int, ...], weights: list[Array]) -> Any:
         """Return the outputs for other weights in these places."""
@@ -40,7 +44,7 @@ class Between(NamedTuple):
         arrays = self._taught(params, self.data).neurons[layer.name]
         return [arrays[i] for i in layer.own]
 
-    def _with(self, places: tuple[int, ...], weights: list[Array]) -> list[Array]:
+    def _with(self, places: Sequence[int], weights: list[Array]) -> list[Array]:
         params = list(self.params)
         for i, weight in zip(places, weights, strict=True):
             params[i] = weight

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from jsnn.online.walk import check_elementwise, walk
+from jsnn.online.walk import Hooks, check_elementwise, walk
 from jsnn.types import Array, Neuron, State
 
 
@@ -45,7 +45,7 @@ class Step(NamedTuple):
     memories: dict[str, Array]
 
 
-class _Forward:
+class _Forward(Hooks):
     """Runs the neurons as they are, and writes down what they were given. No gradient leads into the past."""
 
     def __init__(self) -> None:
@@ -63,9 +63,6 @@ class _Forward:
     def memory(self, name: str, known: Array) -> Array:
         self.memories[name] = known
         return known
-
-    def late(self, layer: Any, known: Array, current: Array) -> Array:
-        return layer.of_window(known).astype(current.dtype)
 
 
 def run_step(network: Any, state: State, x: Any) -> Step:
@@ -103,7 +100,7 @@ class Taught(NamedTuple):
     outputs: Any
 
 
-class _Teacher:
+class _Teacher(Hooks):
     """Hands on given outputs and memories, and writes the currents down."""
 
     def __init__(self, spikes: dict[str, Array], memories: dict[str, Array]) -> None:
@@ -118,9 +115,6 @@ class _Teacher:
 
     def memory(self, name: str, known: Array) -> Array:
         return self.memories[name]
-
-    def late(self, layer: Any, known: Array, current: Array) -> Array:
-        return layer.of_window(known).astype(current.dtype)
 
 
 def teach(network: Any, x: Any, spikes: dict[str, Array], memories: dict[str, Array]) -> Taught:

@@ -28,7 +28,7 @@ class Layer(NamedTuple):
     weights: tuple[int, ...]
     """The positions of the parameters that lead to its current, among all of the network."""
     sources: tuple[int, ...]
-    """The positions of what the current is made of, among the arrays of `Teacher.data`."""
+    """The positions of what the current is made of, among the arrays of `Between.data`."""
     with_offset: tuple[int, ...]
     """Those of the weights whose gradient is not 0 for an input of 0, such as biases."""
     outer: dict[int, int | None]
@@ -72,7 +72,6 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
     seen = step.cells
     if not seen:
         raise ValueError("the network has no neurons: train it by jax.grad")
-    batch = jax.tree.leaves(x)[0].shape[0]
     spikes = {name: cell[3] for name, cell in seen.items()}
     data = jax.tree.map(described, x), spikes, step.memories
     structure: Any
@@ -141,7 +140,7 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
         at_once = answers_at_once(neuron, state, current)
         layers.append(Layer(name, kept, floats, weights, sources, offset, probes.outer, own, at_once))
     if rule.signal != "space":
-        _check_outputs(rule, shape.outputs, batch)
+        _check_outputs(rule, shape.outputs)
     return Plan(rule, tuple(layers), readout, leads_to(places.outputs)[0], filtered)
 
 
@@ -155,7 +154,7 @@ def _does_not_fit(rule: Rule, name: str, why: str) -> str:
     return f"rule {rule.name!r} does not fit layer {name}: {why}. Take {others}, or jax.grad through jsnn.unroll"
 
 
-def _check_outputs(rule: Rule, outputs: Any, batch: int) -> None:
+def _check_outputs(rule: Rule, outputs: Any) -> None:
     if not hasattr(outputs, "shape") or outputs.ndim != 2:
         found = jax.tree.map(jnp.shape, outputs)
         raise ValueError(f"rule {rule.name!r} takes a network with one output [B, N], got {found}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jsnn.online import cells
 from jsnn.online.parts import Split, Step
 from jsnn.online.plan import Plan
-from jsnn.online.walk import walk
+from jsnn.online.walk import Hooks, walk
 from jsnn.rounding import wide
 from jsnn.types import Array, Neuron, State
 
@@ -18,7 +18,7 @@ StepLoss: TypeAlias = Callable[[Any, Any], Array]
 """(outputs of one step [B, ...], targets of that step [B, ...]) -> scalar."""
 
 
-class _Hooks:
+class _Signal(Hooks):
     """Hands the gradient of a step from neuron to neuron; `bumps` are added to their outputs to take it there."""
 
     def __init__(self, step: Step, bumps: dict[str, Array], at_once: dict[str, bool]) -> None:
@@ -37,7 +37,7 @@ class _Hooks:
         """Return what the layer gives, with the gradient as if all that it ever gets of an input came at once."""
         axis = known.ndim - 2
         at_once = layer.of_window(jnp.broadcast_to(jnp.expand_dims(current, axis), known.shape)).astype(current.dtype)
-        return layer.of_window(known).astype(current.dtype) + at_once - jax.lax.stop_gradient(at_once)
+        return super().late(layer, known, current) + at_once - jax.lax.stop_gradient(at_once)
 
 
 def gain_of(neuron: Neuron, state: State, current: Array, at_once: bool) -> Array:
@@ -60,7 +60,7 @@ def signals_of(
     bumps = {name: jnp.zeros_like(cell[3]) for name, cell in step.cells.items()}
 
     def bumped(bumps: dict[str, Array]) -> Any:
-        return walk(network, None, x, _Hooks(step, bumps, at_once))[1]
+        return walk(network, None, x, _Signal(step, bumps, at_once))[1]
 
     signals = jax.vjp(bumped, bumps)[1](error)[0]
     hidden = [layer.name for layer in plan.layers if layer.name != plan.readout]

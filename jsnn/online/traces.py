@@ -121,7 +121,7 @@ def push(
     after = traces._replace(own=own)
     if layer.kept == "full":
         slopes = cells.derivatives(neuron, state, current)
-        jacobian = _jacobian(layer, between, weights, sources, current)
+        jacobian = _jacobian(layer, between, sources, current)
         pushed, eligible = _push_weights(slopes, traces.weights, jacobian, current)
         after = after._replace(weights=pushed)
         if readout is not None:
@@ -167,43 +167,33 @@ def _pulled(
     layer: Layer, between: Between, weights: list[Array], sources: list[Array], cotangent: Array
 ) -> list[Array]:
     """Return the gradients of weights for that of the current that they make of the sources."""
-    return list(map(wide, jax.vjp(lambda w: between.current(layer, w, sources), weights)[1](cotangent)[0]))
+    return list(
+        map(wide, jax.vjp(lambda w: between.current(layer, layer.weights, w, sources), weights)[1](cotangent)[0])
+    )
 
 
-def _jacobian(
-    layer: Layer, between: Between, weights: list[Array], sources: list[Array], current: Array
-) -> list[Array]:
+def _jacobian(layer: Layer, between: Between, sources: list[Array], current: Array) -> list[Array]:
     """Return the derivative of each neuron's current with respect to its own weights, `[B, ..., *weight.shape]`.
 
     An axis along which nothing changes may be of size 1. A weight leads to one channel of neurons, on the last axis of
     both, so that one pass backwards serves all channels.
     """
-    others = [number for number, i in enumerate(layer.weights) if i not in layer.outer]
+    others = [i for i in layer.weights if i not in layer.outer]
 
     def of_example(sources: list[Array]) -> list[Array]:
-        def of_others(some: list[Array]) -> Array:
-            known = list(weights)
-            for number, weight in zip(others, some, strict=True):
-                known[number] = weight
-            return between.current(layer, known, [source[None] for source in sources])
-
-        one, pull = jax.vjp(of_others, [weights[number] for number in others])
+        one, pull = jax.vjp(
+            lambda weights: between.current(layer, others, weights, [source[None] for source in sources]),
+            [between.params[i] for i in others],
+        )
         places = one.shape[1:-1]
         chosen = jnp.eye(math.prod(places), dtype=one.dtype).reshape(-1, 1, *places, 1)
         rows = jax.vmap(lambda place: pull(jnp.broadcast_to(place, one.shape))[0])(chosen)
         return [wide(row).reshape(*places, *row.shape[1:]) for row in rows]
 
     found = dict(zip(others, jax.vmap(of_example)(sources) if others else []))
-    for number, i in enumerate(layer.weights):
-        if i in layer.outer:
-            source = layer.outer[i]
-            is_alone = source is None
-            found[number] = _ones(current) if is_alone else wide(sources[layer.sources.index(source)])[..., None]
-    return [found[number] for number in range(len(weights))]
-
-
-def _ones(current: Array) -> Array:
-    return jnp.ones((1,) * current.ndim)
+    for i, source in layer.outer.items():
+        found[i] = jnp.ones((1,) * current.ndim) if source is None else wide(between.data[source])[..., None]
+    return [found[i] for i in layer.weights]
 
 
 def _push_weights(

@@ -1,11 +1,12 @@
 """One time step of a network, taken apart: its elementwise neurons, and what layers remember of their inputs."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jsnn.delays import Delay, Delayed
+from jsnn.fused.operations import ARITHMETIC, FUNCTIONS, REWRITTEN
 from jsnn.layers import Recurrent, RecurrentState
 from jsnn.network import Network
 from jsnn.program import RANDOM, Program, flatten, trace
@@ -14,30 +15,27 @@ from jsnn.types import Array, Neuron, State
 
 # what a step may consist of, if each neuron is to depend on itself alone
 _ELEMENTWISE = {
-    *("abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "broadcast_in_dim"),
-    *("cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "cosh", "device_put", "digamma", "div"),
-    *("eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expand_dims", "expm1", "floor", "ge", "gt", "integer_pow"),
-    *("is_finite", "iota", "le", "lgamma", "log", "log1p", "log2", "logistic", "lt", "max", "min", "mul", "name", "ne"),
-    *("neg", "nextafter", "not", "one_minus_square", "optimization_barrier", "or", "pow", "reduce_precision", "rem"),
-    *("reshape", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign"),
-    *("sin", "sinh", "sqrt", "square", "squeeze", "stop_gradient", "sub", "tan", "tanh", "xor"),
+    *ARITHMETIC, *FUNCTIONS, *REWRITTEN, "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "broadcast_in_dim",
+    "cbrt", "copy_p", "device_put", "digamma", "erf_inv", "erfc", "expand_dims", "iota", "lgamma", "nextafter",
+    "optimization_barrier", "reduce_precision", "reshape", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "squeeze",
 }  # fmt: skip
 
 
-class Hooks(Protocol):
-    """What is done at the neurons and memories of a step."""
+class Hooks:
+    """Base of what is done at the neurons and memories of a step."""
 
     def cell(self, name: str, neuron: Neuron, state: State, current: Array) -> tuple[State, Array]:
         """Return the state and the output of an elementwise neuron."""
-        ...
+        raise NotImplementedError
 
     def memory(self, name: str, known: Array) -> Array:
         """Return what a layer remembers of its inputs, the present one with it where it has a delay."""
-        ...
+        raise NotImplementedError
 
     def late(self, layer: Any, known: Array, current: Array) -> Array:
         """Return the output of a layer with delays for what it knows, the current input among it."""
-        ...
+        return layer.of_window(known).astype(current.dtype)
 
 
 def walk(neuron: Neuron, state: State, x: Any, hooks: Hooks, name: str = "") -> tuple[State, Any]:
@@ -76,16 +74,10 @@ def _walk_network(network: Network, state: State, x: Any, hooks: Hooks, prefix: 
     traced = trace_network(network, x)
     states = {found.name: None for found in traced.calls.values()}
     states = states if state is None else traced.checked(network.unpack(state))
-    values = traced.values(jax.tree.leaves(x))
-    for index, operation in enumerate(traced.program.operations):
-        if index not in traced.calls:
-            operation.run(values)
-            continue
-        found = traced.calls[index]
-        given, neuron = found.x(values.__getitem__), found.neuron(values)
-        states[found.name], y = walk(neuron, states[found.name], given, hooks, prefix + found.name)
-        values.update(zip(operation.outputs, jax.tree.leaves(y), strict=True))
-    return network.pack(states), traced.outputs(values)
+    states, outputs, _ = traced.run_step(
+        states, x, lambda name, neuron, state, x: walk(neuron, state, x, hooks, prefix + name)
+    )
+    return network.pack(states), outputs
 
 
 def check_elementwise(name: str, neuron: Neuron, state: State, current: Any) -> None:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jsnn.rounding import wide
 from jsnn.types import Array
 
 Factor: TypeAlias = Literal["inputs", "weights", "outputs"]
@@ -113,20 +114,16 @@ batching.primitive_batchers[sparse_product_p] = _batch
 
 
 def _on_cpu(a: Array, b: Array, post: Array, starts: Array, *, wanted: Factor, size: int) -> Array:
-    dtype = jnp.result_type(a, b)
-    a, b = (x.astype(jnp.promote_types(dtype, jnp.float32)) for x in (a, b))
     shape = _shape(a, b, post, starts, wanted, size)
-    if 0 in (*shape, *a.shape, *b.shape):
-        return jnp.zeros(shape, dtype)
     if wanted == "inputs":
-        return _all_inputs(a, b, post, starts).astype(dtype)
+        return _all_inputs(a, b, post, starts)
     by_events, all_rows = (_events_outputs, _all_outputs) if wanted == "outputs" else (_events_weights, _all_weights)
     examples, inputs = a.shape
     if examples == 1:
-        return by_events(a, b, post, starts, shape).astype(dtype)
+        return by_events(a, b, post, starts, shape)
     few = jnp.count_nonzero(a) <= inputs * (1 + examples // _EXAMPLES)
     branches = [functools.partial(way, a, b, post, starts, shape) for way in (by_events, all_rows)]
-    return jax.lax.cond(few, *branches).astype(dtype)
+    return jax.lax.cond(few, *branches)
 
 
 def _over_events(x: Array, starts: Array, visit: Callable[[Array, Array, Array, Array], Array], found: Array) -> Array:
@@ -205,18 +202,13 @@ def _all_inputs(outputs: Array, weights: Array, post: Array, starts: Array) -> A
 
 
 def _on_accelerators(a: Array, b: Array, post: Array, starts: Array, *, wanted: Factor, size: int) -> Array:
-    dtype = jnp.result_type(a, b)
-    a, b = (x.astype(jnp.promote_types(dtype, jnp.float32)) for x in (a, b))
     shape = _shape(a, b, post, starts, wanted, size)
-    if 0 in (*shape, *a.shape, *b.shape):
-        return jnp.zeros(shape, dtype)
     synapses, examples = post.shape[0], a.shape[0]
     pre = presynaptic(starts, synapses)
     if wanted == "weights":
         a, b = a.T, b.T
         pieces = max(1, min(synapses, _MOST // examples))
-        found = jax.lax.map(lambda ends: jnp.vdot(a[ends[0]], b[ends[1]]), (pre, post), batch_size=pieces)
-        return found.astype(dtype)
+        return jax.lax.map(lambda ends: jnp.vdot(a[ends[0]], b[ends[1]]), (pre, post), batch_size=pieces)
     source, target = (pre, post) if wanted == "outputs" else (post, pre)
 
     def one(x: Array) -> Array:
@@ -224,8 +216,20 @@ def _on_accelerators(a: Array, b: Array, post: Array, starts: Array, *, wanted: 
 
     # a batch of any size, as jax.export has it, goes one by one
     pieces = max(1, min(examples, _MOST // synapses)) if isinstance(examples, int) else None
-    return jax.lax.map(one, a, batch_size=pieces).astype(dtype)
+    return jax.lax.map(one, a, batch_size=pieces)
 
 
-mlir.register_lowering(sparse_product_p, mlir.lower_fun(_on_accelerators, multiple_results=False))
-mlir.register_lowering(sparse_product_p, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu")
+def _lowering(way: Callable[..., Array]) -> Any:
+    """Return the lowering of the product by a way for numbers in float32 or wider, of which there are some."""
+
+    def product(a: Array, b: Array, post: Array, starts: Array, **params: Any) -> Array:
+        dtype, shape = jnp.result_type(a, b), _shape(a, b, post, starts, **params)
+        if 0 in (*shape, *a.shape, *b.shape):
+            return jnp.zeros(shape, dtype)
+        return way(*(wide(x.astype(dtype)) for x in (a, b)), post, starts, **params).astype(dtype)
+
+    return mlir.lower_fun(product, multiple_results=False)
+
+
+mlir.register_lowering(sparse_product_p, _lowering(_on_accelerators))
+mlir.register_lowering(sparse_product_p, _lowering(_on_cpu), platform="cpu")
