@@ -14,6 +14,7 @@ from flax.errors import TraceContextError
 
 from jsnn import fused, rounding
 from jsnn.arguments import check_memory, checked
+from jsnn.cache import in_cache
 from jsnn.chunks import RunSteps, count_steps, in_chunks, rematerialised, without_gradient_of_state
 from jsnn.delays import check_recording
 from jsnn.fused.trial import default_device, is_trusted
@@ -119,6 +120,8 @@ def unroll(
             run_steps = in_chunks(run_steps, remat, rematerialised(remat))
         if truncate is not None:
             run_steps = in_chunks(run_steps, truncate, without_gradient_of_state, least=1)
+        if remat is False and truncate is None and method == "auto":
+            run_steps = in_cache(neuron, run_steps)
         return run_steps(state, inputs, num_steps)
 
 
