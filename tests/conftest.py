@@ -22,7 +22,7 @@ QUICK = [
     "--xla_cpu_prefer_vector_width=128",
     "--xla_cpu_parallel_codegen_split_count=1",
 ]
-if jax.__version_info__ < (0, 12):  # XLA ends the process at a flag that it does not know
+if jax.__version_info__ < (0, 11):  # XLA ends the process at a flag that it does not know
     QUICK += ["--xla_cpu_use_fusion_emitters=false"]
 SETTINGS = {
     "XLA_FLAGS": " ".join(QUICK),  # optimising takes longer than these small programs run

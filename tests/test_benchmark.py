@@ -14,7 +14,19 @@ from flax import nnx
 
 import jsnn
 from experiments import build
-from experiments.benchmark import __main__, brunel, delays, fc_lif, figure, long, mnist_conv, peers, result, zoo
+from experiments.benchmark import (
+    __main__,
+    brunel,
+    delays,
+    fc_lif,
+    figure,
+    latency_peers,
+    long,
+    mnist_conv,
+    peers,
+    result,
+    zoo,
+)
 from experiments.benchmark.cases import CASES, comparisons
 from experiments.benchmark.measure import Timing, measure
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
@@ -152,9 +164,43 @@ def test_jsnn_has_the_gradients_of_dcls():
 @pytest.mark.parametrize("peer", fc_lif.LIKE_PEER)
 def test_jsnn_has_a_peers_dynamics(peer):
     pytest.importorskip(peer)
-    assert fc_lif.check(peer).startswith("same spikes")
+    for verdict in fc_lif.check(peer).values():
+        assert verdict.startswith("same spikes")
     if peer in mnist_conv.LIKE_PEER:
         assert mnist_conv.check(peer).startswith("same outputs")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("peer", fc_lif.LIKE_PEER)
+def test_a_peer_makes_gradients(peer, precision):
+    pytest.importorskip(peer)
+    weights, spikes = fc_lif.random_problem(steps=20, batch_size=2, size=8)
+    sides = fc_lif.sides(CPU._replace(peers=(peer,), precision=precision), True, 20 * weights, spikes)
+    assert len(sides) > 2
+    for loss, gradient in [side.run() for side in sides.values() if side.role == "peer"]:
+        assert float(loss) > 0
+        assert gradient.shape == weights.shape
+        assert str(gradient.dtype).endswith("float32" if precision == "float32" else "bfloat16")
+        assert 0 < float(abs(gradient).sum()) < math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("peer", latency_peers.STEPS)
+def test_a_peer_streams(peer):
+    pytest.importorskip(peer)
+    random = np.random.default_rng(0)
+    kernels = [random.uniform(0, 2, shape).astype(np.float32) for shape in ((6, 4), (4, 3))]
+    step, state = latency_peers.STEPS[peer](CPU, kernels)
+    for frame in random.uniform(0, 2, (50, 1, 6)).astype(np.float32):
+        before, state = state, step(state, frame)
+    earlier, later = (np.asarray(jax.tree.leaves(states)[-1]) for states in (before, state))  # of the readout
+    assert later.shape == (1, 3)
+    assert np.all(later > 0)
+    assert np.all(np.isfinite(later))
+    assert np.all(earlier != later)
 
 
 def test_zoo_has_every_neuron():
@@ -329,11 +375,27 @@ def test_a_gpu_that_is_not_there(monkeypatch):
         __main__.main(["--device", "gpu", "--allocator", "system"])
 
 
-def test_missing_peers_are_named_and_left_out(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        (
+            (3, 11, 9),
+            "without dcls, jaxpike, norse, spikingjelly, spyx, which are not installed: pip install -e '.[peers]'\n"
+            "without brainpy, sparx, which need Python 3.12 or newer\n",
+        ),
+        (
+            (3, 12, 0),
+            "without brainpy, dcls, jaxpike, norse, sparx, spikingjelly, spyx, "
+            "which are not installed: pip install -e '.[peers]'\n",
+        ),
+    ],
+)
+def test_missing_peers_are_named_and_left_out(python, said, monkeypatch, capsys):
     there = {"snntorch"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(peers.sys, "version_info", python)
     assert peers.installed(None) == ("snntorch",)
-    assert "without dcls, norse, spikingjelly, spyx, which are not installed" in capsys.readouterr().err
+    assert capsys.readouterr().err == said
     assert peers.installed(["snntorch"]) == ("snntorch",)
     assert capsys.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""The fast dense layer against XLA's own: the same values, and the same gradients but for rounding."""
+"""The fast dense layer against XLA's own: the same values and gradients, but for rounding."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import jsnn
+from jsnn import linear
 
 WIDE = 512
 
@@ -64,13 +65,81 @@ def test_vmap():
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_transposition_stays_out_of_the_product():
-    """Folded into it, it would be slow again: XLA folds what nothing holds back."""
-    layer = jsnn.Linear(6, WIDE, use_bias=False, rngs=nnx.Rngs(0))
-    graph, params = nnx.split(layer)
-    program = jax.jit(jax.grad(lambda params, x: jnp.sum(nnx.merge(graph, params)(x) ** 2)))
-    text = program.lower(params, inputs((3, 6))).as_text()
-    assert "optimization_barrier" in text
+# rows that come in parts: all parts full, some left over, so many parts that they do not fit, and rows on two axes
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 307, WIDE), (1024, 6), (1025, WIDE), (3001, 3), (1, 1, 2047, 6)])
+def test_many_rows_are_as_close_to_the_exact_numbers_as_xla_s(shape, dtype):
+    kernel, weights = inputs((shape[-1], WIDE), dtype), inputs((*shape[:-1], WIDE), dtype)
+    x = inputs(shape, dtype)
+    found = [
+        (y, *derivative(weights))
+        for y, derivative in (jax.vjp(product, x, kernel) for product in (jax.jit(wide_product), jnp.matmul))
+    ]
+    x, kernel, weights = (np.float64(value) for value in (x, kernel, weights))
+    exact = x @ kernel, weights @ kernel.T, np.tensordot(x, weights, (range(x.ndim - 1),) * 2)
+    for ours, xla, value in zip(*found, exact, strict=True):
+        assert (ours.shape, ours.dtype) == (xla.shape, xla.dtype)
+        own = abs(np.float64(xla) - value).max()
+        assert abs(np.float64(ours) - value).max() <= max(1.1 * own, 1e-6 * abs(value).max())
+
+
+def wide_product(x, kernel):
+    return linear.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def test_many_rows_under_vmap_and_twice_differentiated():
+    x, kernel = inputs((2, 1030, 4)), inputs((2, 4, WIDE))
+    for mapped, gradients in ((jax.vmap(wide_product), False), (jax.vmap(slope_of(wide_product)), True)):
+        expected = jax.vmap(slope_of(jnp.matmul) if gradients else jnp.matmul)(x, kernel)
+        actual = mapped(x, kernel)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+def slope_of(product):
+    """The gradient of the squared norm of a gradient, which differentiates each product of the backward pass too."""
+    return jax.grad(
+        lambda x, kernel: jnp.sum(jax.grad(lambda k: jnp.sum(product(x, k) ** 2) / 1e3)(kernel) ** 2) / 1e3, 1
+    )
+
+
+def test_not_a_number_stays_in_its_row():
+    y = wide_product(inputs((1100, 6)).at[777, 2].set(jnp.nan), inputs((6, WIDE)))
+    np.testing.assert_array_equal(jnp.isnan(y).all(1).nonzero()[0], [777])
+    np.testing.assert_array_equal(jnp.isnan(y).any(1).nonzero()[0], [777])
+
+
+def test_an_export_without_a_number_of_rows():
+    rows, *_ = jax.export.symbolic_shape("rows")
+    arguments = jax.ShapeDtypeStruct((rows, 6), jnp.float32), inputs((6, WIDE))
+    y = jax.export.export(jax.jit(wide_product))(*arguments).call(inputs((1100, 6)), arguments[1])
+    np.testing.assert_allclose(y, inputs((1100, 6)) @ arguments[1], rtol=1e-6, atol=1e-5)
+
+
+def lowered(shape, platform):
+    """The program of a gradient of the kernel, as it goes to XLA's compiler."""
+    gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(wide_product(x, kernel) ** 2)))
+    return gradient.trace(inputs((shape[-1], WIDE)), inputs(shape)).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_wide_rows_are_longer_in_the_kernel_s_gradient_on_cpus():
+    """Read down its columns, a row of 512 numbers would be slow again."""
+    for features, padded in ((WIDE, 2), (6, 1)):
+        text = lowered((3, features), "cpu")
+        assert text.count(f"tensor<3x{WIDE + 16}xf32>") >= padded
+        assert text.count("stablehlo.pad") + text.count("call @_pad") >= padded
+        assert "stablehlo.pad" not in lowered((3, features), "cuda")
+
+
+def test_many_rows_come_in_parts_on_cpus_alone():
+    """The outputs and the sum of the kernel's gradient."""
+    assert lowered((1100, 6), "cpu").count("stablehlo.while") == 2
+    assert "stablehlo.while" not in lowered((1100, 6), "cuda") + lowered((1023, 6), "cpu")
+
+
+def test_rows_of_several_devices_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert "stablehlo.while" not in lowered((1101, 6), "cpu")
 
 
 def test_a_narrow_layer_keeps_forward_mode():

@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 
-from experiments.benchmark.peers import PEERS
+from experiments.benchmark.peers import PACKAGES, PEERS
 from experiments.benchmark.side import Setting, threads
 from experiments.summary import git_revision
 
-_PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "numpy", "torch", *PEERS)
+_PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "numpy", "torch", *(PACKAGES.get(name, name) for name in PEERS))
 
 
 def environment(setting: Setting, rounds: int, arguments: Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import numpy as np
 from flax import nnx
 
 import jsnn
-from experiments.benchmark import fc_lif_peers
-from experiments.benchmark.peers import compare, on_cpu
+from experiments.benchmark import fc_lif_jax_peers, fc_lif_peers
+from experiments.benchmark.peers import IN_TORCH, compare, on_cpu
 from experiments.benchmark.side import Comparison, Setting, Side, jax_side
 from jsnn.types import Array, Neuron
 
@@ -24,14 +24,19 @@ LIKE_PEER: dict[str, Neuron] = {  # jsnn's neuron with each peer's dynamics
     "snntorch": jsnn.compat.snntorch.leaky(beta=0.9),
     "spikingjelly": jsnn.LIF(decay=0.5, gain=0.5, reset="zero"),
     "spyx": jsnn.LIF(decay=0.9, reset_delay=True),  # whose spikes Spyx shows one step later
+    "sparx": jsnn.LIF(decay=0.9),
+    "jaxpike": jsnn.LIF(decay=0.9, gain=0.1),
+    "brainpy": jsnn.LIF(decay=0.9, gain=0.1),
 }
+_MODULE = {peer: fc_lif_peers if peer in IN_TORCH else fc_lif_jax_peers for peer in LIKE_PEER}  # where its sides are
 
 
 def comparisons(
     setting: Setting, *, neurons: Sequence[int] = (1024,), steps: int = 500, batch_size: int = 16
 ) -> Iterator[Comparison]:
     """Forward, then forward+backward, for each number of neurons."""
-    notes = tuple(f"{peer}: {check(peer)}" for peer in setting.peers if peer in LIKE_PEER)
+    compared = filter(LIKE_PEER.get, setting.peers)
+    notes = tuple(f"{side}: {verdict}" for peer in compared for side, verdict in check(peer).items())
     for size in neurons:
         for backward in (False, True):
             what = "forward+backward" if backward else "forward"
@@ -65,7 +70,7 @@ def sides(setting: Setting, backward: bool, weights: np.ndarray, spikes: np.ndar
         else jax_side(jnp.matmul, x, w, role="floor"),
     }
     for peer in filter(LIKE_PEER.get, setting.peers):
-        found |= fc_lif_peers.sides(setting, peer, backward, weights, spikes)
+        found |= _MODULE[peer].sides(setting, peer, backward, weights, spikes)
     return found
 
 
@@ -81,13 +86,14 @@ def energy(neuron: Neuron, weights: Array, spikes: Array) -> Array:
     return jnp.sum(forward(neuron, weights, spikes).astype(jnp.float32) ** 2)
 
 
-def check(peer: str) -> str:
-    """Return whether jsnn with the peer's dynamics makes the peer's spikes, on a small example."""
+def check(peer: str) -> dict[str, str]:
+    """Return for each of a peer's sides whether jsnn with its dynamics makes its spikes, on a small example."""
     weights, spikes = random_problem(steps=100, batch_size=4, size=64)
     weights *= 10  # so that they spike often enough
-    theirs = fc_lif_peers.forward(peer, weights, spikes)
+    theirs = _MODULE[peer].forward(peer, weights, spikes)
     ours = on_cpu(lambda *a: forward(LIKE_PEER[peer], *a), weights, spikes)
-    if peer == "spyx":
-        ours, theirs = ours[:-1], theirs[1:]
-    late = ", one step later" if peer == "spyx" else ""
-    return f"{compare(ours, theirs)}{late} (jsnn with its dynamics)"
+    late, how = (1, ", one step later") if peer == "spyx" else (0, "")
+    return {
+        side: f"{compare(ours[: len(ours) - late], made[late:])}{how} (jsnn with its dynamics)"
+        for side, made in theirs.items()
+    }

@@ -1,15 +1,13 @@
-"""The linear layer and the LIF layer in the other libraries, each as its users would write it."""
+"""The linear layer and the LIF layer in the libraries for PyTorch, each as its users would write it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.peers import on_cpu, prepare_torch, torch_dtype, torch_side
-from experiments.benchmark.side import Setting, Side, jax_side
-from jsnn.types import Array
+from experiments.benchmark.peers import prepare_torch, torch_dtype, torch_side
+from experiments.benchmark.side import Setting, Side
 
 Layer = Callable[[Any], Any]  # PyTorch's currents [T, B, N] -> spikes [T, B, N]
 
@@ -111,36 +109,14 @@ def _torch_side(setting: Setting, layer: Layer, backward: bool, weights: np.ndar
     return torch_side(setting, train if backward else infer)
 
 
-def _spyx_forward(weights: Array, spikes: Array) -> Array:
-    import spyx
-    from flax import nnx
-
-    size = weights.shape[1]
-    linear = nnx.Linear(*weights.shape, use_bias=False, kernel_init=lambda *_: weights, rngs=nnx.Rngs(0))
-    lif = spyx.nn.LIF((size,), beta=0.9, activation=spyx.axn.superspike(), rngs=nnx.Rngs(0))
-    return spyx.nn.run(spyx.nn.Sequential(linear, lif), spikes)[0]
-
-
-def _spyx_side(setting: Setting, backward: bool, weights: np.ndarray, spikes: np.ndarray) -> Side:
-    dtype = jnp.bfloat16 if setting.precision == "bf16" else jnp.float32
-    arrays = jnp.asarray(weights, dtype), jnp.asarray(spikes, dtype)
-
-    def energy(weights: Array, spikes: Array) -> Array:
-        return jnp.sum(_spyx_forward(weights, spikes).astype(jnp.float32) ** 2)
-
-    return jax_side(jax.value_and_grad(energy) if backward else _spyx_forward, *arrays, role="peer")
-
-
 def sides(setting: Setting, peer: str, backward: bool, weights: np.ndarray, spikes: np.ndarray) -> dict[str, Side]:
     """Return the sides of a peer."""
-    if peer == "spyx":
-        return {peer: _spyx_side(setting, backward, weights, spikes)}
     return {name: _torch_side(setting, make(), backward, weights, spikes) for name, make in _LAYERS[peer].items()}
 
 
-def forward(peer: str, weights: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-    """Return a peer's spikes [T, B, N], on a CPU."""
-    if peer == "spyx":
-        return on_cpu(_spyx_forward, weights, spikes)
-    _, function = _in_torch(Setting(jax.devices("cpu")[0]), _LAYERS[peer][peer](), weights, spikes)
-    return function().detach().numpy()
+def forward(peer: str, weights: np.ndarray, spikes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the spikes [T, B, N] of each of a peer's sides, on a CPU."""
+    setting = Setting(jax.devices("cpu")[0])
+    return {
+        name: _in_torch(setting, make(), weights, spikes)[1]().detach().numpy() for name, make in _LAYERS[peer].items()
+    }

@@ -5,7 +5,7 @@ The floor is a call that does the two products with the weights and nothing else
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,12 +13,11 @@ import numpy as np
 from flax import nnx
 
 import jsnn
-from experiments.benchmark.peers import prepare_torch
+from experiments.benchmark.latency_peers import STEPS, Step
 from experiments.benchmark.side import Comparison, Setting, Side, compiled
 from jsnn.types import Array
 
 _SIZES = (784, 128, 10)
-Step = Callable[[Any, np.ndarray], Any]  # (state, frame [1, 784]) -> state, when the output is there
 
 
 def comparisons(setting: Setting, *, steps: int = 1_000) -> Iterator[Comparison]:
@@ -46,9 +45,8 @@ def comparisons(setting: Setting, *, steps: int = 1_000) -> Iterator[Comparison]
             role="floor", compile_seconds=products.compile_seconds, memory_bytes=products.memory_bytes
         ),
     }
-    for peer in ("norse", "snntorch"):
-        if peer in setting.peers:
-            sides[peer] = stream(torch_step(setting, peer, first, second), (None, None), frames)._replace(role="peer")
+    for peer in filter(STEPS.get, setting.peers):
+        sides[peer] = stream(*STEPS[peer](setting, [first, second]), frames)._replace(role="peer")
     notes = ("each library's own LIF neurons and leaky readout: see fc_lif for what they have in common",)
     yield Comparison(f"one sample, {steps:,} steps", sides, notes if len(sides) > 2 else ())
 
@@ -70,42 +68,3 @@ def stream(step: Step, start: Any, frames: np.ndarray) -> Side:
         return {name: float(np.percentile(counted, share)) for name, share in (("median us", 50), ("p99 us", 99))}
 
     return Side(run, details=details)
-
-
-def torch_step(setting: Setting, peer: str, first: np.ndarray, second: np.ndarray) -> Step:
-    """Return the same network in Norse or snnTorch."""
-    import torch
-
-    device = prepare_torch(setting)
-    layers = [torch.nn.Linear(*kernel.shape, device=device) for kernel in (first, second)]
-    with torch.no_grad():
-        for layer, kernel in zip(layers, (first, second)):
-            layer.weight.copy_(torch.tensor(kernel.T))
-    hidden, readout = _norse_neurons() if peer == "norse" else _snntorch_neurons(device)
-
-    def step(state: Any, frame: np.ndarray) -> Any:
-        with torch.no_grad():
-            z, hidden_state = hidden(layers[0](torch.from_numpy(frame).to(device)), state[0])
-            v, readout_state = readout(layers[1](z), state[1])
-            v.cpu()  # waits for it
-        return hidden_state, readout_state
-
-    return step
-
-
-def _norse_neurons() -> tuple[Any, Any]:
-    from norse.torch import LICell, LIFCell
-
-    return LIFCell(), LICell()
-
-
-def _snntorch_neurons(device: Any) -> tuple[Any, Any]:
-    import snntorch
-
-    hidden = snntorch.Leaky(beta=0.9).to(device)
-    readout = snntorch.Leaky(beta=0.9, reset_mechanism="none").to(device)
-
-    def with_start(leaky: Any) -> Callable[[Any, Any], Any]:
-        return lambda x, membrane: leaky(x, leaky.init_leaky() if membrane is None else membrane)
-
-    return with_start(hidden), with_start(readout)

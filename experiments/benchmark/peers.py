@@ -12,13 +12,15 @@ import numpy as np
 
 from experiments.benchmark.side import Setting, Side, threads
 
-PEERS = ("dcls", "norse", "snntorch", "spikingjelly", "spyx")
-_MODULES = {"dcls": "DCLS"}  # where the name of a package is not that of its module
+PEERS = ("brainpy", "dcls", "jaxpike", "norse", "snntorch", "sparx", "spikingjelly", "spyx")
+PACKAGES = {"sparx": "sparxml"}  # where the name of a peer is not that of its package
+_MODULES = {"dcls": "DCLS"}  # or of its module
+_FROM_PYTHON_3_12 = ("brainpy", "sparx")
 IN_TORCH = ("norse", "snntorch", "spikingjelly")
 
 
 def installed(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Those of the peers (None: of all) that can be imported; it says which cannot.
+    """Those of the peers (None: of all) that can be imported; it says which cannot, and why.
 
     Raises:
         ValueError: if a name is not that of a peer.
@@ -27,8 +29,12 @@ def installed(names: Sequence[str] | None) -> tuple[str, ...]:
         check_name("peer", name, PEERS)
     wanted = PEERS if names is None else tuple(dict.fromkeys(names))
     missing = [name for name in wanted if importlib.util.find_spec(_MODULES.get(name, name)) is None]
-    if missing:
-        print(f"without {', '.join(missing)}, which are not installed: pip install -e '.[peers]'", file=sys.stderr)
+    too_new = [name for name in missing if name in _FROM_PYTHON_3_12 and sys.version_info < (3, 12)]
+    others = [name for name in missing if name not in too_new]
+    reasons = ((others, "are not installed: pip install -e '.[peers]'"), (too_new, "need Python 3.12 or newer"))
+    for left_out, why in reasons:
+        if left_out:
+            print(f"without {', '.join(left_out)}, which {why}", file=sys.stderr)
     return tuple(name for name in wanted if name not in missing)
 
 
