@@ -17,6 +17,7 @@ from jsnn import regularizers
 from jsnn.data import Dataset, Padded
 from jsnn.filters import Filter
 from jsnn.network import neurons_of
+from jsnn.neurons.checks import has_field
 from jsnn.neurons.eventprop import with_spike_time_gradients
 from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
@@ -126,7 +127,12 @@ def encode(
 
 
 def make_loss(
-    experiment: config.Experiment, *, in_time: bool = False, training: bool, record: Record = jsnn.record
+    experiment: config.Experiment,
+    *,
+    in_time: bool = False,
+    training: bool,
+    record: Record = jsnn.record,
+    rate_steps: int | None = None,
 ) -> Loss:
     """Return the loss of a batch, with its metrics: those of the objective, and the firing rate of each hidden layer.
 
@@ -135,6 +141,7 @@ def make_loss(
         in_time: whether the examples have a time axis.
         training: whether they are augmented, and batch normalisation sees the batch.
         record: `jsnn.record`, or what gives the same on several devices.
+        rate_steps: over how many steps the neurons send their mean rate; by default they send spikes.
     """
     objective, rule = experiment.objective, experiment.learning.make()
     reduced = training and experiment.train.precision == "bfloat16"
@@ -152,6 +159,8 @@ def make_loss(
             network = with_new_membranes(network, jax.random.fold_in(encode_key, 1))
             if training and experiment.train.gradient == "eventprop":
                 network = with_spike_time_gradients(network)
+            if rate_steps is not None:
+                network = with_mean_rates(network, rate_steps)
             encoded = encode(experiment, encode_key, inputs, in_time=in_time)
             if training and rule is not None:
                 return _learned_online(experiment, network, *encoded, targets, padded)
@@ -211,6 +220,13 @@ def _learned_online(
         for name in hidden_neurons(network)
     }
     return value, {"loss": value, **metrics, **rates}
+
+
+def with_mean_rates(network: Neuron, num_steps: int) -> Any:
+    """Return a network whose spiking neurons send their mean rates over `num_steps` steps, see `jsnn.MeanRate`."""
+    return map_parts(
+        network, lambda part: has_field(part, "surrogate"), lambda part: jsnn.MeanRate(part, num_steps=num_steps)
+    )
 
 
 def parted(examples: Any) -> tuple[Array, dict[str, Array]]:

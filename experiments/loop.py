@@ -92,12 +92,12 @@ class Run(train.Trainer):
         )
         schedule = build.make_schedule(experiment, settings.epochs * steps)
         self.pairs = []  # of programs that advance and evaluate: of whole epochs, and of those with fewer time steps
-        for steps in [experiment.num_steps] + [settings.short_steps] * (settings.short_epochs > 0):
-            one = dataclasses.replace(experiment, num_steps=steps)
+        options = {"in_time": self.sets.train.in_time, "record": self.layout.record}
+        for is_short in (False, True)[: 1 + (settings.short_epochs > 0)]:
+            one = dataclasses.replace(experiment, num_steps=settings.short_steps) if is_short else experiment
+            rate_steps = experiment.num_steps if is_short and settings.short_rates else None
             loss, test_loss = (
-                self.layout.share_out(
-                    build.make_loss(one, in_time=self.sets.train.in_time, training=training, record=self.layout.record)
-                )
+                self.layout.share_out(build.make_loss(one, training=training, rate_steps=rate_steps, **options))
                 for training in (True, False)
             )
             if sets is None:

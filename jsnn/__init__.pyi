@@ -66,7 +66,7 @@ from .neurons import (
     StochasticSpiking,
 )
 from .neurons.pytree import with_dt
-from .neurons.wrappers import Dropout, Refractory, Stochastic
+from .neurons.wrappers import Dropout, MeanRate, Refractory, Stochastic
 from .normalization import ThresholdBatchNorm
 from .plasticity import Plastic
 from .recording import LayerRecord, record
@@ -99,6 +99,7 @@ __all__ = [
     "Izhikevich",
     "LayerRecord",
     "Linear",
+    "MeanRate",
     "Network",
     "Neuron",
     "ParametricLIF",

@@ -57,7 +57,7 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     length = max(_BYTES // of_example, 1)
     size = max(length // steps, 1)
     if length < steps:
-        run = in_chunks(run, length, lambda run: run)
+        run = in_chunks(run, -(-steps // -(-steps // length)), lambda run: run)  # about equal ones
     if size < batch[0]:
         return _in_batches(run, batch[0], size)
     return run if length < steps else None
@@ -90,7 +90,7 @@ def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:
     def run_batches(state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:
         axis = 1 if num_steps is None else 0
         parts = jax.tree.map(lambda x: apart(x, 0), state), jax.tree.map(lambda x: apart(x, axis), inputs)
-        state, outputs = jax.lax.map(lambda part: run(*part, num_steps), parts)
+        state, outputs = jax.lax.map(lambda part: run(part[0], part[1], num_steps), parts)
         return jax.tree.map(lambda x: together(x, 0), state), jax.tree.map(lambda x: together(x, 1), outputs)
 
     return run_batches

@@ -118,6 +118,7 @@ NEURONS = {
     "Recurrent": jsnn.Recurrent(jsnn.LIF(0.9), linear(0)),
     "Recurrent_ALIF": jsnn.Recurrent(jsnn.ALIF(0.9, trained()), linear(1)),
     "Refractory": jsnn.Refractory(jsnn.CuBaLIF(0.9, trained(), threshold=0.5), period=np.arange(4.0)),
+    "MeanRate": jsnn.MeanRate(jsnn.LIF(trained(), v_rest=PER_NEURON), num_steps=3),
     "Delay": jsnn.Delay(2),
     "Delay_trained": jsnn.Delay(trained(), longest=1),
     "Delay_arrays": jsnn.Delay(4 * PER_NEURON),

@@ -92,16 +92,17 @@ def test_every_network_ends_like_a_run_of_its_own(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_epochs_may_have_fewer_time_steps(tmp_path):
+@pytest.mark.parametrize("rates", [False, True])
+def test_the_first_epochs_may_have_fewer_time_steps(rates, tmp_path):
     one = dataclasses.replace(SEVERAL, seeds=1, learning_rates=(), train=Train(epochs=2, batch_size=32))
     few = dataclasses.replace(one, num_steps=1)
-    mixed = dataclasses.replace(one, train=dataclasses.replace(one.train, short_epochs=1, short_steps=1))
+    mixed = dataclasses.replace(one, train=dataclasses.replace(one.train, short_epochs=1, short_rates=rates))
     fitted = {name: Run(each, tmp_path / name, QUIET) for name, each in (("few", few), ("mixed", mixed))}
     for training in fitted.values():
         training.fit()
     first, second = zip(*(training.records() for training in fitted.values()))
     without_time = [{name: value for name, value in record.items() if name != "seconds"} for record in first]
-    assert without_time[0] == without_time[1]
+    assert (without_time[0] == without_time[1]) == (not rates)
     assert second[0]["train_loss"] != second[1]["train_loss"]
     rows, _ = seeds.Seeds(dataclasses.replace(mixed, seeds=2), tmp_path / "seeds", QUIET).fit()
     [alone], _ = Run(dataclasses.replace(mixed, seed=4), tmp_path / "alone", QUIET).fit()

@@ -29,8 +29,8 @@ FLOORS = {
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
-        "jsnn.arguments", "jsnn.array_arguments", "jsnn.cache", "jsnn.checksum", "jsnn.chunks", "jsnn.extras", "jsnn.files",
-        "jsnn.keywords", "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
+        "jsnn.arguments", "jsnn.array_arguments", "jsnn.cache", "jsnn.checksum", "jsnn.chunks", "jsnn.extras",
+        "jsnn.files", "jsnn.keywords", "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
     ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 import jsnn
 
-unroll = jax.jit(jsnn.unroll)
+unroll = jax.jit(jsnn.unroll, static_argnames="num_steps")
 
 
 def column(*values):
@@ -149,6 +149,25 @@ def test_threshold_batch_norm_takes_time_and_batch_together():
     np.testing.assert_allclose(normalised.std((0, 1)), 0.25, rtol=1e-3)
 
 
+@pytest.mark.parametrize("neuron", [jsnn.LIF(0.9), jsnn.ALIF(0.9, 0.8), jsnn.CuBaLIF(0.9, 0.5, reset="zero")])
+def test_mean_rate_is_that_of_as_many_steps_and_has_its_gradient(neuron):
+    x = jax.random.normal(jax.random.key(0), (3, 2, 5)) + 0.5
+    rate = jsnn.MeanRate(neuron, 4)
+    found = jax.jit(jax.value_and_grad(lambda x: jnp.vdot(unroll(rate, x)[1], x)))(x)
+    wanted = jax.jit(
+        jax.value_and_grad(lambda x: sum(jnp.vdot(unroll(neuron, y, num_steps=4)[1].mean(0), y) for y in x))
+    )(x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
+    assert unroll(rate, x.astype(jnp.bfloat16))[1].dtype == jnp.bfloat16
+
+
+def test_mean_rate_of_a_perfect_integrator_is_clip_floor_relu():
+    x = jax.random.normal(jax.random.key(0), (1, 100))
+    rate = jsnn.MeanRate(jsnn.LIF(1.0, v_rest=0.5), 8)
+    wanted = jsnn.conversion.clip_floor_relu(x, 1.0, 8)
+    np.testing.assert_allclose(unroll(rate, x, num_steps=1)[1][0], wanted, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("neuron", [
     jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)),
@@ -160,6 +179,8 @@ def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
+    (lambda: jsnn.MeanRate(jsnn.IF(), 0), "num_steps must be >= 1, got 0"),
+    (lambda: jsnn.MeanRate(jsnn.IF, 2), "MeanRate takes a neuron, got the class IF: make one, IF(...)"),
     (lambda: jsnn.Refractory(jsnn.IF, 1), "Refractory takes a neuron, got the class IF: make one, IF(...)"),
     (lambda: jsnn.Refractory(1, jsnn.IF()), "Refractory takes a Neuron, an object with init and step, got int"),
     (lambda: jsnn.Stochastic(jsnn.LI(), jax.random.key(0)), "must have a field `surrogate`, as jsnn.LIF has, got LI"),

@@ -30,6 +30,8 @@ class Train(Settings):
     """How many of the epochs, the first ones, are trained and evaluated with short_steps time steps, to save time."""
     short_steps: PositiveInt = 1
     """See short_epochs."""
+    short_rates: bool = False
+    """Whether neurons send in a short epoch, at each step, their mean rate over num_steps steps, see jsnn.MeanRate."""
 
 
 class Mesh(Settings):

@@ -1,5 +1,6 @@
 """The networks that an experiment can train."""
 
+import functools
 import math
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -277,20 +278,23 @@ class SpikingResNet(Network):
     channels: PositiveInt = 32
     """Channels of the first stage."""
     decay: Share = 0.5
-    """Membrane decay of the LIF neurons."""
+    """Membrane decay of the LIF neurons; 1 for IF neurons."""
+    v_rest: float = 0.0
+    """Where their membranes start, in thresholds, and to which they decay."""
+    reset: Literal["zero", "subtract"] = "zero"
+    """What a spike leaves of the membrane."""
+    detach_reset: bool = True
+    """Whether the gradient ignores the reset."""
     slope: PositiveFloat = 2.0
     """Slope of the arctan surrogate."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
         """Return the network."""
+        of_neuron = ("decay", "v_rest", "reset", "detach_reset")
         surrogate = jsnn.surrogate.arctan(self.slope)
-        return jsnn.models.spiking_resnet(
-            rngs=rngs,
-            inputs=inputs[-1],
-            outputs=outputs,
-            neuron=lambda: jsnn.LIF(self.decay, reset="zero", surrogate=surrogate, detach_reset=True),
-            **_fields(self, "decay", "slope"),
-        )
+        neuron = functools.partial(jsnn.LIF, surrogate=surrogate, **{name: getattr(self, name) for name in of_neuron})
+        options = _fields(self, *of_neuron, "slope")
+        return jsnn.models.spiking_resnet(rngs=rngs, inputs=inputs[-1], outputs=outputs, neuron=neuron, **options)
 
 
 class Spikformer(Network):

@@ -1,4 +1,4 @@
-"""What can be put around any neuron, or beside it: a refractory period, escape noise, and dropout in time."""
+"""What can be put around any neuron, or beside it: refractory period, escape noise, mean rate, dropout in time."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
-__all__ = ["Dropout", "DropoutState", "Refractory", "RefractoryState", "Stochastic"]
+__all__ = ["Dropout", "DropoutState", "MeanRate", "Refractory", "RefractoryState", "Stochastic"]
 
 
 class RefractoryState(NamedTuple):
@@ -157,6 +157,62 @@ class Stochastic(FrozenPytree):
         noisy: Any = dataclasses.replace(self.neuron, surrogate=escape)  # type: ignore[type-var]
         inner, spikes = noisy.step(state.neuron, current)
         return StochasticState(inner, next_key), spikes
+
+
+@nnx.dataclass
+class MeanRate(FrozenPytree):
+    """The mean of a neuron's outputs over some steps of the same current, in one step. Itself a Neuron.
+
+        y = (s[1] + ... + s[n]) / n,  s[1], ..., s[n] those of the neuron from its own initial state, with x at each
+
+    No state goes from one step to the next. A network of such neurons is trained in one step at the price of one
+    product for each layer, as if every layer sent its rate. With the neurons themselves and n steps it then needs
+    little more training: a layer's n steps differ from its rate only in when the spikes come. `LIF(decay=1.0,
+    v_rest=0.5)`, which resets by subtraction, rounds the current to the nearest of the n + 1 rates.
+
+    The steps are not stored for the gradient, they are computed again.
+
+    Source: after Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural
+    networks" (ICLR 2022), and the integer spikes of Luo et al., "Integer-valued training and spike-driven inference
+    spiking neural network for high-performance and energy-efficient object detection" (ECCV 2024); here for any neuron.
+
+    Attributes:
+        neuron: any neuron.
+        num_steps: n, 1 or more.
+
+    Raises:
+        TypeError: if `neuron` is not a neuron.
+        ValueError: if `num_steps` is below 1.
+
+    Examples:
+        >>> import jax.numpy as jnp, jsnn
+        >>> neuron = jsnn.MeanRate(jsnn.LIF(decay=1.0, v_rest=0.5), num_steps=4)
+        >>> jsnn.unroll(neuron, jnp.array([[-0.3, 0.1, 0.2, 0.6, 2.0]]))[1].tolist()
+        [[0.0, 0.0, 0.25, 0.5, 1.0]]
+    """
+
+    neuron: Neuron
+    num_steps: int = nnx.static()
+
+    def __post_init__(self) -> None:
+        check_is_neuron("MeanRate", self.neuron)
+        super().__post_init__()
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps must be >= 1, got {self.num_steps}")
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[()]:
+        return ()
+
+    def step(self, state: tuple[()], current: Array) -> tuple[tuple[()], Array]:
+        def mean(current: Array) -> Array:
+            inner = self.neuron.init(current.shape, jnp.promote_types(current.dtype, jnp.float32))
+            spikes = []
+            for _ in range(self.num_steps):  # not a loop of XLA: the steps become one pass over the array
+                inner, now = self.neuron.step(inner, current)
+                spikes.append(now)
+            return sum(spikes[1:], spikes[0]) / self.num_steps
+
+        return state, jax.checkpoint(mean)(current)
 
 
 class DropoutState(NamedTuple):
