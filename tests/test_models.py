@@ -57,7 +57,7 @@ def test_spikingjelly_s_weights_give_its_logits(name):
     np.testing.assert_allclose(logits if expected.ndim == 3 else logits.mean(0), expected, atol=1e-9)
 
 
-TRAINED = ["sew_resnet_cifar10"]
+TRAINED = ["sew_resnet_cifar10", "spikformer_cifar10"]
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -11,12 +11,14 @@ from flax import nnx
 from jsnn import augment, weights
 from jsnn.arguments import checked
 from jsnn.models.resnet import spiking_resnet
+from jsnn.models.transformer import spikformer
 from jsnn.network import Network
 from jsnn.types import Array
 
 _FOLDER = Path(__file__).parent / "weights"
 _NETWORKS: dict[str, Callable[..., Network]] = {
     "sew_resnet_cifar10": functools.partial(spiking_resnet, (1, 1, 1), stem="pooled", channels=40, outputs=10),
+    "spikformer_cifar10": functools.partial(spikformer, 96, depth=1, heads=4, pool=(True, False, True), outputs=10),
 }
 
 
@@ -46,7 +48,8 @@ def pretrained(name: str) -> Pretrained:
     """Return a trained network, its accuracy and its config.
 
     Args:
-        name: "sew_resnet_cifar10", trained by `configs/cifar10_sew_resnet.py`.
+        name: "sew_resnet_cifar10", trained by `configs/cifar10_sew_resnet.py`, or "spikformer_cifar10", by
+            `configs/cifar10_spikformer.py`.
 
     Raises:
         ValueError: if there is no network of this name.
