@@ -1,16 +1,19 @@
 """All time steps of a convolutional network in parts that stay in a CPU's cache, where no gradient is wanted."""
 
-import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax.errors import TraceContextError
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Primitive
+from jax.interpreters import ad, batching, mlir
 
 from jsnn.chunks import RunSteps, count_steps, in_chunks
 from jsnn.program import RANDOM, bodies, called, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
+
+Run: TypeAlias = Callable[..., list[Array]]
 
 _BYTES = 2**22  # of what the largest layer puts out in one part; measured, see docs/speed.md
 
@@ -23,55 +26,86 @@ def in_cache(neuron: Neuron, run: RunSteps) -> RunSteps:
 
     * what is differentiated, or stands on another device or on several, or outside of `jax.jit`,
     * a network without space axes: a dense layer has large weights, and wants all examples at once,
-    * a network that changes itself, draws random numbers, or has a state that is not one of examples.
+    * a network that changes itself, draws random numbers, prints, lets examples meet, such as in the mean of a batch,
+      or has a state that is not one of examples.
     """
 
     def run_in_cache(state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:
-        part = _in_parts(neuron, run, state, inputs, num_steps)
-        if part is None:
-            return run(state, inputs, num_steps)
-        try:
-            whole, parts = (
-                trace(lambda state, inputs, one=one: one(state, inputs, num_steps), state, inputs)
-                for one in (run, part)
-            )
-        except TraceContextError:  # it changes itself
-            return run(state, inputs, num_steps)
-        return run(state, inputs, num_steps) if _is_random(whole[0]) else _either(*whole, parts[0], state, inputs)
+        programs = _programs(neuron, run, state, inputs, num_steps)
+        return _either(*programs, state, inputs) if programs else run(state, inputs, num_steps)
 
     return run_in_cache
 
 
+def _programs(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_steps: int | None) -> Any:
+    """Return the program of a run, that in parts, and what is returned; None where the run is to stay as it is."""
+    try:
+        part = _in_parts(neuron, run, state, inputs, num_steps)
+        if part is None:
+            return None
+        whole, returned = trace(lambda state, inputs: run(state, inputs, num_steps), state, inputs)
+        if whole.effects or _is_random(whole):
+            return None
+        return whole, trace(lambda state, inputs: part(state, inputs, num_steps), state, inputs)[0], returned
+    except (TraceContextError, TypeError, ValueError):  # it changes itself, or takes batches of some sizes alone
+        return None
+
+
 def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_steps: int | None) -> RunSteps | None:
     """Return the run in parts; None where they would not be faster, or not the same."""
-    steps, leaves, arrays = count_steps(inputs, num_steps), jax.tree.leaves(state), jax.tree.leaves(inputs)
-    traced = any(isinstance(x, jax.core.Tracer) for x in (*leaves, *arrays))
-    if not (traced and steps and isinstance(neuron, Layered) and neuron.is_layered and jax.device_count() == 1):
+    steps, leaves = count_steps(inputs, num_steps), jax.tree.leaves(state)
+    in_jit = isinstance(jnp.zeros(()), jax.core.Tracer)
+    if not (in_jit and steps and isinstance(neuron, Layered) and neuron.is_layered and jax.device_count() == 1):
         return None
-    one = jax.tree.map(lambda x: x.shape[num_steps is None :], inputs)
-    batch = arrays[0].shape[num_steps is None :][:1]
-    images = [x for x in leaves if x.ndim >= 4]
-    if not images or not all(batch) or not _is_of_examples(neuron, state, one, batch):
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[num_steps is None :], x.dtype), inputs)
+    batch = next(iter(jax.tree.leaves(one)[0].shape), None)
+    images = [x for x in leaves if jnp.ndim(x) >= 4]
+    is_known = isinstance(batch, int) and batch > 0  # in an export it may not be
+    if not (images and is_known and _keeps_examples_apart(neuron, state, one)):
         return None
-    of_example = max(x.size * x.dtype.itemsize for x in images) // batch[0]  # bytes at one step
-    length = max(_BYTES // of_example, 1)
+    of_example = max(x.size * x.dtype.itemsize for x in images) // batch  # bytes at one step
+    length = max(_BYTES // max(of_example, 1), 1)
     size = max(length // steps, 1)
     if length < steps:
         run = in_chunks(run, -(-steps // -(-steps // length)), lambda run: run)  # about equal ones
-    if size < batch[0]:
-        return _in_batches(run, batch[0], size)
+    if size < batch:
+        return _in_batches(run, batch, size)
     return run if length < steps else None
 
 
-def _is_of_examples(neuron: Neuron, state: State, shape: Any, batch: tuple[int, ...]) -> bool:
-    """Return whether the first axis of all that a state holds, and no other, is that of the examples."""
-    is_shape = {"is_leaf": lambda x: isinstance(x, tuple) and all(isinstance(size, int) for size in x)}
-    longer = jax.tree.map(lambda shape: (batch[0] + 1, *shape[1:]), shape, **is_shape)
-    try:
-        other = jax.tree.leaves(jax.eval_shape(lambda: neuron.init(longer)))
-    except (TypeError, ValueError):  # the network takes batches of this size alone
-        return False
-    return [x.shape for x in other] == [(batch[0] + 1, *x.shape[1:]) for x in jax.tree.leaves(state) if x.ndim]
+def _keeps_examples_apart(neuron: Neuron, state: State, x: Any) -> bool:
+    """Return whether the first axis of all that a state holds, and no other, is that of the examples, which never meet.
+
+    With one example more, an operation on more values then gives more values.
+    """
+
+    def step(x: Any) -> tuple[State, Any]:
+        return neuron.step(neuron.init(jax.tree.map(jnp.shape, x)), x)
+
+    more = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), x)
+    (few, _), (many, (other, _)) = trace(step, x), trace(step, more)
+    shapes = [(jnp.shape(x), y.shape) for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True)]
+    return all(x and y == (x[0] + 1, *x[1:]) for x, y in shapes) and not _meet(few, many)
+
+
+def _meet(few: ClosedJaxpr, many: ClosedJaxpr) -> bool:
+    """Return whether an operation makes as many values of few examples as of many, in loops and calls too."""
+
+    def differ(these: Any, others: Any) -> bool:
+        return [x.aval.shape for x in these] != [x.aval.shape for x in others]
+
+    pairs = list(zip(few.jaxpr.eqns, many.jaxpr.eqns))
+    return len(few.jaxpr.eqns) != len(many.jaxpr.eqns) or any(
+        (differ(one.invars, other.invars) and not differ(one.outvars, other.outvars))
+        or any(map(_meet, _inside(one), _inside(other)))
+        for one, other in pairs
+    )
+
+
+def _inside(equation: Any) -> list[ClosedJaxpr]:
+    """Return the programs of a call, or in a loop or a branch."""
+    inner = called(equation)
+    return [inner] if inner else list(bodies(equation))
 
 
 def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:
@@ -98,33 +132,59 @@ def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:
 
 def _is_random(jaxpr: ClosedJaxpr) -> bool:
     """Return whether a program draws random numbers, in its loops and calls too."""
-    for equation in jaxpr.jaxpr.eqns:
-        inner = called(equation)
-        if equation.primitive.name.startswith(RANDOM) or any(map(_is_random, [inner] if inner else bodies(equation))):
-            return True
-    return False
+    return any(
+        equation.primitive.name.startswith(RANDOM) or any(map(_is_random, _inside(equation)))
+        for equation in jaxpr.jaxpr.eqns
+    )
 
 
-def _either(whole: ClosedJaxpr, returned: Any, parts: ClosedJaxpr, state: State, inputs: Inputs) -> tuple[State, Any]:
+def _either(whole: ClosedJaxpr, parts: ClosedJaxpr, returned: Any, state: State, inputs: Inputs) -> tuple[State, Any]:
     """Run the program in parts on a CPU, and the whole one for a derivative and on other devices.
 
-    What they close over, such as weights, are arguments here: it may be differentiated.
+    What they close over, such as weights, are operands: it may be differentiated.
     """
+    first, second = len(whole.consts), len(whole.consts) + len(parts.consts)
 
-    def run(program: ClosedJaxpr, constants: list[Array], arguments: list[Array]) -> list[Array]:
-        return jax.core.eval_jaxpr(program.jaxpr, constants, *arguments)
+    def run_whole(*operands: Any) -> list[Array]:
+        return jax.core.eval_jaxpr(whole.jaxpr, operands[:first], *operands[second:])
 
-    @jax.custom_jvp
-    def either(*given: Any) -> list[Array]:
-        return jax.lax.platform_dependent(
-            *given,
-            cpu=lambda _, constants, arguments: run(parts, constants, arguments),
-            default=lambda constants, _, arguments: run(whole, constants, arguments),
-        )
+    def run_parts(*operands: Any) -> list[Array]:
+        return jax.core.eval_jaxpr(parts.jaxpr, operands[first:second], *operands[second:])
 
-    @either.defjvp
-    def derivative(primals: Any, tangents: Any) -> Any:
-        return jax.jvp(functools.partial(run, whole), primals[::2], tangents[::2])
-
-    outputs = either(whole.consts, parts.consts, jax.tree.leaves((state, inputs)))
+    operands = (*whole.consts, *parts.consts, *jax.tree.leaves((state, inputs)))
+    outputs = either_p.bind(*operands, whole=run_whole, parts=run_parts, types=tuple(whole.out_avals))
     return jax.tree.unflatten(jax.tree.structure(returned), outputs)
+
+
+# Two functions of the same operands that give the same values, of these types. Not `jax.custom_jvp`: JAX cannot map its
+# derivative where there is a `jax.custom_vjp` in it, as in `jsnn.Conv`.
+either_p = Primitive("either")
+either_p.multiple_results = True
+either_p.def_impl(lambda *operands, whole, **_: whole(*operands))
+either_p.def_abstract_eval(lambda *_, types, **__: list(types))
+
+
+def _lowered(*operands: Array, whole: Run, parts: Run, types: Any) -> list[Array]:
+    return jax.lax.platform_dependent(*operands, cpu=parts, default=whole)
+
+
+def _jvp(primals: Any, tangents: Any, *, whole: Run, **_: Any) -> Any:
+    varying = [index for index, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
+
+    def run(*given: Any) -> list[Array]:
+        values = dict(zip(varying, given, strict=True))
+        return whole(*(values.get(index, x) for index, x in enumerate(primals)))
+
+    return jax.jvp(run, [primals[index] for index in varying], [tangents[index] for index in varying])
+
+
+def _batch(operands: Any, axes: Any, *, whole: Run, parts: Run, types: Any) -> Any:
+    size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
+    whole, parts = (jax.vmap(run, axes) for run in (whole, parts))
+    types = tuple(one.update(shape=(size, *one.shape)) for one in types)
+    return either_p.bind(*operands, whole=whole, parts=parts, types=types), [0] * len(types)
+
+
+mlir.register_lowering(either_p, mlir.lower_fun(_lowered))
+ad.primitive_jvps[either_p] = _jvp
+batching.primitive_batchers[either_p] = _batch

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from flax import nnx
 from test_configs import TRAINED, of_ten_classes
@@ -73,3 +74,18 @@ def test_every_ready_network(name):
 
     lowered = lower(jax.grad(total, allow_int=True), network, x)
     assert all("stablehlo" in text for text in lowered.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["rtrl", "eprop", "ottt", "sltt", "decolle"])
+@pytest.mark.parametrize("make", [models.feedforward, models.adaptive_recurrent], ids=["feedforward", "recurrent"])
+def test_every_online_rule(make, rule):
+    network = make([6, 5, 3], rngs=nnx.Rngs(0))
+    learner = jsnn.online.Learner(network, jsnn.losses.cross_entropy, optax.adam(1e-3), rule=rule)
+    learn = jsnn.online.gradient(network, jsnn.losses.cross_entropy, rule=rule)
+    x, labels = jnp.zeros((2, 6)), jnp.zeros(2, jnp.int32)
+    for function, arguments in (
+        (lambda x, labels: learn(network, x, labels, num_steps=8), (x, labels)),
+        (learner.step, (learner.init((2, 6)), x, labels)),
+    ):
+        assert all("stablehlo" in text for text in lower(function, *arguments).values())
