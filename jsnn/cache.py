@@ -1,5 +1,6 @@
 """All time steps of a convolutional network in parts that stay in a CPU's cache, where no gradient is wanted."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -61,7 +62,7 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     batch = next(iter(jax.tree.leaves(one)[0].shape), None)
     images = [x for x in leaves if jnp.ndim(x) >= 4]
     is_known = isinstance(batch, int) and batch > 0  # in an export it may not be
-    if not (images and is_known and _keeps_examples_apart(neuron, state, one)):
+    if not (images and is_known and _keeps_examples_apart(neuron, state, one, batch)):
         return None
     of_example = max(x.size * x.dtype.itemsize for x in images) // batch  # bytes at one step
     length = max(_BYTES // max(of_example, 1), 1)
@@ -73,11 +74,8 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     return run if length < steps else None
 
 
-def _keeps_examples_apart(neuron: Neuron, state: State, x: Any) -> bool:
-    """Return whether the first axis of all that a state holds, and no other, is that of the examples, which never meet.
-
-    With one example more, an operation on more values then gives more values.
-    """
+def _keeps_examples_apart(neuron: Neuron, state: State, x: Any, batch: int) -> bool:
+    """Return whether examples never meet, and the first axis of all that a state holds, and no other, is theirs."""
 
     def step(x: Any) -> tuple[State, Any]:
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x)), x)
@@ -85,20 +83,25 @@ def _keeps_examples_apart(neuron: Neuron, state: State, x: Any) -> bool:
     more = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), x)
     (few, _), (many, (other, _)) = trace(step, x), trace(step, more)
     shapes = [(jnp.shape(x), y.shape) for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True)]
-    return all(x and y == (x[0] + 1, *x[1:]) for x, y in shapes) and not _meet(few, many)
+    return all(x and y == (x[0] + 1, *x[1:]) for x, y in shapes) and not _meet(few, many, batch)
 
 
-def _meet(few: ClosedJaxpr, many: ClosedJaxpr) -> bool:
-    """Return whether an operation makes as many values of few examples as of many, in loops and calls too."""
+def _meet(few: ClosedJaxpr, many: ClosedJaxpr, batch: int) -> bool:
+    """Return whether an operation, in loops and calls too, makes other numbers of values than so many for an example.
+
+    It looks at the same program of so many examples, and of one more.
+    """
 
     def differ(these: Any, others: Any) -> bool:
         return [x.aval.shape for x in these] != [x.aval.shape for x in others]
 
-    pairs = list(zip(few.jaxpr.eqns, many.jaxpr.eqns))
-    return len(few.jaxpr.eqns) != len(many.jaxpr.eqns) or any(
-        (differ(one.invars, other.invars) and not differ(one.outvars, other.outvars))
-        or any(map(_meet, _inside(one), _inside(other)))
-        for one, other in pairs
+    def grow(x: Any, other: Any) -> bool:
+        return math.prod(other.aval.shape) * batch == math.prod(x.aval.shape) * (batch + 1)
+
+    return any(
+        (differ(one.invars, other.invars) and not all(map(grow, one.outvars, other.outvars)))
+        or any(_meet(*inner, batch) for inner in zip(_inside(one), _inside(other), strict=True))
+        for one, other in zip(few.jaxpr.eqns, many.jaxpr.eqns, strict=True)  # ValueError: it is another program
     )
 
 

@@ -99,14 +99,15 @@ def _in_parts(product: Callable[[Array, Array], Array], inputs: Array, kernel: A
         part = product(jax.lax.dynamic_slice_in_dim(rows, i * length, length), kernel)
         return jax.lax.dynamic_update_slice_in_dim(outputs, part, i * length, 0)
 
-    outputs = jax.lax.fori_loop(0, count, put, jnp.zeros((len(rows), kernel.shape[1]), inputs.dtype))
+    first = jnp.pad(product(rows[:length], kernel), ((0, len(rows) - length), (0, 0)))  # its type is the loop's
+    outputs = jax.lax.fori_loop(1, count, put, first)
     return outputs.reshape(*inputs.shape[:-1], kernel.shape[1])
 
 
 def _sum_of_parts(precision: Any, rows: Array, gradients: Array) -> Array:
     """Return rows^T @ gradients, added up in float32 or wider from products of a few hundred rows."""
     shape = (rows.shape[1], gradients.shape[1])
-    wide = jnp.promote_types(rows.dtype, jnp.float32)
+    wide = jnp.float32 if rows.dtype.itemsize < 4 else rows.dtype
 
     def part(start: Array | int, length: int) -> Array:
         factors = [_lengthened(jax.lax.dynamic_slice_in_dim(x, start, length)) for x in (rows, gradients)]
@@ -114,7 +115,7 @@ def _sum_of_parts(precision: Any, rows: Array, gradients: Array) -> Array:
         return product[: shape[0], : shape[1]]
 
     count = len(rows) // _ROWS if _come_in_parts(rows) else 0
-    total = part(count * _ROWS, len(rows) - count * _ROWS)
+    total = part(count * _ROWS, rows.shape[0] - count * _ROWS)
     if count:
         total = jax.lax.fori_loop(0, count, lambda i, total: total + part(i * _ROWS, _ROWS), total)
     return total.astype(rows.dtype)

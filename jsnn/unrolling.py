@@ -71,6 +71,8 @@ def unroll(
             is faster. On a GPU by NVIDIA it takes `"fused"`, if a test on that very GPU, once in a process, finds the
             spikes and gradients of a few neurons equal to those of a scan, and the neuron's own kernel can be compiled;
             if not, one warning says why. Of several devices, so it does within `jax.shard_map` alone. Else it scans.
+            On a CPU, inside `jax.jit` and for no gradient, it runs a convolutional network for a few examples at a
+            time, whose spikes stay in the cache (`jsnn.cache`).
             What only sees its last inputs, as delays do (`jsnn.types.Windowed`), is scanned by `"scan"` alone.
             A neuron that does not admit a method is scanned, and so is `"fused"` where JAX has no compiler for the
             kernel. All give the same numbers, to rounding, and the same gradients; `jax.jvp`, `jax.jacfwd` and

@@ -44,6 +44,7 @@ SIZES = {
     "repairs": {"examples": 4},
     "shapes": {"steps": 2, "batch_size": 2},
     "online": {"neurons": 4, "steps": 3, "batch_size": 2, "epochs": 1},
+    "recurrent": {"neurons": (8,), "batch_size": 2, "steps": 3},
     "delays": {"neurons": (8,), "steps": 6, "batch_size": 2, "max_delay": 3},
     "brunel": {"scale": 0.02, "steps": 200},
 }
@@ -343,7 +344,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path, capsys):
         (["--case", "zoo", "--kinds", "LIFF"], "no neuron is called 'LIFF', did you mean LIF?"),
         (
             ["--case", "latency", "--neurons", "8"],
-            "--neurons is for fc_lif, delays, long, zoo, online, and means nothing",
+            "--neurons is for fc_lif, delays, long, zoo, online, recurrent, and means nothing",
         ),
         (["--case", "repairs", "--examples", "3"], "examples must be a multiple of 4, got 3"),
         (["--case", "cifar10_conversion", "--examples", "3"], "batch_size must be from 1 to the number of examples, 3"),

@@ -112,8 +112,30 @@ def test_not_a_number_stays_in_its_row():
 def test_an_export_without_a_number_of_rows():
     rows, *_ = jax.export.symbolic_shape("rows")
     arguments = jax.ShapeDtypeStruct((rows, 6), jnp.float32), inputs((6, WIDE))
-    y = jax.export.export(jax.jit(wide_product))(*arguments).call(inputs((1100, 6)), arguments[1])
-    np.testing.assert_allclose(y, inputs((1100, 6)) @ arguments[1], rtol=1e-6, atol=1e-5)
+    for function in (wide_product, jax.grad(lambda x, kernel: jnp.sum(wide_product(x, kernel) ** 2), 1)):
+        y = jax.export.export(jax.jit(function))(*arguments).call(inputs((1100, 6)), arguments[1])
+        np.testing.assert_allclose(y, function(inputs((1100, 6)), arguments[1]), rtol=1e-5, atol=1e-3)
+
+
+def test_one_device_of_a_mesh_takes_parts_too():
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.PartitionSpec("rows")
+    mapped = jax.shard_map(wide_product, mesh=mesh, in_specs=(rows, jax.sharding.PartitionSpec()), out_specs=rows)
+    x, kernel = inputs((1100, 6)), inputs((6, WIDE))
+    np.testing.assert_allclose(jax.jit(mapped)(x, kernel), x @ kernel, rtol=0, atol=1e-5)
+
+
+def test_eight_bits():
+    x, kernel = inputs((1100, 6), jnp.float8_e4m3fn), inputs((6, WIDE), jnp.float8_e4m3fn)
+    ours, xla = (
+        jax.jit(
+            lambda x, kernel, product=product: jax.vjp(product, x, kernel)[1](kernel[:1] + jnp.zeros_like(x[:, :1]))
+        )
+        for product in (wide_product, jnp.matmul)
+    )
+    for actual, expected in zip(ours(x, kernel), xla(x, kernel), strict=True):
+        assert actual.dtype == expected.dtype
+        np.testing.assert_allclose(np.float32(actual), np.float32(expected), rtol=0.13)
 
 
 def lowered(shape, platform):

@@ -161,6 +161,20 @@ def test_mean_rate_is_that_of_as_many_steps_and_has_its_gradient(neuron):
     assert unroll(rate, x.astype(jnp.bfloat16))[1].dtype == jnp.bfloat16
 
 
+def test_mean_rate_of_many_steps_is_exact_in_bfloat16():
+    rate = jsnn.MeanRate(jsnn.Delay(0), 300)  # 256 + 1 is 256 there
+    x = jnp.ones((2, 3), jnp.bfloat16)
+    mean = rate.step(rate.init(x.shape), x)[1]
+    np.testing.assert_array_equal(mean, x)
+    assert mean.dtype == x.dtype
+
+
+def test_mean_rate_of_several_outputs():
+    network = jsnn.Network(lambda x: {"s": jsnn.neurons.call(jsnn.IF(), x), "x": (x,)})
+    found = unroll(jsnn.MeanRate(network, 4), jnp.full((1, 2, 3), 0.5))[1]
+    jax.tree.map(lambda y, mean: np.testing.assert_array_equal(y, mean), found, {"s": 0.25, "x": (0.5,)})
+
+
 def test_mean_rate_of_a_perfect_integrator_is_clip_floor_relu():
     x = jax.random.normal(jax.random.key(0), (1, 100))
     rate = jsnn.MeanRate(jsnn.LIF(1.0, v_rest=0.5), 8)

@@ -15,6 +15,7 @@ from experiments.benchmark import (
     mnist_conv,
     mnist_recurrent,
     online,
+    recurrent,
     repairs,
     shapes,
     zoo,
@@ -36,6 +37,7 @@ CASES: dict[str, Callable[..., Iterator[Comparison]]] = {
     "repairs": repairs.comparisons,
     "brunel": brunel.comparisons,
     "online": online.comparisons,
+    "recurrent": recurrent.comparisons,
 }
 IN_BFLOAT16 = ("fc_lif", "mnist_conv", "zoo")  # the others know float32 and TF32 alone
 

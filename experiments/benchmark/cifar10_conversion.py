@@ -22,20 +22,18 @@ def comparisons(setting: Setting, *, examples: int = 64, batch_size: int = 8) ->
     network = jsnn.convert(model, images[0], scale_firing_rates=20.0, synapse=5e-3)
     exact = jsnn.convert(model, images[0], scale_firing_rates=1e6)
 
-    def layer_by_layer(x: Any) -> Any:
+    def as_a_user(x: Any) -> Any:
         return jsnn.unroll(network, x, num_steps=_STEPS)[1][-1]
 
-    # remat=1 takes the steps one by one: what lies between two neurons stays in a CPU's cache. Which of the two is
-    # faster depends on how fast the CPU's convolutions are beside its memory.
-    def step_by_step(x: Any) -> Any:
-        return jsnn.unroll(network, x, num_steps=_STEPS, remat=1)[1][-1]
+    def all_at_once(x: Any) -> Any:  # who names a method gets each layer for all images and steps
+        return jsnn.unroll(network, x, num_steps=_STEPS, method="scan")[1][-1]
 
     def details(seconds: float) -> dict[str, float]:
         return {"images/s": images.shape[0] * batch_size / seconds}
 
     sides = {
-        "jsnn, 30 steps": _side(layer_by_layer, images, 1)._replace(details=details),
-        "jsnn, remat=1": _side(step_by_step, images, 1, role="other")._replace(details=details),
+        "jsnn, 30 steps": _side(as_a_user, images, 1)._replace(details=details),
+        "layer by layer": _side(all_at_once, images, 1, role="other")._replace(details=details),
         "rate network, 30 passes": _side(model, images, _STEPS, role="other")._replace(details=details),
     }
     outputs = jax.jit(lambda x: jsnn.unroll(exact, x, num_steps=1)[1][-1])(images[0])

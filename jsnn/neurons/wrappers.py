@@ -204,13 +204,18 @@ class MeanRate(FrozenPytree):
         return ()
 
     def step(self, state: tuple[()], current: Array) -> tuple[tuple[()], Array]:
-        def mean(current: Array) -> Array:
+        def average(*outputs: Array) -> Array:
+            dtype = jnp.promote_types(outputs[0].dtype, jnp.float32)
+            mean = sum((y.astype(dtype) for y in outputs[1:]), outputs[0].astype(dtype)) / self.num_steps
+            return mean.astype(jnp.result_type(outputs[0].dtype, float))
+
+        def mean(current: Array) -> Any:
             inner = self.neuron.init(current.shape, jnp.promote_types(current.dtype, jnp.float32))
-            spikes = []
+            outputs = []
             for _ in range(self.num_steps):  # not a loop of XLA: the steps become one pass over the array
                 inner, now = self.neuron.step(inner, current)
-                spikes.append(now)
-            return sum(spikes[1:], spikes[0]) / self.num_steps
+                outputs.append(now)
+            return jax.tree.map(average, *outputs)
 
         return state, jax.checkpoint(mean)(current)
 
