@@ -223,10 +223,20 @@ def _learned_online(
 
 
 def with_mean_rates(network: Neuron, num_steps: int) -> Any:
-    """Return a network whose spiking neurons send their mean rates over `num_steps` steps, see `jsnn.MeanRate`."""
-    return map_parts(
-        network, lambda part: has_field(part, "surrogate"), lambda part: jsnn.MeanRate(part, num_steps=num_steps)
-    )
+    """Return a network whose spiking neurons send their mean rates over `num_steps` steps, see `jsnn.MeanRate`.
+
+    It goes around what is put around a neuron, such as `Recurrent`.
+    """
+
+    def is_wanted(part: Any) -> bool:
+        return has_field(part, "surrogate") or isinstance(getattr(part, "neuron", None), jsnn.MeanRate)
+
+    def change(part: Any) -> jsnn.MeanRate:
+        inner = getattr(part, "neuron", None)
+        part = dataclasses.replace(part, neuron=inner.neuron) if isinstance(inner, jsnn.MeanRate) else part
+        return jsnn.MeanRate(part, num_steps=num_steps)
+
+    return map_parts(network, is_wanted, change)
 
 
 def parted(examples: Any) -> tuple[Array, dict[str, Array]]:

@@ -38,7 +38,9 @@ def in_cache(neuron: Neuron, run: RunSteps) -> RunSteps:
     return run_in_cache
 
 
-def _programs(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_steps: int | None) -> Any:
+def _programs(
+    neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_steps: int | None
+) -> tuple[ClosedJaxpr, ClosedJaxpr, Any] | None:
     """Return the program of a run, that in parts, and what is returned; None where the run is to stay as it is."""
     try:
         part = _in_parts(neuron, run, state, inputs, num_steps)
@@ -59,19 +61,18 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     if not (in_jit and steps and isinstance(neuron, Layered) and neuron.is_layered and jax.device_count() == 1):
         return None
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[num_steps is None :], x.dtype), inputs)
-    batch = next(iter(jax.tree.leaves(one)[0].shape), None)
+    batch: Any = next(iter(jax.tree.leaves(one)[0].shape), None)
     images = [x for x in leaves if jnp.ndim(x) >= 4]
-    is_known = isinstance(batch, int) and batch > 0  # in an export it may not be
-    if not (images and is_known and _keeps_examples_apart(neuron, state, one, batch)):
+    if not (images and isinstance(batch, int) and batch):  # in an export it may be unknown
         return None
     of_example = max(x.size * x.dtype.itemsize for x in images) // batch  # bytes at one step
     length = max(_BYTES // max(of_example, 1), 1)
     size = max(length // steps, 1)
+    if (length >= steps and size >= batch) or not _keeps_examples_apart(neuron, state, one, batch):
+        return None
     if length < steps:
         run = in_chunks(run, -(-steps // -(-steps // length)), lambda run: run)  # about equal ones
-    if size < batch:
-        return _in_batches(run, batch, size)
-    return run if length < steps else None
+    return _in_batches(run, batch, size) if size < batch else run
 
 
 def _keeps_examples_apart(neuron: Neuron, state: State, x: Any, batch: int) -> bool:

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 from flax import nnx
 
+import jsnn
 from experiments import build, config
 from experiments.load import load_config
 from experiments.parts import errors
@@ -92,6 +93,24 @@ def test_every_encoder_works_with_every_network(kind, network):
     loss = build.make_loss(experiment, training=True)
     images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
     assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda neuron: neuron,
+        lambda neuron: jsnn.Refractory(neuron, 1),
+        lambda neuron: jsnn.Stochastic(neuron, jax.random.key(0)),
+        lambda neuron: jsnn.Recurrent(neuron, jnp.tanh),
+        lambda neuron: jsnn.Recurrent(jsnn.Refractory(neuron, 1), jnp.tanh),
+    ],
+)
+def test_mean_rates_are_those_of_whole_layers(wrap):
+    neuron, x = wrap(jsnn.LIF(0.9)), jnp.linspace(0.0, 2.0, 6).reshape(2, 3)
+    network = build.with_mean_rates(jsnn.Sequential(neuron, jsnn.LI(0.9)), 5)
+    assert [type(part).__name__ for part in network.layers] == ["MeanRate", "LI"]
+    found = jsnn.unroll(network, x, num_steps=1)[1][0]
+    np.testing.assert_allclose(found, jsnn.unroll(neuron, x, num_steps=5)[1].mean(0), rtol=1e-6)
 
 
 @pytest.mark.rows(2)

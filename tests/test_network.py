@@ -266,7 +266,7 @@ def test_callbacks_run():
     called = []
 
     def function(x):
-        jax.debug.callback(lambda x: called.append(x.shape), x)
+        jax.debug.callback(lambda x: called.append(x.shape), 2 * x)  # the product is for it alone
         return LIF(x)
 
     jsnn.unroll(jsnn.Network(function), INPUTS)

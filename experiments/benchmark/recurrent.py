@@ -105,5 +105,5 @@ def norse_side(setting: Setting, backward: bool, weights: np.ndarray, currents: 
 def check() -> str:
     """Return whether jsnn with Spyx's dynamics makes Spyx's spikes, on a small example."""
     problem = random_problem(50, 4, 32)
-    ours = on_cpu(lambda *given: forward(*given, reset_delay=True), *problem)
+    ours = on_cpu(lambda weights, currents: forward(weights, currents, reset_delay=True), *problem)
     return f"{compare(ours[:-1], on_cpu(spyx_forward, *problem)[1:])}, one step later (jsnn with its dynamics)"

@@ -178,7 +178,8 @@ def flatten(jaxpr: ClosedJaxpr, opens: Callable[[Path, ClosedJaxpr], bool] = lam
 
     inputs = tuple(name(variable) for variable in jaxpr.jaxpr.invars)
     outputs = visit(jaxpr, inputs, ())
-    needed = program.needed_for(outputs)
+    acting = [atom for o in program.operations if o.equation.effects for atom in o.inputs]
+    needed = program.needed_for((*outputs, *acting))
     operations = [o for index, o in enumerate(program.operations) if index in needed or o.equation.effects]
     return program._replace(inputs=inputs, outputs=outputs, operations=operations)
 
