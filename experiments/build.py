@@ -191,14 +191,15 @@ def _learned_online(
 ) -> tuple[Array, Metrics]:
     """Return the loss of a batch with the derivative of a learning rule, and the metrics.
 
-    The loss is that of every step by itself, as if it were a recording of one step; steps in the padding do not count.
+    The loss is that of every step by itself, as if it were a recording of one step; steps in the padding, and those of
+    the burn-in, do not count.
     """
     objective = experiment.objective
     decode, evaluate = objective.decoder.make(), objective.loss.make()
     steps = num_steps or len(inputs)
-    weights = jnp.ones((steps, len(targets)))
-    if padded:
-        weights = jnp.where(jnp.arange(steps)[:, None] < padded["lengths"], steps / padded["lengths"], 0.0)
+    lengths = padded.get("lengths", jnp.full(len(targets), steps))
+    step, first = jnp.arange(steps)[:, None], jnp.floor(experiment.learning.burn_in * lengths)
+    weights = jnp.where((step >= first) & (step < lengths), steps / (lengths - first), 0.0)
 
     def of_example(outputs: Array, target: Array) -> Array:
         outputs = outputs[None, None]

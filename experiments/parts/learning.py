@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import Field
+
 import jsnn
 from experiments.parts.base import OneOf, Part, Seed
 
@@ -33,6 +35,8 @@ class Bptt(Learning):
 class Online(Learning):
     """Base of the rules that learn step by step, from the loss of each step alone."""
 
+    burn_in: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """How much of the time, at the start, the loss leaves out, as too little has been seen for an answer; below 1."""
     compare: bool = True
     """Train by backpropagation through time too, in the folder bptt, to stand beside the result."""
 

@@ -8,16 +8,24 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from jsnn import augment, weights
+from jsnn import augment, surrogate, weights
 from jsnn.arguments import checked
 from jsnn.models.resnet import spiking_resnet
 from jsnn.models.transformer import spikformer
 from jsnn.network import Network
+from jsnn.neurons import LIF
 from jsnn.types import Array
 
 _FOLDER = Path(__file__).parent / "weights"
 _NETWORKS: dict[str, Callable[..., Network]] = {
-    "sew_resnet_cifar10": functools.partial(spiking_resnet, (1, 1, 1), stem="pooled", channels=40, outputs=10),
+    "sew_resnet_cifar10": functools.partial(
+        spiking_resnet,
+        (1, 1, 1),
+        stem="pooled",
+        channels=40,
+        outputs=10,
+        neuron=functools.partial(LIF, 1.0, v_rest=0.5, surrogate=surrogate.arctan(2.0)),
+    ),
     "spikformer_cifar10": functools.partial(spikformer, 96, depth=1, heads=4, pool=(True, False, True), outputs=10),
 }
 
