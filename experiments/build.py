@@ -198,7 +198,9 @@ def _learned_online(
     decode, evaluate = objective.decoder.make(), objective.loss.make()
     steps = num_steps or len(inputs)
     lengths = padded.get("lengths", jnp.full(len(targets), steps))
-    step, first = jnp.arange(steps)[:, None], jnp.floor(experiment.learning.burn_in * lengths)
+    burn_in = experiment.learning.burn_in  # type: ignore[attr-defined]
+    burn_in = 0.5 * (not objective.loss.in_time) if burn_in is None else burn_in
+    step, first = jnp.arange(steps)[:, None], jnp.floor(burn_in * lengths)
     weights = jnp.where((step >= first) & (step < lengths), steps / (lengths - first), 0.0)
 
     def of_example(outputs: Array, target: Array) -> Array:

@@ -35,8 +35,9 @@ class Bptt(Learning):
 class Online(Learning):
     """Base of the rules that learn step by step, from the loss of each step alone."""
 
-    burn_in: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """How much of the time, at the start, the loss leaves out, as too little has been seen for an answer; below 1."""
+    burn_in: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How much of the time, at the start, the loss leaves out, as too little has been seen for an answer; None for half
+    of it, and for nothing where every step has a target."""
     compare: bool = True
     """Train by backpropagation through time too, in the folder bptt, to stand beside the result."""
 
