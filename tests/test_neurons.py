@@ -635,7 +635,7 @@ def test_poisson_spikes_beyond_int32_are_what_is_expected():
 
 # Shapes that do not fit
 
-STATEFUL = ("Rate", "user_defined")  # these have no state, or check nothing themselves
+STATEFUL = ("MeanRate", "Rate", "user_defined")  # these have no state, or check nothing themselves
 
 
 @pytest.mark.rows(12)

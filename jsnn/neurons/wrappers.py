@@ -201,6 +201,7 @@ class MeanRate(FrozenPytree):
             raise ValueError(f"num_steps must be >= 1, got {self.num_steps}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[()]:
+        self.neuron.init(shape, dtype)  # its parameters must fit the shape
         return ()
 
     def step(self, state: tuple[()], current: Array) -> tuple[tuple[()], Array]:
