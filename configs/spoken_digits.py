@@ -3,8 +3,8 @@
     python -m experiments.run configs/spoken_digits.py
 
 2,700 recordings to train, 300 to test, the set's own split. The means of 3 seeds with their 95% intervals, `--seeds 3`
-(2026-11-30); with delays 97.3 to 98.7%, where one recording is 0.33%. One run of all three stages takes 157 s on 2 cores
-of a shared x86-64 machine. The sound is encoded once, in 13 s to a minute.
+(2026-11-30); with delays 97.3 to 98.7%, where one recording is 0.33%. One run of all three stages takes 157 s on 2
+cores of a shared x86-64 machine. The sound is encoded once, in 13 s to a minute.
 """
 
 from experiments.config import (
