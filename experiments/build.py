@@ -199,7 +199,8 @@ def _learned_online(
     steps = num_steps or len(inputs)
     lengths = padded.get("lengths", jnp.full(len(targets), steps))
     burn_in = experiment.learning.burn_in  # type: ignore[attr-defined]
-    burn_in = 0.5 * (not objective.loss.in_time) if burn_in is None else burn_in
+    if burn_in is None:
+        burn_in = 0.0 if objective.loss.in_time else 0.5
     step, first = jnp.arange(steps)[:, None], jnp.floor(burn_in * lengths)
     weights = jnp.where((step >= first) & (step < lengths), steps / (lengths - first), 0.0)
 

@@ -93,7 +93,7 @@ class Run(train.Trainer):
         schedule = build.make_schedule(experiment, settings.epochs * steps)
         self.pairs = []  # of programs that advance and evaluate: of whole epochs, and of those with fewer time steps
         options = {"in_time": self.sets.train.in_time, "record": self.layout.record}
-        for is_short in (False, True)[: 1 + (settings.short_epochs > 0)]:
+        for is_short in (False, True) if settings.short_epochs else (False,):
             one = dataclasses.replace(experiment, num_steps=settings.short_steps) if is_short else experiment
             rate_steps = experiment.num_steps if is_short and settings.short_rates else None
             loss, test_loss = (

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
 from jsnn.neurons.calling import free_name, neuron_of, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
-from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatten, read, shape_of, trace
+from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatten, inside, read, shape_of, trace
 from jsnn.types import Array, Layered, Neuron, Shape, State
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
@@ -325,8 +325,7 @@ def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
     for equation in jaxpr.jaxpr.eqns:
         if equation.primitive is neuron_p:
             return type(split_operands(equation.params, equation.invars)[1]).__name__
-        inner = called(equation)
-        for body in bodies(equation) if inner is None else [inner]:
+        for body in inside(equation):
             if found := _first_neuron(body):
                 return found
     return None

@@ -3,7 +3,6 @@
 A library that has several ways has a side for each: which one is the fastest depends on the size and on JAX's version.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.peers import on_cpu
+from experiments.benchmark.peers import TAU, on_cpu
 from experiments.benchmark.side import Setting, Side, jax_side
 from jsnn.types import Array
 
 Layer = Callable[[Array, Array], Array]  # weights [N, N], spikes [T, B, N] -> spikes [T, B, N]
-_TAU = -1 / math.log(0.9)  # steps, for those that ask for a time constant instead of a decay of 0.9
 
 
 def spyx_layer(outside: bool = False) -> Layer:
@@ -40,7 +38,7 @@ def sparx_layer() -> Layer:
     from flax import linen
 
     def run(weights: Array, spikes: Array) -> Any:
-        network = linen.Sequential([linen.Dense(weights.shape[1], use_bias=False), sparx.nn.LIF(tau=_TAU)])
+        network = linen.Sequential([linen.Dense(weights.shape[1], use_bias=False), sparx.nn.LIF(tau=TAU)])
         return network.apply({"params": {"layers_0": {"kernel": weights}}}, spikes)
 
     return run
@@ -51,7 +49,7 @@ def jaxpike_layer(**options: Any) -> Layer:
     import equinox
     import jaxpike
 
-    lif = jaxpike.LIF(tau=_TAU)  # not in `run`: it looks at the value of its time constant
+    lif = jaxpike.LIF(tau=TAU)  # not in `run`: it looks at the value of its time constant
 
     def run(weights: Array, spikes: Array) -> Array:
         dense = jaxpike.Dense(*weights.shape, use_bias=False, key=jax.random.key(0))
@@ -70,7 +68,7 @@ def brainpy_layer(outside: bool = False) -> Layer:
     def run(weights: Array, spikes: Array) -> Array:
         with brainstate.environ.context(dt=1.0 * brainunit.ms):
             linear = brainstate.nn.Linear(*weights.shape, w_init=lambda *_: weights, b_init=None)
-            lif = brainpy.state.LIF(weights.shape[1], tau=_TAU * brainunit.ms)
+            lif = brainpy.state.LIF(weights.shape[1], tau=TAU * brainunit.ms)
             lif.init_state(spikes.shape[1])
             loop = brainstate.transform.for_loop
 

@@ -1,17 +1,15 @@
 """The network of `latency` in the other libraries, each as its users would stream through it."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.benchmark.peers import prepare_torch
+from experiments.benchmark.peers import TAU, prepare_torch
 from experiments.benchmark.side import Setting, compiled
 
 Step = Callable[[Any, np.ndarray], Any]  # (state, frame [1, I]) -> state, when the output is there
-_TAU = -1 / math.log(0.9)  # steps, for those that ask for a time constant instead of a decay of 0.9
 
 
 def norse_step(setting: Setting, kernels: list[np.ndarray]) -> tuple[Step, Any]:
@@ -72,7 +70,7 @@ def sparx_step(setting: Setting, kernels: list[np.ndarray]) -> tuple[Step, Any]:
     from flax import linen
 
     first, second = (linen.Dense(kernel.shape[1], kernel_init=lambda *_, kernel=kernel: kernel) for kernel in kernels)
-    network = linen.Sequential([first, sparx.nn.LIF(tau=_TAU), second, sparx.nn.LI(tau=_TAU)])
+    network = linen.Sequential([first, sparx.nn.LIF(tau=TAU), second, sparx.nn.LI(tau=TAU)])
     silence = np.zeros((1, 1, kernels[0].shape[0]), np.float32)
     weights = network.init(jax.random.key(0), silence)
 
@@ -92,7 +90,7 @@ def jaxpike_step(setting: Setting, kernels: list[np.ndarray]) -> tuple[Step, Any
         layer = jaxpike.Dense(*kernel.shape, key=jax.random.key(0))
         return equinox.tree_at(lambda layer: layer.weight, layer, jax.numpy.asarray(kernel.T))
 
-    lif, readout = jaxpike.LIF(tau=_TAU), jaxpike.LeakyIntegrator(tau=_TAU)
+    lif, readout = jaxpike.LIF(tau=TAU), jaxpike.LeakyIntegrator(tau=TAU)
     network = jaxpike.Sequential(dense(kernels[0]), lif, dense(kernels[1]), readout)
     inputs = len(kernels[0])
     return _jax_step(lambda state, frame: network(state, frame), network.init_state((1, inputs)), inputs)

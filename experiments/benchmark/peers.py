@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import math
 import sys
 import timeit
 from collections.abc import Callable, Collection, Sequence
@@ -16,6 +17,7 @@ PEERS = ("brainpy", "dcls", "jaxpike", "norse", "snntorch", "sparx", "spikingjel
 PACKAGES = {"sparx": "sparxml"}  # where the name of a peer is not that of its package
 _MODULES = {"dcls": "DCLS"}  # or of its module
 _FROM_PYTHON_3_12 = ("brainpy", "sparx")
+TAU = -1 / math.log(0.9)  # steps, for those that ask for a time constant instead of a decay of 0.9
 IN_TORCH = ("norse", "snntorch", "spikingjelly")
 
 

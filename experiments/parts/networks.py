@@ -282,7 +282,7 @@ class SpikingResNet(Network):
     v_rest: float = 0.0
     """Where their membranes start, in thresholds, and to which they decay."""
     reset: Literal["zero", "subtract"] = "zero"
-    """What a spike leaves of the membrane."""
+    """The membrane after a spike: zero, or lowered by the threshold."""
     detach_reset: bool = True
     """Whether the gradient ignores the reset."""
     slope: PositiveFloat = 2.0

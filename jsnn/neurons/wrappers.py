@@ -12,6 +12,7 @@ from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.checks import check_is_neuron, has_field, is_key
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
+from jsnn.rounding import wide
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 __all__ = ["Dropout", "DropoutState", "MeanRate", "Refractory", "RefractoryState", "Stochastic"]
@@ -206,9 +207,8 @@ class MeanRate(FrozenPytree):
 
     def step(self, state: tuple[()], current: Array) -> tuple[tuple[()], Array]:
         def average(*outputs: Array) -> Array:
-            dtype = jnp.promote_types(outputs[0].dtype, jnp.float32)
-            mean = sum((y.astype(dtype) for y in outputs[1:]), outputs[0].astype(dtype)) / self.num_steps
-            return mean.astype(jnp.result_type(outputs[0].dtype, float))
+            total: Any = sum(map(wide, outputs))
+            return (total / self.num_steps).astype(jnp.result_type(outputs[0].dtype, float))
 
         def mean(current: Array) -> Any:
             inner = self.neuron.init(current.shape, jnp.promote_types(current.dtype, jnp.float32))

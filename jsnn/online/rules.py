@@ -85,7 +85,7 @@ def eprop(
         seed: of the random matrices.
 
     Raises:
-        ValueError: if `feedback` is none of these.
+        ValueError: if `feedback` is not one of them.
 
     Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020).
     """
@@ -101,8 +101,8 @@ def ottt() -> Rule:
 
         a[t] = decay a[t-1] + x[t],   dL/dw = sum_t dL[t]/dz[t] H'(v[t]) a[t]
 
-    Exact for a layer without adaptation, whose reset is none or detached, if the layers above it have no memory. It
-    neglects the reset, adaptation, recurrence and the memory of layers above.
+    Exact for a layer whose neurons have no adaptation and no reset, or a detached one, if the layers above it have no
+    memory. It neglects reset, adaptation, recurrence and the memory of the layers above.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, and no more for a convolution than the image
     that it sees.

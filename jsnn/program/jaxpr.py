@@ -234,6 +234,12 @@ def bodies(operation: Operation | JaxprEqn) -> Iterator[ClosedJaxpr]:
                 yield ClosedJaxpr(item, ())
 
 
+def inside(equation: JaxprEqn) -> list[ClosedJaxpr]:
+    """Return the programs inside an operation: that of a call, or those of a loop or a branch."""
+    inner = called(equation)
+    return list(bodies(equation)) if inner is None else [inner]
+
+
 def shape_of(program: Program, atom: Atom) -> Shape:
     """Return the shape of a value."""
     return np.shape(atom.value) if isinstance(atom, Constant) else program.types[atom].shape
