@@ -3,7 +3,7 @@
     python -m experiments.run configs/cifar10_sew_resnet.py
 
 Fifteen epochs in which every neuron sends its mean rate over four steps in one, 150 to 160 s each where the machine was
-free, and five with four time steps, 450 to 510 s each: 80 min on 2 cores of a shared x86-64 machine. The run that is
+free, and five with four time steps, 450 to 510 s each: 80 min added up, on 2 cores of a shared x86-64 machine. The run
 told of here had other work beside it and took 114 min (2026-11-30; one run). After the rates it was at 83.0% of the
 test images and 86.5% of the training images, so what is missing is not lost by the spikes. LIF neurons with one time
 step in the place of rates, for twenty epochs, gave 81.8%; four steps from the start, for fifteen, 82.1%.
