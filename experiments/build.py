@@ -232,12 +232,14 @@ def with_mean_rates(network: Neuron, num_steps: int) -> Any:
     It goes around what is put around a neuron, such as `Recurrent`.
     """
 
+    def is_around_mean_rate(part: Any) -> bool:
+        return has_field(part, "neuron") and isinstance(part.neuron, jsnn.MeanRate)
+
     def is_wanted(part: Any) -> bool:
-        return has_field(part, "surrogate") or isinstance(getattr(part, "neuron", None), jsnn.MeanRate)
+        return has_field(part, "surrogate") or is_around_mean_rate(part)
 
     def change(part: Any) -> jsnn.MeanRate:
-        inner = getattr(part, "neuron", None)
-        part = dataclasses.replace(part, neuron=inner.neuron) if isinstance(inner, jsnn.MeanRate) else part
+        part = dataclasses.replace(part, neuron=part.neuron.neuron) if is_around_mean_rate(part) else part
         return jsnn.MeanRate(part, num_steps=num_steps)
 
     return map_parts(network, is_wanted, change)

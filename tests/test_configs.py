@@ -113,6 +113,25 @@ def test_mean_rates_are_those_of_whole_layers(wrap):
     np.testing.assert_allclose(found, jsnn.unroll(neuron, x, num_steps=5)[1].mean(0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        config.Feedforward(hidden=(5,)),
+        config.Recurrent(hidden=(5,)),
+        config.NorseRecurrent(hidden=5),
+        config.SpikingResNet(channels=2),
+        config.Spikformer(width=8, heads=1),
+    ],
+    ids=lambda part: part.kind,
+)
+def test_every_network_trains_with_mean_rates(network):
+    experiment = config.Experiment(num_steps=3, network=network, train=config.Train(short_epochs=1, short_rates=True))
+    network = build.make_network(experiment, of_ten_classes(config.Data(name="mnist")))
+    loss = build.make_loss(experiment, training=True, rate_steps=3)
+    images, labels = jnp.zeros((2, 28, 28, 1), jnp.uint8), jnp.zeros(2, jnp.int32)
+    assert jax.eval_shape(loss, network, images, labels, jax.random.key(0))[0].shape == ()
+
+
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "linear", "exponential"])
 def test_every_schedule_starts_and_ends_as_it_says(schedule):
