@@ -28,7 +28,6 @@ from jsnn.files import as_path
 from jsnn.sharding import Layout
 
 _MOST_STEPS = 2**31 - 1  # they are counted in 32 bits
-_DEVICE_BYTES = 2 * 2**30  # a larger training set is streamed
 
 
 class NotCompiled(Exception):
@@ -256,24 +255,15 @@ class Run(train.Trainer):
         with _blaming_the_kernel(self.experiment):
             super().check_memory(program, *arguments)
 
-    @functools.cached_property
-    def _resident(self) -> tuple[jax.Array, jax.Array]:
-        dataset = self.sets.train
-        return jax.tree.map(self.layout.examples, (dataset.examples, dataset.targets))
+    def is_resident(self, dataset: Dataset) -> bool:
+        residence = self.experiment.data.residence
+        return super().is_resident(dataset) if residence == "auto" else residence == "device"
 
-    def place(self, indices: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return the data on the devices: the whole set, sent once, or only the images of these batches."""
-        dataset, residence = self.sets.train, self.experiment.data.residence
-        if residence == "device" or (residence == "auto" and dataset.inputs.nbytes <= _DEVICE_BYTES):
-            return *self._resident, self.layout.everywhere(indices)
-        flat = indices.reshape(-1)
-        local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
-        examples = jax.tree.map(lambda a: self.layout.examples(a, flat), (dataset.examples, dataset.targets))
-        return *examples, self.layout.everywhere(local)
+    def send(self, array: np.ndarray, rows: np.ndarray | None = None) -> jax.Array:
+        return self.layout.examples(array, rows)
 
-    def place_all(self, dataset: Dataset, indices: np.ndarray, mask: np.ndarray) -> tuple[jax.Array, ...]:
-        examples = jax.tree.map(self.layout.examples, (dataset.examples, dataset.targets))
-        return *examples, self.layout.everywhere(indices), self.layout.everywhere(mask)
+    def share(self, array: np.ndarray) -> jax.Array:
+        return self.layout.everywhere(array)
 
     def check_finite(self, losses: np.ndarray) -> None:
         try:

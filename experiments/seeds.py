@@ -5,7 +5,6 @@ would. Where JAX sees several devices, they share the networks out.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +77,7 @@ class Seeds(Run):
         self.pairs = [
             (
                 jax.jit(self._for_each(advance, (0, None, None, 0, 0)), donate_argnums=0),
-                jax.jit(self._for_each(sum_metrics, (0, None, None, None, None, 0))),
+                jax.jit(self._for_each(sum_metrics, (0, None, None, None, None, 0, None))),
             )
             for advance, sum_metrics in self.runs[0].pairs
         ]
@@ -109,10 +108,8 @@ class Seeds(Run):
     def key_of(self, number: int) -> Array:
         return jax.vmap(lambda key: jax.random.fold_in(key, number))(self.key)
 
-    @functools.cached_property
-    def _resident(self) -> tuple[Array, Array]:
-        everywhere = NamedSharding(self._mesh, PartitionSpec())
-        return jax.device_put((self.sets.train.examples, self.sets.train.targets), everywhere)
+    def send(self, array: np.ndarray, rows: np.ndarray | None = None) -> Array:
+        return jax.device_put(array if rows is None else array[rows], NamedSharding(self._mesh, PartitionSpec()))
 
     def finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the means over the networks, for what is shown on the way, and the metrics of each in "networks"."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import sys
+import tracemalloc
 import wave
 import zipfile
 from pathlib import Path
@@ -47,6 +48,12 @@ def write_pcm(path: Path, width: int, samples: np.ndarray, rate: int) -> None:
         file.writeframes(b"".join(int(n).to_bytes(width, "little", signed=width > 1) for n in numbers.ravel()))
 
 
+def as_rf64(wav: bytes, size: int) -> bytes:
+    """A wav file of 16 bits as RF64, which says the size of its sound in a chunk of its own."""
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, len(wav) + 28, size, size // 2, 0)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + wav[12:40] + b"\xff" * 4 + wav[44:]
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("kind", [1, 2, 3, 4, np.float32, np.float64])
@@ -70,7 +77,13 @@ def test_every_kind_of_wav_file_gives_the_same_sound(kind, channels, rate, tmp_p
         (lambda c: c[:20], "it is truncated"),
         (lambda c: c[:4] + struct.pack("<I", 36) + c[8:40] + bytes(4), "it holds no sound: 0 samples at 8000 Hz"),
         (lambda c: c[:20] + b"\x07\xff" + c[22:], "Unknown wave file format"),
-        (lambda c: c[:12] + bytes(len(c) - 12), r"\S"),
+        (lambda c: c[:12] + bytes(len(c) - 12), "it has no chunk 'fmt '"),
+        (lambda c: c[:36], "it is truncated"),
+        (lambda c: c[:4] + struct.pack("<I", 28) + c[8:36], "it has no chunk 'data'"),
+        (lambda c: c[:40] + struct.pack("<I", 99) + c[44:], "it is truncated: it says that 99 bytes follow"),
+        (lambda c: as_rf64(c, 9), "it is truncated: it says that 9 bytes follow, and there are 8"),
+        (lambda c: c[:22] + bytes(2) + c[24:], "its 8 bytes of sound must be whole frames, of 0 channels of 16 bits"),
+        (lambda c: c[:32] + b"\3" + c[33:], "its 8 bytes of sound must be .* of 1 channels of 16 bits, in 3 bytes"),
     ],
 )
 def test_files_that_are_no_wav_files(change, message, tmp_path):
@@ -80,8 +93,17 @@ def test_files_that_are_no_wav_files(change, message, tmp_path):
         data.read_sound(tmp_path / "a.wav")
 
 
-def test_sound_that_is_not_finite_or_not_there(tmp_path):
-    wavfile.write(tmp_path / "a.wav", 8_000, np.array([0, np.nan], np.float32))
+@pytest.mark.parametrize("change", [lambda c: as_rf64(c, 8), lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 "])
+@pytest.mark.filterwarnings("error")
+def test_chunks_that_are_not_of_sound(change, tmp_path):
+    write_pcm(tmp_path / "a.wav", 2, RAMP[:, :1], 8_000)
+    (tmp_path / "a.wav").write_bytes(change((tmp_path / "a.wav").read_bytes()))
+    np.testing.assert_array_equal(data.read_sound(tmp_path / "a.wav").samples, RAMP[:, :1])
+
+
+@pytest.mark.parametrize("sample", [np.nan, np.inf, 1e300])
+def test_sound_that_is_not_finite_or_not_there(sample, tmp_path):
+    wavfile.write(tmp_path / "a.wav", 8_000, np.array([0, sample]))
     with pytest.raises(ValueError, match="its samples must be finite"):
         data.read_sound(tmp_path / "a.wav")
     with pytest.raises(FileNotFoundError, match=r"no file .*b\.wav"):
@@ -574,6 +596,40 @@ def test_arrays_are_kept(tmp_path, cache):
         before = len(list(cache.iterdir()))
         change()
         assert len(list(cache.iterdir())) == before + 2
+
+
+def heavy(recording: np.ndarray) -> np.ndarray:
+    return np.ones((len(recording), 1000), np.float32)
+
+
+def memory_of(items: int, length: int | None, tmp_path: Path) -> int:
+    """Return the most bytes that numpy holds while recordings of 40 kB become a data set."""
+    (tmp_path / "a").write_bytes(b"")
+    sounds = [np.ones(1 + index % 10) for index in range(items)]
+    recordings = Recordings(sounds, [0] * items, files=(tmp_path / "a",) * items)
+    tracemalloc.start()
+    dataset = recordings.to_dataset(heavy, length=length)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert dataset.inputs.sum() == 1000 * dataset.lengths.sum()
+    return peak
+
+
+@pytest.mark.parametrize("length", [None, 10])
+def test_memory_does_not_grow_with_the_number_of_recordings(length, tmp_path, cache):
+    few, many = (memory_of(items, length, tmp_path) for items in (20, 400))
+    assert many < few + 400 * 1000  # of 16 MB; some bytes are the list's
+    assert len(list(cache.iterdir())) == 4  # no part is left behind
+
+
+@pytest.mark.parametrize("break_it", ["full", "read-only"])
+def test_without_room_on_the_disk_arrays_are_in_memory(break_it, tmp_path, monkeypatch):
+    if break_it == "full":
+        monkeypatch.setattr("jsnn.data.cache._SPARE", 2**80)
+    else:
+        (tmp_path / "no_folder").write_bytes(b"")
+        monkeypatch.setenv("JSNN_CACHE_DIR", str(tmp_path / "no_folder"))
+    assert memory_of(100, 10, tmp_path) > 4e6
 
 
 def test_arrays_that_differ_in_one_number_are_others(tmp_path):

@@ -364,10 +364,16 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_streamed_data_gives_the_numbers_of_resident_data(finished, tmp_path):
-    assert run.main(["configs/digits.py", *QUICK, "--data.residence", "host", "--workdir", str(tmp_path / "run")]) == 0
+@pytest.mark.parametrize(("part", "tolerance"), [(2**28, 0), (10_000, 1e-6)])
+def test_data_sent_in_parts_give_the_numbers_of_resident_data(finished, part, tolerance, tmp_path, monkeypatch):
+    monkeypatch.setattr("jsnn.train.trainer._PART_BYTES", part)
+    sent, send = [], Run.send
+    monkeypatch.setattr(Run, "send", lambda *arguments: sent.append(send(*arguments)) or sent[-1])
+    options = ["--data.residence", "host", "--train.eval-batch-size", "100", "--workdir", str(tmp_path / "run")]
+    assert run.main(["configs/digits.py", *QUICK, *options]) == 0
     first, streamed = (json.loads((f / "summary.json").read_text())["final"] for f in (finished, tmp_path / "run"))
-    assert first == streamed
+    assert first == pytest.approx(streamed, rel=tolerance)
+    assert max(map(len, sent)) < (1600 if part > 10_000 else 200)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,8 @@ for command in (
 ):
     print("status", run.main(command.split()))
 whole = Run(load.load_config(config), Path("x"), Console(), read_only=True)
-program = whole.programs(0)[0].lower(whole.state, *whole.place(whole.order(0)), whole.key).compile().as_text()
+placed = whole.place(whole.sets.train, whole.order(0))
+program = whole.programs(0)[0].lower(whole.state, *placed, whole.key).compile().as_text()
 print("exchanged:", re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\\(", program))
 """
 

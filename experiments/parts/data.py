@@ -35,7 +35,7 @@ class Examples(Part):
     shuffle: bool = True
     """Draw a new order of the training examples for every epoch; False keeps the data set's own."""
     residence: Literal["auto", "device", "host"] = "auto"
-    """Where the training set lies: whole on the device, or streamed from the host ("auto": by its size, 2 GiB)."""
+    """Where the examples lie: whole on the device, or sent in parts from the disk ("auto": by their size, 2 GiB)."""
 
     @abstractmethod
     def make(self) -> Sets:

@@ -4,52 +4,87 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from jsnn import checksum
+from jsnn.arguments import check_memory
 from jsnn.files import cache_folder
+
+Allocate: TypeAlias = Callable[[tuple[int, ...], np.typing.DTypeLike], np.ndarray]  # (shape, dtype) -> zeros
+_SPARE = 2**30  # bytes of the disk that are left free
+
+
+def in_memory(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+    """Return zeros; MemoryError if there is no room for them."""
+    check_memory("recordings in one array", shape, copies=1, itemsize=np.dtype(dtype).itemsize)
+    return np.zeros(shape, dtype)
 
 
 def cached(
-    title: str, identity: object, read: Callable[[], tuple[np.ndarray, ...]], names: Sequence[str], count: int
+    title: str, identity: object, read: Callable[[Allocate], tuple[np.ndarray, ...]], names: Sequence[str], count: int
 ) -> tuple[np.ndarray, ...]:
-    """Return `read()`, arrays of `count` examples each, and keep them on disk.
+    """Return what `read` makes, arrays of `count` examples each, from the disk, where they are kept.
 
-    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time.
+    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time. What is mapped takes no memory
+    of its own, however large it is.
 
     Args:
         title: what the names of the files begin with.
         identity: what the arrays are made from. Its `repr` must tell it from all others.
-        read: the function that makes them.
+        read: the function that makes them. It is given one that makes zeros of a shape and type, in a file of the
+            cache where the disk has room, for arrays that memory may not hold.
         names: what the files of the arrays are called, one name each.
         count: how many examples each array holds.
     """
     folder = cache_folder()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     files = [f"{re.sub('[/:]', '-', title)}-{digest}-{name}.npy" for name in names]
+
+    def kept() -> tuple[np.ndarray, ...]:
+        return tuple(np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
+
     with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file
-        arrays = tuple(np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
+        arrays = kept()
         if all(len(array) == count for array in arrays):
             return arrays
-    arrays = read()
-    # A read-only home or a full disk costs time at the next run, and nothing else.
-    with suppress(OSError):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        room = tempfile.TemporaryDirectory(dir=folder)
+    except OSError:  # a read-only home costs time at the next run, and nothing else
+        return read(in_memory)
+    with room as temporary:
+
+        def allocate(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            if size > shutil.disk_usage(temporary).free - _SPARE:  # a full disk would end the process
+                return in_memory(shape, dtype)
+            file = Path(temporary) / f"{len(os.listdir(temporary))}.npy"
+            return np.lib.format.open_memmap(file, "w+", dtype, shape)
+
+        arrays = read(allocate)
+        with suppress(OSError):
             for file, array in zip(files, arrays):
-                np.save(Path(temporary) / file, array)
-                os.replace(Path(temporary) / file, folder / file)
-    return arrays
+                made = Path(temporary) / file
+                if isinstance(array, np.memmap):
+                    array.flush()
+                    made = Path(str(array.filename))
+                else:
+                    np.save(made, array)
+                os.replace(made, folder / file)
+            return kept()
+        return arrays
 
 
 def identity_of(value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
-from jsnn.arguments import check_memory, check_parameters, checked
-from jsnn.data.cache import cached, identity_of
+from jsnn.arguments import check_parameters, checked
+from jsnn.data.cache import Allocate, cached, identity_of, in_memory
 from jsnn.data.dataset import Dataset, Padded
 from jsnn.data.order import epoch_permutation
 from jsnn.data.splits import intervals
@@ -127,12 +128,13 @@ class Recordings:
         kind = identity_of((transform, self.read, tuple(self.items))) if self.files else None
         files = sorted(set(map(os.fspath, self.files)))
         if kind is None:
-            inputs, lengths = self._padded(transform, length)
+            inputs, lengths = self._padded(transform, length, in_memory)
         else:
             stats = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, map(os.stat, files))]
             identity = (stats, kind, length)
             names = ("inputs", "lengths")
-            inputs, lengths = cached(self.name, identity, lambda: self._padded(transform, length), names, len(self))
+            read = functools.partial(self._padded, transform, length)
+            inputs, lengths = cached(self.name, identity, read, names, len(self))
         return Dataset(inputs, self.targets, self.name, self.num_classes, self.class_names, True, lengths=lengths)
 
     @checked
@@ -174,7 +176,7 @@ class Recordings:
 
         def pad(examples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Padded, np.ndarray]:
             results, targets = zip(*examples)
-            return Padded(*_pad(iter(results), len(results), length)), np.stack(targets)
+            return Padded(*_pad(iter(results), len(results), length, in_memory)), np.stack(targets)
 
         order = np.asarray(epoch_permutation(key, len(self), batch_size if drop_remainder else min(batch_size, 1)))
         examples = grain.MapDataset.source(order.ravel()).map(
@@ -184,9 +186,10 @@ class Recordings:
         batched = examples.to_iter_dataset(ahead).batch(batch_size, drop_remainder=drop_remainder, batch_fn=pad)
         return iter(batched)
 
-    def _padded(self, transform: Transform, length: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def _padded(self, transform: Transform, length: int | None, allocate: Allocate) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs [N, T, ...] and lengths [N] of all recordings."""
-        return _pad((self._transformed(index, transform, length) for index in range(len(self))), len(self), length)
+        results = (self._transformed(index, transform, length) for index in range(len(self)))
+        return _pad(results, len(self), length, allocate)
 
     def _transformed(self, index: int, transform: Transform, length: int | None) -> np.ndarray:
         """Return what the transform makes of a recording, [T, ...], as a `Dataset` has it, cut to `length`."""
@@ -225,17 +228,13 @@ class SplitRecordings(NamedTuple):
         return self.recordings[np.concatenate([places[key][start:stop] for key, start, stop in ranges])]
 
 
-def _pad(results: Iterator[np.ndarray], count: int, length: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _pad(
+    results: Iterator[np.ndarray], count: int, length: int | None, allocate: Allocate
+) -> tuple[np.ndarray, np.ndarray]:
     """Return `count` arrays [T, ...] in one, [N, T, ...] with zeros at the end, and their lengths [N]."""
     first = next(results)
     lengths = np.zeros(count, np.int32)
-
-    def allocate(steps: int) -> np.ndarray:
-        shape = (count, steps, *first.shape[1:])
-        check_memory("recordings in one array", shape, copies=1, itemsize=first.itemsize)
-        return np.zeros(shape, first.dtype)
-
-    padded = allocate(length or len(first))
+    padded = allocate((count, length or len(first), *first.shape[1:]), first.dtype)
     for index, result in enumerate(itertools.chain([first], results)):
         if (result.shape[1:], result.dtype) != (first.shape[1:], first.dtype):
             raise ValueError(
@@ -243,7 +242,7 @@ def _pad(results: Iterator[np.ndarray], count: int, length: int | None) -> tuple
                 f"{first.shape} and {result.dtype} of shape {result.shape}"
             )
         if len(result) > padded.shape[1]:  # happens about log(count) times
-            shorter, padded = padded, allocate(len(result))
+            shorter, padded = padded, allocate((count, *result.shape), first.dtype)
             padded[:index, : shorter.shape[1]] = shorter[:index]
         padded[index, : len(result)] = result
         lengths[index] = len(result)

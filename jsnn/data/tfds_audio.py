@@ -77,7 +77,7 @@ def sound_recordings(name: str, folder: Path) -> SplitRecordings:
         (labels,) = cached(
             f"{name}-sound",
             stats,
-            lambda: (np.array([_label(item, keys[1]) for item in items]),),
+            lambda _: (np.array([_label(item, keys[1]) for item in items]),),
             ["labels"],
             len(items),
         )

@@ -53,7 +53,7 @@ def load_images(name: str, split: str, data_dir: str | os.PathLike[str] | None) 
         stats = [(os.fspath(path), os.stat(path)) for path in info.splits[key].filepaths]
         files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
         title, identity = f"{info.full_name}-{key}", (files, start, stop)
-        images, labels = cached(title, identity, lambda: decode(key, start, stop), _IMAGES, stop - start)
+        images, labels = cached(title, identity, lambda _: decode(key, start, stop), _IMAGES, stop - start)
         return images, labels
 
     ranges = intervals(name, split, {key: part.shard_lengths for key, part in info.splits.items()})
@@ -95,7 +95,7 @@ def _fetch(name: str, split: str, missing: str) -> Dataset:
 
     def read(key: str, start: int, stop: int) -> Split:
         source = SOURCES[name][key]
-        images, labels = cached(f"{name}-{key}", source.digest, lambda: fetch(name, key, folder), _IMAGES, sizes[key])
+        images, labels = cached(f"{name}-{key}", source.digest, lambda _: fetch(name, key, folder), _IMAGES, sizes[key])
         return images[start:stop], labels[start:stop]
 
     try:

@@ -166,27 +166,36 @@ def make_advance(
 
 
 @checked
-def make_evaluate(
-    graph: nnx.GraphDef, loss: Loss
-) -> Callable[[TrainState, Array, Array, Array, Array, Array], Metrics]:
+def make_evaluate(graph: nnx.GraphDef, loss: Loss) -> Callable[..., Metrics]:
     """Return a jitted sum of metrics, `(state, images, labels, indices [S, B], mask [S, B], key) -> {name: sum}`.
 
     The metrics are those of `loss`; one of shape [B] is summed over the examples that `mask` admits, a scalar is taken
     to be the batch's mean and weighted with their number. `"count"` is the number of examples, the divisor.
+
+    Each batch has a random key of its own, by the number of its first example: that of `indices`, or, where a part of a
+    set was sent, that in the whole set, `start` [S], a last argument.
     """
 
-    def evaluate(state: TrainState, images: Array, labels: Array, indices: Array, mask: Array, key: Array) -> Metrics:
+    def evaluate(
+        state: TrainState,
+        images: Array,
+        labels: Array,
+        indices: Array,
+        mask: Array,
+        key: Array,
+        start: Array | None = None,
+    ) -> Metrics:
         network = network_of(graph, state)
 
-        def body(nothing: None, batch: tuple[Array, Array]) -> tuple[None, Metrics]:
-            index, admitted = batch
+        def body(nothing: None, batch: tuple[Array, Array, Array]) -> tuple[None, Metrics]:
+            index, admitted, number = batch
             weights = admitted.astype(jnp.float32)
             inputs, targets = jax.tree.map(lambda array: array[index], (images, labels))
-            metrics = loss(network, inputs, targets, jax.random.fold_in(key, index[0]))[1]
+            metrics = loss(network, inputs, targets, jax.random.fold_in(key, number))[1]
             sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
             return nothing, {**sums, "count": jnp.sum(weights)}
 
-        _, sums = jax.lax.scan(body, None, (indices, mask))
+        _, sums = jax.lax.scan(body, None, (indices, mask, indices[:, 0] if start is None else start))
         return jax.tree.map(jnp.sum, sums)
 
     return jax.jit(evaluate)

@@ -17,6 +17,8 @@ from jsnn.train.steps import TrainState
 from jsnn.types import Array
 
 _PORTIONS = 20  # in how many parts an epoch is taken, each one call: between them a training can stop
+_DEVICE_BYTES = 2 * 2**30  # a larger data set is sent in parts
+_PART_BYTES = 2**28  # of such a part, about
 _EVALUATION = 2**31  # the numbers of keys that no training step has
 _TRAINING = 2**31 - 1
 
@@ -98,13 +100,17 @@ class Trainer:
         """Return whether the training is to stop at the next break."""
         return False
 
-    def place(self, indices: np.ndarray) -> tuple[Array, Array, Array]:
-        """Return inputs, targets and the indices into them, for a part of an epoch."""
-        return *self._resident, jnp.asarray(indices)
+    def is_resident(self, dataset: Dataset) -> bool:
+        """Return whether a data set lies whole on the devices; of others, a part is sent when it is needed."""
+        return dataset.inputs.nbytes <= _DEVICE_BYTES
 
-    def place_all(self, dataset: Dataset, indices: np.ndarray, mask: np.ndarray) -> tuple[Array, ...]:
-        """Return inputs, targets, and the batches of an evaluation."""
-        return jax.tree.map(jnp.asarray, (dataset.examples, dataset.targets, indices, mask))
+    def send(self, array: np.ndarray, rows: np.ndarray | None = None) -> Array:
+        """Return an array `[N, ...]` of examples on the devices, or some of its rows."""
+        return jnp.asarray(array if rows is None else array[rows])
+
+    def share(self, array: np.ndarray) -> Array:
+        """Return an array that each device is to have, such as the indices of a batch."""
+        return jnp.asarray(array)
 
     # The loop
 
@@ -131,10 +137,8 @@ class Trainer:
             start, first_step = time.monotonic(), self.step
             for metrics in self._portions(epoch):
                 self.check_finite(metrics["loss"])
-                sums = {
-                    name: (as_float(sums.get(name, 0.0)) + as_float(values).sum(-1)).tolist()
-                    for name, values in metrics.items()
-                }
+                of_portion = {name: as_float(values).sum(-1) for name, values in metrics.items()}
+                sums = {name: value.tolist() for name, value in _sum(sums, of_portion).items()}
                 examples = (self.step - first_step) * self.batch_size
                 self.on_portion(epoch, metrics, examples / (time.monotonic() - start))
                 if self.step % self.steps_per_epoch and self.is_asked_to_stop():
@@ -154,13 +158,17 @@ class Trainer:
         Raises:
             MemoryError: if it takes more memory than the device has.
         """
-        batches = pad_to_batches(len(dataset), min(self.eval_batch_size, len(dataset)))
+        indices, mask = pad_to_batches(len(dataset), min(self.eval_batch_size, len(dataset)))
         _, sum_metrics = self.programs(self.epochs if epoch is None else epoch)
-        arguments = (self.state, *self.place_all(dataset, *batches), self.key_of(_EVALUATION))
-        self.check_memory(sum_metrics, *arguments)
-        sums = sum_metrics(*arguments)
-        count = as_float(sums.pop("count"))
-        return {name: (as_float(value) / count).tolist() for name, value in sums.items()}
+        sums: dict[str, Any] = {}
+        for first, after in self._parts(dataset, len(indices), 1):
+            inputs, targets, rows = self.place(dataset, indices[first:after])
+            admitted, start = self.share(mask[first:after]), self.share(indices[first:after, 0])
+            arguments = (self.state, inputs, targets, rows, admitted, self.key_of(_EVALUATION), start)
+            self.check_memory(sum_metrics, *arguments)
+            sums = _sum(sums, jax.device_get(sum_metrics(*arguments)))
+        count = sums.pop("count")
+        return {name: (value / count).tolist() for name, value in sums.items()}
 
     def finish_epoch(self, epoch: int, sums: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the record of an epoch: the means of its metrics, and those of the test and validation set."""
@@ -205,17 +213,33 @@ class Trainer:
             memory.check_fits(memory.of_function(program, *arguments))
             self._known_to_fit.add(program)
 
+    def place(self, dataset: Dataset, indices: np.ndarray) -> tuple[Array, Array, Array]:
+        """Return inputs, targets and the indices into them: of the whole set, or of the examples of these batches."""
+        arrays = dataset.examples, dataset.targets
+        if self.is_resident(dataset):
+            whole = self._resident if dataset is self.train_set else jax.tree.map(self.send, arrays)
+            return *whole, self.share(indices)
+        flat = indices.reshape(-1)
+        local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
+        return *jax.tree.map(lambda array: self.send(array, flat), arrays), self.share(local)
+
     @functools.cached_property
     def _resident(self) -> tuple[Array, Array]:
-        return jax.tree.map(jnp.asarray, (self.train_set.examples, self.train_set.targets))
+        return jax.tree.map(self.send, (self.train_set.examples, self.train_set.targets))
+
+    def _parts(self, dataset: Dataset, steps: int, count: int) -> list[tuple[int, int]]:
+        """Return the first and last step of each call: `count` of them, or more of a set that is sent in parts."""
+        least = 1 if self.is_resident(dataset) else -(-dataset.inputs.nbytes // _PART_BYTES)
+        return _portion_bounds(steps, max(count, min(least, steps)))
 
     def _portions(self, epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """Train through the rest of an epoch, a portion at a time; yield each portion's metrics by step."""
         order, done = self.order(epoch), self.step - epoch * self.steps_per_epoch
         advance, _ = self.programs(epoch)
-        for first, after in _portion_bounds(self.steps_per_epoch):
+        for first, after in self._parts(self.train_set, self.steps_per_epoch, _PORTIONS):
             if first >= done:
-                arguments = (self.state, *self.place(order[..., first:after, :]), self.key_of(_TRAINING))
+                placed = self.place(self.train_set, order[..., first:after, :])
+                arguments = (self.state, *placed, self.key_of(_TRAINING))
                 self.check_memory(advance, *arguments)
                 self.state, metrics = advance(*arguments)
                 yield jax.device_get(metrics)
@@ -232,10 +256,15 @@ def as_float(value: Any) -> np.ndarray:
     return np.asarray(value, np.float64)
 
 
-def _portion_bounds(steps: int) -> list[tuple[int, int]]:
-    """Split an epoch into portions; of equal length where possible, since each length is compiled."""
-    counts = [n for n in range(_PORTIONS // 2, 2 * _PORTIONS) if steps % n == 0]
-    count = min(counts, key=lambda n: abs(n - _PORTIONS)) if counts else min(_PORTIONS, steps)
+def _sum(sums: dict[str, Any], more: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return sums of metrics with more added, in double precision."""
+    return {name: as_float(sums.get(name, 0.0)) + as_float(value) for name, value in more.items()}
+
+
+def _portion_bounds(steps: int, wanted: int) -> list[tuple[int, int]]:
+    """Split an epoch into about so many portions; of equal length where possible, since each length is compiled."""
+    counts = [n for n in range(-(-wanted // 2), 2 * wanted) if steps % n == 0]
+    count = min(counts, key=lambda n: abs(n - wanted)) if counts else min(wanted, steps)
     ends = [len(part) for part in np.array_split(np.arange(steps), count)]
     bounds = np.cumsum([0, *ends]).tolist()
     return list(itertools.pairwise(bounds))
