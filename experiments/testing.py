@@ -13,7 +13,6 @@ from experiments.evaluation import LayerActivity
 from experiments.subject import Subject, Trained, present, spike_size, spiking_layers
 from jsnn import conversion
 from jsnn.conversion import Converted
-from jsnn.data import pad_to_batches
 from jsnn.padding import fill_padding
 from jsnn.train.trainer import as_float
 from jsnn.types import Array, Neuron
@@ -58,7 +57,7 @@ def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[
     answers: list[list[list[np.ndarray]]] = [[] for _ in lengths]
 
     @jax.jit
-    def see(network: Neuron, examples: Any, targets: Array, mask: Array, key: Array) -> list[tuple[Any, ...]]:
+    def see(network: Neuron, examples: Any, targets: Array, key: Array) -> list[tuple[Any, ...]]:
         examples, padded = build.parted(examples)
         examples, network, inputs, num_steps = present(subject, network, examples, key)
         targets = examples if run.experiment.data.reconstruct else targets
@@ -68,43 +67,43 @@ def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[
             score = subject.measure(outputs, decided, targets, **padded)[1][subject.score]
             answers = jnp.moveaxis(outputs, 0, 1) if run.experiment.objective.loss.in_time else decided
             steps = jnp.arange(1, len(outputs) + 1).reshape(-1, *[1] * (outputs.ndim - 1))
-            share = len(outputs) / padded.get("lengths", jnp.full(len(mask), len(outputs)))
+            share = len(outputs) / padded.get("lengths", jnp.full(len(targets), len(outputs)))
             spikes = {name: n * _column(share, n) for name, n in counts.items()}  # as if all examples took all steps
             mean = _held(jnp.cumsum(outputs, 0) / steps, **padded)
             outputs = _held(outputs, **padded)
             if run.experiment.objective.loss.in_time:
                 targets = jnp.moveaxis(_held(jnp.moveaxis(targets, 1, 0), **padded), 0, 1)
             sums = {
-                "step": scores(outputs, targets, mask),
-                "mean": scores(mean, targets, mask),
-                "total": {name: jnp.tensordot(mask, n, 1) for name, n in spikes.items()},
-                "spikes": {name: jnp.sum(n * _column(mask, n)) for name, n in counts.items()},
+                "step": scores(outputs, targets),
+                "mean": scores(mean, targets),
+                "total": {name: jnp.sum(n, 0) for name, n in spikes.items()},
+                "spikes": {name: jnp.sum(n) for name, n in counts.items()},
             }
             if not run.experiment.objective.loss.in_time:  # a mean over steps has no target of its own
                 last = subject.last_steps or len(outputs)
                 tail = jnp.mean(outputs[-last:], 0, keepdims=True) if not padded else mean[-1:]
-                sums["tail"] = scores(tail, targets, mask)
-            least = {name: jnp.min(n, 0, initial=jnp.inf, where=_column(mask, n) > 0) for name, n in spikes.items()}
-            most = {name: jnp.max(n, 0, initial=0.0, where=_column(mask, n) > 0) for name, n in spikes.items()}
-            found.append(((answers, targets, jnp.broadcast_to(score, mask.shape)), sums, least, most))
+                sums["tail"] = scores(tail, targets)
+            least = {name: jnp.min(n, 0) for name, n in spikes.items()}
+            most = {name: jnp.max(n, 0) for name, n in spikes.items()}
+            found.append(((answers, targets, jnp.broadcast_to(score, len(targets))), sums, least, most))
         return found
 
-    def scores(outputs: Array, targets: Array, mask: Array) -> Array:
+    def scores(outputs: Array, targets: Array) -> Array:
         """Return the sum over the examples of the score of deciding on each step's output, [T]."""
         is_in_time = run.experiment.objective.loss.in_time
 
         def of_step(output: Array, step: Array) -> Array:
             wanted = jax.lax.dynamic_slice_in_dim(targets, step, 1, axis=1) if is_in_time else targets
-            return jnp.sum(subject.measure(output[None], output, wanted)[1][subject.score] * mask)
+            return jnp.sum(subject.measure(output[None], output, wanted)[1][subject.score])
 
         return jax.lax.map(lambda pair: of_step(*pair), (outputs, jnp.arange(len(outputs))))
 
-    for index, mask in zip(*pad_to_batches(len(dataset), min(subject.batch_size, len(dataset)))):
-        key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31), int(index[0]))
-        examples, targets = jax.tree.map(jnp.asarray, dataset.rows(index))
-        batch = jax.device_get(see(subject.network, examples, targets, jnp.asarray(mask, jnp.float32), key))
+    for first in range(0, len(dataset), subject.batch_size):
+        key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31), first)
+        examples, targets = jax.tree.map(jnp.asarray, dataset.rows(slice(first, first + subject.batch_size)))
+        batch = jax.device_get(see(subject.network, examples, targets, key))
         for total, kept, (answered, sums, least, most) in zip(totals, answers, batch):
-            kept.append([values[mask] for values in answered])
+            kept.append(answered)
             for name, combine, values in zip(
                 ("sums", "least", "most"), (np.add, np.minimum, np.maximum), (sums, least, most)
             ):
@@ -170,6 +169,6 @@ def _count(
     return found
 
 
-def _column(mask: Array, like: Array) -> Array:
-    """Return a mask [B] that broadcasts against [B, ...]."""
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
+def _column(values: Array, like: Array) -> Array:
+    """Return numbers [B] of the examples so that they broadcast against [B, ...]."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

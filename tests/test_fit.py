@@ -11,6 +11,7 @@ import jsnn
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data import Dataset, epoch_permutation
+from jsnn.train.trainer import Trainer
 
 
 def loss(network, inputs, targets, key):
@@ -70,6 +71,18 @@ def test_records_have_the_means_of_all_sets(data, capsys):
     _, metrics = loss(fitted.network, jnp.asarray(data[1].inputs), jnp.asarray(data[1].targets), None)
     assert fitted.history[-1]["test_loss"] == pytest.approx(float(metrics["loss"]), rel=1e-5)
     assert capsys.readouterr().out.count("epoch 4/4: train_accuracy 1, train_loss") == 1
+
+
+@pytest.mark.parametrize("parts", [2**28, 8])
+def test_every_test_example_counts_once_in_the_mean_loss(data, parts, monkeypatch):
+    whole = fit(data, epochs=1, test=data[1]).history
+    monkeypatch.setattr("jsnn.train.trainer._DEVICE_BYTES", parts)
+    monkeypatch.setattr("jsnn.train.trainer._PART_BYTES", parts)
+    for size in (4, 3):  # of 10 examples
+        monkeypatch.setitem(Trainer.__init__.__kwdefaults__, "eval_batch_size", size)
+        [record] = fit(data, epochs=1, test=data[1]).history
+        assert record["test_loss"] == pytest.approx(whole[0]["test_loss"], rel=1e-6)
+        assert record["train_loss"] == pytest.approx(whole[0]["train_loss"], rel=1e-6)
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_numbers(data, tmp_path):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn import memory
-from jsnn.data import Dataset, epoch_permutation, pad_to_batches
+from jsnn.data import Dataset, epoch_permutation
 from jsnn.train.steps import TrainState
 from jsnn.types import Array
 
@@ -158,13 +158,16 @@ class Trainer:
         Raises:
             MemoryError: if it takes more memory than the device has.
         """
-        indices, mask = pad_to_batches(len(dataset), min(self.eval_batch_size, len(dataset)))
+        size = min(self.eval_batch_size, len(dataset))
+        order = np.arange(len(dataset), dtype=np.int32)
+        whole, rest = order[: len(order) // size * size].reshape(-1, size), order[None, len(order) // size * size :]
+        parts = [whole[first:after] for first, after in self._parts(dataset, len(whole), 1)]
         _, sum_metrics = self.programs(self.epochs if epoch is None else epoch)
         sums: dict[str, Any] = {}
-        for first, after in self._parts(dataset, len(indices), 1):
-            inputs, targets, rows = self.place(dataset, indices[first:after])
-            admitted, start = self.share(mask[first:after]), self.share(indices[first:after, 0])
-            arguments = (self.state, inputs, targets, rows, admitted, self.key_of(_EVALUATION), start)
+        for batches in [*parts, rest] if rest.size else parts:  # no filler, which a mean over a batch would count
+            inputs, targets, rows = self.place(dataset, batches)
+            every, start = self.share(np.ones(batches.shape, bool)), self.share(batches[:, 0])
+            arguments = (self.state, inputs, targets, rows, every, self.key_of(_EVALUATION), start)
             self.check_memory(sum_metrics, *arguments)
             sums = _sum(sums, jax.device_get(sum_metrics(*arguments)))
         count = sums.pop("count")
