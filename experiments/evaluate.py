@@ -161,8 +161,16 @@ def from_quiet_to_busy(spikes: np.ndarray) -> np.ndarray:
 
 
 def _energy(run: Run, subject: Subject) -> list[NetworkEnergy]:
-    """Return what a network and its rate twin take for an example, a mean over a few; a rate network stands alone."""
-    examples = jnp.asarray(run.sets.test.inputs[:_COUNTED])
+    """Return what a network and its rate twin take for an example, a mean over a few; a rate network stands alone.
+
+    Of recordings of different lengths, these are some of about the mean length, without padding.
+    """
+    inputs, lengths = run.sets.test.inputs, run.sets.test.lengths
+    if lengths is None:
+        examples = jnp.asarray(inputs[:_COUNTED])
+    else:
+        some = np.sort(np.argsort(np.abs(lengths - lengths.mean()), kind="stable")[:_COUNTED])
+        examples = jnp.asarray(inputs[some][:, : lengths[some].min()])
     _, network, inputs, num_steps = present(subject, subject.network, examples, run.key)
     trained = run.network()
     if run.experiment.conversion is None and not isinstance(trained, Neuron):
