@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import json
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -363,6 +364,33 @@ def test_what_no_case_can_do_leaves_no_folder(tmp_path):
     with pytest.raises(SystemExit, match="no case is called"):
         __main__.main(["--case", "latency", "xyz", "--peers", "none", "--out", str(tmp_path / "new")])
     assert not (tmp_path / "new").exists()
+
+
+def test_a_case_that_fails_or_comes_too_late_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def fails(setting):
+        yield Comparison("first", {"jsnn": Side(lambda: 1.0)})
+        raise NotImplementedError("no Triton")
+
+    def takes_long(setting):
+        for title in ("a", "b"):
+            clock.append(3600.0)
+            yield Comparison(title, {"jsnn": Side(lambda: 1.0)})
+
+    clock = [0.0]
+    monkeypatch.setattr(__main__, "time", types.SimpleNamespace(monotonic=lambda: sum(clock)))
+    monkeypatch.setattr(figure, "draw", lambda *_: None)
+    cases = {"bad": fails, "slow": takes_long, "last": takes_long}
+    for name, case in cases.items():
+        monkeypatch.setitem(CASES, name, case)
+    options = ["--case", *cases, "--peers", "none", "--allocator", "system", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="error: bad: NotImplementedError: no Triton"):
+        __main__.main([*options, "--minutes", "50"])
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [(one["case"], one["title"]) for one in written["results"]] == [("bad", "first"), ("slow", "a")]
+    late = "the 50 minutes were over"
+    missing = {"bad": "NotImplementedError: no Triton", "slow": late, "last": late}
+    assert written["environment"]["not measured"] == missing
+    assert "no Triton" in (tmp_path / "benchmark.md").read_text()
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):

@@ -2,17 +2,21 @@
 
     python -m experiments.benchmark --case fc_lif --neurons 256 1024
     taskset -c 0 python -m experiments.benchmark --case mnist_conv --peers norse snntorch     # on one core
+    python -m experiments.benchmark --device gpu                  # all cases in 9 minutes: send in benchmark.json
     python -m experiments.benchmark --device gpu --case fc_lif --neurons 16384 --precision tf32
 
-Results are printed, and kept as benchmark.json, benchmark.md and benchmark.png. Peers come with
+Results are printed, and kept as benchmark.json, benchmark.md and benchmark.png. A case that fails does not stop the
+others; the files say why, and which cases the time was too short for. Peers come with
 `pip install -e '.[peers]'` (install a CPU build of torch first where there is no GPU); it says which are missing, and
 leaves them out.
 """
 
 import argparse
 import datetime
+import math
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,8 @@ from experiments.benchmark.peers import PEERS, installed
 from experiments.benchmark.side import Setting
 
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": None}  # JAX's names
+
+_GPU_MINUTES = 8.5  # by default: with the last comparison, 9 minutes, for which a machine is lent
 
 SHARING = {  # so that JAX and PyTorch can live in one process; what the user has set stays
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take most of a GPU's memory
@@ -55,18 +61,24 @@ def run(
     device: str = "cpu",
     precision: str = "float32",
     rounds: int = 5,
+    minutes: float | None = None,
     allocator: str = "keep",
     out: Path | None = None,
     **options: Any,
 ) -> None:
-    """Measure, print and write down one comparison after another; what is done is kept if the next one fails."""
+    """Measure, print and write down one comparison after another; what is done is kept if the next one fails.
+
+    Raises:
+        ValueError: if the options fit no case, the device or each other.
+        RuntimeError: at the end, if cases failed.
+    """
     for name, value in SHARING.items():
         os.environ.setdefault(name, value)
     kept = allocator == "keep" and keep_freed_memory()
     setting = Setting(_device(device), () if peers == ["none"] else installed(peers), precision)
     if precision == "tf32" and device == "cpu":
         raise ValueError("precision tf32 is a GPU's: a CPU has float32 and bf16")
-    compared = comparisons(case, setting, options)
+    comparisons(case, setting, options)  # what cannot be is found before anything is measured
     where = environment(setting, rounds, arguments)
     where["environment"] = {name: os.environ[name] for name in SHARING}
     where["freed memory"] = "kept in the process, for all sides" if kept else "as the system has it"
@@ -75,14 +87,38 @@ def run(
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     console.print(*result.describe(where), sep="\n", soft_wrap=True)
     found: list[result.Result] = []
+    failed: dict[str, str] = {}
+    where["not measured"] = missing = {}
+    minutes = _GPU_MINUTES if minutes is None and device == "gpu" else minutes
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+
+    def keep() -> None:
+        result.write(folder, where, found)
+        if found:
+            figure.draw(folder / "benchmark.png", where, found)
+
     jax.config.update("jax_enable_compilation_cache", False)  # else compile times would not be those of compiling
     with jax.default_device(setting.device), jax.default_matmul_precision(PRECISIONS[precision]):
-        for name, comparison in compared:
-            found.append(result.result(name, comparison, measure(comparison.sides, rounds)))
-            console.print(result.table(found[-1]))
-            result.write(folder, where, found)
-            figure.draw(folder / "benchmark.png", where, found)
+        for name in case:
+            own = {option: value for option, value in options.items() if option in options_of(name)}
+            try:
+                waiting = comparisons([name], setting, own)
+                while time.monotonic() < deadline:
+                    _, comparison = next(waiting, (name, None))
+                    if comparison is None:
+                        break
+                    found.append(result.result(name, comparison, measure(comparison.sides, rounds, deadline)))
+                    console.print(result.table(found[-1]))
+                    keep()
+                else:
+                    missing[name] = f"the {minutes:g} minutes were over"
+            except Exception as error:  # each compiler and library has its own
+                missing[name] = failed[name] = f"{type(error).__name__}: {error}"
+                keep()
+    keep()
     console.print(f"{folder}/benchmark.json, .md, .png", soft_wrap=True)
+    if failed:
+        raise RuntimeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
 
 
 def _device(name: str) -> jax.Device:
@@ -98,6 +134,14 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be >= 1, got {number}")
+    return number
+
+
+def _positive_number(text: str) -> float:
+    """Return the number above 0 that an option needs."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be > 0 and finite, got {number}")
     return number
 
 
@@ -125,6 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: cpu; for one core, start with taskset -c 0")
     parser.add_argument("--precision", choices=PRECISIONS, help="of matrix products; default: float32")
     parser.add_argument("--rounds", type=_positive, help="default: 5, after one that warms up")
+    parser.add_argument(
+        "--minutes",
+        type=_positive_number,
+        help=f"no comparison begins after so many; default: {_GPU_MINUTES:g} on a GPU, else no limit",
+    )
     parser.add_argument(
         "--allocator",
         choices=["keep", "system"],

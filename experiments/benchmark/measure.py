@@ -23,10 +23,10 @@ class Timing(NamedTuple):
     first: float  # seconds of the very first run, which is not counted
 
 
-def measure(sides: Mapping[str, Side], rounds: int) -> dict[str, Timing]:
+def measure(sides: Mapping[str, Side], rounds: int, deadline: float = math.inf) -> dict[str, Timing]:
     """Return the times of each side in each round. The first run of each warms up and is looked at, and not counted.
 
-    Each round starts with another side.
+    Each round starts with another side. After the deadline, a time of `time.monotonic`, only the first round is begun.
 
     Raises:
         FloatingPointError: if a side makes anything that is not finite.
@@ -47,6 +47,8 @@ def measure(sides: Mapping[str, Side], rounds: int) -> dict[str, Timing]:
     names = list(sides)
     gc.collect()
     for index in range(rounds):
+        if index and time.monotonic() > deadline:
+            break
         shift = index % len(names)
         for name in names[shift:] + names[:shift]:
             start, cpu_start = time.perf_counter(), time.process_time()
