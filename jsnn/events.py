@@ -175,6 +175,10 @@ class Frames:
             duration = int(last) - int(first) if is_whole else float(last) - float(first)
             if not math.isfinite(duration * float(value)):
                 raise ValueError(f"t must span a time that a float64 can hold {value} times, got {first} to {last}")
+        if self.window is not None and is_whole and self.window < 1 and duration > 1:
+            raise ValueError(
+                f"window must be in the unit of t, whose times are whole, and at least 1, got {self.window}"
+            )
         error = rounding.relative_error(t) * float(duration if is_whole else max(abs(first), abs(last)))  # of a time
         if self.num_bins is None:
             check_memory("frames", (duration / value,), itemsize=1)
@@ -212,7 +216,8 @@ def _inside(t: np.ndarray, start: float | None, stop: float | None) -> np.ndarra
     if start is not None and stop is not None and len(t):
         span, asked = float(t.max()) - float(t.min()), float(stop - start)
         # seconds or milliseconds for microseconds; and the other way round, where whole times may be short
-        if (not inside.any() and span >= 100 * asked) or (t.dtype.kind == "f" and 0 < 1000 * span < asked):
+        is_one_time = is_whole and asked <= 1  # such as the very first
+        if ((is_one_time or not inside.any()) and span >= 100 * asked) or (not is_whole and 0 < 1000 * span < asked):
             raise ValueError(
                 f"start and stop must be in the unit of t: they are {start} and {stop}, and t goes from {t.min()} to "
                 f"{t.max()}"

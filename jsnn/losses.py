@@ -182,7 +182,7 @@ def mse_count_loss(
     check_targets(targets, counts.shape[:1])
     num_steps, _, neurons = spikes.shape
     most = np.arange(num_steps + 1) * (neurons // counts.shape[-1])  # spikes of a class in so many steps
-    steps = jnp.asarray(num_steps if lengths is None else lengths)
+    steps = jnp.asarray(num_steps if lengths is None else lengths, jnp.int32)
     on, off = (
         jnp.asarray(rounding.floor(most * rate, rounding.relative_error(rate) * most), counts.dtype)[steps, None]
         for rate in (correct_rate, incorrect_rate)

@@ -75,10 +75,10 @@ def as_aedat3(path: Path, events: np.ndarray) -> None:
 
 
 def as_aedat2(path: Path, events: np.ndarray) -> None:
-    """AEDAT 2.0 of a DVS128, with one signal from outside, which is no event."""
+    """AEDAT 2.0 of a DVS128, whose bit of polarity is 0 for brighter; with one signal from outside, no event."""
     part = events.astype([("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
     words = np.empty((len(part) + 1, 2), ">i4")
-    words[1:] = np.stack([part["y"] << 8 | part["x"] << 1 | part["p"], part["t"]], axis=1)
+    words[1:] = np.stack([part["y"] << 8 | part["x"] << 1 | 1 - part["p"], part["t"]], axis=1)
     words[0] = 1 << 15, 0
     path.write_bytes(b"#!AER-DAT2.0\r\n# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n" + words.tobytes())
 

@@ -220,13 +220,17 @@ def test_jitter_moves_each_place_by_itself():
 
 
 @pytest.mark.rows(2)
-@pytest.mark.parametrize(("value", "dtype"), [(200, np.uint8), (0.5, jnp.bfloat16), (200.0, jnp.float32)])
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(200, np.uint8), (-100, np.int8), (9, np.uint32), (0.5, jnp.bfloat16), (200.0, jnp.float32)]
+)
 def test_what_meets_is_summed_up_and_stays_in_its_dtype(value, dtype):
     inputs = jnp.full((50, 2, 1), value, dtype)
     for function in (lambda key, x: augment.jitter(key, x, 1), lambda key, x: augment.time_stretch(key, x, 4.0)):
         result = jax.jit(function)(jax.random.key(0), inputs)
         assert result.dtype == dtype
-        assert float(result.max()) == min(2 * value, 255 if dtype == np.uint8 else np.inf)
+        assert float(result.max() if value > 0 else result.min()) == {np.uint8: 255, np.int8: -128}.get(
+            dtype, 2 * value
+        )
 
 
 @pytest.mark.parametrize(
@@ -295,6 +299,7 @@ KEY, SOME = jax.random.key(0), np.zeros((4, 9, 3), np.float32)
         (lambda: augment.cutmix(KEY, SOME, np.arange(4), axes=()), r"axes must name axes"),
         (lambda: augment.cutmix(KEY, SOME, np.arange(3)), r"targets must be integers \[B\] or floating point \[B, N\]"),
         (lambda: augment.cutmix(KEY, SOME, np.eye(4, dtype=int)), "got int.* of shape .4, 4."),
+        (lambda: augment.cutmix(KEY, SOME, np.eye(4, dtype=bool)), "targets must be .* floating point .* got bool"),
     ],
 )
 def test_bad_recordings(call, message):

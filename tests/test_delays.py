@@ -308,6 +308,13 @@ def test_a_spike_meets_each_rounded_synapse_once():
     assert (operations.effective_acs, operations.neurons) == (4.0, 4)
 
 
+@pytest.mark.parametrize("layer", [linear(), conv(), jsnn.Delay(2.5)], ids=["linear", "conv", "neurons"])
+def test_a_batch_of_none(layer):
+    x = (IMAGES if isinstance(layer, jsnn.DelayedConv) else VECTORS)[:, :0]
+    y = jsnn.unroll(layer, x)[1]
+    assert (y.shape[:2], layer.step(layer.init(x.shape[1:]), x[0])[1].shape) == ((T, 0), y.shape[1:])
+
+
 def test_bfloat16_and_vmap():
     layer = linear()
     state, y = unroll(layer, VECTORS.astype(jnp.bfloat16))
@@ -462,8 +469,11 @@ REFUSED = {
     "images": (lambda: jsnn.unroll(conv(), VECTORS), "DelayedConv takes [B, H, W, 2] at a step, got shape (2, 3)"),
     "state": (lambda: jsnn.unroll(linear(), VECTORS, linear(max_delay=3).init((B, 3))), "state must hold arrays of"),
     "schedule": (lambda: delays.shrinking_width(0, 10), "max_delay and total_steps must be >= 1, got 0 and 10"),
-    "start": (lambda: delays.shrinking_width(5, 10, start=0.1), "start must be at least end, 0.5, got 0.1"),
-    "share": (lambda: delays.shrinking_width(5, 10, share=0.0), "end must be > 0 and share in (0, 1], got 0.5 and 0.0"),
+    "start": (lambda: delays.shrinking_width(5, 10, start=0.1), "start must be at least end, 0.5, and finite, got 0.1"),
+    "endless": (lambda: delays.shrinking_width(5, 10, start=np.inf), "start must be at least end, 0.5, and finite"),
+    "no end": (lambda: delays.shrinking_width(5, 10, end=np.inf), "end must be > 0 and finite"),
+    "no width": (lambda: delays.at_width(network(), "wide"), "width must be a number"),
+    "share": (lambda: delays.shrinking_width(5, 10, share=0.0), "end must be > 0 and finite, and share in (0, 1], got"),
     "at once": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, 0), "delay must be >= 1, as spikes cannot arrive before"),
     "trained": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, nnx.Param(jnp.ones(3))), "longest must be given where"),
     "too late": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, 4, longest=3), "delay must be <= longest = 3, got 4"),

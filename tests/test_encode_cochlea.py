@@ -199,7 +199,8 @@ SOUND = np.zeros(800, np.float32)
     ("sound", "options", "error", "message"),
     [
         (np.zeros(800, np.int16), {}, TypeError, "divide it by 32768"),
-        (np.zeros(800, np.uint8), {}, TypeError, "divide it by 128"),
+        (np.zeros(800, np.uint8), {}, TypeError, "take (sound.astype(float) - 128) / 128"),
+        (np.full(800, 1e20, np.float32), {}, ValueError, "sound must be in [-1, 1], or near it, got values up to 1e+"),
         (SOUND[:0], {}, ValueError, "sound must not be empty, got shape (0,)"),
         (np.full(800, np.nan, np.float32), {}, ValueError, "sound must be finite, got nan"),
         (np.full(800, np.inf, np.float32), {}, ValueError, "sound must be finite, got inf"),
@@ -248,6 +249,7 @@ def test_bad_options(options, message):
     ("call", "message"),
     [
         (lambda: encode.Cochlea()(Sound(SOUND, RATE)), "samples of a sound must be [S, C], and not empty, got shape"),
+        (lambda: encode.Cochlea(surrogate=3), "surrogate must be a function such as jsnn.surrogate.arctan(), got 3"),
         (lambda: encode.Cochlea()(SOUND), "must have samples and a sample_rate, got ndarray: pass a jsnn.data.Sound("),
         (lambda: encode.Cochlea()(Sound(np.ones((9, 2), np.int16), RATE)), "got int16: divide it by 32768"),
         (lambda: encode.mel(SOUND, RATE, hop=1e-5), "hop must be at least a sample, 0.000125 s, got 1e-05 s"),

@@ -73,6 +73,20 @@ def test_evt3_as_it_is_specified(header, tmp_path):
         data.read_events(tmp_path / "a.raw")
 
 
+@pytest.mark.parametrize("last_line", ["% end\n", ""])
+@pytest.mark.parametrize("version", [2, 3])
+def test_events_that_begin_with_the_byte_of_a_percent_sign(last_line, version, tmp_path):
+    words = np.array([0x80000025, 0x10001803], "<u4") if version == 2 else np.array([0x8025, 0x6000, 3, 0x2803], "<u2")
+    (tmp_path / "a.raw").write_bytes(f"% evt {version}.0\n{last_line}".encode() + words.tobytes() + words.tobytes())
+    assert data.read_events(tmp_path / "a.raw")[["x", "y", "p"]].tolist() == [(3, 3, 1)] * 2
+
+
+@pytest.mark.parametrize("words", [[0x6001], [0x6001, 0x0003, 0x2803], [0x0003, 0x2803], [0x8001], [0x3805, 0x4FFF]])
+def test_evt3_without_a_whole_event_has_none(words, tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n% end\n" + np.array(words, "<u2").tobytes())
+    assert len(data.read_events(tmp_path / "a.raw")) == 0
+
+
 def test_nmnist_is_what_tonic_reads(recordings_dir):
     tonic = pytest.importorskip("tonic", reason="tonic is in the extra events")
     files = sorted((recordings_dir / "nmnist_small").glob("*/*/*.bin"))[::20]
@@ -130,6 +144,7 @@ def test_fields_that_are_missing_or_in_another_order(fields, tmp_path):
         (np.array([0, 7]), "ms", [0, 7_000]),
         (np.array([0, 7]), "s", [0, 7_000_000]),
         (np.array([0, 499, 7_999]), "ns", [0, 0, 8]),
+        (np.array([2**61, 2**61 + 1_000], np.uint64), "ns", [2**61 // 1000 + 1, 2**61 // 1000 + 2]),
         (np.array([0.1, 0.29]), "s", [100_000, 290_000]),  # 0.29e6 is below 290,000
         (np.array([0.5, 1.25], np.float16), "s", [500_000, 1_250_000]),
         (np.array([-0.5, 2.0]), "ms", [-500, 2_000]),
@@ -190,6 +205,7 @@ def test_arrays_that_are_no_events(array, message, tmp_path):
         ([0, 300_000], "s", "its times go from 0 to 300000, which cannot be s"),  # microseconds: 83 hours
         ([0.0, 0.1, 0.2, 0.3, 0.4], "us", "its times go from 0.0 to 0.4, which cannot be us"),  # seconds
         ([0.0, np.inf], "s", "t must be finite, got inf"),
+        (np.array([2**63], np.uint64), "ns", "cannot be ns"),
         ([0, 1], "minutes", "unit must be 's', 'ms', 'us' or 'ns'"),
     ],
 )

@@ -156,7 +156,8 @@ def test_times_over_the_whole_range_of_64_bits():
         ({"window": "1"}, TypeError, "window must be a number, got '1'"),
         ({"window": True}, TypeError, "window must be a number, got True"),
         ({"start": "0"}, TypeError, "start must be a number, got '0'"),
-        ({"window": 1e-9}, ValueError, "frames of shape .* would take .* GiB"),
+        ({"window": 0.5}, ValueError, "window must be in the unit of t, whose times are whole, and at least 1"),
+        ({"window": 1e-9, "events": (T / 2, X, Y, P)}, ValueError, "frames of shape .* would take .* GiB"),
         ({"shape": 3}, TypeError, "shape must be a tuple of whole numbers"),
         ({"shape": None}, TypeError, "shape must be a tuple of whole numbers"),
     ],
@@ -253,6 +254,7 @@ def test_a_count_of_uint8_stops_at_255(count):
     [
         (np.array([12, 300_000]), 0, 0.3),  # seconds for microseconds
         (np.array([5_000, 300_000]), 0, 300),  # milliseconds
+        (np.array([0, 300_000]), 0, 0.3),  # seconds, the first event at 0
         (np.array([0.01, 0.3]), 0, 300_000),  # microseconds for seconds
         (np.array([0.01, 0.2]), 0, 300),  # milliseconds
     ],

@@ -326,6 +326,13 @@ def test_full_lengths_are_no_lengths(loss, targets, options):
     np.testing.assert_allclose(value, of_a_batch(outputs, targets), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint16])
+def test_lengths_of_few_bits_for_many_steps(dtype):
+    outputs, lengths = jnp.ones((300, 2, 3)), np.array([127, 3], dtype)
+    found = losses.mse_count_loss(outputs, jnp.array([0, 2]), lengths=lengths)
+    assert found == losses.mse_count_loss(outputs, jnp.array([0, 2]), lengths=lengths.astype(int))
+
+
 @pytest.mark.rows(3)
 @each_padded
 def test_wrong_lengths(loss, targets, options):

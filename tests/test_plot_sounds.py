@@ -63,7 +63,11 @@ def test_into_given_axes():
         ({"samples": np.array([np.nan])}, ValueError, "samples must be finite"),
         ({"samples": []}, ValueError, "samples must not be empty"),
         ({"spikes": np.full((50, 2), 0.5) + np.eye(50, 2) / 3}, ValueError, "spikes must be spikes"),
-        ({"spikes": np.zeros((50, 2, 2))}, ValueError, "spikes must be [T, N], got shape (50, 2, 2)"),
+        (
+            {"spikes": np.zeros((50, 2, 2))},
+            ValueError,
+            "spikes must be [T, N], got shape (50, 2, 2): choose one of the batch, spikes[:,",
+        ),
         ({"sample_rate": 0.0}, ValueError, "sample_rate must be > 0, got 0"),
         ({"dt": -1.0}, ValueError, "dt must be > 0, got -1"),
         ({"dt": 1e-3}, ValueError, "spikes must go on to the end of the sound, 0.5 s, got 50 steps of dt = 0.001 s"),

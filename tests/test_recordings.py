@@ -93,7 +93,9 @@ def test_files_that_are_no_wav_files(change, message, tmp_path):
         data.read_sound(tmp_path / "a.wav")
 
 
-@pytest.mark.parametrize("change", [lambda c: as_rf64(c, 8), lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 "])
+@pytest.mark.parametrize(
+    "change", [lambda c: as_rf64(c, 8), lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 "]
+)
 @pytest.mark.filterwarnings("error")
 def test_chunks_that_are_not_of_sound(change, tmp_path):
     write_pcm(tmp_path / "a.wav", 2, RAMP[:, :1], 8_000)
@@ -213,6 +215,10 @@ def write_two_lists(folder: Path) -> None:
         (sounds(folder, *WORDS) / name).write_text("yes/a.wav")
 
 
+def write_binary_list(folder: Path) -> None:
+    (sounds(folder, *WORDS) / "testing_list.txt").write_bytes(b"\xff\xfe\0yes")
+
+
 def write_two_kinds(folder: Path) -> None:
     np.save(sounds(folder, *WORDS) / "no" / "a.npy", some_events())
 
@@ -240,6 +246,7 @@ def write_two_kinds(folder: Path) -> None:
             ValueError,
             r"yes/a.wav must be in one split, and is listed for test and validation",
         ),
+        (write_binary_list, "train", ValueError, r"testing_list.txt cannot be read: .* can't decode byte 0xff"),
         (write_two_kinds, "train", ValueError, r"must hold recordings of one kind, got .npy, .wav"),
         (
             write_deep_list,
@@ -351,9 +358,15 @@ def test_dvs_gesture_as_tonic_has_it(tmp_path):
     assert len(train.class_names) == 11
     np.testing.assert_array_equal(test[0]["t"], events["t"] // 1000 * 1000)
     np.testing.assert_array_equal(test[0]["y"], events["y"])
-    np.save(tmp_path / "ibmGestureTest/user24_led/3", np.zeros((5, 3)))
-    with pytest.raises(ValueError, match=r"3\.npy cannot be read: it must hold an array \[N, 4\] of x, y, p and t"):
-        test[0]
+    for array, message in (
+        (np.zeros((5, 3)), r"it must hold an array \[N, 4\] of x, y, p and t"),
+        (np.full((5, 4), np.nan), "x, y and p must be whole numbers"),
+        (np.full((5, 4), 1.4), "x, y and p must be whole numbers"),
+        (np.full((5, 4), "a"), "x, y and p must be whole numbers, got <U1"),
+    ):
+        np.save(tmp_path / "ibmGestureTest/user24_led/3", array)
+        with pytest.raises(ValueError, match=rf"3\.npy cannot be read: {message}"):
+            test[0]
 
 
 def test_dvs_gesture_as_ibm_has_it(tmp_path):
@@ -368,6 +381,10 @@ def test_dvs_gesture_as_ibm_has_it(tmp_path):
     train, test = data.load(tmp_path, "train"), data.load(tmp_path, "test")
     assert (train.targets.tolist(), test.targets.tolist(), test.class_names[7]) == ([0, 10], [7], "arm roll")
     np.testing.assert_array_equal(train[1], events[(events["t"] >= 100_000) & (events["t"] < 200_000)])
+    for row in ("0,0,50000", "12,0,50000", "8,50000,50000"):
+        (tmp_path / "user24_lab_labels.csv").write_text(f"{rows}{row}\n")
+        with pytest.raises(ValueError, match=r"labels.csv cannot be read: a class must be 1 to 11, and end after its"):
+            data.load(tmp_path, "test")
     (tmp_path / "user24_lab.aedat").unlink()
     with pytest.raises(FileNotFoundError, match=r"no file .*user24_lab.aedat, which .*trials_to_test.txt names"):
         data.load(tmp_path, "test")
@@ -441,6 +458,16 @@ def test_prepared_sets_that_cannot_be_read(file, change, message, prepared):
     path = prepared / "spoken_test" / "1.0.9" / file
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=f"the prepared files of data set 'spoken_test' in .*{message}"):
+        data.load("spoken_test", "train", prepared)
+
+
+def test_prepared_sets_with_long_names_of_classes_or_without_a_file(prepared):
+    folder = prepared / "spoken_test" / "1.0.9"
+    (names,) = folder.glob("*.labels.txt")
+    names.write_text("oh no\nyes\n")
+    assert data.load("spoken_test", "train", prepared).class_names == ("oh no", "yes")
+    sorted(folder.glob("*-test.*-of-*"))[0].unlink()
+    with pytest.raises(ValueError, match=r"split 'test' must be in [0-9]+ files, got [0-9]+"):
         data.load("spoken_test", "train", prepared)
 
 

@@ -153,7 +153,8 @@ def cutmix(key: Array, inputs: Array, targets: Array, *, axes: tuple[int, ...] =
     """
     _check_recordings(inputs)
     are_classes = jnp.issubdtype(targets.dtype, jnp.integer)
-    if targets.shape[:1] != inputs.shape[:1] or targets.ndim != (1 if are_classes else 2):
+    fits = are_classes or jnp.issubdtype(targets.dtype, jnp.floating)
+    if not fits or targets.shape[:1] != inputs.shape[:1] or targets.ndim != (1 if are_classes else 2):
         raise ValueError(
             f"targets must be integers [B] or floating point [B, N] for inputs {inputs.shape}, got {targets.dtype} of "
             f"shape {targets.shape}"
@@ -198,9 +199,9 @@ def _summable(x: Array) -> Array:
 
 
 def _as(inputs: Array, sums: Array) -> Array:
-    """Return sums in the dtype of the inputs; integers stop at its largest number."""
-    if jnp.issubdtype(inputs.dtype, jnp.integer):
-        sums = jnp.clip(sums, None, jnp.iinfo(inputs.dtype).max)
+    """Return sums in the dtype of the inputs; integers stop at the ends of its range."""
+    if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.dtype.itemsize < sums.dtype.itemsize:
+        sums = jnp.clip(sums, jnp.iinfo(inputs.dtype).min, jnp.iinfo(inputs.dtype).max)
     return sums.astype(inputs.dtype)
 
 

@@ -66,6 +66,9 @@ def _check_packets(content: bytes) -> None:
 def read_aedat(path: Path) -> dict[str, np.ndarray]:
     """Return the columns t, x, y, p of an .aedat file, in AEDAT 3.1 or, of a DVS128, AEDAT 2.0.
 
+    An address of a DVS128 has 0 for brighter (as jAER, which wrote these files, reads it) and 1 for darker. Its columns
+    and rows stay as the chip counts them, while jAER shows the picture mirrored.
+
     Raises:
         ValueError: if the file is damaged, truncated or of another format.
     """
@@ -87,7 +90,7 @@ def read_aedat(path: Path) -> dict[str, np.ndarray]:
     address, t = np.frombuffer(content, ">i4", offset=start).reshape(-1, 2).astype(np.int64).T
     pixels = (address >> 15) == 0  # other addresses are of signals from outside
     address = address[pixels]
-    return {"t": t[pixels], "x": address >> 1 & 127, "y": address >> 8 & 127, "p": address & 1}
+    return {"t": t[pixels], "x": address >> 1 & 127, "y": address >> 8 & 127, "p": ~address & 1}
 
 
 def _read_aedat3(content: bytes, start: int) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ def read_events(path: str | Path, *, unit: Unit | None = None) -> np.ndarray:
       event with y = 240 stands for no pixel: it adds 2^13 µs to its own time and all later ones.
     * `.dat`, `.raw`: Prophesee's formats, DAT, and EVT 2.0 or EVT 3.0 by the header of the file.
     * `.aedat4`: iniVation's AEDAT 4.0, by the package `aedat`. Of several streams of events, the first.
-    * `.aedat`: AEDAT 3.1, as DVS128 Gesture has it, and AEDAT 2.0 of a DVS128.
+    * `.aedat`: AEDAT 3.1, as DVS128 Gesture has it, and AEDAT 2.0 of a DVS128, with columns as the chip counts them.
     * `.npy`: a structured array with fields t, x, y, p, of which y and p may be missing.
 
     Times are microseconds. Events that come up to 10 ms late are sorted in; events with equal times keep their order.
@@ -118,7 +118,7 @@ def to_microseconds(t: np.ndarray, unit: Unit | None) -> np.ndarray:
         raise ValueError(f"t must be finite, got {t[~np.isfinite(t)][0]}")
     scale = _NANOSECONDS[unit or "us"]
     span = (t.max().item() - t.min().item()) * scale / 1000
-    if span > _LONGEST or max(abs(t.min().item()), abs(t.max().item())) * scale / 1000 >= 2**62:
+    if span > _LONGEST or max(abs(t.min().item()), abs(t.max().item())) * max(scale / 1000, 1) >= 2**62:
         raise ValueError(f"its times go from {t.min()} to {t.max()}, which cannot be {unit or 'us'}: give another unit")
     if t.dtype.kind != "f":
         return t.astype(np.int64) * (scale // 1000) if scale >= 1000 else (t.astype(np.int64) + 500) // 1000

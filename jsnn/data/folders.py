@@ -8,6 +8,7 @@ from jsnn.data.event_files import EVENT_READERS, read_events
 from jsnn.data.published import cut_gestures, gesture_trials, spikes_in_hdf5
 from jsnn.data.recordings import Recordings, SplitRecordings
 from jsnn.data.sound import read_sound
+from jsnn.files.budget import reading
 
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val"), "validation"
@@ -88,7 +89,9 @@ def _by_lists(path: Path, files: dict[str, list[Path]]) -> dict[str, dict[str, l
     for name, split in _LISTS.items():
         if not (path / name).is_file():
             continue
-        listed = [path / line.strip() for line in (path / name).read_text("utf-8-sig").splitlines() if line.strip()]
+        with reading(f"{path / name} cannot be read"):
+            lines = (path / name).read_text("utf-8-sig").splitlines()
+        listed = [path / line.strip() for line in lines if line.strip()]
         missing = [one for one in listed if one not in known]
         if missing:
             raise FileNotFoundError(

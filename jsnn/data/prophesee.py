@@ -83,6 +83,8 @@ def _clock(kind: np.ndarray, value: np.ndarray, places: np.ndarray) -> np.ndarra
     A time is an upper and a lower half of 12 bits. An upper half that changes sets the lower one to 0. The upper half
     wraps every 16.8 s, and the lower one every 4 ms, which some writers do not follow by a new upper half.
     """
+    if len(places) == 0:  # as in a file without a time
+        return places
     highs = np.flatnonzero(kind == 8)
     is_new = kind == 6
     is_new[highs[np.diff(value[highs], prepend=-1) != 0]] = True
@@ -98,11 +100,12 @@ def _clock(kind: np.ndarray, value: np.ndarray, places: np.ndarray) -> np.ndarra
 
 
 def _parts(path: Path) -> tuple[str, bytes]:
-    """Return the header of a file, lines that begin with %, in small letters, and what follows it."""
+    """Return the header of a file, lines that begin with % up to "% end", in small letters, and what follows it."""
     content = path.read_bytes()
-    start = 0
-    while content[start : start + 1] == b"%":
-        start = content.find(b"\n", start) + 1 or len(content)
+    start, line = 0, b""
+    while content[start : start + 2] == b"% " and line != b"% end":  # an event may begin with the byte of a %, too
+        stop = content.find(b"\n", start) + 1 or len(content)
+        start, line = stop, content[start:stop].strip().lower()
     if not start:
         raise ValueError("it must begin with the lines of a header, each with a %")
     return content[:start].decode("latin-1").lower(), content[start:]

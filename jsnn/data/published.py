@@ -86,7 +86,9 @@ def read_gesture(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.ndim != 2 or array.shape[1] != 4:
             raise ValueError(f"it must hold an array [N, 4] of x, y, p and t, got shape {array.shape}")
-        columns = {name: np.rint(array[:, index]).astype(np.int64) for index, name in enumerate("xyp")}
+        if array.dtype.kind not in "iuf" or not (array[:, :3] == np.rint(array[:, :3])).all():
+            raise ValueError(f"x, y and p must be whole numbers, got {array.dtype}")
+        columns = {name: array[:, index].astype(np.int64) for index, name in enumerate("xyp")}
         return in_order({"t": to_microseconds(array[:, 3], "ms"), **columns})
 
 
@@ -99,15 +101,20 @@ def gesture_trials(path: Path) -> SplitRecordings:
     labels, splits = [], []
     for split in ("train", "test"):
         lines = path / f"trials_to_{split}.txt"
-        for name in lines.read_text("utf-8").split() if lines.is_file() else ():
+        with reading(f"{lines} cannot be read"):
+            names = lines.read_text("utf-8").split() if lines.is_file() else []
+        for name in names:
             table = path / f"{Path(name).stem}_labels.csv"
             for one in (path / name, table):
                 if not one.is_file():
                     raise FileNotFoundError(f"no file {one.absolute()}, which {lines} names")
             with reading(f"{table} cannot be read"), table.open(newline="") as file:
                 for row in csv.DictReader(file):
-                    items.append((path / name, int(row["startTime_usec"]), int(row["endTime_usec"])))
-                    labels.append(int(row["class"]) - 1)
+                    label, start, end = (int(row[column]) for column in ("class", "startTime_usec", "endTime_usec"))
+                    if not (1 <= label <= len(_GESTURES) and start < end):
+                        raise ValueError(f"a class must be 1 to {len(_GESTURES)}, and end after its start, got {row}")
+                    items.append((path / name, start, end))
+                    labels.append(label - 1)
                     splits.append(split)
     files = tuple(file for file, *_ in items)
     return SplitRecordings(Recordings(items, labels, read_trial, "dvs_gesture", _GESTURES, files=files), splits)

@@ -60,13 +60,12 @@ def sound_recordings(name: str, folder: Path) -> SplitRecordings:
         if about.get("lazyDecode") or about.get("encoding", "NONE") != "NONE":
             raise ValueError("its sound must be stored decoded")
         sizes = [int(size) for size in about["shape"]["dimensions"]]
-        shards = [
-            (split["name"], file, int(length))
-            for split in info["splits"]
-            for file, length in zip(
-                sorted(folder.glob(f"{info['name']}-{split['name']}.*-of-*")), split["shardLengths"]
-            )
-        ]
+        shards: list[tuple[str, Path, int]] = []
+        for split in info["splits"]:
+            found, lengths = sorted(folder.glob(f"{info['name']}-{split['name']}.*-of-*")), split["shardLengths"]
+            if len(found) != len(lengths):
+                raise ValueError(f"split {split['name']!r} must be in {len(lengths)} files, got {len(found)}")
+            shards += [(split["name"], file, int(length)) for file, length in zip(found, lengths)]
         items = [
             Place(file, index, keys[0], int(about["sampleRate"]), sizes[1] if len(sizes) > 1 else 1)
             for _, file, length in shards
@@ -82,7 +81,7 @@ def sound_recordings(name: str, folder: Path) -> SplitRecordings:
             len(items),
         )
         names = folder / f"{keys[1]}.labels.txt"
-        classes = tuple(names.read_text("utf-8").split()) if names.is_file() else ()
+        classes = tuple(names.read_text("utf-8").splitlines()) if names.is_file() else ()
         files = tuple(item.file for item in items)
         count = int(features[keys[1]]["classLabel"]["numClasses"])
         recordings = Recordings(items, labels, read_prepared, name, classes, count, files)

@@ -152,7 +152,7 @@ class Delayed(Ranged, nnx.Module):
     def of_window(self, known: Array) -> Array:
         """Return the output for all inputs that a step sees, `[B, ..., K, I]`."""
         taps = self._taps_for(known.dtype)
-        x = known.astype(taps.dtype).reshape(*known.shape[:-2], -1)
+        x = known.astype(taps.dtype).reshape(*known.shape[:-2], known.shape[-2] * known.shape[-1])
         return self._with_bias(self._product(x, taps.reshape(*taps.shape[:-3], -1, taps.shape[-1])))
 
     def _with_bias(self, y: Array) -> Array:
@@ -182,7 +182,9 @@ class DelayedLinear(Delayed):
     rounded for inference, `jsnn.delays.rounded`. A triangle of width 1 is the straight line of `jsnn.Delay`. Delays are
     kept in [0, max_delay] where they are used. Before the first step there was nothing but 0.
 
-    `jsnn.unroll` takes all steps at once. In a step, weights meet the last max_delay + 1 inputs.
+    `jsnn.unroll` takes all steps at once, those of large layers through their frequencies: it rounds to about 1e-6 of
+    the largest input of all, and an input that is not finite makes earlier steps NaN as well, so pad recordings with
+    zeros. In a step, weights meet the last max_delay + 1 inputs.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier (ICLR 2024). Their package `dcls` gives the same numbers:
     `Dcls1d(..., kernel_count=1, dilated_kernel_size=max_delay + 1)` has P = max_delay - delay - (max_delay + 1) // 2,

@@ -1,5 +1,6 @@
 """Learning delays: from wide to narrow, and to whole steps at the end."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,14 +41,15 @@ def shrinking_width(
     """
     if min(max_delay, total_steps) < 1:
         raise ValueError(f"max_delay and total_steps must be >= 1, got {max_delay} and {total_steps}")
-    if not (end > 0 and 0 < share <= 1):
-        raise ValueError(f"end must be > 0 and share in (0, 1], got {end} and {share}")
-    if start is not None and not start >= end:
-        raise ValueError(f"start must be at least end, {end}, got {start}")
+    if not (0 < end < math.inf and 0 < share <= 1):
+        raise ValueError(f"end must be > 0 and finite, and share in (0, 1], got {end} and {share}")
+    if start is not None and not end <= start < math.inf:
+        raise ValueError(f"start must be at least end, {end}, and finite, got {start}")
     first = max(max_delay / 2, end) if start is None else start
     return lambda step: first * (end / first) ** jnp.minimum(1.0, step / (share * total_steps))
 
 
+@checked
 def at_width(network: Any, width: float | Array) -> Any:
     """Return a network with another width of the delays of its synapses; everything else is the network's own.
 

@@ -21,7 +21,7 @@ from jsnn.encode.neurons import SUPERSPIKE
 from jsnn.encode.sounds import Bank, check_channels, check_sound, cut, padded, samples_in, samples_of_fortieth
 from jsnn.encode.spectra import mel
 from jsnn.neurons import LIF
-from jsnn.neurons.checks import check_positive
+from jsnn.neurons.checks import check_positive, check_surrogate
 from jsnn.types import Array, SpikeFunction
 from jsnn.unrolling import unroll
 
@@ -134,6 +134,7 @@ class Cochlea:
         check_channels(self.num_channels, self.low, self.high, self.bank)
         if self.level is not None and not -100 <= self.level <= 200:
             raise ValueError(f"level must be in [-100, 200] dB, got {self.level}: speech has about 65 dB")
+        check_surrogate(self.surrogate)
         check_positive("tau_mem", self.tau_mem)
         if not self.threshold > 1:
             raise ValueError(f"threshold must be above 1, the potential in silence, got {self.threshold}")

@@ -13,6 +13,7 @@ from jsnn.neurons.checks import check_positive
 Bank: TypeAlias = Literal["gammatone", "mel"]
 
 _HIGHEST = 8000.0  # Hz; little of speech is above
+_LOUDEST = 1e12  # whose energy float32 can hold
 
 
 def check_sound(sound: Any, sample_rate: float, num_channels: int, low: float, high: float | None) -> float:
@@ -21,13 +22,16 @@ def check_sound(sound: Any, sample_rate: float, num_channels: int, low: float, h
         raise ValueError(f"sample_rate must be above 0 and finite, got {sample_rate} Hz")
     if not jnp.issubdtype(sound.dtype, jnp.floating):
         top = 2 ** (8 * sound.dtype.itemsize - 1)
-        raise TypeError(f"sound must be floating point, in [-1, 1], got {sound.dtype}: divide it by {top}")
+        cure = f"divide it by {top}" if sound.dtype.kind == "i" else f"take (sound.astype(float) - {top}) / {top}"
+        raise TypeError(f"sound must be floating point, in [-1, 1], got {sound.dtype}: {cure}")
     if sound.size == 0:
         raise ValueError(f"sound must not be empty, got shape {sound.shape}")
     if is_known(sound):
         values = np.asarray(sound, np.float64)  # NumPy compiles nothing for each new length
         if not np.isfinite(values).all():
             raise ValueError(f"sound must be finite, got {values[~np.isfinite(values)][0]}: cut out what is broken")
+        if np.abs(values).max() > _LOUDEST:
+            raise ValueError(f"sound must be in [-1, 1], or near it, got values up to {np.abs(values).max():g}")
     if sound.ndim not in (1, 2):
         raise ValueError(f"sound must be [S], or [S, B] of several sounds, got shape {sound.shape}")
     if sound.ndim == 2 and sound.shape[0] < sound.shape[1]:

@@ -58,6 +58,8 @@ def sound(
     if wave.ndim not in (1, 2):
         raise ValueError(f"samples must be [S], or [S, C] of several channels, got shape {wave.shape}")
     wave = wave if wave.ndim == 1 else wave.mean(axis=1)
+    if np.ndim(spikes) == 3:
+        raise ValueError(f"spikes must be [T, N], got shape {np.shape(spikes)}: choose one of the batch, spikes[:, 0]")
     trains = of_neurons("spikes", spikes, None)
     for name, value in (("sample_rate", sample_rate), ("dt", dt)):
         if not 0 < value < 1e30:
