@@ -28,6 +28,23 @@ def gradient(neuron, sign=1.0, x=ONES, **options):
     return jax.tree.leaves(jax.jit(by_neuron)(neuron))[0]
 
 
+@pytest.mark.parametrize(("given", "held"), [(0.5, 0.5), (1, 1.0), ([0.2, 0.8], [0.2, 0.8]), (np.float64(0.5), 0.5)])
+def test_a_number_can_be_trained(given, held):
+    shared = nnx.Param(given)
+    neuron = jsnn.LI(shared)
+    assert neuron.decay is shared
+    assert neuron.decay[...].tolist() == pytest.approx(held)
+    assert jax.grad(lambda neuron: jsnn.unroll(neuron, jnp.ones((3, 2)))[1].sum())(neuron).decay[...].shape == np.shape(
+        given
+    )
+
+
+@pytest.mark.parametrize("held", ["a", None, True])
+def test_what_a_trained_parameter_cannot_hold(held):
+    with pytest.raises(TypeError, match=f"decay must hold a number or an array, got Param\\({held!r}\\)"):
+        jsnn.LI(nnx.Param(held))
+
+
 # The membrane of a leaky integrator on five ones is 1 + d + ... + d^t: d/dd of their sum is 4 + 6 d + 6 d^2 + 4 d^3.
 @pytest.mark.rows(1)
 @pytest.mark.parametrize("method", ["scan", "parallel", "fused"])

@@ -99,6 +99,11 @@ class FrozenPytree(Ranged, nnx.Pytree):
     def __post_init__(self) -> None:
         """Check the numbers of all parts; their own checks call this one first."""
         check_parameters(self)
+        for name, value in vars(self).items():
+            if isinstance(value, nnx.Variable) and not hasattr(value.get_value(), "dtype"):
+                raise TypeError(
+                    f"{name} must hold a number or an array, got {type(value).__name__}({value.get_value()!r})"
+                )
         for name, allowed in self.ranges().items():
             self._check_range(name, allowed)
         free = frozenset(name for name, value in vars(self).items() if _is_differentiated(value))
@@ -200,8 +205,13 @@ def as_data(value: Any) -> Any:
     """Return a value as Flax takes it for an attribute.
 
     Flax knows arrays and its own modules for data, but not what stands for an array inside a traced function, nor
-    another pytree that holds arrays, such as a user's neuron.
+    another pytree that holds arrays, such as a user's neuron. A number in a variable, as in `nnx.Param(0.9)`, becomes
+    an array, which can be indexed and trained.
     """
+    if isinstance(value, nnx.Variable):
+        number = value.get_value()
+        if isinstance(number, int | float | list | tuple) and not isinstance(number, bool):
+            value.set_value(jnp.asarray(number, float))
     holds_arrays = any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))
     return nnx.data(value) if holds_arrays and not nnx.is_data(value) else value
 
