@@ -44,31 +44,3 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
             log(record)
 
         yield add
-
-
-def read(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Return the epochs up to a step as `metrics.jsonl` has them, for checkpoints of earlier versions, without records.
-
-    A last line that is cut off is left out: there the run was killed.
-
-    Raises:
-        ValueError: if another line is damaged, or an epoch is missing; it says which.
-    """
-    path = folder / NAME
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    kept: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            fits = record["epoch"] == number and record["step"] > (kept[-1]["step"] if kept else 0)
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"line {number} of {path} is damaged ({error}): {_CURE}") from error
-        if not fits:
-            raise ValueError(f"line {number} of {path} must be epoch {number}, and is {line.decode()[:40]}: {_CURE}")
-        kept.append(record)
-    return [record for record in kept if record["step"] <= step]
-
-
-_CURE = "mend it from a copy of the file, or begin the run anew with its config.json"

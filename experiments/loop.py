@@ -132,19 +132,11 @@ class Run(train.Trainer):
 
         Raises:
             CheckpointError: if it is damaged.
-            ValueError: if it is of an earlier version, which left them in `metrics.jsonl`, and that is damaged.
         """
         if self.experiment.train.weights is not None or self.checkpoints.last is None:
             return []
-        step = self.checkpoints.last
-        info = self.checkpoints.info(step)
-        records = info["records"] if "records" in info else journal.read(self.folder, step)
-        if len(records) != step // self.steps_per_epoch:
-            raise ValueError(
-                f"{self.folder / journal.NAME} has {len(records)} epochs, and {step // self.steps_per_epoch} are "
-                f"trained: mend it from a copy of the file, or begin the run anew with its config.json"
-            )
-        return records
+        found: list[dict[str, Any]] = self.checkpoints.info(self.checkpoints.last)["records"]
+        return found
 
     def network(self) -> train.steps.Network:
         """Return the network with its present weights, in inference mode."""

@@ -39,28 +39,6 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
 LINES = ['{"epoch": 1, "step": 10}', '{"epoch": 2, "step": 20}', '{"epoch": 3, "step": 30}']
 
 
-@pytest.mark.parametrize(
-    ("lines", "step", "epochs"),
-    [
-        (LINES, 30, 3),
-        (LINES, 25, 2),
-        ([*LINES, '{"epoch": 4, "st'], 30, 3),
-        ([LINES[0], '{"epoch: 2', LINES[2]], 30, "line 2 .* is damaged"),
-        ([LINES[0], "3", LINES[2]], 30, "line 2 .* is damaged"),
-        ([LINES[0], LINES[2]], 30, "line 2 .* must be epoch 2, and is .*3"),
-        ([LINES[0], LINES[0]], 30, "line 2 .* must be epoch 2"),
-        ([LINES[0], LINES[1].replace("20", "2")], 30, "line 2 .* must be epoch 2"),
-    ],
-)
-def test_a_journal_of_an_earlier_version(tmp_path, lines, step, epochs):
-    (tmp_path / journal.NAME).write_text("\n".join(lines))
-    if isinstance(epochs, int):
-        assert len(journal.read(tmp_path, step)) == epochs
-    else:
-        with pytest.raises(ValueError, match=epochs + ".*mend it from a copy"):
-            journal.read(tmp_path, step)
-
-
 def test_a_journal_is_written_anew_from_the_records(tmp_path):
     records = [json.loads(line) for line in LINES]
     (tmp_path / journal.NAME).write_text("damaged")
