@@ -144,6 +144,7 @@ def test_help_shows_every_field(capsys):
         (["--checkpoint", "worst"], "worst"),
         (["configs/digits.py", "--checkpoint", "best"], "--checkpoint best needs --evaluate RUN"),
         (["--resume", "nowhere", "--workdir", "x"], "argument --workdir: not allowed with argument --resume"),
+        (["configs/digits.py", "--train.short-rates"], "short_rates is for the first epochs, short_epochs of them"),
         (
             ["configs/digits.py", "--train.short-epochs", "99"],
             "train.short_epochs must be at most train.epochs, got 99",

@@ -33,6 +33,10 @@ class Train(Settings):
     short_rates: bool = False
     """Whether neurons send in a short epoch, at each step, their mean rate over num_steps steps, see jsnn.MeanRate."""
 
+    def __post_init__(self) -> None:
+        if self.short_rates and not self.short_epochs:
+            raise ValueError("short_rates is for the first epochs, short_epochs of them: these are 0, give their number")
+
 
 class Mesh(Settings):
     """The devices that share the work; the numbers depend on them by rounding alone."""
