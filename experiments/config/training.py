@@ -35,7 +35,7 @@ class Train(Settings):
 
     def __post_init__(self) -> None:
         if self.short_rates and not self.short_epochs:
-            raise ValueError("short_rates is for the first epochs, short_epochs of them: these are 0, give their number")
+            raise ValueError("short_rates is for the first epochs, short_epochs of them: give their number, not 0")
 
 
 class Mesh(Settings):
