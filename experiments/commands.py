@@ -3,32 +3,23 @@
 import argparse
 import contextlib
 import datetime
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments import (
-    build,
-    compiled,
-    config,
-    execute,
-    gallery,
-    lock,
-    overrides,
-    processes,
-    quiet,
-    spread,
-)
+from experiments import build, compiled, config, execute, gallery, lock, overrides, processes, quiet, spread
 from experiments.config import Experiment, Study
 from experiments.fields import override
-from experiments.load import OWN_PARTS, as_path_given, check_run, load_config, load_run
+from experiments.load import OWN_PARTS, check_run, load_config, load_run
 from experiments.loop import NotCompiled, Run
 from experiments.progress import say
 from experiments.seeds import open_run
 from experiments.summary import command
 from jsnn.checkpoint import CheckpointError
+from jsnn.files import as_path
 
 
 class Request(NamedTuple):
@@ -56,14 +47,12 @@ def run(request: Request) -> int:
             ready = _begin(request, held) if existing is None else _take_up(request, held)
             status = 1
             return ready()
-        except CheckpointError as error:
-            option = "--evaluate" if options.evaluate is not None else "--resume"
-            again = execute.cure(error, option, Path(existing)) if error.whole is not None and existing else ""
-            return say(console, f"{error}. Instead: {again}" if again else str(error), status)
-        except (MemoryError, NotCompiled) as error:
-            return say(console, str(error), 1)
-        except (ValueError, OSError) as error:
-            return say(console, str(error), status)
+        except (CheckpointError, MemoryError, NotCompiled, ValueError, OSError) as error:
+            text = str(error)
+            if isinstance(error, CheckpointError) and error.whole is not None and existing:
+                option = "--evaluate" if options.evaluate is not None else "--resume"
+                text += f". Instead: {execute.cure(error, option, Path(existing))}"
+            return say(console, text, 1 if isinstance(error, MemoryError | NotCompiled) else status)
 
 
 def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
@@ -75,14 +64,14 @@ def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
     stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
-    folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else as_path_given(options.workdir)
+    folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else as_path(options.workdir)
     execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         drawing = gallery.prepare(experiment, folder)
         return lambda: drawing.draw(console)
     ready = _open(experiment, folder, request.line, console)
     held.enter_context(lock.hold(folder))
-    source = as_path_given(name)
+    source = as_path(name)
     execute.start(experiment, folder, source if source.suffix == ".py" else source.with_name(OWN_PARTS))
     return ready
 
@@ -93,11 +82,10 @@ def _open(experiment: Experiment | Study, folder: Path, line: list[str], console
         for stage in experiment.stages:
             stage.optimizer.make(1)
             build.load_data(stage)
-        study = experiment
-        return lambda: execute.run_study(study, folder, console, command(line))
+        return functools.partial(execute.run_study, experiment, folder, console, command(line))
     run = open_run(experiment, folder, console)
     if experiment.train.weights is not None:
-        run.take_weights(as_path_given(experiment.train.weights))
+        run.take_weights(as_path(experiment.train.weights))
     return lambda: execute.train(run, console, command(line))
 
 
@@ -106,7 +94,7 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     existing, options, console, line = request.options.existing, request.options, request.console, request.line
     if request.name is not None:
         raise ValueError(f"{existing} has a config of its own: leave out {request.name}, and override fields by name")
-    folder, evaluates = as_path_given(existing), options.evaluate is not None
+    folder, evaluates = as_path(existing), options.evaluate is not None
     check_run(folder)
     if not evaluates:  # which only reads, also beside a training
         held.enter_context(lock.hold(folder))
@@ -118,8 +106,7 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
             raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
         assert isinstance(before, Study)
         overrides.check_study(before, experiment)
-        study = experiment
-        return lambda: execute.run_study(study, folder, console, command(line))
+        return functools.partial(execute.run_study, experiment, folder, console, command(line))
     assert isinstance(before, Experiment)
     assert isinstance(experiment, Experiment)
     if evaluates:
@@ -130,7 +117,7 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     else:
         _go_on(run, before, options.checkpoint)
     for change in overrides.changes(before, experiment):
-        console.print(f"with {change}", highlight=False, markup=False)
+        console.print(f"with {change}", markup=False)
     return (lambda: _evaluate(run, console)) if evaluates else (lambda: execute.train(run, console, command(line)))
 
 
@@ -153,9 +140,6 @@ def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
 
 
 def _evaluate(run: Run, console: Console) -> int:
-    try:
-        found = spread.spreads(run.split(run.evaluate(run.sets.test)))
-    except MemoryError as error:
-        return say(console, str(error), 1)
-    spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", found)
+    rows = run.split(run.evaluate(run.sets.test))
+    spread.print_spreads(console, f"{run.experiment.name}, step {run.step}", rows)
     return 0

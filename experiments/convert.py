@@ -1,9 +1,7 @@
 """Makes a trained rate network spike, as a config says, and tries other settings of the conversion."""
 
-import csv
 import dataclasses
 import itertools
-from pathlib import Path
 from typing import TypeAlias
 
 import jax
@@ -11,7 +9,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import jsnn
-from experiments import config
+from experiments import config, files
 from experiments.loop import Run
 from experiments.subject import subject_of
 from experiments.testing import show
@@ -60,17 +58,9 @@ def sweep(run: Run, console: Console) -> list[Row]:
         with console.status(f"converting with scale {one.scale}, synapse {one.synapse}, dt {one.dt}"):
             subject = subject_of(run, convert(run, one))._replace(dt=one.dt)
             passes = show(run, subject, steps)
-        rows += [
-            {
-                "scale": one.scale,
-                "synapse": one.synapse,
-                "dt": one.dt,
-                "num_steps": length,
-                **seen.metrics(subject),
-            }
-            for length, seen in zip(steps, passes)
-        ]
-    _write(run.folder / "sweep.csv", rows)
+        varied: Row = {"scale": one.scale, "synapse": one.synapse, "dt": one.dt}
+        rows += [{**varied, "num_steps": length, **seen.metrics(subject)} for length, seen in zip(steps, passes)]
+    files.write_whole(run.folder / "sweep.csv", files.as_csv(rows))
     return rows
 
 
@@ -81,10 +71,3 @@ def combinations(settings: config.Conversion, sweep: config.Sweep) -> list[confi
         dataclasses.replace(settings, **dict(zip(names, values)))
         for values in itertools.product(*(getattr(sweep, name) for name in names))
     ]
-
-
-def _write(path: Path, rows: list[Row]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

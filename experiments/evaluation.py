@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 import pydantic
 from pydantic.dataclasses import dataclass
 
-from experiments.files import temporary_of
+from experiments.files import write_whole
 from jsnn.files import FileError, Npz
 
 NAME = "evaluation.npz"
@@ -41,11 +40,6 @@ class LayerActivity:
     silent: Values  # [N], no spike for any example
     saturated: Values  # [N], at least as many spikes as steps, for every example
     spikes: float  # of the whole layer for one example
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether no neuron fired at all."""
-        return bool(self.silent.all())
 
 
 @dataclass(frozen=True)
@@ -154,9 +148,7 @@ class Evaluation:
         buffer = io.BytesIO()
         arrays[_TEXT] = np.frombuffer(text.encode(), np.uint8)
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        temporary = temporary_of(folder / NAME)
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, folder / NAME)
+        write_whole(folder / NAME, buffer.getvalue())
 
 
 def answered(targets: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:

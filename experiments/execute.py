@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from experiments.convert import convert, sweep
 from experiments.evaluate import evaluate
 from experiments.load import OWN_PARTS
 from experiments.loop import NotCompiled, Run
+from experiments.progress import say
 from experiments.seeds import open_run
 from experiments.subject import subject_of
+from experiments.summary import command as command_line
 from experiments.summary import format_metric, git_revision, summarise, without_losses
 from experiments.testing import show
 from jsnn import weights
@@ -55,7 +56,7 @@ def start(experiment: config.Experiment | config.Study, folder: Path, source: Pa
 def _write_config(experiment: config.Experiment | config.Study, folder: Path, source: Path) -> None:
     """Write `config.json`, and before it a copy of the file that defines parts of one's own, if there are any."""
     if config.has_own_parts(experiment):
-        files.write_whole(folder / OWN_PARTS, source.read_text(encoding="utf-8"))
+        files.write_whole(folder / OWN_PARTS, source.read_bytes())
     files.write_sealed(folder / "config.json", config.to_values(experiment))
 
 
@@ -74,40 +75,29 @@ def train(run: Run, console: Console, command: str) -> int:
         console: where progress is shown.
         command: the command line that asked for it, for the summary.
     """
-    console.print(f"run folder: {run.folder}", highlight=False)
+    console.print(f"run folder: {run.folder}")
     if len(jax.devices()) > 1:
-        console.print(f"on {run.where}", highlight=False)
-    resume = f"resume with: {_again('--resume', run.folder)}"
+        console.print(f"on {run.where}")
+    again = command_line(["--resume", str(run.folder)])
     try:
         return _train(run, console, command)
-    except Interrupted:
-        console.print(f"stopped, and saved at step {run.checkpoints.last}. {resume}", highlight=False)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        saved = f", and saved at step {run.checkpoints.last}" if isinstance(stop, Interrupted) else ""
+        console.print(f"stopped{saved}. resume with: {again}")
         return 130
-    except KeyboardInterrupt:
-        console.print(f"stopped. {resume}", highlight=False)
-        return 130
-    except CheckpointError as error:
-        own = run.experiment.train.weights is None
-        resume = f"resume with: {cure(error, '--resume', run.folder)}" if own and error.whole is not None else resume
-        console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
-        return 1
-    except NotCompiled as error:
-        console.print(f"[red]stopped:[/] {escape(str(error))}", highlight=False)
-        return 1
-    except (NotFinite, MemoryError, OSError) as error:
-        console.print(f"[red]stopped:[/] {escape(str(error))}. {resume}", highlight=False)
+    except (CheckpointError, NotCompiled, NotFinite, MemoryError, OSError) as error:
+        if isinstance(error, CheckpointError) and error.whole is not None and run.experiment.train.weights is None:
+            again = cure(error, "--resume", run.folder)
+        then = "" if isinstance(error, NotCompiled) else f". resume with: {again}"
+        console.print(f"[red]stopped:[/] {escape(str(error))}{then}")
         return 1
 
 
 def cure(error: CheckpointError, option: str, folder: Path) -> str:
     """Return the command that goes round a damaged checkpoint of a run: from the last whole one, or from the start."""
     if error.whole:
-        return _again(option, folder, "--checkpoint", str(error.whole[-1]))
-    return shlex.join(["python", "-m", "experiments.run", str(folder / "config.json")])
-
-
-def _again(option: str, folder: Path, *more: str) -> str:
-    return shlex.join(["python", "-m", "experiments.run", option, str(folder), *more])
+        return command_line([option, str(folder), "--checkpoint", str(error.whole[-1])])
+    return command_line([str(folder / "config.json")])
 
 
 def _train(run: Run, console: Console, command: str) -> int:
@@ -119,14 +109,10 @@ def _train(run: Run, console: Console, command: str) -> int:
     run = run.on_one_device()
     if not processes.is_first():
         return 0
-    found = spread.spreads(rows)
-    chosen = [row["learning_rate"] for row in rows].index(
-        spread.best(found, run.score, maximize=run.maximize).learning_rate
-    )
+    chosen = [row["learning_rate"] for row in rows].index(_best(run, rows).learning_rate)
     seen = _evaluate(run.networks(), rows, chosen, console)
     tried = sweep(run, console)
-    found = spread.spreads(rows)
-    best = spread.best(found, run.score, maximize=run.maximize)
+    best = _best(run, rows)
     seed = run.experiment.seed
     summary = summarise(run.experiment.name, best.means, seconds, seed, command=command, revision=revision)
     if len(rows) > 1:
@@ -139,15 +125,17 @@ def _train(run: Run, console: Console, command: str) -> int:
     _save_weights(run.networks()[0], rows[0])
     seen.save(run.folder)
     files.write_sealed(run.folder / "summary.json", summary)
-    spread.print_spreads(console, run.experiment.name, found)
+    spread.print_spreads(console, run.experiment.name, rows)
     status = _try_to_report(run.experiment, run.folder, console)
     here = time.monotonic() - begin
-    console.print(
-        f"{seconds:.1f} s of training on {summary['device']}, {here:.1f} s in this command with its page",
-        highlight=False,
-    )
-    console.print(f"run folder: {run.folder}", highlight=False)
+    console.print(f"{seconds:.1f} s of training on {summary['device']}, {here:.1f} s in this command with its page")
+    console.print(f"run folder: {run.folder}")
     return status
+
+
+def _best(run: Run, rows: list[dict[str, float]]) -> spread.Spread:
+    """Return the metrics of the networks with the best learning rate."""
+    return spread.best(spread.spreads(rows), run.score, maximize=run.maximize)
 
 
 def _by_bptt(run: Run, console: Console) -> dict[str, float]:
@@ -158,11 +146,10 @@ def _by_bptt(run: Run, console: Console) -> dict[str, float]:
     learning = run.experiment.learning
     if not (isinstance(learning, config.Online) and learning.compare):
         return {}
-    console.print(f"[bold]{escape(run.experiment.name)}[/], by backpropagation through time", highlight=False)
+    console.print(f"[bold]{escape(run.experiment.name)}[/], by backpropagation through time")
     other = dataclasses.replace(run.experiment, learning=config.Bptt())
     rows, _ = open_run(other, run.folder / "bptt", console).fit()
-    found = spread.spreads(rows)
-    return spread.best(found, run.score, maximize=run.maximize).means
+    return _best(run, rows).means
 
 
 def _save_weights(run: Run, metrics: dict[str, float]) -> None:
@@ -191,9 +178,9 @@ def _evaluate(
                 subject = subject_of(network, converted)
                 row |= show(network, subject, [None])[0].metrics(subject)
         if index == chosen and found is not None and found.conversion is not None:
-            console.print(found.conversion.replaced, highlight=False, markup=False)
+            console.print(found.conversion.replaced, markup=False)
             what = f"on {found.conversion.examples} test images:\n{found.conversion.diagnosis}"
-            console.print(what, highlight=False, markup=False)
+            console.print(what, markup=False)
     assert found is not None
     return found
 
@@ -213,28 +200,25 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
             status = _run_stage(stage, here, console, command)
             processes.meet(f"after {here}")
             if status:
-                console.print(f"the study goes on with: {_again('--resume', folder)}", highlight=False)
+                console.print(f"the study goes on with: {command_line(['--resume', str(folder)])}")
                 return status
         results[stage.name] = _summary_of(stage, here)
     if not processes.is_first():
         return 0
     rows: list[dict[str, Any]] = []
+    final: dict[str, float] = {}
     for name, result in results.items():
-        rows.append({"stage": name} | without_losses(result["final"]))
-        rows += [{"stage": name} | row for row in result.get("sweep", [])]
+        metrics = without_losses(result["final"])
+        rows += [{"stage": name} | row for row in (metrics, *result.get("sweep", []))]
+        final |= {f"{name}/{metric}": value for metric, value in metrics.items()}
     _print_rows(console, study.name, rows)
-    final = {
-        f"{name}/{metric}": value
-        for name, result in results.items()
-        for metric, value in without_losses(result["final"]).items()
-    }
     final["test_accuracy"] = results[study.stages[0].name]["final"]["test_accuracy"]
     seconds = sum(result["seconds"] for result in results.values())
     summary = summarise(study.name, final, seconds, study.stages[0].seed, command=command, revision=revision)
     summary["rows"] = rows
     files.write_sealed(folder / "summary.json", summary)
     status = _try_to_report(study, folder, console)
-    console.print(f"{seconds:.1f} s in all, on {summary['device']}; run folder: {folder}", highlight=False)
+    console.print(f"{seconds:.1f} s in all, on {summary['device']}; run folder: {folder}")
     return status
 
 
@@ -249,10 +233,9 @@ def _run_stage(stage: config.Experiment, folder: Path, console: Console, command
                 _write_config(stage, folder, folder.parent / OWN_PARTS)
             return train(open_run(stage, folder, console), console, command)
     except (ValueError, OSError, CheckpointError) as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        return 2
+        return say(console, str(error), 2)
     except KeyboardInterrupt:
-        console.print("stopped", highlight=False)
+        console.print("stopped")
         return 130
 
 
@@ -276,15 +259,15 @@ def _check_stage(stage: config.Experiment, folder: Path) -> None:
 
 def _try_to_report(experiment: config.Experiment | config.Study, folder: Path, console: Console) -> int:
     """Make a page of results that are on the disk already, and are not lost with it; returns the exit status."""
-    again = f"Try again: {_again('--report', folder)}"
+    again = f"Try again: {command_line(['--report', str(folder)])}"
     try:
         report.make(experiment, folder, console, with_stages=False)
     except KeyboardInterrupt:
-        console.print(f"stopped: the results are saved, report.html is not. {again}", highlight=False)
+        console.print(f"stopped: the results are saved, report.html is not. {again}")
         return 130
     except Exception as error:  # whatever it is, the training must not look as if it had failed
         reason = escape(f"{type(error).__name__}: {error}")
-        console.print(f"[yellow]warning:[/] no report.html, {reason}. {again}", highlight=False)
+        console.print(f"[yellow]warning:[/] no report.html, {reason}. {again}")
         return 1 if isinstance(error, OSError) else 0  # a full disk is the user's to mend
     return 0
 

@@ -1,7 +1,7 @@
 """What a gallery shows, section by section: each figure as a file and on the page, with a sentence on what one sees."""
 
+import functools
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 
 from experiments import config
 from experiments.codes import FIELDS, GREY_LEVELS, Codes
+from experiments.report import figures
 from experiments.report.page import DPI, Page
 from jsnn import encode, plot, rounding
 from jsnn.plot.canvas import ACCENT, INK, colors, legend_beside, open_frame
 from jsnn.types import Array
 
 _FRAMES = 4  # of a film strip
+_draw = functools.partial(figures.draw, width=6.4)
+_panels = functools.partial(figures.panels, width=6.4)
 
 
 def draw(settings: config.Gallery, codes: Codes, folder: Path) -> None:
@@ -35,8 +38,7 @@ def draw(settings: config.Gallery, codes: Codes, folder: Path) -> None:
     _costs(sheet, codes)
     text = config.to_json(settings)
     (folder / "config.json").write_text(text)
-    sheet.page.section("Settings")
-    sheet.page.text("Every one can be set from the command line, and the file can be run again.")
+    sheet.page.section("Settings", "Every one can be set from the command line, and the file can be run again.")
     sheet.page.code(text, "config.json")
     sheet.page.write(folder / "report.html")
 
@@ -47,15 +49,11 @@ class _Sheet:
     def __init__(self, page: Page, folder: Path, frames_per_second: float) -> None:
         self.page, self.folder, self.frames_per_second = page, folder, frames_per_second
 
-    def section(self, title: str, text: str) -> None:
-        self.page.section(title)
-        self.page.text(text)
-
     def raster(self, name: str, spikes: Array, title: str, caption: str) -> None:
         """Draw the spikes of all pixels, [T, H, W]."""
         trains = spikes.reshape(len(spikes), -1)
-        figure, [ax] = _panels(1, height=min(max(3.6, 1.6 + trains.shape[1] / DPI), 6.4))  # MNIST has 784 rows
-        _raster(ax, trains, title, "Pixel")
+        height = min(max(3.6, 1.6 + trains.shape[1] / DPI), 6.4)  # MNIST has 784 rows
+        figure = _draw(_raster, trains, title, "Pixel", height=height)
         self.page.figure(name, figure, caption, f"Raster of all pixels, {title}")
 
     def animation(self, name: str, spikes: Array, title: str, caption: str) -> None:
@@ -66,12 +64,7 @@ class _Sheet:
         self.page.figure(name, path, f"{title.capitalize()}: {caption}", f"Animation of the spikes, {title}")
 
 
-def _panels(count: int, columns: int = 1, *, height: float = 3.6, **options: Any) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(6.4, height), dpi=DPI, layout="constrained")
-    return figure, np.ravel(figure.subplots(count // columns, columns, **options)).tolist()
-
-
-def _raster(ax: Axes, spikes: Array, title: str, rows: str) -> None:
+def _raster(spikes: Array, title: str, rows: str, *, ax: Axes) -> None:
     plot.raster(np.asarray(spikes), ax=ax)
     ax.set_ylabel(rows)
     ax.set_title(title, loc="left", fontsize="medium")
@@ -79,25 +72,23 @@ def _raster(ax: Axes, spikes: Array, title: str, rows: str) -> None:
 
 def _images(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     whole, part = codes.sizes
-    sheet.section(
+    sheet.page.section(
         "Images",
         f"Of the {whole:,} images one in {settings.subset} is kept, {part:,}. The first {len(codes.images)} of them "
         f"are a batch, which is encoded at once.",
     )
-    figure, [ax] = _panels(1, height=3.4)
-    plot.images(codes.images, captions=codes.labels, limit=32, ax=ax)
+    figure = _draw(plot.images, codes.images, captions=codes.labels, limit=32, height=3.4)
     sheet.page.figure("images", figure, "Images of the batch, with their classes.", "Digits side by side")
 
 
 def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     full, reduced = codes.rate
-    sheet.section(
+    sheet.page.section(
         "Rate code",
         "Each pixel is the probability of a spike at every step: a white one always fires, a black one never. With a "
         f"gain of {settings.gain:g} all fire less often, and the image costs fewer spikes.",
     )
-    figure, [ax] = _panels(1, height=3.0)
-    _share(ax, np.asarray(codes.half))
+    figure = _draw(_share, np.asarray(codes.half))
     sheet.page.figure(
         "rate_share",
         figure,
@@ -107,9 +98,8 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     shown = rounding.spread(_FRAMES, settings.num_steps)
     still = np.repeat(codes.image[None], _FRAMES, axis=0)
-    figure, [ax] = _panels(1, height=3.6)
-    captions = [f"step {step}" for step in shown] + [""] * _FRAMES
-    plot.images(np.concatenate([still, np.asarray(codes.rate[full])[shown]]), captions=captions, ax=ax)
+    both = np.concatenate([still, np.asarray(codes.rate[full])[shown]])
+    figure = _draw(plot.images, both, captions=[f"step {step}" for step in shown] + [""] * _FRAMES, height=3.6)
     sheet.page.figure(
         "rate_frames",
         figure,
@@ -119,8 +109,8 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
     sheet.animation("rate", codes.rate[full], full, "the white strokes fire at every step, their grey edges flicker.")
     sheet.animation("rate_gain", codes.rate[reduced], reduced, "the same image in fewer spikes.")
-    figure, [ax] = _panels(1, height=2.9)
-    plot.input_reconstruction({name: np.asarray(s) for name, s in codes.rate.items()}, original=codes.image, ax=ax)
+    spikes = {name: np.asarray(one) for name, one in codes.rate.items()}
+    figure = _draw(plot.input_reconstruction, spikes, original=codes.image, height=2.9)
     sheet.page.figure(
         "rate_reconstruction",
         figure,
@@ -134,11 +124,7 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         "Spikes of all pixels, counted row by row: bands where a row crosses the digit, nothing in the background.",
     )
     row, column = codes.pixel
-    figure, axes = _panels(2, height=2.4, sharex=True)
-    for ax, (name, spikes) in zip(axes, codes.rate.items()):
-        _raster(ax, spikes[:, row, column, None], name, "")
-        ax.set_yticks([])
-    axes[0].set_xlabel("")
+    figure = _draw(plot.raster, {name: one[:, row, column] for name, one in spikes.items()}, height=2.4)
     sheet.page.figure(
         "rate_pixel",
         figure,
@@ -148,25 +134,24 @@ def _rate(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     )
 
 
-def _share(ax: Axes, spikes: np.ndarray) -> None:
+def _share(spikes: np.ndarray, *, ax: Axes) -> None:
     """Draw the running mean of trains, [T, N]."""
     steps = np.arange(1, len(spikes) + 1)
     spread = 0.5 / np.sqrt(steps)
     open_frame(ax)
     ax.fill_between(steps, 0.5 - spread, 0.5 + spread, color=INK, alpha=0.12, linewidth=0)
-    for train, color in zip(spikes.T, colors(spikes.shape[1])):
-        ax.plot(steps, np.cumsum(train) / steps, color=color, linewidth=1.4)
+    ax.set_prop_cycle(color=colors(spikes.shape[1]))
+    ax.plot(steps, np.cumsum(spikes, axis=0) / steps[:, None], linewidth=1.4)
     ax.set(xscale="log", xlim=(1, len(spikes)), ylim=(0, 1), xlabel="Time steps", ylabel="Share with a spike")
 
 
 def _latency(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
-    sheet.section(
+    sheet.page.section(
         "Latency code",
         "Each pixel fires once, the brighter the earlier: it charges a leaky capacitor, which spikes at a threshold of "
         f"{settings.threshold:g}. The time constant is {settings.tau:g} steps.",
     )
-    figure, [ax] = _panels(1, height=3.0)
-    _charging(ax, settings)
+    figure = _draw(_charging, settings)
     sheet.page.figure(
         "latency_charging",
         figure,
@@ -174,8 +159,7 @@ def _latency(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
         "the threshold takes very long, one below it would never get there.",
         "Four rising curves that end on a dashed line, the steepest first",
     )
-    figure, [ax] = _panels(1, height=3.0)
-    _times(ax, settings)
+    figure = _draw(_times, settings)
     sheet.page.figure(
         "latency_times",
         figure,
@@ -195,7 +179,7 @@ def _latency(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
     sheet.animation("latency", spikes, name, "the white strokes light up at once, their grey edges one by one.")
 
 
-def _charging(ax: Axes, settings: config.Gallery) -> None:
+def _charging(settings: config.Gallery, *, ax: Axes) -> None:
     open_frame(ax)
     factors = (5.0, 2.0, 1.25, 1.05)
     for factor, color in zip(factors, colors(len(factors))):
@@ -209,7 +193,7 @@ def _charging(ax: Axes, settings: config.Gallery) -> None:
     legend_beside(ax, "Value")
 
 
-def _times(ax: Axes, settings: config.Gallery) -> None:
+def _times(settings: config.Gallery, *, ax: Axes) -> None:
     open_frame(ax)
     x = jnp.geomspace(settings.threshold / 3, 1, 500)
     for name, color in zip(("capacitor", "linear"), colors(2)):
@@ -223,21 +207,16 @@ def _times(ax: Axes, settings: config.Gallery) -> None:
 
 
 def _delta(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
-    sheet.section(
+    sheet.page.section(
         "Delta modulation",
         "Signals that change in time spike where they change: here by at least "
         f"{settings.change:g} from one step to the next.",
     )
-    figure, axes = _panels(3, height=4.6, sharex=True, height_ratios=(3, 1, 1))
-    open_frame(axes[0])
-    axes[0].plot(settings.signal, "o-", color=INK, linewidth=1.4, markersize=4)
-    axes[0].set_ylabel("Signal")
-    for ax, (name, spikes) in zip(axes[1:], codes.delta.items()):
-        _raster(ax, spikes[:, None], name, "")
-        ax.set_yticks([])
-        if legend := ax.get_legend():
-            legend.remove()
-    axes[1].set_xlabel("")
+    figure, [above, below] = _panels(2, height=4.6, sharex=True, height_ratios=(3, 2))
+    open_frame(above)
+    above.plot(settings.signal, "o-", color=INK, linewidth=1.4, markersize=4)
+    above.set_ylabel("Signal")
+    plot.raster({name: np.asarray(spikes) for name, spikes in codes.delta.items()}, ax=below)
     sheet.page.figure(
         "delta",
         figure,
@@ -248,7 +227,7 @@ def _delta(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
 
 
 def _random(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
-    sheet.section(
+    sheet.page.section(
         "Random spikes",
         "Trains that encode nothing, a test input or background noise: at each step each pixel has a new probability "
         f"of a spike, between 0 and {settings.probability:g}.",
@@ -258,7 +237,7 @@ def _random(sheet: _Sheet, settings: config.Gallery, codes: Codes) -> None:
 
 
 def _others(sheet: _Sheet, codes: Codes) -> None:
-    sheet.section(
+    sheet.page.section(
         "Other codes",
         "What jsnn.encode has beyond the tutorial: Poisson spikes at up to 200 Hz (1 ms a step), LIF neurons that the "
         "image drives as a constant current, bursts, the binary digits of each pixel in phases of 8 steps, and "
@@ -266,7 +245,7 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
     )
     figure, axes = _panels(6, 2, height=7.2, sharex=True, sharey=True)
     for ax, (name, spikes) in zip(axes, codes.levels.items()):
-        _raster(ax, spikes, name, "Grey level")
+        _raster(spikes, name, "Grey level", ax=ax)
         ax.set_yticks(np.linspace(0, GREY_LEVELS - 1, 3), ["0", "0.5", "1"])
         ax.label_outer()
     sheet.page.figure(
@@ -275,9 +254,8 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
         f"{GREY_LEVELS} grey levels, from black at the bottom to white on top, in six codes: what a value becomes.",
         "Six rasters of rising grey levels",
     )
-    figure, [ax] = _panels(1, height=2.9)
     read = codes.read()
-    plot.images(np.stack(list(read.values())), captions=list(read), ax=ax)
+    figure = _draw(plot.images, np.stack(list(read.values())), captions=list(read), height=2.9)
     sheet.page.figure(
         "reconstructions",
         figure,
@@ -287,7 +265,7 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
     )
     figure, axes = _panels(2, height=4.4)
     _fields(axes[0])
-    _raster(axes[1], codes.population, "spikes of a value that rises from 0 to 1", "Neuron")
+    _raster(codes.population, "spikes of a value that rises from 0 to 1", "Neuron", ax=axes[1])
     sheet.page.figure(
         "population",
         figure,
@@ -300,13 +278,13 @@ def _others(sheet: _Sheet, codes: Codes) -> None:
 def _fields(ax: Axes) -> None:
     x = jnp.linspace(0, 1, 300)
     open_frame(ax)
-    for activity, color in zip(encode.receptive_fields(x, FIELDS).T, colors(FIELDS)):
-        ax.plot(x, activity, color=color, linewidth=1.6)
+    ax.set_prop_cycle(color=colors(FIELDS))
+    ax.plot(x, encode.receptive_fields(x, FIELDS), linewidth=1.6)
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Value", ylabel="Probability of a spike")
 
 
 def _costs(sheet: _Sheet, codes: Codes) -> None:
-    sheet.section(
+    sheet.page.section(
         "What they cost",
         "On hardware made for spikes each one costs energy, and the last one says how long the code takes to be read.",
     )

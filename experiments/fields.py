@@ -10,8 +10,8 @@ from typing import Any
 import tyro
 
 from experiments import config
-from experiments.config import Config, OneOf, Part
-from experiments.parts.errors import classes_in, nearest
+from experiments.config import Config, Part
+from experiments.parts.errors import classes_in, family_in, nearest
 from experiments.parts.errors import fields as fields_of
 
 _REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}
@@ -102,7 +102,7 @@ def _choose(experiment: Config, arguments: list[str]) -> tuple[Config, list[str]
         flag, equals, kind = waiting[0].partition("=")
         *path, name = flag.removeprefix("--").replace("-", "_").split(".")
         holder, hint = _holder(type(experiment), values, path, name) if flag.startswith("--") else (None, None)
-        family = next((one.family for one in getattr(hint, "__metadata__", ()) if isinstance(one, OneOf)), None)
+        family = family_in(hint)
         may_be_left_out = type(None) in typing.get_args(hint) and classes_in(hint)
         if holder is None or not (family or may_be_left_out):
             rest.append(waiting.pop(0))
@@ -143,19 +143,12 @@ def _holder(cls: type, values: Any, path: list[str], name: str) -> tuple[Any, An
 
 def _kinds() -> str:
     """Return the kinds of every family of parts, for --help."""
-    families = {
-        "network": config.Network,
-        "learning": config.Learning,
-        "encoder": config.Encoder,
-        "objective.decoder": config.Decoder,
-    }
-    families |= {
-        "objective.loss": config.Loss,
-        "data": config.Data,
-        "optimizer": config.Optimizer,
-        "logger": config.Logger,
-    }
-    rows = [f"    --{name} KIND: {', '.join(family.kinds)}" for name, family in families.items()]
+    rows = [
+        f"    --{prefix}{name} KIND: {', '.join(family.kinds)}"
+        for prefix, cls in (("", config.Experiment), ("objective.", config.Objective))
+        for name, hint in fields_of([cls]).items()
+        if (family := family_in(hint))
+    ]
     return "\n".join(["Parts of another kind, with its defaults:", "", *rows])
 
 

@@ -1,14 +1,17 @@
 """Files that are there whole, or not at all, and that tell when somebody or something has changed them."""
 
+import csv
+import io
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsnn import checksum
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file under a temporary name and rename it: one that is killed leaves what was there before.
 
     Raises:
@@ -16,7 +19,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     temporary = temporary_of(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError as error:
         if temporary.is_file():
@@ -27,6 +30,20 @@ def write_whole(path: Path, text: str) -> None:
 def temporary_of(path: Path) -> Path:
     """Return the name that a file has while `write_whole` writes it."""
     return path.with_name(path.name + ".tmp")
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    r"""Return rows as the text of a CSV file, with the names of the first above them; None is empty.
+
+    Examples:
+        >>> as_csv([{"scale": 2.0, "synapse": None}])
+        'scale,synapse\n2.0,\n'
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def append(path: Path, line: str) -> None:

@@ -36,7 +36,7 @@ class Gallery(NamedTuple):
             try:
                 exhibits.draw(self.settings, self.codes, here)
             except KeyboardInterrupt:
-                console.print("stopped; nothing was written", highlight=False)
+                console.print("stopped; nothing was written")
                 return 130
             try:
                 os.replace(here, self.folder)
@@ -45,8 +45,8 @@ class Gallery(NamedTuple):
                     f"{self.folder} was made by another command meanwhile: give another --workdir"
                 ) from error
         count = len(list((self.folder / "figures").iterdir()))
-        console.print(f"{count} figures in {time.monotonic() - begin:.1f} s", highlight=False)
-        console.print(f"look at {self.folder / 'report.html'}", highlight=False, markup=False)
+        console.print(f"{count} figures in {time.monotonic() - begin:.1f} s")
+        console.print(f"look at {self.folder / 'report.html'}", markup=False)
         return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from experiments import CONFIGS, config, files
 from experiments.config import Config, Experiment, Study
+from jsnn.files import as_path
 
 OWN_PARTS = "own_parts.py"  # a copy of the config file, beside a config.json with parts of one's own
 
@@ -21,7 +22,7 @@ def load_config(path: str) -> Config:
         FileNotFoundError: if there is no such file; it names the nearest config.
         ValueError: if the file defines no experiment, fails, or has wrong or unknown fields.
     """
-    file = as_path_given(path)
+    file = as_path(path)
     if not file.is_file():
         known = [os.path.relpath(p) for p in sorted(CONFIGS.glob("[!_]*.py"))]
         known += [str(file / "config.json")] if (file / "config.json").is_file() else []
@@ -58,14 +59,6 @@ def _execute(file: Path, path: str) -> Any:
     if not hasattr(module, "get_config"):
         raise ValueError(f"{path} must define get_config() -> Experiment, and does not")
     return settings
-
-
-def as_path_given(text: str) -> Path:
-    """Return the path that a user gave, in which ~ is the home folder."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # there is no such user
-        raise ValueError(f"{text}: {error}") from None
 
 
 def check_run(folder: Path) -> None:

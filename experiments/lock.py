@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -27,20 +27,16 @@ def hold(folder: Path) -> Iterator[None]:
     """
     from experiments import processes  # JAX too, which a page is made without
 
-    file: int | None = None
     failure: OSError | None = None
-    if processes.is_first():
-        try:
-            file = _lock(folder)
-        except OSError as error:
-            failure = error
-    try:
+    with ExitStack() as held:
+        if processes.is_first():
+            try:
+                held.enter_context(hold_alone(folder))
+            except OSError as error:
+                failure = error
         if processes.any_of(failure is not None):
             raise failure or BlockingIOError(f"the first process cannot use {folder}")
         yield
-    finally:
-        if file is not None:
-            os.close(file)
 
 
 @contextmanager

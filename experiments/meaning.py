@@ -1,9 +1,10 @@
 """What the numbers of a run mean: how each was decided, where its reference comes from, what the run had less of."""
 
 import contextlib
+import operator
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from experiments import config
 from experiments.config import Experiment
@@ -61,7 +62,7 @@ def less(experiment: Experiment) -> list[str]:
     """
     found = []
     for name, full in experiment.reduced_from.items():
-        now = value_of(experiment, name)
+        now = operator.attrgetter(name)(experiment)
         if now < full if isinstance(now, int) and isinstance(full, int) else now != full:
             found.append(f"{name} {now}, not {full}")
     if experiment.train.weights is not None:
@@ -78,11 +79,3 @@ def warning(missing: list[str]) -> str:
         f"This run had less than the config that it came from: {', '.join(missing)}. Its numbers need not be those of "
         f"the config, and are not to be compared with any reference."
     )
-
-
-def value_of(experiment: Experiment, name: str) -> int | str:
-    """Return a field by its dotted name."""
-    value: Any = experiment
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

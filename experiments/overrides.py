@@ -2,28 +2,24 @@
 
 import dataclasses
 import math
+import operator
 from typing import Any
 
 from experiments import config
 from experiments.config import Experiment
-from experiments.meaning import value_of
 
 _WHERE = ("mesh", "data.residence")  # where a run lies changes its numbers by rounding alone
-_AFTERWARDS = (
-    "name",
-    "logger",
-    "reference",
-    "reduced_from",
-    "conversion",
-    "sweep",
-)  # what is made of the trained weights, anew at every end
+# what is made of the trained weights, anew at every end
+_AFTERWARDS = ("name", "logger", "reference", "reduced_from", "conversion", "sweep")
 _SIZE = ("train.epochs", "data.name", "data.train_split", "data.test_split")  # what a run may have less of
 _SHOWN = ("data", "encoder", "num_steps", "train.eval_batch_size")  # what an evaluation shows the network
 
 
 def changes(before: config.Config, after: config.Config) -> list[str]:
     """Return what differs between two configs, such as "train.epochs 20 in place of 10"."""
-    return [f"{name} {after} in place of {before}" for name, (before, after) in _differences(before, after).items()]
+    old, new = _flat("", config.to_values(before)), _flat("", config.to_values(after))
+    both = {name: (old.get(name), new.get(name)) for name in [*old, *new]}
+    return [f"{name} {now} in place of {then}" for name, (then, now) in both.items() if then != now]
 
 
 def remember(before: config.Config, after: config.Config) -> config.Config:
@@ -36,7 +32,8 @@ def remember(before: config.Config, after: config.Config) -> config.Config:
 
 
 def _remember(before: Experiment, after: Experiment) -> Experiment:
-    changed = {name: old for name in _SIZE if (old := value_of(before, name)) != value_of(after, name)}
+    old, new = (dict(zip(_SIZE, operator.attrgetter(*_SIZE)(one))) for one in (before, after))
+    changed = {name: value for name, value in old.items() if value != new[name]}
     return dataclasses.replace(after, reduced_from=changed | before.reduced_from)
 
 
@@ -86,14 +83,8 @@ def _refused(before: config.Config, after: config.Config, free: list[str]) -> li
     return [text for text in changes(before, after) if not f"{text.split(' ', 1)[0]}.".startswith(within)]
 
 
-def _differences(before: config.Config, after: config.Config) -> dict[str, tuple[Any, Any]]:
-    """Return the fields that differ by their dotted names, with both values."""
-    old, new = _flat("", config.to_values(before)), _flat("", config.to_values(after))
-    names = dict.fromkeys([*old, *new])
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
-
-
 def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Return the fields in a value by their dotted names, of which `name` is the beginning."""
     if isinstance(value, dict) and value:
         return {k: v for key, one in value.items() for k, v in _flat(f"{name}.{key}".lstrip("."), one).items()}
     return {name: value}

@@ -67,5 +67,5 @@ def say(console: Console, message: str, status: int) -> int:
     """Print an error as one line that any terminal can show; return the exit status."""
     console.quiet = False
     text = " ".join(message.split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
-    console.print(f"[red]error:[/] {escape(text)}", highlight=False)
+    console.print(f"[red]error:[/] {escape(text)}")
     return status

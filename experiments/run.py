@@ -22,7 +22,6 @@ import argparse
 import ast
 import os
 import sys
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -36,7 +35,7 @@ from experiments.progress import say
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, highlight=False)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options, rest = _parse(arguments)
@@ -45,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = rest.pop(0) if rest and not rest[0].startswith("-") else None
         wants_help = bool({"--help", "-h"} & set(rest))
         if name is None and options.existing is None:
-            console.print(__doc__, markup=False, highlight=False)
+            console.print(__doc__, markup=False)
             return 0 if wants_help else 2
         if wants_help and name is not None:
             from experiments.fields import override
@@ -57,23 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
         from experiments import commands
 
         return commands.run(commands.Request(options, name, rest, arguments, __doc__ or "", console))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, argparse.ArgumentError) as error:
         return say(console, str(error), 2)
     except KeyboardInterrupt:
-        console.print("stopped", highlight=False)
+        console.print("stopped")
         return 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would print in two lines before it ends the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the runner's own options, and what is left: the config's name and overrides."""
-    parser = _Parser(prog="python -m experiments.run", add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true")
     for option in ("--workdir", "--resume", "--evaluate", "--report"):
@@ -100,9 +92,10 @@ def _which_checkpoint(text: str) -> str | int:
 def _report(options: argparse.Namespace, name: str | None, arguments: list[str], console: Console) -> int:
     """Make the page of a finished run, or of a study and its stages, from its files."""
     from experiments import lock, report
-    from experiments.load import as_path_given, load_run
+    from experiments.load import load_run
+    from jsnn.files import as_path
 
-    folder = as_path_given(options.report)
+    folder = as_path(options.report)
     if options.distributed:
         raise ValueError("--report is for one process: leave out --distributed")
     if name is not None or arguments:
@@ -111,7 +104,7 @@ def _report(options: argparse.Namespace, name: str | None, arguments: list[str],
     experiment = load_run(folder)
     with lock.hold_alone(folder):
         report.make(experiment, folder, console)
-    console.print(f"look at {folder / 'report.html'}", highlight=False)
+    console.print(f"look at {folder / 'report.html'}")
     return 0
 
 

@@ -66,13 +66,13 @@ def best(found: Sequence[Spread], score: str = "accuracy", *, maximize: bool = T
     return max(found, key=quality)
 
 
-def print_spreads(console: Console, title: str, found: Sequence[Spread]) -> None:
-    """Print metrics as a table, with a column for each learning rate."""
+def print_spreads(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the `spreads` of rows as a table, with a column for each learning rate."""
+    found = spreads(rows)
     names = [f"learning rate {one.learning_rate:g}" for one in found] if len(found) > 1 else ["value"]
-    count = len(found[0].seeds)
-    table = Table(
-        "metric", *names, title=f"{title}, {count} seeds ({CONFIDENCE:.0%} confidence)" if count > 1 else title
-    )
+    if (count := len(found[0].seeds)) > 1:
+        title += f", {count} seeds ({CONFIDENCE:.0%} confidence)"
+    table = Table("metric", *names, title=title)
     for name in found[0].means:
         table.add_row(name, *(one.text(name) for one in found))
     console.print(table)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from experiments.report import figures
 from experiments.report.page import Page, link
+from jsnn import plot
 
 VOID = {"meta", "link", "img"}
 
@@ -65,10 +66,12 @@ def test_names_of_classes_are_no_formulas():
     names = ["$\\broken{$", "<b>"]
     page = Page("Classes")
     targets = np.array([0, 1, 1])
-    page.figure("confusion", figures.confusion(targets, targets, names), "confusion", "confusion")
+    page.figure(
+        "confusion", figures.draw(plot.confusion_matrix, targets, targets, class_names=names), "confusion", "confusion"
+    )
     page.figure("pictures", figures.pictures(np.zeros((2, 4, 4, 1)), names), "pictures", "pictures")
-    page.figure("probabilities", figures.probabilities(np.eye(2), 0, names, None), "probabilities", "probabilities")
-    page.figure("outputs", figures.outputs(np.eye(2), 0, names, None), "outputs", "outputs")
+    for name, function in (("probabilities", plot.class_probabilities), ("outputs", plot.output_traces)):
+        page.figure(name, figures.draw(function, np.eye(2), target=0, class_names=names), name, name)
     assert len(Reader(page.html()).all("img")) == 4
 
 

@@ -8,14 +8,14 @@ from pydantic import AfterValidator, PositiveFloat, PositiveInt
 
 from experiments.config.conversion import Conversion, Sweep
 from experiments.config.training import Mesh, Train
-from experiments.parts.base import LARGEST_SEED, Name, Seed, Settings, unique
+from experiments.parts.base import LARGEST_SEED, Name, OneOf, Seed, Settings, unique
 from experiments.parts.data import AnyData, Data
-from experiments.parts.encoders import AnyEncoder, Direct
-from experiments.parts.learning import AnyLearning, Bptt
-from experiments.parts.loggers import AnyLogger, Tensorboard
-from experiments.parts.networks import AnyNetwork, Feedforward
+from experiments.parts.encoders import Direct, Encoder
+from experiments.parts.learning import Bptt, Learning
+from experiments.parts.loggers import Logger, Tensorboard
+from experiments.parts.networks import Feedforward, Network
 from experiments.parts.objectives import Objective
-from experiments.parts.optimizer import AnyOptimizer, Optimizer
+from experiments.parts.optimizer import Optimizer
 
 
 class Reference(Settings):
@@ -45,14 +45,14 @@ class Experiment(Settings):
     num_steps: PositiveInt = 32
     """Time steps T of the simulation."""
     data: AnyData = Data()
-    encoder: AnyEncoder = Direct()
-    network: AnyNetwork = Feedforward()
+    encoder: Annotated[Encoder, OneOf(Encoder)] = Direct()
+    network: Annotated[Network, OneOf(Network)] = Feedforward()
     objective: Objective = Objective()
-    learning: AnyLearning = Bptt()
-    optimizer: AnyOptimizer = Optimizer()
+    learning: Annotated[Learning, OneOf(Learning)] = Bptt()
+    optimizer: Annotated[Optimizer, OneOf(Optimizer)] = Optimizer()
     train: Train = Train()
     mesh: Mesh = Mesh()
-    logger: AnyLogger = Tensorboard()
+    logger: Annotated[Logger, OneOf(Logger)] = Tensorboard()
     conversion: Conversion | None = None
     """What becomes of a rate network when it is trained; None leaves it as it is."""
     sweep: Sweep = Sweep()
@@ -64,47 +64,43 @@ class Experiment(Settings):
     """What the config had where the command line set fewer epochs or other data; the runner writes it."""
 
     def __post_init__(self) -> None:
-        data = self.data
-        if self.encoder.needs_unit_range and isinstance(data, Data) and (any(data.mean) or set(data.std) != {1.0}):
+        data, encoder, network, train = self.data, self.encoder, self.network, self.train
+        if encoder.needs_unit_range and isinstance(data, Data) and (any(data.mean) or set(data.std) != {1.0}):
             raise ValueError(
-                f"encoder {self.encoder.kind!r} needs pixels in [0, 1], got data.mean {data.mean} and "
+                f"encoder {encoder.kind!r} needs pixels in [0, 1], got data.mean {data.mean} and "
                 f"data.std {data.std}: leave them at 0 and 1"
             )
-        if self.conversion is not None and not self.network.is_rate:
+        if self.conversion is not None and not network.is_rate:
+            raise ValueError(f"conversion needs a rate network, such as rate_conv or rate_dense, got {network.kind!r}")
+        if network.is_rate and encoder != Direct():
             raise ValueError(
-                f"conversion needs a rate network, such as rate_conv or rate_dense, got {self.network.kind!r}"
+                f"a rate network sees the images themselves: leave encoder at 'direct', got {encoder.kind!r}"
             )
-        if self.network.is_rate and self.encoder != Direct():
-            raise ValueError(
-                f"a rate network sees the images themselves: leave encoder at 'direct', got {self.encoder.kind!r}"
-            )
-        if self.network.is_rate and self.train.gradient != "surrogate":
-            raise ValueError(
-                f"train.gradient {self.train.gradient!r} needs a spiking network, got {self.network.kind!r}"
-            )
+        if network.is_rate and train.gradient != "surrogate":
+            raise ValueError(f"train.gradient {train.gradient!r} needs a spiking network, got {network.kind!r}")
         if not isinstance(self.learning, Bptt):  # whose rule is not made here, as that takes JAX
             for name, value, needed in (
-                ("train.precision", self.train.precision, "float32"),
-                ("train.gradient", self.train.gradient, "surrogate"),
-                ("train.method", self.train.method == "fused", False),
-                ("network.is_rate", self.network.is_rate, False),
+                ("train.precision", train.precision, "float32"),
+                ("train.gradient", train.gradient, "surrogate"),
+                ("train.method", train.method == "fused", False),
+                ("network.is_rate", network.is_rate, False),
                 ("objective.rate_penalty", self.objective.rate_penalty, 0.0),
             ):
                 if value != needed:
                     raise ValueError(
                         f"learning {self.learning.kind!r} needs {name} {needed}, got {value}: it sees a step at a time"
                     )
-        if self.data.reconstruct and self.objective.loss.of_classes:
+        if data.reconstruct and self.objective.loss.of_classes:
             raise ValueError(f"data.reconstruct needs a loss of values, such as mse, got {self.objective.loss.kind!r}")
         if self.conversion is None and self.sweep != Sweep():
             raise ValueError(f"sweep needs a conversion to vary, got conversion None and {self.sweep}")
-        if self.objective.dt_end is not None and not hasattr(self.network, "dt"):
-            raise ValueError(f"objective.dt_end needs a network with a dt, got {self.network.kind!r}")
-        if self.train.short_epochs > self.train.epochs:
+        if self.objective.dt_end is not None and not hasattr(network, "dt"):
+            raise ValueError(f"objective.dt_end needs a network with a dt, got {network.kind!r}")
+        if train.short_epochs > train.epochs:
             raise ValueError(
-                f"train.short_epochs must be at most train.epochs, got {self.train.short_epochs} of {self.train.epochs}"
+                f"train.short_epochs must be at most train.epochs, got {train.short_epochs} of {train.epochs}"
             )
-        if self.train.patience is not None and self.data.validation_split is None:
+        if train.patience is not None and data.validation_split is None:
             raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
         if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise ValueError(f"seed + seeds - 1 must be at most {LARGEST_SEED}, got {self.seed} + {self.seeds} - 1")

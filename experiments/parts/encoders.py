@@ -9,7 +9,7 @@ import pydantic
 from pydantic import PositiveFloat, PositiveInt
 
 import jsnn
-from experiments.parts.base import OneOf, Part
+from experiments.parts.base import Part
 
 Encode: TypeAlias = Callable[[Any, Any], Any]
 
@@ -42,9 +42,6 @@ class Encoder(Part):
         )
 
 
-AnyEncoder: TypeAlias = Annotated[Encoder, OneOf(Encoder)]
-
-
 class Direct(Encoder):
     """The image itself is the current at every step; nothing is tiled, the first layer runs once.
 
@@ -54,7 +51,6 @@ class Direct(Encoder):
     is_static: ClassVar[bool] = True
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: images
 
     def make_in_time(self) -> Encode:
@@ -77,7 +73,6 @@ class ConstantCurrent(PixelNeurons):
     """The image drives one LIF neuron a pixel; their spikes are the input (Norse's ConstantCurrentLIFEncoder)."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.constant_current(images, num_steps=num_steps, **vars(self))
 
 
@@ -85,7 +80,6 @@ class SpikeLatencyLIF(PixelNeurons):
     """As constant_current, but only each pixel's first spike (Norse's SpikeLatencyLIFEncoder)."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.spike_latency_lif(images, num_steps=num_steps, **vars(self))
 
 
@@ -98,7 +92,6 @@ class Poisson(Encoder):
     """Step, s."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.poisson(key, images, num_steps=num_steps, **vars(self))
 
 
@@ -111,7 +104,6 @@ class Rate(Encoder):
     """Added to the pixel after the factor."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.rate(key, images, num_steps=num_steps, **vars(self))
 
 
@@ -131,7 +123,6 @@ class Latency(Encoder):
     """Leave out the spikes of pixels below the threshold."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.latency(images, num_steps=num_steps, bypass=True, **vars(self))
 
 
@@ -142,14 +133,8 @@ class Delta(Encoder):
     """Change from step to step that makes a spike; the image comes up from 0."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
-
-        def encode(key: Any, images: Any) -> Any:
-            return jsnn.encode.delta(
-                jsnn.encode.repeat(images, num_steps=num_steps), threshold=self.threshold, off_spike=True
-            )
-
-        return encode
+        in_time = self.make_in_time()
+        return lambda key, images: in_time(key, jsnn.encode.repeat(images, num_steps=num_steps))
 
     def make_in_time(self) -> Encode:
         """Return the encoder of examples that have a time axis."""
@@ -166,7 +151,6 @@ class Burst(Encoder):
     """Steps from spike to spike of a pixel of value 1."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
         return lambda key, images: jsnn.encode.burst(images, num_steps=num_steps, **vars(self))
 
 
@@ -178,8 +162,6 @@ class Phase(Encoder):
     """Digits, and the steps of a period; a spike has the weight of its digit."""
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
-
         def encode(key: Any, images: Any) -> Any:
             weights = jsnn.encode.phase_weights(num_steps=num_steps, num_phases=self.num_phases).astype(images.dtype)
             spikes = jsnn.encode.phase(images, num_steps=num_steps, num_phases=self.num_phases)
@@ -199,8 +181,6 @@ class PixelByPixel(Encoder):
         return shape[-1:]
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
-
         def encode(key: Any, images: Any) -> Any:
             pixels = images.reshape(len(images), -1, images.shape[-1]).swapaxes(0, 1)
             if len(pixels) != num_steps:
@@ -223,8 +203,6 @@ class Population(Encoder):
         return (*shape[:-1], shape[-1] * self.num_neurons)
 
     def make(self, num_steps: int) -> Encode:
-        """Return the encoder."""
-
         def encode(key: Any, images: Any) -> Any:
             activity = jsnn.encode.receptive_fields(images, self.num_neurons, beta=self.beta)  # [B, H, W, C, N]
             return jsnn.encode.rate(key, activity.reshape(*images.shape[:-1], -1), num_steps=num_steps)

@@ -46,11 +46,15 @@ def fields(classes: Iterable[type]) -> dict[str, Any]:
     return {name: hint for cls in classes for name, hint in typing.get_type_hints(cls, include_extras=True).items()}
 
 
+def family_in(hint: Any) -> Any:
+    """Return the family of parts that a field of this type holds one of; None if it holds something else."""
+    return next((one.family for one in getattr(hint, "__metadata__", ()) if hasattr(one, "family")), None)
+
+
 def classes_in(hint: Any) -> list[type]:
     """Return the classes of settings that a field of this type can hold, also in a tuple or as one of several."""
-    families = [one.family for one in getattr(hint, "__metadata__", ()) if hasattr(one, "family")]
-    if families:
-        return list(families[0].kinds.values())
+    if family := family_in(hint):
+        return list(family.kinds.values())
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return [hint]
     return [cls for part in typing.get_args(hint) for cls in classes_in(part)]

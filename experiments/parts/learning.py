@@ -1,12 +1,12 @@
 """Learning rules: where the gradient of the training comes from."""
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 import jsnn
-from experiments.parts.base import OneOf, Part, Seed
+from experiments.parts.base import Part, Seed
 
 
 class Learning(Part):
@@ -21,14 +21,10 @@ class Learning(Part):
         return network
 
 
-AnyLearning: TypeAlias = Annotated[Learning, OneOf(Learning)]
-
-
 class Bptt(Learning):
     """Backpropagation through time, which keeps every step."""
 
     def make(self) -> Any:
-        """Return None."""
         return None
 
 
@@ -49,7 +45,6 @@ class Rtrl(Online):
     """Whether traces pass through the membrane of the readout; without it they need less memory and time."""
 
     def make(self) -> Any:
-        """Return the rule."""
         return jsnn.online.rtrl(readout_memory=self.readout_memory)
 
 
@@ -64,7 +59,6 @@ class Eprop(Online):
     """Of the random matrices."""
 
     def make(self) -> Any:
-        """Return the rule."""
         return jsnn.online.eprop(feedback=self.feedback, readout_memory=self.readout_memory, seed=self.feedback_seed)
 
     def prepare(self, network: Any, shape: tuple[int, ...], rngs: Any) -> Any:
@@ -76,7 +70,6 @@ class Ottt(Online):
     """Filtered inputs of each layer, see jsnn.online.ottt."""
 
     def make(self) -> Any:
-        """Return the rule."""
         return jsnn.online.ottt()
 
 
@@ -84,7 +77,6 @@ class Sltt(Online):
     """The gradient of each step by itself, see jsnn.online.sltt."""
 
     def make(self) -> Any:
-        """Return the rule."""
         return jsnn.online.sltt()
 
 
@@ -95,5 +87,4 @@ class Decolle(Online):
     """Of the random readouts."""
 
     def make(self) -> Any:
-        """Return the rule."""
         return jsnn.online.decolle(seed=self.readout_seed)

@@ -7,9 +7,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from experiments.parts.base import OneOf, Part
+from experiments.parts.base import Part
 
 Log: TypeAlias = Callable[[dict[str, Any]], None]
 
@@ -27,15 +27,11 @@ class Logger(Part):
         """
 
 
-AnyLogger: TypeAlias = Annotated[Logger, OneOf(Logger)]
-
-
 class Tensorboard(Logger):
     """Curves for TensorBoard, in the run's folder `tensorboard/`."""
 
     @contextlib.contextmanager
     def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
-        """Return the logger."""
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
@@ -86,7 +82,6 @@ class Mlflow(Logger):
 
     @contextlib.contextmanager
     def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
-        """Return the logger."""
         mlflow = _require("mlflow")
         mlflow.set_experiment(self.experiment)
         with mlflow.start_run(run_name=folder.resolve().name):
@@ -99,10 +94,8 @@ class NoLogger(Logger):
 
     kind = "none"
 
-    @contextlib.contextmanager
-    def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
-        """Return the logger."""
-        yield lambda record: None
+    def make(self, folder: Path, settings: dict[str, Any]) -> contextlib.AbstractContextManager[Log]:
+        return contextlib.nullcontext(lambda record: None)
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:

@@ -3,12 +3,12 @@
 import functools
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 import jsnn
-from experiments.parts.base import OneOf, Part, Share
+from experiments.parts.base import Part, Share
 
 
 class Network(Part):
@@ -35,9 +35,6 @@ class Network(Part):
         return network
 
 
-AnyNetwork: TypeAlias = Annotated[Network, OneOf(Network)]
-
-
 class Feedforward(Network):
     """Dense layers of LIF neurons and a leaky-integrator readout."""
 
@@ -51,7 +48,6 @@ class Feedforward(Network):
     """Slope of the fast-sigmoid surrogate."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         return jsnn.models.feedforward(
             _sizes(inputs, self.hidden, outputs),
             rngs=rngs,
@@ -77,7 +73,6 @@ class Recurrent(Network):
     """Slope of the fast-sigmoid surrogate."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         surrogate = jsnn.surrogate.fast_sigmoid(self.slope)
 
         def neuron() -> Any:
@@ -112,7 +107,6 @@ class Delayed(Network):
     """Share of the hidden spikes that training leaves out."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         surrogate = jsnn.surrogate.arctan(self.slope)
         return jsnn.models.delayed_feedforward(
             _sizes(inputs, self.hidden, outputs),
@@ -160,7 +154,6 @@ class Competitive(Network):
     """The share of the training after which the competing neurons learn no more; they slow down linearly."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         return jsnn.models.competitive(
             _sizes(inputs, (self.hidden,), outputs), rngs=rngs, **_fields(self, "hidden", "plastic_for")
         )
@@ -194,7 +187,6 @@ class NorseRecurrent(Network):
     """Factor on Norse's initial recurrent weights."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         size, hidden, *_ = _sizes(inputs, (self.hidden,), outputs)
         return jsnn.models.norse_recurrent(size, hidden, outputs, rngs=rngs, **_fields(self, "hidden"))
 
@@ -212,7 +204,6 @@ class NorseConv(Network):
     """Step, s."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         size, _, channels = inputs
         return jsnn.models.norse_conv(rngs=rngs, image_size=size, channels=channels, outputs=outputs, **_fields(self))
 
@@ -229,9 +220,7 @@ class RateConv(Network):
     """Batch normalisation after every convolution."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
-        options = {"rngs": rngs, "image_shape": inputs, "outputs": outputs, "batch_norm": self.batch_norm}
-        return jsnn.models.rate_conv(self.blocks, self.dense, **options)
+        return jsnn.models.rate_conv(rngs=rngs, image_shape=inputs, outputs=outputs, **_fields(self))
 
 
 class RateDense(Network):
@@ -242,7 +231,6 @@ class RateDense(Network):
     """Neurons in each hidden layer, rectified linear."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         return jsnn.models.rate_dense(_sizes(inputs, self.hidden, outputs), rngs=rngs)
 
 
@@ -259,7 +247,6 @@ class SpikingDense(Network):
     """Time constant of a trained lowpass filter after every neuron, s; None for no filter."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         v_init = rngs.default.key[...] if self.v_init == "random" else self.v_init
         sizes = _sizes(inputs, self.hidden, outputs)
         return jsnn.models.spiking_dense(sizes, rngs=rngs, dt=self.dt, v_init=v_init, tau=self.tau)
@@ -289,7 +276,6 @@ class SpikingResNet(Network):
     """Slope of the arctan surrogate."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         of_neuron = ("decay", "v_rest", "reset", "detach_reset")
         surrogate = jsnn.surrogate.arctan(self.slope)
         neuron = functools.partial(jsnn.LIF, surrogate=surrogate, **{name: getattr(self, name) for name in of_neuron})
@@ -312,7 +298,6 @@ class Spikformer(Network):
     """For each convolution of the stem, whether pooling halves the image after it."""
 
     def make(self, inputs: tuple[int, ...], outputs: int, rngs: Any) -> Any:
-        """Return the network."""
         return jsnn.models.spikformer(rngs=rngs, inputs=inputs[-1], outputs=outputs, **_fields(self))
 
 

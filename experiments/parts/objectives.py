@@ -33,7 +33,6 @@ class MaxOverTime(Decoder):
     text: ClassVar[str] = "the maximum of the output over all {} steps"
 
     def make(self) -> Decode:
-        """Return the decoder."""
         return jsnn.decode.max_over_time
 
 
@@ -43,7 +42,6 @@ class Last(Decoder):
     text: ClassVar[str] = "the output of the last of {} steps"
 
     def make(self) -> Decode:
-        """Return the decoder."""
         return jsnn.decode.last
 
 
@@ -53,7 +51,6 @@ class Mean(Decoder):
     text: ClassVar[str] = "the mean output over all {} steps"
 
     def make(self) -> Decode:
-        """Return the decoder."""
         return jsnn.decode.mean
 
 
@@ -63,7 +60,6 @@ class Sum(Decoder):
     text: ClassVar[str] = "the sum of the outputs of all {} steps"
 
     def make(self) -> Decode:
-        """Return the decoder."""
         return jsnn.decode.sum
 
 
@@ -92,7 +88,6 @@ class CrossEntropy(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
         return _of_classes(lambda outputs, decoded, labels, **padded: jsnn.losses.cross_entropy(decoded, labels))
 
 
@@ -102,7 +97,6 @@ class CeRateLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
         return _of_classes(
             lambda outputs, decoded, labels, **padded: jsnn.losses.ce_rate_loss(outputs, labels, **padded)
         )
@@ -114,7 +108,6 @@ class CeCountLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
         return _of_classes(
             lambda outputs, decoded, labels, **padded: jsnn.losses.ce_count_loss(outputs, labels, **padded)
         )
@@ -126,7 +119,6 @@ class MseCountLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
         return _of_classes(
             lambda outputs, decoded, labels, **padded: jsnn.losses.mse_count_loss(outputs, labels, **padded)
         )
@@ -139,8 +131,6 @@ class CrossEntropyInTime(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
-
         def evaluate(outputs: Any, decoded: Any, classes: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
             labels = _in_time(classes, outputs)
             right = jsnn.metrics.is_correct(outputs, labels).astype("float32")
@@ -159,7 +149,6 @@ class Mse(Loss):
     of_classes: ClassVar[bool | None] = False
 
     def make(self) -> LossFunction:
-        """Return the loss."""
         return lambda outputs, decoded, targets, **padded: _squared_error(decoded, targets)
 
 
@@ -169,8 +158,6 @@ class MseInTime(Mse):
     in_time: ClassVar[bool] = True
 
     def make(self) -> LossFunction:
-        """Return the loss."""
-
         def evaluate(outputs: Any, decoded: Any, targets: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
             values = _in_time(targets, outputs)
             if not padded:

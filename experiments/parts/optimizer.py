@@ -5,12 +5,12 @@ import inspect
 import types
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import pydantic
 from pydantic import PositiveFloat
 
-from experiments.parts.base import OneOf, Part, Share
+from experiments.parts.base import Part, Share
 from experiments.parts.errors import nearest
 
 # what is kept of a moving average each step
@@ -93,9 +93,6 @@ class Optimizer(Part):
         return shares[self.schedule]() if self.schedule in shares else None
 
 
-AnyOptimizer: TypeAlias = Annotated[Optimizer, OneOf(Optimizer)]
-
-
 def _axes_of_kernels(params: Any) -> Any:
     """Return the kernels that Muon turns into orthogonal matrices, with their axes: inputs first, neurons last."""
     import jax
@@ -120,28 +117,26 @@ def _factory(name: str) -> Any:
     """Return the function of optax that makes the optimiser of this name."""
     import optax
 
-    if not _is_optimizer(name):
-        known = [one for one in (*dir(optax), "muon") if _is_optimizer(one)]
+    factory = _find(name)
+    if factory is None:
+        known = [one for one in (*dir(optax), "muon") if _find(one) is not None]
         hint = nearest(name, known) or f": known are {', '.join(known)}"
         raise ValueError(f"optimizer.name must be an optimiser of optax, got {name!r}{hint}")
-    return _named(name)
-
-
-def _named(name: str) -> Any:
-    import optax
-
-    if name == "muon":
-        return functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_axes_of_kernels)
-    return getattr(optax, name, None)
+    return factory
 
 
 @functools.cache  # an error looks at every name that optax has
-def _is_optimizer(name: str) -> bool:
-    """Return whether optax has a function of this name that makes an optimiser of a learning rate alone."""
-    factory = _named(name)
+def _find(name: str) -> Any:
+    """Return the function of optax of this name, if it makes an optimiser of a learning rate alone; None if not."""
+    import optax
+
+    factory = getattr(optax, name, None)
+    if name == "muon":
+        factory = functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_axes_of_kernels)
     if not isinstance(factory, types.FunctionType | functools.partial) or name.startswith(("_", "scale_by_")):
-        return False
-    return next(iter(inspect.signature(factory).parameters), "") == "learning_rate" and _fault(factory, {}) is None
+        return None
+    first = next(iter(inspect.signature(factory).parameters), "")
+    return factory if first == "learning_rate" and _fault(factory, {}) is None else None
 
 
 def _fault(factory: Callable[..., Any], options: dict[str, float]) -> str | None:

@@ -45,7 +45,7 @@ def make(
     with console.status("drawing report.html"):
         write(experiment, folder, summary, seen)
     for warning in sections.warnings(seen.layers):
-        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
 
 
 def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any], seen: Evaluation) -> None:
@@ -55,10 +55,9 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
         OSError: if they cannot be written.
     """
     page = Page(experiment.name, _lead(experiment, summary, seen))
-    warnings = sections.warnings(seen.layers)
     if missing := meaning.less(experiment):
         page.warn(meaning.warning(missing))
-    for warning in warnings:
+    for warning in sections.warnings(seen.layers):
         page.warn(warning)
     _add_result(page, experiment, summary)
     sections.add_seeds(page, experiment, summary)
@@ -81,7 +80,6 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
     energy.add(page, seen.energy, is_converted=seen.conversion is not None)
     sections.add_samples(page, seen)
     sections.add_mistakes(page, experiment, seen)
-    page.file("energy.csv", energy.table(seen.energy).encode())
     page.write(folder / "report.html")
 
 

@@ -1,13 +1,12 @@
 """The section of a run's page that says what an inference takes and might cost."""
 
-import csv
-import io
-
 from matplotlib.ticker import EngFormatter
 
 from experiments.evaluation import NetworkEnergy
+from experiments.files import as_csv
 from experiments.report import figures
 from experiments.report.page import Page
+from jsnn import plot
 
 _METRICS = {
     "neurons": "neurons",
@@ -29,9 +28,8 @@ _CAUTION = (
 
 
 def add(page: Page, networks: list[NetworkEnergy], *, is_converted: bool) -> None:
-    """Add the network beside its rate twin."""
-    page.section("Energy")
-    page.text(_what_it_is(len(networks), is_converted))
+    """Add the network beside its rate twin, and the file `energy.csv` with a line for each."""
+    page.section("Energy", _what_it_is(len(networks), is_converted))
     page.table(
         [
             {"for one example": label} | {one.name: _text(metric, one.metrics[metric]) for one in networks}
@@ -44,7 +42,7 @@ def add(page: Page, networks: list[NetworkEnergy], *, is_converted: bool) -> Non
     )
     page.figure(
         "energy",
-        figures.energy({one.name: one.joules for one in networks}),
+        figures.draw(plot.energy, {one.name: one.joules for one in networks}, height=3.9),
         "Estimates of the energy for one example. A device that is not made for spikes steps through the spiking "
         "network, all connections at every step.",
         "Energy of one example by device",
@@ -52,16 +50,7 @@ def add(page: Page, networks: list[NetworkEnergy], *, is_converted: bool) -> Non
     page.text(_CAUTION)
     for one in networks:
         page.table(one.weights, f"The weights of the {one.name} network.")
-
-
-def table(networks: list[NetworkEnergy]) -> str:
-    """Return a line of CSV for each network, a column for each metric; what is not known stays empty."""
-    rows = [{"network": one.name, **one.metrics} for one in networks]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    page.file("energy.csv", as_csv([{"network": one.name, **one.metrics} for one in networks]).encode())
 
 
 def _what_it_is(networks: int, is_converted: bool) -> str:

@@ -47,11 +47,13 @@ class Page:
         self._sections = [_Section("", "", [])]  # what comes before the first heading
         self._files: dict[str, bytes] = {}  # beside the page, by name
 
-    def section(self, title: str) -> None:
-        """Begin a section, which the table of contents lists."""
+    def section(self, title: str, text: str = "") -> None:
+        """Begin a section, which the table of contents lists, with a paragraph if there is a text."""
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
         same = sum(section.slug == slug or section.slug.startswith(f"{slug}--") for section in self._sections)
         self._sections.append(_Section(title, f"{slug}--{same + 1}" if same else slug, []))
+        if text:
+            self.text(text)
 
     def text(self, text: str) -> None:
         """Add a paragraph."""

@@ -9,6 +9,7 @@ from experiments.evaluation import ConversionReport, Evaluation, LayerActivity, 
 from experiments.report import figures
 from experiments.report.page import Page
 from experiments.summary import format_metric, without_losses
+from jsnn import plot
 
 _SATURATED = 0.5  # the share of saturated neurons from which on a layer is warned of
 
@@ -17,7 +18,7 @@ def warnings(layers: list[LayerActivity]) -> list[str]:
     """Return what is wrong with the layers, and what to try."""
     found = []
     for layer in layers:
-        if layer.is_dead:
+        if layer.silent.all():
             found.append(
                 f"Layer {layer.name} is dead: none of its {layer.rates.size:,} neurons spiked for any test example. "
                 f"Nothing passes it, and it learns little or nothing. Try a lower threshold, a larger input (data.std, "
@@ -61,25 +62,21 @@ def add_training(page: Page, history: Sequence[Mapping[str, Any]], score: str) -
     if not history:
         return
     page.section("Training")
-    page.figure(
-        "training_loss",
-        figures.training(history, "loss", "Loss"),
-        "The loss after each epoch. What training adds to it, such as penalties, is in its curve alone.",
-        f"Loss over {len(history)} epochs",
-    )
-    label = "Accuracy (%)" if score == "accuracy" else score.capitalize()
-    page.figure(
-        f"training_{score}",
-        figures.training(history, score, label),
-        f"The {score} after each epoch; on the training set it is the mean over the epoch.",
-        f"{score.capitalize()} over {len(history)} epochs",
-    )
+    over = f"over {len(history)} epochs"
+    captions = {
+        "loss": "The loss after each epoch. What training adds to it, such as penalties, is in its curve alone.",
+        score: f"The {score} after each epoch; on the training set it is the mean over the epoch.",
+    }
+    for metric, caption in captions.items():
+        label = "Accuracy (%)" if metric == "accuracy" else metric.capitalize()
+        figure = figures.training(history, metric, label)
+        page.figure(f"training_{metric}", figure, caption, f"{metric.capitalize()} {over}")
     if any(name.startswith("train_rate/") for name in history[0]):
         page.figure(
             "training_rates",
             figures.training_rates(history),
             "The mean output of the hidden neurons: spikes per step, or Hz where a spike is 1/dt high.",
-            f"Firing rates of the hidden layers over {len(history)} epochs",
+            f"Firing rates of the hidden layers {over}",
         )
 
 
@@ -196,7 +193,7 @@ def add_receptive_fields(page: Page, seen: Evaluation) -> None:
         page.section("Receptive fields")
         page.figure(
             f"receptive_fields_{name}",
-            figures.receptive_fields(fields),
+            figures.draw(plot.weights, fields, limit=fields.shape[-1], height=4.4),
             f"The weights of {fields.shape[-1]} neurons of layer {name}, which have learned by themselves, each as an "
             f"image.",
             "Images of weights",
@@ -222,15 +219,16 @@ def _add_sample(page: Page, seen: Evaluation, sample: Sample) -> None:
         caption = f"Class {name}." if is_class else "The example."
         page.figure(f"example_{sample.index}", figures.picture(sample.example), caption, f"The picture of {what}")
     if is_class:
+        of_classes: dict[str, Any] = {"target": int(target), "class_names": seen.class_names, "dt": seen.dt}
         page.figure(
             f"probabilities_{sample.index}",
-            figures.probabilities(sample.outputs, int(target), seen.class_names, seen.dt),
+            figures.draw(plot.class_probabilities, sample.outputs, **of_classes),
             "The probability of each class, by softmax of the output at each step.",
             f"Class probabilities over time, {what}",
         )
         page.figure(
             f"outputs_{sample.index}",
-            figures.outputs(sample.outputs, int(target), seen.class_names, seen.dt),
+            figures.draw(plot.output_traces, sample.outputs, **of_classes),
             "The output of each class.",
             f"Outputs over time, {what}",
         )
@@ -246,7 +244,7 @@ def _add_sample(page: Page, seen: Evaluation, sample: Sample) -> None:
         trains = {"input": sample.inputs} | trains
     page.figure(
         f"raster_{sample.index}",
-        figures.raster(trains, seen.dt),
+        figures.draw(plot.raster, trains, dt=seen.dt, height=max(3.2, 1.0 + 1.2 * len(trains))),
         "The spikes of every layer. Of a large layer a row is several neurons, the darker the more of them fire.",
         f"Raster of every layer, {what}",
     )
@@ -280,12 +278,12 @@ def add_mistakes(page: Page, experiment: Experiment, seen: Evaluation) -> None:
             "Histogram of errors",
         )
         return
-    right = seen.is_right
+    right, answered = seen.is_right, (seen.targets[seen.answered], seen.predictions[seen.answered])
     name = meaning.headline(experiment) if experiment.conversion else "test_accuracy"
     page.text(f"{(~right).sum():,} of {right.size:,} answers are of another class.")
     page.figure(
         "confusion",
-        figures.confusion(seen.targets[seen.answered], seen.predictions[seen.answered], seen.class_names),
+        figures.draw(plot.confusion_matrix, *answered, class_names=seen.class_names, height=4.7),
         f"Which class is taken for which, on the {count:,} test examples: {right.mean():.2%} are right. Decided on "
         f"{meaning.decisions(experiment)[name]}.",
         "Confusion matrix",
