@@ -9,7 +9,7 @@ from pydantic import AfterValidator, PositiveFloat, PositiveInt
 from experiments.config.conversion import Conversion, Sweep
 from experiments.config.training import Mesh, Train
 from experiments.parts.base import LARGEST_SEED, Name, OneOf, Seed, Settings, unique
-from experiments.parts.data import AnyData, Data
+from experiments.parts.data import Data, Examples
 from experiments.parts.encoders import Direct, Encoder
 from experiments.parts.learning import Bptt, Learning
 from experiments.parts.loggers import Logger, Tensorboard
@@ -44,7 +44,7 @@ class Experiment(Settings):
     """Train the networks with each of these, all at once, and report that of the best; () for optimizer's alone."""
     num_steps: PositiveInt = 32
     """Time steps T of the simulation."""
-    data: AnyData = Data()
+    data: Annotated[Examples, OneOf(Examples)] = Data()
     encoder: Annotated[Encoder, OneOf(Encoder)] = Direct()
     network: Annotated[Network, OneOf(Network)] = Feedforward()
     objective: Objective = Objective()

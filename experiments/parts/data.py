@@ -2,12 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveFloat
 
 import jsnn
-from experiments.parts.base import OneOf, Part
+from experiments.parts.base import Part
 
 
 class Sets(NamedTuple):
@@ -49,9 +49,6 @@ class Examples(Part):
     def prepare(self, key: Any, inputs: Any, *, training: bool) -> Any:
         """Return inputs, `[B, ...]` or `[B, T, ...]`, as the network is to see them; for training, augmented."""
         return jsnn.augment.to_float(inputs)
-
-
-AnyData: TypeAlias = Annotated[Examples, OneOf(Examples)]
 
 
 class Data(Examples):
