@@ -1,6 +1,5 @@
 """All time steps of a convolutional network in parts that stay in a CPU's cache, where no gradient is wanted."""
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -10,9 +9,11 @@ from flax.errors import TraceContextError
 from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jsnn.batches import keeps_examples_apart
 from jsnn.chunks import RunSteps, count_steps, in_chunks
 from jsnn.program import RANDOM, inside, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
+from jsnn.varying import shaped
 
 Run: TypeAlias = Callable[..., list[Array]]
 
@@ -61,7 +62,7 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     images = [x for x in jax.tree.leaves(state) if jnp.ndim(x) >= 4]
     if not (images and steps and isinstance(neuron, Layered) and neuron.is_layered and jax.device_count() == 1):
         return None
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[num_steps is None :], x.dtype), inputs)
+    one = jax.tree.map(lambda x: shaped(x, x.shape[num_steps is None :]), inputs)
     batch: Any = next(iter(jax.tree.leaves(one)[0].shape), None)
     in_jit = isinstance(jnp.zeros(()), jax.core.Tracer)
     if not (in_jit and isinstance(batch, int) and batch):  # in an export it may be unknown
@@ -69,42 +70,25 @@ def _in_parts(neuron: Neuron, run: RunSteps, state: State, inputs: Inputs, num_s
     of_example = max(x.size * x.dtype.itemsize for x in images) // batch  # bytes at one step
     length = max(_BYTES // max(of_example, 1), 1)
     size = max(length // steps, 1)
-    if (length >= steps and size >= batch) or not _keeps_examples_apart(neuron, state, one, batch):
+    if (length >= steps and size >= batch) or not _is_of_examples(neuron, state, one, batch, size):
         return None
     if length < steps:
         run = in_chunks(run, -(-steps // -(-steps // length)), lambda run: run)  # about equal ones
     return _in_batches(run, batch, size) if size < batch else run
 
 
-def _keeps_examples_apart(neuron: Neuron, state: State, x: Any, batch: int) -> bool:
+def _is_of_examples(neuron: Neuron, state: State, x: Any, batch: int, size: int) -> bool:
     """Return whether examples never meet, and the first axis of all that a state holds, and no other, is theirs."""
 
     def step(x: Any) -> tuple[State, Any]:
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x)), x)
 
-    more = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype), x)
-    (few, _), (many, (other, _)) = trace(step, x), trace(step, more)
-    shapes = [(jnp.shape(x), y.shape) for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True)]
-    return all(x and y == (x[0] + 1, *x[1:]) for x, y in shapes) and not _meet(few, many, batch)
-
-
-def _meet(few: ClosedJaxpr, many: ClosedJaxpr, batch: int) -> bool:
-    """Return whether an operation, in loops and calls too, makes other numbers of values than so many for an example.
-
-    It looks at the same program of so many examples, and of one more.
-    """
-
-    def differ(these: Any, others: Any) -> bool:
-        return [x.aval.shape for x in these] != [x.aval.shape for x in others]
-
-    def grow(x: Any, other: Any) -> bool:
-        return math.prod(other.aval.shape) * batch == math.prod(x.aval.shape) * (batch + 1)
-
-    return any(
-        (differ(one.invars, other.invars) and not all(map(grow, one.outvars, other.outvars)))
-        or any(_meet(*inner, batch) for inner in zip(inside(one), inside(other), strict=True))
-        for one, other in zip(few.jaxpr.eqns, many.jaxpr.eqns, strict=True)  # ValueError: it is another program
-    )
+    # of two batches, so that an axis of 1 is none of examples
+    other = size if 1 < size < batch else batch + 1
+    more = jax.tree.map(lambda x: shaped(x, (other, *x.shape[1:])), x)
+    (one, (after, _)), (another, _) = trace(step, x), trace(step, more)
+    shapes = jax.tree.map(jnp.shape, state), jax.tree.map(jnp.shape, after)
+    return shapes[0] == shapes[1] and keeps_examples_apart(one, another, (batch, other))
 
 
 def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:

@@ -18,6 +18,7 @@ from flax import nnx
 from jax.export import is_symbolic_dim
 
 from jsnn.types import Array
+from jsnn.varying import alike
 
 Strides: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -76,7 +77,7 @@ def conv_general_dilated(
             padding = jax.lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
         pads = tuple((int(low), int(high)) for low, high in padding)
         if all(size + sum(pad) >= window for size, pad, window in zip(lhs.shape[1:3], pads, rhs.shape)):
-            return _convolve(tuple(window_strides), pads, kwargs.get("precision"), lhs, rhs)
+            return _convolve(tuple(window_strides), pads, kwargs.get("precision"), *alike((lhs, rhs)))
     return jax.lax.conv_general_dilated(
         lhs,
         rhs,

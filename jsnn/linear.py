@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.types import Array
+from jsnn.varying import alike
 
 _SLOW_MULTIPLE = 512  # numbers in a row
 _LINE = 16  # numbers that fill a line of the cache
@@ -52,7 +53,7 @@ def dot_general(lhs: Array, rhs: Array, dimension_numbers: Any, precision: Any =
     is_dense = rhs.ndim == 2 and dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ()))
     plain = is_dense and lhs.dtype == rhs.dtype and all(value is None for value in kwargs.values())
     if plain and rhs.size and rhs.shape[1] % _SLOW_MULTIPLE == 0:
-        return _product(precision, lhs, rhs)
+        return _product(precision, *alike((lhs, rhs)))
     return jax.lax.dot_general(lhs, rhs, dimension_numbers, precision, **kwargs)
 
 

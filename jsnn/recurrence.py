@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.types import Array, Parameter
+from jsnn.varying import alike
 
 
 def linear_recurrence(leak: Parameter, inputs: Array, initial: Array) -> Array:
@@ -36,7 +37,8 @@ def linear_recurrence(leak: Parameter, inputs: Array, initial: Array) -> Array:
         >>> linear_recurrence(0.5, jnp.array([1.0, 0.0, 0.0, 1.0]), jnp.array(2.0)).tolist()
         [2.0, 1.0, 0.5, 1.25]
     """
-    leak = jnp.asarray(leak, inputs.dtype)
+    arrays: tuple[Array, Array, Array] = alike((jnp.asarray(leak, inputs.dtype), inputs, initial))
+    leak, inputs, initial = arrays
     ones = (1,) * (inputs.ndim - 1 - leak.ndim)
     leaks = jnp.broadcast_to(leak.reshape(*ones, *leak.shape), (len(inputs), *ones, *leak.shape))
 

@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr
 from jsnn.neurons.calling import free_name, neuron_of, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
 from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatten, inside, read, shape_of, trace
 from jsnn.types import Array, Layered, Neuron, Shape, State
+from jsnn.varying import shaped
 
 States: TypeAlias = dict[str, State]  # one for each call of a neuron, by its name
 RunStep: TypeAlias = Callable[[str, Neuron, State, Any], tuple[State, Any]]  # (name, neuron, state, its input)
@@ -172,7 +173,7 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
             )
         return outputs, jax.tree.leaves(after)
 
-    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+    x = jax.tree.map(lambda x: shaped(x, x.shape), x)
     batch = batch_of(x)
     jaxpr, (outputs, _) = trace(at_one_step, leaves, x)
     if not outputs or (batch and any(y.shape[:1] != batch for y in outputs)):
@@ -192,7 +193,7 @@ def trace_all_steps(single: Traced, x: Any, steps: int) -> Traced | None:
     if not batch or not steps:
         return None
     first = (steps * batch[0],)
-    folded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*first, *x.shape[1:]), x.dtype), x)
+    folded = jax.tree.map(lambda x: shaped(x, (*first, *x.shape[1:])), x)
     try:
         traced = trace_network(single.network, folded, folded=(steps, batch))
     except (TypeError, ValueError):  # for one time step it is right

@@ -20,10 +20,11 @@ from jsnn.delays import check_recording
 from jsnn.fused.trial import default_device, is_trusted
 from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.neurons.eventprop import with_shifts, with_spike_time_gradients
+from jsnn.neurons.eventprop import has_shifts, with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
 from jsnn.neurons.shapes import check_state
 from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
+from jsnn.varying import alike, shaped
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
 Gradient: TypeAlias = Literal["surrogate", "eventprop"]
@@ -109,6 +110,7 @@ def unroll(
     inputs, state = prepare(neuron, inputs, state, num_steps)
     if gradient == "eventprop":
         neuron = with_spike_time_gradients(neuron)
+    if gradient == "eventprop" or has_shifts(state):
         state = with_shifts(neuron, state, of_step(inputs, num_steps))
     neuron = for_unroll(neuron)
     check_method(method)
@@ -199,7 +201,7 @@ def over_time(x: Any, num_steps: int | None) -> Any:
 def of_step(inputs: Inputs, num_steps: int | None) -> Any:
     """Return the shapes and dtypes of the input of one time step."""
     axes = 1 if num_steps is None else 0
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), inputs)
+    return jax.tree.map(lambda x: shaped(x, x.shape[axes:]), inputs)
 
 
 def check_truncate(truncate: int | None) -> None:
@@ -239,7 +241,7 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
         except TraceContextError as error:
             raise ValueError(_of_changes(error)) from error
         state = jax.tree.map(rounding.wide, at_rest)
-    return inputs, state
+    return inputs, alike(state, (neuron, inputs))
 
 
 def _of_changes(error: TraceContextError) -> str:

@@ -10,6 +10,7 @@ fault: an exception from JAX, NumPy or Python, a call that takes longer than the
 
 import argparse
 import collections
+import contextlib
 import inspect
 import linecache
 import os
@@ -38,15 +39,15 @@ SECONDS = 60  # a call that compiles a program takes a few
 DELIBERATE = (TypeError, ValueError, OSError, MemoryError, jsnn.testing.NeuronError, jsnn.nir.NIRError)
 MODULES = (
     jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.delays, jsnn.encode, jsnn.energy, jsnn.events,
-    jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir, jsnn.plasticity,
-    jsnn.plot, jsnn.quant, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
+    jsnn.export, jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir,
+    jsnn.plasticity, jsnn.plot, jsnn.quant, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
     jsnn.compat.keras_spiking, jsnn.compat.nengo, jsnn.compat.norse, jsnn.compat.snntorch, jsnn.compat.spikingjelly,
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
 LEFT_OUT = {
     "ActivationDiagnosis", "Arithmetic", "Comparison", "Complexity", "Conv", "Converted", "Delayed", "Diagnosis",
-    "Filter", "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained", "Report",
-    "Response", "Row", "Rule", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate",
+    "Exported", "Filter", "Fitted", "Graph", "LayerRecord", "Linear", "Move", "Neuron", "Operations", "Pretrained",
+    "Report", "Response", "Row", "Rule", "SpikingNeuron", "Surrogate", "Synapses", "TrainState", "Trainer", "animate",
     "check_fits", "check_neuron", "fit", "from_nir", "network_of", "of_function", "to_html5", "unchanged",
 }  # fmt: skip
 
@@ -54,6 +55,14 @@ LEFT_OUT = {
 def network() -> Any:
     """A small network."""
     return jsnn.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+
+
+def exported() -> Any:
+    """The file of a small network."""
+    path = Path("loaded.jsnn")
+    if not path.exists():
+        jsnn.export.save(network(), array(2, 3), path, platforms=["cpu"])
+    return path
 
 
 def array(*shape: int) -> Any:
@@ -129,7 +138,8 @@ OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "from_dense": {"matrix": lambda: array(3, 4)},
     "Stochastic": {"width": lambda: 0.1}, "Plastic": {"synapse": lambda: array(3, 4)},
     "aware": {"weights": lambda: 8}, "integer": {"network": lambda: jsnn.quant.aware(network())},
-    "over_batch": {"values": lambda: array(2, 3), "ndim": lambda: 1},
+    "export.save": {"example": lambda: array(2, 3), "path": lambda: "network.jsnn", "platforms": lambda: ["cpu"]},
+    "export.load": {"path": exported}, "over_batch": {"values": lambda: array(2, 3), "ndim": lambda: 1},
 }  # fmt: skip
 WRONG: list[Callable[[], Any]] = [
     lambda: None, lambda: "abc", lambda: "", lambda: 0, lambda: -1, lambda: 1, lambda: 3, lambda: 2.7, lambda: -0.5,
@@ -185,8 +195,8 @@ def right_arguments(title: str, function: Callable[..., Any], draw: random.Rando
     """Arguments that are right, and some that may be left out; None if it is not known what to pass."""
     found = {}
     name = title.rpartition(".")[2]
+    makers = OF_FUNCTION.get(name, {}) | OF_FUNCTION.get(".".join(title.split(".")[-2:]), {})
     for parameter in parameters_of(function).values():
-        makers = OF_FUNCTION.get(name, {})
         maker = makers.get(parameter.name) or RIGHT.get(parameter.name)
         needed = parameter.default is parameter.empty
         if maker is None and needed:
@@ -309,8 +319,9 @@ def main() -> None:
     options = parser.parse_args()
     memory = 16 * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    with tempfile.TemporaryDirectory():
-        ends, _faults = fuzz(options.count, options.seed, options.only, options.log)
+    log = str(Path(options.log).resolve())
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # some calls write files
+        ends, _faults = fuzz(options.count, options.seed, options.only, log)
     print(f"{options.count} calls, seed {options.seed}: " + ", ".join(f"{n} {end}" for end, n in ends.items()))
     sys.exit(ends["faults"] > 0)
 

@@ -174,6 +174,8 @@ def none_under_four(x):
         lambda: jsnn.Sequential(jax.jit(lambda x: x / abs(x).max()), *sequential().layers),
         lambda: jsnn.Sequential(similar, *sequential().layers),
         lambda: jsnn.Sequential(lambda x: x + jnp.roll(x, 1, 0), *sequential().layers),
+        lambda: jsnn.Sequential(lambda x: x[::-1], *sequential().layers),  # examples meet, and the shapes do not tell
+        lambda: jsnn.Sequential(lambda x: jnp.cumsum(x, 0), *sequential().layers),
         lambda: jsnn.Sequential(none_under_four, *sequential().layers),
         lambda: jsnn.Network(Skip(noisy)),
         lambda: jsnn.Network(Skip()),  # in training: the averages of the batch

@@ -232,6 +232,23 @@ def test_no_spikes_and_many_spikes_have_finite_gradients(scale, moves):
     assert any(np.any(g) for g in jax.tree.leaves(found)) == moves
 
 
+def test_states_are_those_of_either_gradient():
+    network, x = jsnn.Sequential(jsnn.CuBaLIF()), jnp.ones((8, 2, 3))
+    _, wanted = jsnn.unroll(network, x)
+    for first, then in (("surrogate", "eventprop"), ("eventprop", "surrogate")):
+        state, _ = jsnn.unroll(network, x[:4], gradient=first)
+        state, y = jsnn.unroll(network, x[4:], state, gradient=then)
+        np.testing.assert_array_equal(y, wanted[4:])
+        assert hasattr(state[0], "shift") == (then == "eventprop")
+    own = with_spike_time_gradients(jsnn.CuBaLIF())
+    assert hasattr(jsnn.unroll(own, x, own.init((2, 3)))[0], "shift")
+
+
+def test_a_rounded_network_has_no_gradients_of_spike_times():
+    with pytest.raises(TypeError, match=r"layers\.1 has gradients of spike times, .* take the network before"):
+        jsnn.quant.aware(with_spike_time_gradients(jsnn.Sequential(jsnn.flatten, jsnn.CuBaLIF())))
+
+
 def test_a_later_spike_moves_to_the_next_step():
     """A loss on the raster, by hand: i = 0.6, 0.6; v = 0.6, 1.2, which rises by 0.6 a step at the threshold."""
     neuron = jsnn.CuBaLIF(1.0, 1.0, reset="zero")
@@ -273,9 +290,6 @@ def test_what_does_not_fit_is_named(neuron, message):
 def test_a_gradient_of_another_name_is_refused():
     with pytest.raises(ValueError, match="gradient must be one of surrogate, eventprop, got 'exact'"):
         jsnn.unroll(LIF, CURRENTS, gradient="exact")
-    state, _ = unroll(LIF, CURRENTS)
-    with pytest.raises(ValueError, match="state must hold"):
-        jsnn.unroll(LIF, CURRENTS, state)
 
 
 def test_a_config_trains_with_it():

@@ -267,7 +267,12 @@ def test_paths(tmp_path):
         (
             lambda net, state: net.step(state, np.ones((0, 4))),
             ValueError,
-            r"x must be float32\[b, 4\], got float32\[0, 4",
+            r"x must have a batch of 1 or more, got float32\[0, 4\]",
+        ),
+        (
+            lambda net, state: jax.grad(lambda x: net.step(state, x)[1].sum())(np.ones((3, 4), np.float32)),
+            TypeError,
+            "a loaded network has no gradient: train the network that was saved",
         ),
         (lambda net, state: net.step({}, np.ones((3, 4))), ValueError, "state must be a tree of 1.v, got a tree of no"),
         (
@@ -338,10 +343,17 @@ def test_headers_that_lie(change, message, file, tmp_path):
         load(path)
 
 
-def test_a_later_version(file, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (b"2", "has version 2 of the format, later than 1: update jsnn"),
+        (b"0", "has version 0 of the format, and the first is 1: it is damaged"),
+    ],
+)
+def test_another_version(version, message, file, tmp_path):
     path = tmp_path / "a.jsnn"
-    path.write_bytes(file.read_bytes().replace(b"jsnn-export 1", b"jsnn-export 2", 1))
-    with pytest.raises(FileError, match="has version 2 of the format, later than 1: update jsnn"):
+    path.write_bytes(file.read_bytes().replace(b"jsnn-export 1", b"jsnn-export " + version, 1))
+    with pytest.raises(FileError, match=message):
         load(path)
 
 

@@ -207,6 +207,9 @@ def test_parameters_are_those_of_the_equations():
         for parameter, value in parameters.items():
             np.testing.assert_allclose(nodes[name][parameter], [value], rtol=1e-12, err_msg=f"{name}.{parameter}")
     assert all(node["metadata"] == {} for node in nodes.values())
+    other = written(jsnn.neurons.eventprop.with_spike_time_gradients(network.layers[2]), (1,)).nodes
+    (node,) = (node for node in other.values() if type(node).__name__ == "CubaLIF")
+    np.testing.assert_array_equal(node.tau_mem, nodes["2_CuBaLIF"]["tau_mem"])  # its gradients are not written
 
 
 def test_weights_in_bfloat16_are_written_as_float32(tmp_path):

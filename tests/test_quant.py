@@ -80,6 +80,12 @@ def run(network, x):
     return jax.jit(lambda x: jsnn.unroll(network, x))(x)
 
 
+@pytest.mark.parametrize("outputs", [[1], jnp.ones(3)])
+def test_what_has_no_unit_is_refused(outputs):
+    with pytest.raises(TypeError, match=r"outputs must be int8, int16 or int32, as .*, got (int|float32)$"):
+        jsnn.quant.integer(jsnn.quant.aware(jsnn.LIF())).real(outputs)
+
+
 def check_equal(rounded, twin, x):
     """Outputs and states, and that there is something to compare."""
     (states, expected), (twin_states, outputs) = run(rounded, x), run(twin, x)

@@ -315,6 +315,7 @@ def test_given_synapses_in_any_order():
         (lambda: jax.jit(lambda m: jsnn.Sparse.from_dense(m)(m))(jnp.ones((3, 3))), TypeError, "matrix must be known"),
         (lambda: layer(fan_in=3), ValueError, "give either fan_in or probability, got fan_in=3, probability=0.2"),
         (lambda: layer(probability=None), ValueError, "give either fan_in or probability"),
+        (lambda: layer(param_dtype=int), TypeError, "param_dtype must be a floating-point dtype"),
         (lambda: layer(probability=None, fan_in=71), ValueError, "fan_in must be from 0 to 70"),
         (lambda: layer(probability=1.1), ValueError, r"probability must be in \[0, 1\], got 1.1"),
         (lambda: layer(self_connections=False), ValueError, "self_connections=False is for as many inputs as outputs"),

@@ -23,14 +23,14 @@ FLOORS = {
     ],
     3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
     2: [
-        "jsnn.augment", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode", "jsnn.events", "jsnn.filters",
-        "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics", "jsnn.normalization",
-        "jsnn.plasticity", "jsnn.plot", "jsnn.recording", "jsnn.sparse", "jsnn.unrolling",
+        "jsnn.augment", "jsnn.batches", "jsnn.cache", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode",
+        "jsnn.events", "jsnn.filters", "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics",
+        "jsnn.normalization", "jsnn.plasticity", "jsnn.plot", "jsnn.recording", "jsnn.sparse", "jsnn.unrolling",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
-        "jsnn.arguments", "jsnn.array_arguments", "jsnn.cache", "jsnn.checksum", "jsnn.chunks", "jsnn.extras",
-        "jsnn.files", "jsnn.keywords", "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types",
+        "jsnn.arguments", "jsnn.array_arguments", "jsnn.checksum", "jsnn.chunks", "jsnn.extras", "jsnn.files",
+        "jsnn.keywords", "jsnn.padding", "jsnn.program", "jsnn.rounding", "jsnn.types", "jsnn.varying",
     ],
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -175,6 +175,18 @@ def test_mean_rate_of_several_outputs():
     jax.tree.map(lambda y, mean: np.testing.assert_array_equal(y, mean), found, {"s": 0.25, "x": (0.5,)})
 
 
+@pytest.mark.parametrize("around", [lambda neuron: neuron, lambda neuron: jsnn.Refractory(neuron, 1)])
+def test_mean_rate_draws_other_noise_at_each_step(around):
+    neuron = around(jsnn.Stochastic(jsnn.LIF(0.5), jax.random.key(0), width=1.0))
+    rate, x = jsnn.MeanRate(neuron, 2), jnp.full((1, 50), 0.5)
+    state, found = unroll(rate, x, num_steps=4)
+    assert len({tuple(y) for y in found[:, 0].tolist()}) == 4
+    np.testing.assert_array_equal(found[0], unroll(neuron, x, num_steps=2)[1].mean(0))
+    again = unroll(rate, x, unroll(rate, x, num_steps=1)[0], num_steps=3)
+    np.testing.assert_array_equal(again[1], found[1:])
+    assert jax.tree.structure(again[0]) == jax.tree.structure(state)
+
+
 def test_mean_rate_of_a_perfect_integrator_is_clip_floor_relu():
     x = jax.random.normal(jax.random.key(0), (1, 100))
     rate = jsnn.MeanRate(jsnn.LIF(1.0, v_rest=0.5), 8)

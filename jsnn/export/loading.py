@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ _LONGEST_LINE = 100  # bytes
 
 
 class Exported:
-    """A network that was read from a file, by `load`. Its methods can be called inside of `jax.jit`.
+    """A network that was read from a file, by `load`.
+
+    Its methods can be called inside of `jax.jit`. They have no gradient, and instead of `jax.vmap` take a larger batch.
 
     Attributes:
         header: what the file says of itself: `platforms`, `num_steps` (None: no unroll), `batch_size` (None: any), and
@@ -31,7 +34,7 @@ class Exported:
 
     def __init__(self, header: dict[str, Any], weights: list[Array], functions: dict[str, export.Exported]) -> None:
         self.header, self._weights = header, weights
-        self._functions = {name: jax.jit(function.call) for name, function in functions.items()}
+        self._functions = {name: jax.jit(_without_gradient(one.call)) for name, one in functions.items()}
 
     def init(self, batch_size: int | None = None) -> dict[str, Array]:
         """Return the state before the first step: a dict of arrays by name.
@@ -92,12 +95,25 @@ class Exported:
             array, lengths = found[name], one["shape"]
             if size is None and "b" in lengths and array.ndim == len(lengths):
                 size = array.shape[lengths.index("b")]
+                if size == 0:
+                    raise ValueError(f"{what} must have a batch of 1 or more, got {_text(array.dtype, array.shape)}")
             shape = tuple(size or length if length == "b" else length for length in lengths)
             if (array.shape, array.dtype.name) != (shape, one["dtype"]):
                 texts = f"{_text(one['dtype'], shape)}, got {_text(array.dtype, array.shape)}"
                 error = TypeError if array.shape == shape else ValueError
                 raise error(f"{what}{name and f' {name!r}'} must be {texts}")
         return tree, size
+
+
+def _without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that says so where its gradient is asked for."""
+    run = jax.custom_vjp(function)
+
+    def refuse(*_: Any) -> NoReturn:
+        raise TypeError("a loaded network has no gradient: train the network that was saved, or take its stop_gradient")
+
+    run.defvjp(refuse, refuse)
+    return run
 
 
 def _text(dtype: Any, shape: Any) -> str:
@@ -133,6 +149,8 @@ def load(path: str | Path) -> Exported:
             raise FileError(f"{path} is not a file that jsnn.export.save wrote")
         if int(line[1]) > VERSION:
             raise FileError(f"{path} has version {int(line[1])} of the format, later than {VERSION}: update jsnn")
+        if int(line[1]) < 1:
+            raise FileError(f"{path} has version {int(line[1])} of the format, and the first is 1: it is damaged")
         content = file.read()
     if checksum(content).encode() != line[2]:
         raise FileError(f"{path} is damaged or incomplete: its checksum does not fit")

@@ -16,6 +16,7 @@ from jsnn.arguments import check
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.shapes import has_shape, refuse_call
 from jsnn.types import Array, Inputs, Neuron, Shape, Tree
+from jsnn.varying import shaped
 
 # (arrays of the input [B, ...], arrays of the neuron) -> arrays of the output at one step. The structures of the input
 # and the neuron are the parameters `structure` and `tree`.
@@ -51,7 +52,7 @@ def call(neuron: Neuron, x: Inputs, name: str | None = None) -> Any:
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
     output = _output(neuron, x, steps_in_first_axis.get())
-    types = tuple((y.shape, y.dtype) for y in jax.tree.leaves(output))
+    types = tuple(jax.typeof(shaped(y, y.shape)) for y in jax.tree.leaves(output))
     results = neuron_p.bind(*operands, *leaves, structure=structure, tree=tree, name=name, types=types)
     given.extend((name, y.shape) for y in results)
     return jax.tree.unflatten(jax.tree.structure(output), results)
@@ -96,29 +97,28 @@ def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
     if folded and any(leaf.shape[:1] != (steps * math.prod(batch),) for leaf in jax.tree.leaves(x)):
         raise ValueError(f"{type(neuron).__name__} is given {jax.tree.map(jnp.shape, x)}, without the batch first")
     leaves, structure = jax.tree.flatten(x)
-    shapes = tuple(((*batch, *leaf.shape[1:]) if folded else leaf.shape, leaf.dtype) for leaf in leaves)
+    given = tuple(shaped(leaf, (*batch, *leaf.shape[1:]) if folded else leaf.shape) for leaf in leaves)
     arrays, tree = _flatten(neuron)
     token = steps_in_first_axis.set(None)  # for networks in the network
     try:
         find = _output_at_one_step if _is_hashable(tree) else _output_at_one_step.__wrapped__
-        y = find(tree, tuple(map(jax.typeof, arrays)), structure, shapes)
+        y = find(tree, tuple(map(jax.typeof, arrays)), structure, given)
     finally:
         steps_in_first_axis.reset(token)
     if folded is None:
         return y
     first_axis = steps * math.prod(batch)
-    return jax.tree.map(lambda y: jax.ShapeDtypeStruct((first_axis, *y.shape[len(batch) :]), y.dtype), y)
+    return jax.tree.map(lambda y: shaped(y, (first_axis, *y.shape[len(batch) :])), y)
 
 
 @functools.lru_cache(maxsize=1024)
-def _output_at_one_step(tree: Any, arrays: tuple[Any, ...], structure: Any, shapes: tuple[Any, ...]) -> Any:
+def _output_at_one_step(tree: Any, arrays: tuple[Any, ...], structure: Any, given: tuple[Any, ...]) -> Any:
     """Return the same for one time step; kept, since equal layers ask for it again and again."""
 
     def first(neuron: Neuron, x: Any) -> Any:
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))), x)[1]
 
-    x = structure.unflatten(jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
-    return jax.eval_shape(lambda arrays, x: first(neuron_of(tree, arrays), x), arrays, x)
+    return jax.eval_shape(lambda arrays, x: first(neuron_of(tree, arrays), x), arrays, structure.unflatten(given))
 
 
 def _is_hashable(tree: Any) -> bool:
@@ -130,8 +130,8 @@ def _is_hashable(tree: Any) -> bool:
 
 
 @neuron_p.def_abstract_eval
-def _known(*_: Any, types: Sequence[tuple[Shape, Any]], **__: Any) -> Any:
-    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in types]
+def _known(*_: Any, types: Sequence[Any], **__: Any) -> Any:
+    return list(types)
 
 
 def _refuse(*operands: Any, **params: Any) -> NoReturn:

@@ -130,23 +130,36 @@ def _with_own_gradient(neuron: cuba.CuBaLIF) -> CuBaLIF:
 
 
 def with_shifts(network: Neuron, state: State, x: Any) -> State:
-    """Return a state as `with_spike_time_gradients` needs it, with shifts, for inputs `x` at one step.
+    """Return a state with the shifts that `with_spike_time_gradients` needs, or without those that no neuron needs.
 
-    A state of another structure altogether comes back as it is, for the checks that all states pass.
+    It is for inputs `x` at one step. A state of another structure altogether comes back as it is, for the checks that
+    all states pass.
     """
     shape, dtype = jax.tree.map(jnp.shape, x), jnp.result_type(*jax.tree.leaves(x))
     wanted = jax.eval_shape(lambda: network.init(shape, dtype))
 
     def is_ours(part: Any) -> bool:
-        return isinstance(part, EventPropState)
+        return isinstance(part, EventPropState | cuba.CuBaState)
 
     def fitted(wanted: Any, given: Any) -> Any:
-        return with_shift(given) if is_ours(wanted) and isinstance(given, cuba.CuBaState) else given
+        if isinstance(wanted, EventPropState) and isinstance(given, cuba.CuBaState):
+            return with_shift(given)
+        is_more = isinstance(wanted, cuba.CuBaState) and isinstance(given, EventPropState)
+        return cuba.CuBaState(given.v, given.i) if is_more else given
 
     try:
         return jax.tree.map(fitted, wanted, state, is_leaf=is_ours)
     except (TypeError, ValueError):
         return state
+
+
+def has_shifts(state: State) -> bool:
+    """Return whether a state holds one of a neuron with exact gradients of its spike times."""
+
+    def is_ours(part: Any) -> bool:
+        return isinstance(part, EventPropState)
+
+    return any(map(is_ours, jax.tree.leaves(state, is_leaf=is_ours)))
 
 
 def _check(neuron: Any) -> None:

@@ -166,7 +166,8 @@ class MeanRate(FrozenPytree):
 
         y = (s[1] + ... + s[n]) / n,  s[1], ..., s[n] those of the neuron from its own initial state, with x at each
 
-    No state goes from one step to the next. A network of such neurons is trained in one step at the price of one
+    No state goes from one step to the next, but for the keys of one that draws random numbers, such as `Stochastic`: it
+    draws others at each step. A network of such neurons is trained in one step at the price of one
     product for each layer, as if every layer sent its rate. With the neurons themselves and n steps it then needs
     little more training: a layer's n steps differ from its rate only in when the spikes come. `LIF(decay=1.0,
     v_rest=0.5)`, which resets by subtraction, rounds the current to the nearest of the n + 1 rates.
@@ -201,24 +202,29 @@ class MeanRate(FrozenPytree):
         if self.num_steps < 1:
             raise ValueError(f"num_steps must be >= 1, got {self.num_steps}")
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[()]:
-        self.neuron.init(shape, dtype)  # its parameters must fit the shape
-        return ()
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[Array, ...]:
+        return _keys_of(self.neuron.init(shape, dtype))
 
-    def step(self, state: tuple[()], current: Array) -> tuple[tuple[()], Array]:
+    def step(self, state: tuple[Array, ...], current: Array) -> tuple[tuple[Array, ...], Array]:
         def average(*outputs: Array) -> Array:
             total: Any = sum(map(wide, outputs))
             return (total / self.num_steps).astype(jnp.result_type(outputs[0].dtype, float))
 
-        def mean(current: Array) -> Any:
+        def mean(keys: tuple[Array, ...], current: Array) -> Any:
             inner = self.neuron.init(current.shape, jnp.promote_types(current.dtype, jnp.float32))
-            outputs = []
+            given, outputs = iter(keys), []
+            inner = jax.tree.map(lambda leaf: next(given) if is_key(leaf) else leaf, inner)
             for _ in range(self.num_steps):  # not a loop of XLA: the steps become one pass over the array
                 inner, now = self.neuron.step(inner, current)
                 outputs.append(now)
-            return jax.tree.map(average, *outputs)
+            return _keys_of(inner), jax.tree.map(average, *outputs)
 
-        return state, jax.checkpoint(mean)(current)
+        return jax.checkpoint(mean)(state, current)
+
+
+def _keys_of(state: State) -> tuple[Array, ...]:
+    """Return the random keys in a state."""
+    return tuple(leaf for leaf in jax.tree.leaves(state) if is_key(leaf))
 
 
 class DropoutState(NamedTuple):

@@ -20,7 +20,7 @@ from flax import nnx
 
 from jsnn.conversion.place import Scaled
 from jsnn.filters import Lowpass
-from jsnn.neurons import IF, LI, LIF, BurstIF, CuBaLI, CuBaLIF, ParametricLIF, SpikingActivation
+from jsnn.neurons import IF, LI, LIF, BurstIF, CuBaLI, CuBaLIF, ParametricLIF, SpikingActivation, eventprop
 from jsnn.neurons.base import Discretization, SpikingNeuron
 from jsnn.neurons.checks import is_key
 from jsnn.neurons.spiking_activation import RateCoded
@@ -58,7 +58,7 @@ def describe(neuron: Any, dt: float, discretization: Discretization) -> Descript
         parameters = {**description.parameters, gain: description.parameters[gain] * number(neuron.scale)}
         start = {} if neuron.v_init is None else {"v_init": _initial(neuron.v_init)}
         return description._replace(parameters=parameters, metadata={**description.metadata, **start})
-    kind = type(neuron)
+    kind = CuBaLIF if type(neuron) is eventprop.CuBaLIF else type(neuron)  # they differ in their gradients alone
     if kind is LI or kind is CuBaLI:
         return Description(*_membrane(neuron, dt, discretization))
     if kind is IF or kind is LIF or kind is CuBaLIF:

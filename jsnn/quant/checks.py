@@ -11,7 +11,7 @@ from jsnn.convolution import Conv
 from jsnn.layers import Recurrent, Sequential, flatten, max_pool
 from jsnn.linear import Linear
 from jsnn.network import Network
-from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF
+from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.checks import value_of_parameter
 from jsnn.quant.synapses import geometry_of
@@ -77,6 +77,11 @@ def check_parts(network: Any) -> None:
                 raise ValueError(f"{name}: a Recurrent in integers has a delay of 1 step, got {part.delay}")
         elif type(part) in NEURONS:
             inside += [value for value in vars(part).values() if isinstance(value, nnx.Variable)]
+        elif type(part) is eventprop.CuBaLIF:
+            raise TypeError(
+                f"{name or 'the network'} has gradients of spike times, and rounded neurons have those of a surrogate: "
+                f"take the network before with_spike_time_gradients"
+            )
         elif isinstance(part, Neuron) and type(part) not in (Sequential, Network):
             raise TypeError(f"{name or 'the network'} is {type(part).__name__}, which has no integer twin: {_FIT}")
     known = [id(value) for value in inside]

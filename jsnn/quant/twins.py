@@ -56,9 +56,10 @@ class Integers:
         units = {"int8": 1.0, "int16": self.units.readout, "int32": self.units.current}
 
         def change(y: Array) -> Array:
-            if str(y.dtype) not in units:
-                raise TypeError(f"outputs must be int8, int16 or int32, as the network gives them, got {y.dtype}")
-            return y.astype(jnp.float32) * np.float32(units[str(y.dtype)])
+            kind = str(getattr(y, "dtype", type(y).__name__))
+            if kind not in units:
+                raise TypeError(f"outputs must be int8, int16 or int32, as the network gives them, got {kind}")
+            return y.astype(jnp.float32) * np.float32(units[kind])
 
         return jax.tree.map(change, outputs)
 

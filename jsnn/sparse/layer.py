@@ -131,7 +131,7 @@ class Sparse(nnx.Module):
 
         Raises:
             ValueError: if not one of `fan_in` and `probability` is given, or it is out of range.
-            TypeError: if `rngs` is traced.
+            TypeError: if `rngs` is traced, or `param_dtype` is not of floating-point numbers.
 
         Examples:
             >>> import jax.numpy as jnp, jsnn
@@ -149,6 +149,8 @@ class Sparse(nnx.Module):
                 f"self_connections=False is for as many inputs as outputs, the same neurons, got {in_features} and "
                 f"{out_features}"
             )
+        if not jnp.issubdtype(param_dtype, jnp.floating):
+            raise TypeError(f"param_dtype must be a floating-point dtype, such as jnp.float32, got {param_dtype!r}")
         inputs = in_features if self_connections else in_features - 1
         key = rngs.params()
         if is_traced(key):

@@ -25,6 +25,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jsnn.rounding import wide
 from jsnn.types import Array
+from jsnn.varying import alike
 
 Factor: TypeAlias = Literal["inputs", "weights", "outputs"]
 
@@ -44,7 +45,7 @@ sparse_product_p = Primitive("sparse_product")
 
 def sparse_product(x: Array, weights: Array, post: Array, starts: Array, out_features: int) -> Array:
     """Return inputs [B, I] times the matrix of the synapses, [B, N], in the dtype of the two together."""
-    return sparse_product_p.bind(x, weights, post, starts, wanted="outputs", size=out_features)
+    return sparse_product_p.bind(*alike((x, weights, post, starts)), wanted="outputs", size=out_features)
 
 
 def presynaptic(starts: Array, synapses: int) -> Array:
@@ -58,7 +59,8 @@ def _shape(a: Any, b: Any, post: Any, starts: Any, wanted: Factor, size: int) ->
 
 @sparse_product_p.def_abstract_eval
 def _known(a: Any, b: Any, post: Any, starts: Any, **params: Any) -> Any:
-    return jax.core.ShapedArray(_shape(a, b, post, starts, **params), jnp.result_type(a.dtype, b.dtype))
+    dtype = jnp.result_type(a.dtype, b.dtype)
+    return a.update(shape=_shape(a, b, post, starts, **params), dtype=dtype, weak_type=False)
 
 
 sparse_product_p.def_impl(jax.jit(sparse_product_p.bind, static_argnames=("wanted", "size")))
@@ -113,6 +115,11 @@ batching.primitive_batchers[sparse_product_p] = _batch
 # Loops for CPUs
 
 
+def _zeros(shape: Any, x: Array) -> Array:
+    """Return zeros of the same type as an array, which the loops fill."""
+    return alike(jnp.zeros(shape, x.dtype), x)
+
+
 def _on_cpu(a: Array, b: Array, post: Array, starts: Array, *, wanted: Factor, size: int) -> Array:
     shape = _shape(a, b, post, starts, wanted, size)
     if wanted == "inputs":
@@ -159,7 +166,7 @@ def _events_outputs(x: Array, weights: Array, post: Array, starts: Array, shape:
     def visit(y: Array, s: Array, value: Array, example: Array) -> Array:
         return y.at[example * shape[1] + post[s]].add(value * weights[s])
 
-    return _over_events(x, starts, visit, jnp.zeros(math.prod(shape), x.dtype)).reshape(shape)
+    return _over_events(x, starts, visit, _zeros(math.prod(shape), x)).reshape(shape)
 
 
 def _events_weights(x: Array, outputs: Array, post: Array, starts: Array, shape: Any) -> Array:
@@ -168,18 +175,18 @@ def _events_weights(x: Array, outputs: Array, post: Array, starts: Array, shape:
     def visit(found: Array, s: Array, value: Array, example: Array) -> Array:
         return found.at[s].add(value * outputs[example * size + post[s]])
 
-    return _over_events(x, starts, visit, jnp.zeros(shape, x.dtype))
+    return _over_events(x, starts, visit, _zeros(shape, x))
 
 
 def _all_outputs(x: Array, weights: Array, post: Array, starts: Array, shape: Any) -> Array:
     x = x.T
-    y = jnp.zeros(shape[::-1], x.dtype)
+    y = _zeros(shape[::-1], x)
     return _over_rows(starts, lambda y, s, neuron: y.at[post[s]].add(weights[s] * x[neuron]), y).T
 
 
 def _all_weights(x: Array, outputs: Array, post: Array, starts: Array, shape: Any) -> Array:
     x, outputs = x.T, outputs.T
-    found = jnp.zeros(shape, x.dtype)
+    found = _zeros(shape, x)
     return _over_rows(starts, lambda found, s, neuron: found.at[s].set(jnp.sum(x[neuron] * outputs[post[s]])), found)
 
 
@@ -191,11 +198,11 @@ def _all_inputs(outputs: Array, weights: Array, post: Array, starts: Array) -> A
             starts[neuron],
             starts[neuron + 1],
             lambda s, total: total + weights[s] * outputs[post[s]],
-            jnp.zeros(outputs.shape[1], outputs.dtype),
+            _zeros(outputs.shape[1], outputs),
         )
         return x.at[neuron].set(total)
 
-    return jax.lax.fori_loop(0, len(starts) - 1, one, jnp.zeros((len(starts) - 1, outputs.shape[1]), outputs.dtype)).T
+    return jax.lax.fori_loop(0, len(starts) - 1, one, _zeros((len(starts) - 1, outputs.shape[1]), outputs)).T
 
 
 # Gathers and scatters for accelerators, which do many synapses at once
