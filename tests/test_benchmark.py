@@ -379,6 +379,7 @@ def test_a_case_that_fails_or_comes_too_late_does_not_stop_the_others(tmp_path, 
     clock = [0.0]
     monkeypatch.setattr(__main__, "time", types.SimpleNamespace(monotonic=lambda: sum(clock)))
     monkeypatch.setattr(figure, "draw", lambda *_: None)
+    monkeypatch.setattr(__main__, "measure", lambda sides, *_: dict.fromkeys(sides, Timing([1.0], [1.0], 1.0)))
     cases = {"bad": fails, "slow": takes_long, "last": takes_long}
     for name, case in cases.items():
         monkeypatch.setitem(CASES, name, case)
