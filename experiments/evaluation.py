@@ -128,7 +128,7 @@ class Evaluation:
 
     @property
     def answered(self) -> np.ndarray:
-        """Whether each target counts, `[N, ...]`: those of steps in the padding do not."""
+        """Return whether each target counts, `[N, ...]`: those of steps in the padding do not."""
         return answered(self.targets, self.lengths)
 
     @property

@@ -177,12 +177,15 @@ def _takes_all(neuron: TimeParallel, method: Method, state: State, steps: int) -
 
 
 def _default_platform() -> str:
-    """Return where what is traced now will run, unless its arrays lie elsewhere: "cpu", "gpu", ..."""
+    """Return the platform of the default device, on which a traced function will run: "cpu", "gpu", ..."""
     return default_device().platform
 
 
 def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
-    """Measured on CPUs, where it seldom is; elsewhere a guess: few neurons leave most of a device without work."""
+    """Return whether all steps at once take less time than one after the other.
+
+    Measured on CPUs, where they seldom do; elsewhere a guess: few neurons leave most of a device without work.
+    """
     size = max(leaf.size for leaf in jax.tree.leaves(state))
     return size == 1 and steps >= 5000 if platform == "cpu" else size <= 2**12 and steps >= 1000
 
