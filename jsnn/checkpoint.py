@@ -7,6 +7,7 @@ have a checksum, which is compared when they are read: a damaged checkpoint is r
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,10 @@ class Checkpoints:
         self.read_only = read_only
         self._records: dict[int, _Record] = {}
         self._manager: ocp.CheckpointManager | None = None
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: it is not a folder")
+        if not read_only and self.folder.is_dir() and not os.access(self.folder, os.W_OK):
+            raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: it may not be written to")
         if not read_only or self.folder.is_dir():
             me = jax.process_index()
             processes = MultiprocessingOptions(primary_host=me, active_processes={me}) if read_only else _TOGETHER
@@ -150,8 +155,8 @@ class Checkpoints:
         except Exception as error:
             self._records.pop(step, None)
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self.folder}: {_brief(error)}. "
-                f"The checkpoint before it, step {self.last}, is untouched"
+                f"the checkpoint of step {step} could not be written to {self.folder}: {_brief(error)}"
+                + (f". The checkpoint before it, step {self.last}, is untouched" if self.last is not None else "")
             ) from error
 
     def restore(self, step: int | None, like: State) -> tuple[State, dict[str, Any]]:

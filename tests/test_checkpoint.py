@@ -53,6 +53,15 @@ def test_keeps_the_best_and_the_last(tmp_path):
     assert kept == [2, 5]
 
 
+def test_what_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file cannot be opened for checkpoints: it is not a folder"):
+        Checkpoints(tmp_path / "file")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(CheckpointError, match="cannot be opened for checkpoints: it may not be written to"):
+        Checkpoints(tmp_path)
+
+
 def test_nothing_there(tmp_path):
     checkpoints = Checkpoints(tmp_path / "none", read_only=True)
     assert checkpoints.last is None

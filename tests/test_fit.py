@@ -127,6 +127,11 @@ def test_batch_normalisation_learns_its_averages_and_is_fixed_in_the_end(data):
     np.testing.assert_array_equal(normalised.layers[1].mean[...], np.zeros(8))
 
 
+def giving(change):
+    """Return a loss that gives what `change` makes of the value, the metrics and the inputs."""
+    return lambda network, inputs, targets, key: change(*loss(network, inputs, targets, key), inputs)
+
+
 @pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("options", "match"),
@@ -134,12 +139,44 @@ def test_batch_normalisation_learns_its_averages_and_is_fixed_in_the_end(data):
         ({"batch_size": 41}, "batch_size must be at most the 40 training examples, got 41"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"score": "f1"}, "score must be one of the metrics of the loss, got 'f1'"),
+        ({"patience": 0}, "patience must be >= 1, or None"),
+        ({"score": "f1"}, r"score must be one of the metrics of the loss, got 'f1': there are \['accuracy', 'loss'\]"),
+        ({"network": jsnn.LIF(0.9)}, "the network has nothing to train"),
+        ({"loss": giving(lambda value, metrics, x: value)}, r"loss must return \(scalar, metrics\).* got an array"),
+        ({"loss": giving(lambda value, metrics, x: (value, value))}, r"got \(an array, an array\)"),
+        ({"loss": giving(lambda value, metrics, x: (x[:, 0], metrics))}, r"must return a scalar, got shape \(12,\)"),
+        ({"loss": giving(lambda value, metrics, x: (value, {"accuracy": value}))}, "'loss' among its metrics, got acc"),
+        ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": x}))}, r"metric 'x' .* got shape \(12, 3\)"),
+        ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": {}}))}, "metric 'x' .* got a dict"),
+        ({"loss": giving(lambda value, metrics, x: (value, metrics | {"count": value}))}, "may not be called 'count'"),
     ],
 )
-def test_bad_input(data, options, match):
-    with pytest.raises(ValueError, match=match):
-        fit(data, **options)
+def test_bad_input_is_found_before_the_first_step(data, options, match, monkeypatch):
+    monkeypatch.setattr(Trainer, "run", None)
+    options = {"network": network(), "loss": loss, "epochs": 1, "batch_size": 12} | options
+    with pytest.raises((ValueError, TypeError), match=match):
+        train.fit(data=data[0], optimizer=optax.adam(1e-2), show=False, **options)
+
+
+@pytest.mark.slow
+def test_a_folder_belongs_to_one_training(data, tmp_path):
+    def run(folder=tmp_path, read_only=False, data=data, **options):
+        return fit(data, epochs=1, checkpoints=Checkpoints(folder, read_only=read_only), validation=data[1], **options)
+
+    run()
+    smaller = Dataset(data[0].inputs[:36], data[0].targets[:36]), data[1]
+    for name, options in {
+        "seed 0, got 1": {"seed": 1},
+        "batch_size 12, got 6": {"batch_size": 6},
+        "score 'loss', got 'accuracy'": {"score": "accuracy"},
+        r"len\(data\) 40, got 36": {"data": smaller},
+        "checkpoints must be open for writing": {"read_only": True},
+    }.items():
+        with pytest.raises(ValueError, match=name):
+            run(**options)
+    Checkpoints(tmp_path / "other").save(1, train.create(network(), optax.adam(1e-2))[1], {})
+    with pytest.raises(ValueError, match="were not saved by fit"):
+        run(tmp_path / "other")
 
 
 def test_a_loss_that_is_not_finite_names_its_step(data):

@@ -387,6 +387,12 @@ def test_bfloat16_inputs_keep_traces_in_float32():
     assert cosine(found, bptt(network)) > 0.99
 
 
+def test_a_loss_in_bfloat16_is_summed_in_float32():
+    network, x, y = dense(jsnn.LI(0.0)), jnp.ones((B, IN)), jnp.ones((B, N))
+    learn = online.gradient(network, lambda outputs, targets: jnp.bfloat16(0.75) + 0 * outputs.sum().astype("bfloat16"))
+    assert learn(network, x, y, num_steps=1000)[0] == 0.75
+
+
 @pytest.mark.rows(1)
 @pytest.mark.parametrize("rule", ["rtrl", "ottt"])
 def test_float64_is_kept(rule):
@@ -408,6 +414,10 @@ def mixing():
     return jsnn.Sequential(nnx.Linear(IN, 6, rngs=nnx.Rngs(0)), nnx.Linear(6, N, rngs=nnx.Rngs(1)), jsnn.LIF(0.9))
 
 
+def late():
+    return jsnn.Sequential(nnx.Linear(IN, N, rngs=nnx.Rngs(0)), jsnn.Delay(2), jsnn.LIF(0.9))
+
+
 def in_training():
     network = normalised()
     network.train()
@@ -420,6 +430,7 @@ FAULTS = {
     "many leaks": (lambda: dense(jsnn.LIF(jnp.full(N, 0.9))), {"rule": "decolle"}, "no constant leak.*rtrl, eprop"),
     "a window": (lambda: dense(jsnn.SlidingPSN()), {"rule": "rtrl"}, "1_SlidingPSN: SlidingPSN does not learn online"),
     "mixed channels": (mixing, {"rule": "rtrl"}, r"a number of layers.0.bias does not lead to one channel.*ottt"),
+    "lost weights": (late, {"rule": "ottt"}, r"layer 1_Delay: layers.0.bias leads into its delay.*jsnn.DelayedLinear"),
     "training mode": (in_training, {"rule": "ottt"}, r"layers.1: BatchNorm in training mode.*network.eval\(\)"),
     "no weights": (lambda: jsnn.Sequential(jsnn.LIF(0.9)), {"rule": "rtrl"}, "has nothing to train"),
     "a loss ahead": (
@@ -451,6 +462,46 @@ def test_a_long_time_needs_no_memory_for_outputs():
     jax.eval_shape(lambda: online.gradient(network, squares, rule="ottt")(network, x, y, num_steps=2 * 10**9)[0])
 
 
+def test_a_learner_takes_several_inputs():
+    class Both(nnx.Module):
+        def __init__(self):
+            self.one, self.other = (nnx.Linear(IN, N, rngs=nnx.Rngs(i)) for i in range(2))
+            self.neuron = jsnn.LI(0.5)
+
+        def __call__(self, inputs):
+            return self.neuron(self.one(inputs["a"]) + self.other(inputs["b"]))
+
+    learner = online.Learner(jsnn.Network(Both()), squares, optax.sgd(0.1), rule="ottt", every=2)
+    state = learner.init({"a": (B, IN), "b": (B, IN)})
+    x = {"a": INPUTS, "b": INPUTS[::-1]}
+    state, outputs = jax.lax.scan(lambda state, now: learner.step(state, *now), state, (x, TARGETS))
+    assert outputs.shape == (T, B, N)
+    before = nnx.state(Both(), nnx.Param)
+    assert all(not jnp.allclose(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params)))
+
+
+def test_a_learner_gives_parameters_within_their_ranges():
+    learner = online.Learner(dense(jsnn.LI(nnx.Param(jnp.full(N, 0.9)))), squares, optax.sgd(1e3), rule="sltt")
+    state, step = learner.init((B, IN)), jax.jit(learner.step)
+    for x, target in zip(INPUTS[:2], TARGETS):
+        state, _ = step(state, x, target)
+    for params, inside in ((state.params, False), (nnx.state(learner.network(state), nnx.Param), True)):
+        decay = params["layers"][1]["decay"][...]
+        assert bool(((decay >= 0) & (decay <= 1)).all()) == inside
+
+
+@pytest.mark.parametrize(
+    ("network", "x", "message"),
+    [
+        (nnx.Linear(IN, N, rngs=nnx.Rngs(0)), INPUTS[0], "make_plan takes a Neuron"),
+        (dense(jsnn.LIF(0.9)), INPUTS[0].astype(int), "inputs must be floating point"),
+    ],
+)
+def test_a_plan_is_of_a_network_and_its_inputs(network, x, message):
+    with pytest.raises(TypeError, match=message):
+        online.make_plan(network, x, "rtrl")
+
+
 LEARNER_FAULTS = {
     "a shape": (lambda learner: learner.init(3), TypeError, "shape must be a tuple"),
     "no examples": (lambda learner: learner.init((0, IN)), ValueError, "one example or more"),
@@ -459,6 +510,20 @@ LEARNER_FAULTS = {
         lambda learner: learner.step(learner.init((B, IN)), INPUTS[0], TARGETS),
         ValueError,
         r"targets must be \[B, ...\] = \(3, ...\)",
+    ),
+    "another batch": (
+        lambda learner: learner.step(learner.init((B, IN)), INPUTS[0, :2], TARGETS[0, :2]),
+        ValueError,
+        r"state must be one of this learner for inputs of shape \(2, 5\) at a step: begin anew",
+    ),
+    "another rule": (
+        lambda learner: learner.step(
+            online.Learner(dense(jsnn.LIF(0.9)), squares, optax.sgd(0.1), rule="sltt").init((B, IN)),
+            INPUTS[0],
+            TARGETS[0],
+        ),
+        ValueError,
+        "state must be one of this learner",
     ),
 }
 

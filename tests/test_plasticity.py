@@ -309,6 +309,23 @@ def test_learning_goes_on_from_a_state():
     close(later.init((B, I)).weights, state.weights)
 
 
+@pytest.mark.parametrize("softness", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("make", [STDP, TripletSTDP])
+def test_a_rule_the_other_way_round_is_the_mirror_image(make, softness):
+    inputs, ends = {"input": spikes(T, B, I), "post": spikes(T, B, N, seed=1)}, []
+    for sign, start in ((1, 0.0), (-1, 1.0)):  # at a bound, which soft ones must be able to leave
+        changes = {"potentiation": sign * 0.1, "depression": sign * 0.05}
+        changes |= {"potentiation_triplet": 0.0, "depression_triplet": 0.0} if make is TripletSTDP else {}
+        plastic = Plastic(jnp.full((I, N), start), make(bounds=Bounds(softness=softness), **changes))
+        ends.append(jsnn.unroll(plastic, inputs)[0].weights)
+    close(ends[0], 1 - ends[1])
+    assert (ends[0] > 0).any()
+
+
+def test_whole_numbers_are_kept():
+    assert Plastic(jnp.array([[1001]]), STDP()).synapse == 1001  # which bfloat16 rounds
+
+
 # Bad input
 
 WEIGHTS = jnp.ones((I, N))

@@ -14,7 +14,7 @@ from jsnn.online.parts import Split, observed, run_step, split
 from jsnn.online.plan import Plan, make_plan
 from jsnn.online.rules import Rule, as_rule
 from jsnn.online.signals import StepLoss, signals_of
-from jsnn.online.targets import check_batch, check_loss, in_time
+from jsnn.online.targets import check_loss, in_time
 from jsnn.online.traces import Traces, push, start
 from jsnn.rounding import wide
 from jsnn.types import Array, Inputs, Neuron, State
@@ -207,10 +207,9 @@ def gather(
     x, steps = of_step(inputs, num_steps), count_steps(inputs, num_steps)
     if steps < 1:
         raise ValueError(f"inputs must be [T, B, ...] of one step or more, got {jax.tree.map(jnp.shape, inputs)}")
-    check_batch(x)
     plan, parts = make_plan(network, x, rule), split(network)
     wanted = in_time(targets, steps, jax.tree.leaves(x)[0].shape[0])
-    dtype = check_loss(loss, network, state, x, wanted.at(wanted.first))
+    dtype = jnp.promote_types(check_loss(loss, network, state, x, wanted.at(wanted.first)), jnp.float32)
     parts = parts._replace(params=list(map(_fixed, parts.params)), rest=jax.tree.map(_fixed, parts.rest))
     inputs, state, changing, held = jax.tree.map(_fixed, (inputs, state, wanted.changing, wanted.held))
     wanted, params = wanted._replace(held=held), parts.params
@@ -219,7 +218,7 @@ def gather(
         running, total = carry
         x, now = (inputs, step) if num_steps is not None else step
         running, found = advance(plan, parts, loss, params, running, x, wanted.at(now))
-        new = found.value, found.gradients, jax.tree.map(wide, found.spikes)
+        new = wide(found.value), found.gradients, jax.tree.map(wide, found.spikes)
         return (running, jax.tree.map(jnp.add, total, new)), found.outputs if keeps_outputs else None
 
     zeros = [jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)) for p in params]

@@ -8,15 +8,18 @@ import optax
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import within_ranges
+from jsnn.neurons.shapes import described
 from jsnn.online.gathering import Carry, advance
 from jsnn.online.parts import split
-from jsnn.online.plan import make_plan
+from jsnn.online.plan import Plan, make_plan
 from jsnn.online.rules import Rule, as_rule
 from jsnn.online.signals import StepLoss
 from jsnn.online.targets import check_batch, check_loss
 from jsnn.online.traces import start
 from jsnn.rounding import wide
-from jsnn.types import Array, Neuron, as_shape
+from jsnn.types import Array, Inputs, Neuron, Shape
 
 
 class LearnerState(NamedTuple):
@@ -77,6 +80,7 @@ class Learner:
         rule: str | Rule = "rtrl",
         every: int = 1,
     ) -> None:
+        check_is_neuron("Learner", network)
         if every < 1:
             raise ValueError(f"every must be >= 1, got {every}")
         self.rule, self.loss, self.optimizer, self.every = as_rule(rule), loss, optimizer, every
@@ -85,12 +89,12 @@ class Learner:
 
     @checked
     def init(self, shape: Any, dtype: Any = jnp.float32) -> LearnerState:
-        """Return the state before the first step, for inputs of `shape`, `[B, ...]`."""
-        x = jax.ShapeDtypeStruct(as_shape(shape), dtype)
+        """Return the state before the first step, for inputs of `shape`, `[B, ...]`; a pytree of shapes for several."""
+        x = described(shape, dtype)
         check_batch(x)
         params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
-        at_rest = self._network.init(x.shape, dtype)
-        carry = Carry(at_rest, start(self._plan(x), self._parts, x, at_rest, is_at_rest=True))
+        at_rest = self._network.init(jax.tree.map(jnp.shape, x), dtype)
+        carry = Carry(at_rest, start(self._planned(x)[0], self._parts, x, at_rest, is_at_rest=True))
         return LearnerState(
             params,
             self.optimizer.init(params),
@@ -100,7 +104,7 @@ class Learner:
         )
 
     @checked
-    def step(self, state: LearnerState, x: Array, targets: Any) -> tuple[LearnerState, Any]:
+    def step(self, state: LearnerState, x: Inputs, targets: Any) -> tuple[LearnerState, Any]:
         """Return the state after a step, and the outputs of the network, `[B, ...]`, with the weights before it.
 
         Args:
@@ -108,13 +112,19 @@ class Learner:
             x: the input of this step, `[B, ...]`.
             targets: what the loss takes of this step, `[B, ...]`.
         """
-        described = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        check_batch(described)
+        now = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+        check_batch(now)
+        batch = jax.tree.leaves(now)[0].shape[0]
         for shape in map(jnp.shape, jax.tree.leaves(targets)):
-            if shape[:1] != x.shape[:1]:
-                raise ValueError(f"targets must be [B, ...] = ({len(x)}, ...), those of this step, got shape {shape}")
-        plan = self._plan(described)
-        check_loss(self.loss, self._network, state.carry.state, described, targets)
+            if shape[:1] != (batch,):
+                raise ValueError(f"targets must be [B, ...] = ({batch}, ...), those of this step, got shape {shape}")
+        plan, shapes = self._planned(now)
+        if _shapes(state.carry.traces) != shapes:
+            raise ValueError(
+                f"state must be one of this learner for inputs of shape {jax.tree.map(jnp.shape, x)} at a step: begin "
+                f"anew with learner.init when the batch, the rule or the network changes"
+            )
+        check_loss(self.loss, self._network, state.carry.state, now, targets)
         params = jax.tree.leaves(state.params)
         carry, found = advance(plan, self._parts, self.loss, params, state.carry, x, targets)
         sums = [g + new.astype(g.dtype) for g, new in zip(jax.tree.leaves(state.gradient), found.gradients)]
@@ -133,11 +143,19 @@ class Learner:
         return LearnerState(values[0], values[1], carry, *values[2:]), found.outputs
 
     def network(self, state: LearnerState) -> Any:
-        """Return the network with the weights of a state."""
-        return self._parts.network(jax.tree.leaves(jax.tree.map(jnp.copy, state.params)))
+        """Return the network with the weights of a state. Trained parameters are within their ranges."""
+        return within_ranges(self._parts.network(jax.tree.leaves(jax.tree.map(jnp.copy, state.params))))
 
-    def _plan(self, x: Any) -> Any:
-        key = x.shape, x.dtype
+    def _planned(self, x: Any) -> tuple[Plan, Any]:
+        """Return the plan for inputs as `x`, and the shapes of the traces."""
+        key = _shapes(x), *(leaf.dtype for leaf in jax.tree.leaves(x))
         if key not in self._plans:
-            self._plans[key] = make_plan(self._network, x, self.rule)
+            plan = make_plan(self._network, x, self.rule)
+            traces = jax.eval_shape(lambda: start(plan, self._parts, x, None, is_at_rest=False))
+            self._plans[key] = plan, _shapes(traces)
         return self._plans[key]
+
+
+def _shapes(tree: Any) -> tuple[Any, tuple[Shape, ...]]:
+    """Return the structure of a tree, and the shapes in it."""
+    return jax.tree.structure(tree), tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(tree))

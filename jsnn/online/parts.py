@@ -97,6 +97,8 @@ class Taught(NamedTuple):
     currents: dict[str, Array]
     neurons: dict[str, list[Array | None]]
     """The neurons' own arrays; None stands for a neuron that JAX does not know as a pytree."""
+    remembered: dict[str, Array]
+    """What layers with a memory of their inputs would know, see `Hooks.memory`."""
     outputs: Any
 
 
@@ -107,6 +109,7 @@ class _Teacher(Hooks):
         self.spikes, self.memories = spikes, memories
         self.currents: dict[str, Array] = {}
         self.neurons: dict[str, list[Array | None]] = {}
+        self.remembered: dict[str, Array] = {}
 
     def cell(self, name: str, neuron: Neuron, state: State, current: Array) -> tuple[State, Array]:
         arrays = [None if isinstance(leaf, Neuron) else leaf for leaf in jax.tree.leaves(neuron)]
@@ -114,6 +117,7 @@ class _Teacher(Hooks):
         return state, self.spikes[name]
 
     def memory(self, name: str, known: Array) -> Array:
+        self.remembered[name] = known
         return self.memories[name]
 
 
@@ -121,7 +125,7 @@ def teach(network: Any, x: Any, spikes: dict[str, Array], memories: dict[str, Ar
     """Return what a network computes in one step between its neurons, whose outputs are given."""
     hooks = _Teacher(spikes, memories)
     _, outputs = walk(network, None, x, hooks)
-    return Taught(hooks.currents, hooks.neurons, outputs)
+    return Taught(hooks.currents, hooks.neurons, hooks.remembered, outputs)
 
 
 def described(x: Any) -> jax.ShapeDtypeStruct:

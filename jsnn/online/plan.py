@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
+from jsnn.neurons.checks import check_is_neuron
 from jsnn.online.cells import answers_at_once, detached, is_silent, leak_of, leaky, variables_of
 from jsnn.online.parts import Taught, described, observed, split, teach
 from jsnn.online.probes import Probes
 from jsnn.online.rules import Rule, as_rule
+from jsnn.online.targets import check_batch
 from jsnn.program import flatten, trace
 from jsnn.types import Array, Neuron
 
@@ -56,14 +59,18 @@ class Plan(NamedTuple):
         return f"{self.rule.name}: " + "; ".join(rows)
 
 
+@checked
 def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
     """Return what a rule does with a network, for inputs of one step as `x`.
 
     Raises:
+        TypeError: if an argument is of another type.
         ValueError: if the rule does not fit a layer or a neuron (it is named, with the rules that do), if there is
             nothing to train, or the network is one that changes itself.
     """
-    rule = as_rule(rule)
+    check_is_neuron("make_plan", network)
+    rule, x = as_rule(rule), jax.tree.map(described, x)
+    check_batch(x)
     _refuse_training_mode(network)
     parts = split(network)
     if not parts.params:
@@ -73,7 +80,7 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
     if not seen:
         raise ValueError("the network has no neurons: train it by jax.grad")
     spikes = {name: cell[3] for name, cell in seen.items()}
-    data = jax.tree.map(described, x), spikes, step.memories
+    data = x, spikes, step.memories
     structure: Any
     leaves, structure = jax.tree.flatten(data)
 
@@ -141,6 +148,14 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
         layers.append(Layer(name, kept, floats, weights, sources, offset, probes.outer, own, at_once))
     if rule.signal != "space":
         _check_outputs(rule, shape.outputs)
+    known = {*leads_to((places.currents, places.neurons, places.outputs))[0]}
+    for name, place in places.remembered.items():
+        for index in sorted({*leads_to(place)[0]} - known):
+            raise ValueError(
+                f"rule {rule.name!r} does not fit layer {name}: {parts.names[index]} leads into its delay, after which "
+                f"no gradient leads back to it. Put the delay before the weights, as jsnn.DelayedLinear does, or take "
+                f"jax.grad through jsnn.unroll"
+            )
     return Plan(rule, tuple(layers), readout, leads_to(places.outputs)[0], filtered)
 
 

@@ -57,31 +57,32 @@ class Bounds(FrozenPytree):
             raise ValueError(f"soft bounds must be finite, got low {low} and high {high}: take softness=0")
 
     def raised(self, weights: Array, change: Array) -> Array:
-        """Return weights `[..., I, N]` that have gone up by a change of 0 or more."""
-        if self.softness:
-            change = change * self._distance(self.high - weights)
-        return self.clip(weights + change)
+        """Return weights `[..., I, N]` that have gone up by a change; a negative one lowers them."""
+        return self.clip(weights + self._softened(weights, change))
 
     def lowered(self, weights: Array, change: Array) -> Array:
-        """Return weights `[..., I, N]` that have gone down by a change of 0 or more."""
-        if self.softness:
-            change = change * self._distance(weights - self.low)
-        return self.clip(weights - change)
+        """Return weights `[..., I, N]` that have gone down by a change; a negative one raises them."""
+        return self.clip(weights - self._softened(weights, change, is_down=True))
 
     def moved(self, weights: Array, change: Array) -> Array:
         """Return weights `[..., I, N]` after a change of either sign."""
-        return self.lowered(self.raised(weights, jnp.maximum(change, 0)), jnp.maximum(-change, 0))
+        return self.raised(weights, change)
 
     def clip(self, weights: Array) -> Array:
         """Return the nearest weights within the bounds."""
         return jnp.clip(weights, jnp.asarray(self.low, weights.dtype), jnp.asarray(self.high, weights.dtype))
 
-    def _distance(self, distance: Array) -> Array:
+    def _softened(self, weights: Array, change: Array, *, is_down: bool = False) -> Array:
+        """Return a change as large as the distance from the bound that it leads to allows."""
+        if not self.softness:
+            return change
+        goes_down = jnp.less(change, 0) != is_down
+        distance = jnp.where(goes_down, weights - self.low, self.high - weights)
         share = jnp.maximum(distance / (self.high - self.low), 0)
         if self.softness == 1:
-            return share
+            return change * share
         inside = share > 0  # the derivative of a power is infinite at 0
-        return jnp.where(inside, jnp.where(inside, share, 1) ** self.softness, 0)
+        return change * jnp.where(inside, jnp.where(inside, share, 1) ** self.softness, 0)
 
 
 UNBOUNDED = Bounds(-math.inf, math.inf)

@@ -123,7 +123,8 @@ class Plastic(FrozenPytree):
             )
         if not is_real(values):
             raise TypeError(f"{name} must be real numbers, got {values.dtype}")
-        values = jnp.asarray(values, jnp.promote_types(values.dtype, jnp.bfloat16))
+        least = jnp.bfloat16 if jnp.issubdtype(values.dtype, jnp.floating) else jnp.float32  # exact for whole numbers
+        values = jnp.asarray(values, jnp.promote_types(values.dtype, least))
         if self.learn_initial:
             return nnx.Param(jnp.array(values))
         return values if layer is None else jax.lax.stop_gradient(jnp.array(values))

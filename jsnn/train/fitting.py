@@ -16,6 +16,7 @@ from jsnn.train.steps import (
     Loss,
     Network,
     TrainState,
+    check_result,
     create,
     in_mode,
     make_advance,
@@ -86,8 +87,9 @@ def fit(
         show: print a line for each epoch.
 
     Raises:
-        ValueError: if `data` has fewer examples than a batch, `truncate` is below 1, or `loss` has no metric of the
-            name `score`.
+        TypeError: if `loss` does not return `(scalar, metrics)`.
+        ValueError: if `data` has fewer examples than a batch, `patience` or `truncate` is below 1, there is nothing to
+            train, `loss` has no metric of the name `score`, or `checkpoints` hold a training with other settings.
         NotFinite: if the loss becomes NaN or infinite.
         MemoryError: if a step takes more memory than the device has.
         CheckpointError: if a checkpoint cannot be read or written.
@@ -109,6 +111,10 @@ def fit(
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")
     graph, state = create(network, optimizer)
+    if not jax.tree.leaves(state.params):
+        raise ValueError("the network has nothing to train: its weights must be nnx.Param")
+    if checkpoints is not None and checkpoints.read_only:
+        raise ValueError(f"checkpoints must be open for writing, {checkpoints.folder} is read_only")
 
     def training(network: Any, inputs: Array, targets: Array, key: Array) -> Any:
         return loss(in_mode(network, training=True), inputs, targets, key)
@@ -116,14 +122,35 @@ def fit(
     def evaluation(network: Any, inputs: Array, targets: Array, key: Array) -> Any:
         return loss(in_mode(network, training=False), inputs, targets, key)
 
+    def metrics_of(dataset: Dataset, run: Loss, at_step: Callable[[Any, Array], Any]) -> dict[str, Any]:
+        """Return the metrics of a batch, of which nothing is computed: what is wrong with a loss is found at once."""
+
+        def found(state: TrainState, inputs: Array, targets: Array) -> dict[str, Any]:
+            network = at_step(nnx.merge(graph, state.params, state.rest, copy=True), state.step)
+            return check_result(run(network, inputs, targets, jax.random.key(0)), inputs)[1]
+
+        rows = jax.tree.map(lambda array: array[:batch_size], (dataset.examples, dataset.targets))
+        return jax.eval_shape(found, state, *rows)
+
     trainer = _Script(state, data, jax.random.key(seed), epochs=epochs, batch_size=batch_size, test=test,
         validation=validation, score=score, maximize=maximize, patience=patience)  # fmt: skip
+    names = {*metrics_of(data, training, at_step)}
+    if "loss" not in names:
+        raise ValueError(f"loss must have 'loss' among its metrics, got {', '.join(sorted(names)) or 'none'}")
+    for dataset in (test, validation):
+        names |= {*metrics_of(dataset, evaluation, unchanged)} if dataset is not None else set()
+    if score not in names:
+        raise ValueError(f"score must be one of the metrics of the loss, got {score!r}: there are {sorted(names)}")
     advance = make_advance(graph, training, optimizer, at_step, truncate=truncate)
     trainer.made = advance, make_evaluate(graph, evaluation)
     trainer.checkpoints, trainer.tell, trainer.console = checkpoints, on_epoch, Console(quiet=not show, soft_wrap=True)
+    trainer.settings = {"seed": seed, "batch_size": batch_size, "score": score, "maximize": maximize}
+    for name, dataset in {"data": data, "validation": validation}.items():
+        trainer.settings[f"len({name})"] = None if dataset is None else len(dataset)
     records: list[dict[str, Any]] = []
     if checkpoints is not None and checkpoints.last is not None:
         trainer.state, info = checkpoints.restore(checkpoints.last, state)
+        _check_settings(checkpoints, info, trainer.settings)
         records = info["records"]
     records = trainer.run(records, {})
     if validation is not None and trainer.best is not None and checkpoints is None:
@@ -136,12 +163,25 @@ def fit(
     return Fitted(trained, records)
 
 
+def _check_settings(checkpoints: "Checkpoints", info: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise ValueError unless a checkpoint was saved by `fit` with the same settings; earlier versions saved none."""
+    if "records" not in info:
+        raise ValueError(f"the checkpoints in {checkpoints.folder} were not saved by fit: take another folder")
+    for name, value in info.get("settings", settings).items():
+        if value != settings[name]:
+            raise ValueError(
+                f"the checkpoints in {checkpoints.folder} are of a training with {name} {value!r}, got "
+                f"{settings[name]!r}: go on with {value!r}, or take another folder"
+            )
+
+
 class _Script(Trainer):
     """The training that `fit` does."""
 
     made: tuple[Callable[..., Any], Callable[..., Any]]
     checkpoints: "Checkpoints | None" = None
     tell: Callable[[dict[str, Any]], None] | None = None
+    settings: dict[str, Any]  # on which the numbers depend
     console: Console
     best: TrainState | None = None  # of the epoch with the best score on the validation set
     best_quality = -math.inf
@@ -158,6 +198,6 @@ class _Script(Trainer):
 
     def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
         if self.checkpoints is not None:
-            self.checkpoints.save(self.step, self.state, {"records": records}, score)
+            self.checkpoints.save(self.step, self.state, {"records": records, "settings": self.settings}, score)
         elif self.validation_set is not None and score is not None and score > self.best_quality:
             self.best, self.best_quality = jax.tree.map(jnp.copy, self.state), score

@@ -10,7 +10,7 @@ state draws the same numbers as one that was never stopped.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -126,7 +126,8 @@ def make_step(
         def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
             network = at_step(nnx.merge(graph, params, state.rest, copy=True), state.step)
             with truncation(truncate):
-                value, metrics = loss(network, *batch, jax.random.fold_in(key, state.step))
+                found = loss(network, *batch, jax.random.fold_in(key, state.step))
+            value, metrics = check_result(found, batch[0])
             return value, (metrics, _rest_of(network, state.rest))
 
         gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
@@ -191,7 +192,7 @@ def make_evaluate(graph: nnx.GraphDef, loss: Loss) -> Callable[..., Metrics]:
             index, admitted, number = batch
             weights = admitted.astype(jnp.float32)
             inputs, targets = jax.tree.map(lambda array: array[index], (images, labels))
-            metrics = loss(network, inputs, targets, jax.random.fold_in(key, number))[1]
+            _, metrics = check_result(loss(network, inputs, targets, jax.random.fold_in(key, number)), inputs)
             sums = {name: jnp.sum(jnp.asarray(value) * weights) for name, value in metrics.items()}
             return nothing, {**sums, "count": jnp.sum(weights)}
 
@@ -199,6 +200,32 @@ def make_evaluate(graph: nnx.GraphDef, loss: Loss) -> Callable[..., Metrics]:
         return jax.tree.map(jnp.sum, sums)
 
     return jax.jit(evaluate)
+
+
+def check_result(found: Any, inputs: Any) -> tuple[Array, Metrics]:
+    """Return what a loss gave for inputs `[B, ...]`.
+
+    Raises:
+        TypeError: if it is not `(scalar, metrics)`.
+        ValueError: if the loss is not a scalar, or a metric neither a scalar nor `[B]`.
+    """
+    is_pair = isinstance(found, tuple | list) and len(found) == 2
+    if not is_pair or not isinstance(found[1], Mapping):
+        parts = found if is_pair else [found]
+        kinds = ["an array" if isinstance(part, jax.Array) else type(part).__name__ for part in parts]
+        given = f"({', '.join(kinds)})" if is_pair else kinds[0]
+        raise TypeError(f'loss must return (scalar, metrics), as in (value, {{"loss": value}}), got {given}')
+    value, metrics = found
+    if jnp.shape(value) != ():
+        raise ValueError(f"loss must return a scalar, got shape {jnp.shape(value)}: take the mean over the batch")
+    batch = jnp.shape(jax.tree.leaves(inputs)[0])[:1]
+    for name, metric in metrics.items():
+        if isinstance(metric, Mapping) or jnp.shape(metric) not in ((), batch):
+            given = f"shape {jnp.shape(metric)}" if not isinstance(metric, Mapping) else "a dict"
+            raise ValueError(f"metric {name!r} of the loss must be a scalar or of shape [B] = {batch}, got {given}")
+    if "count" in metrics:
+        raise ValueError("a metric of the loss may not be called 'count', the number of examples: give it another name")
+    return value, metrics
 
 
 def _rest_of(network: Network, before: nnx.State) -> nnx.State:

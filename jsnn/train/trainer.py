@@ -53,7 +53,7 @@ class Trainer:
         shuffle: draw a new order of the examples for every epoch.
 
     Raises:
-        ValueError: if there are fewer examples than in a batch.
+        ValueError: if there are fewer examples than in a batch, or `patience` is below 1.
     """
 
     def __init__(
@@ -74,6 +74,8 @@ class Trainer:
     ) -> None:
         if len(train) < batch_size:
             raise ValueError(f"batch_size must be at most the {len(train)} training examples, got {batch_size}")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience must be >= 1, or None to train through all epochs, got {patience}")
         self.state, self.key, self.epochs, self.batch_size = state, key, epochs, batch_size
         self.train_set, self.test_set, self.validation_set = train, test, validation
         self.eval_batch_size, self.shuffle, self.patience = eval_batch_size, shuffle, patience
