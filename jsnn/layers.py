@@ -53,10 +53,14 @@ class Sequential(Network):
     def __init__(self, *layers: Layer | tuple[str, Layer], **named: Layer) -> None:
         parts: list[tuple[str | None, Any]] = []
         for given in (*layers, *named.items()):
-            parts.append(given if isinstance(given, tuple) and len(given) == 2 else (None, given))
+            parts.append(given if type(given) is tuple and len(given) == 2 else (None, given))
         if not parts:
             raise ValueError("Sequential needs at least one layer, got none")
-        for index, (_, layer) in enumerate(parts):
+        for index, (name, layer) in enumerate(parts):
+            if not isinstance(name, str | None):
+                raise TypeError(
+                    f"layer {index} must be a layer or (name, layer), got a name of type {type(name).__name__}"
+                )
             if isinstance(layer, type):
                 raise TypeError(f"layer {index} is the class {layer.__name__}: make one, {layer.__name__}(...)")
             if not (isinstance(layer, Neuron) or callable(layer)):
@@ -64,7 +68,7 @@ class Sequential(Network):
                     f"layer {index} must be a neuron or a function of one array, got {type(layer).__name__}"
                 )
         self.layers = nnx.List([as_data(layer) for _, layer in parts])
-        self.own_names = tuple(name and str(name) for name, _ in parts)
+        self.own_names = tuple(name for name, _ in parts)
         if len(set(self.names)) < len(parts) or any("/" in name for name in self.names):
             raise ValueError(f"layers need names of their own, without '/', got {', '.join(self.names)}")
 
@@ -128,7 +132,7 @@ class Recurrent(FrozenPytree):
         TypeError: if `neuron` is not a neuron, or `synapse` is not a function; if `delay` is trained and `longest` is
             missing.
         ValueError: if `delay` is below 1 or above `longest`; from `init`, if `synapse` does not give back the shape of
-            the current.
+            the current; from `step` and `unroll`, if `neuron` does not.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -177,6 +181,11 @@ class Recurrent(FrozenPytree):
         # a state and weights may be more precise than the current
         synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
         inner, outputs = self.neuron.step(state.neuron, current + feedback.astype(current.dtype))
+        if getattr(outputs, "shape", None) != current.shape:
+            raise ValueError(
+                f"the neuron of Recurrent must give back the shape of the current, {current.shape}, got "
+                f"{jax.tree.map(jnp.shape, outputs)}"
+            )
         return RecurrentState(inner, outputs.astype(state.outputs.dtype), late, synapse), outputs
 
     def arriving(

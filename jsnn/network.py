@@ -187,12 +187,24 @@ def _is_shown(operation: Operation, traced: Traced, steps: int, batch: Shape, ax
 
 def _run_step_by_step(traced: Traced, before: States, inputs: Any, run_part: RunPart) -> tuple[States, Any]:
     """Run all time steps one after another, then each part with all that it was given, to be looked at."""
+    graph, variables = nnx.split(traced.network)
+    structure: Any
+    leaves, structure = jax.tree.flatten(variables)
 
-    def step(states: States, x: Any) -> tuple[States, Any]:
-        states, outputs, given = traced.run_step(dict(states), x)
-        return states, (outputs, given)
+    def step(carry: tuple[States, dict[int, Array]], x: Any) -> tuple[tuple[States, dict[int, Array]], Any]:
+        before, changing = carry
+        start = [changing.get(index, leaf) for index, leaf in enumerate(leaves)]
+        network = nnx.merge(graph, structure.unflatten(start), copy=True)
+        here = traced._replace(network=network, variables=structure.unflatten(start))
+        states, outputs, given = here.run_step(dict(before), x)
+        after = enumerate(jax.tree.leaves(nnx.split(network)[1]))
+        return (states, {index: leaf for index, leaf in after if leaf is not start[index]}), (outputs, given)
 
-    states, (outputs, given) = jax.lax.scan(step, before, inputs)
+    changed = jax.eval_shape(step, (before, {}), of_step(inputs, None))[0][1]
+    carry = before, {index: leaves[index] for index in changed}
+    (states, changed), (outputs, given) = jax.lax.scan(step, carry, inputs)
+    if changed:
+        nnx.update(traced.network, structure.unflatten([changed.get(index, leaf) for index, leaf in enumerate(leaves)]))
     values = traced.parameters()
     calls = {call.name: call for call in traced.calls.values()}
     for name, x in zip(traced.parts, given, strict=True):

@@ -94,16 +94,19 @@ def record(
             raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
     inputs, state = prepare(network, inputs, state, num_steps)
     network = for_unroll(network)
+    names: list[str] = []
 
     def run_some(
         state: State, x: Any, steps: int | None, network: Neuron = network
     ) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)
+        names.extend(records)
         return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
 
     with explaining(network, state, inputs, num_steps):
         if neurons is not None or every > 1:
-            return _every(run_some, state, inputs, num_steps, every)
+            records = _every(run_some, state, inputs, num_steps, every)
+            return {name: records[name] for name in dict.fromkeys(names)}  # a scan sorts them
         if keep is not None and not isinstance(jax.tree.leaves(inputs)[0], jax.core.Tracer):
             # what is misspelt is found before anything is computed; in a trace nothing is computed yet
             jax.eval_shape(lambda state, x: run_some(state, x, num_steps, _copy(network)), state, inputs)

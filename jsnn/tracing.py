@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
@@ -162,6 +163,7 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
                 with contextlib.suppress(AttributeError):  # a class with slots has no room for it
                     object.__setattr__(part, "_path", dotted(path))
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
+        outputs = [jnp.asarray(y) if isinstance(y, np.ndarray) else y for y in outputs]
         if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
             raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
         found.append(shape)

@@ -231,7 +231,10 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
             raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
     if num_steps is None and len({len(x) for x in arrays}) > 1:
         shapes = jax.tree.map(jnp.shape, inputs)
-        raise ValueError(f"inputs must all have the same number of time steps, [T, ...], got shapes {shapes}")
+        raise ValueError(
+            f"inputs must all have the same number of time steps, [T, ...], got shapes {shapes}: give one that "
+            f"is static the time axis by jnp.broadcast_to(x, (T, *x.shape))"
+        )
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if num_steps is not None and not isinstance(arrays[0], jax.core.Tracer):

@@ -85,8 +85,9 @@ def test_what_is_a_spike(first, x, kinds):
         (jsnn.LIF(0.9), 3), (jsnn.LI(0.9), 3), (jsnn.Rate(jax.nn.relu), 3), (jsnn.Refractory(jsnn.LIF(0.9), 2), 3),
         (jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)), 3), (jsnn.Delay(2), 0), (jsnn.filters.Lowpass(0.1), 0),
         (jsnn.Dropout(0.5, jax.random.key(0)), 0), (jax.nn.relu, 0),
+        (jsnn.Recurrent(jsnn.Network(lambda x: jsnn.LIF(0.9)(jsnn.LIF(0.9)(x))), linear(np.ones((3, 3)))), 6),
     ],
-    ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function"],
+    ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function", "Recurrent"],
 )  # fmt: skip
 def test_what_is_a_neuron(layer, neurons):
     network = jsnn.Sequential(linear(WEIGHTS), layer, linear(np.ones((3, 4))), jsnn.LIF(0.9))

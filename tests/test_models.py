@@ -85,6 +85,21 @@ def test_a_trained_network_is_as_good_as_it_says(name, data_dir, monkeypatch):
     assert abs(np.mean(right) - found.accuracy) < 0.04  # three standard errors of 1,000 images
 
 
+@pytest.mark.parametrize("make", [
+    lambda rngs: models.spiking_resnet((1,), channels=0, rngs=rngs),
+    lambda rngs: models.spiking_resnet((1,), channels=2, outputs=0, rngs=rngs),
+    lambda rngs: models.spiking_resnet((1,), channels=2, inputs=0, rngs=rngs),
+    lambda rngs: models.spiking_vgg([[2]], image_shape=(2, 2, 1), outputs=0, rngs=rngs),
+    lambda rngs: models.spiking_vgg([[2]], image_shape=(2, 2, 1), dense=[0], rngs=rngs),
+    lambda rngs: models.spiking_vgg([[0]], image_shape=(2, 2, 1), rngs=rngs),
+    lambda rngs: models.spikformer(2, 1, heads=1, pool=[True], outputs=0, rngs=rngs),
+    lambda rngs: models.spikformer(2, 1, heads=1, pool=[True], hidden=0, rngs=rngs),
+])  # fmt: skip
+def test_an_empty_layer_is_refused(make):
+    with pytest.raises(ValueError, match="a layer must have at least 1 input and 1 output, got "):
+        nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+
+
 def test_a_trained_network_of_another_name_is_refused():
     with pytest.raises(ValueError, match=r"name must be one of sew_resnet_cifar10.*got 'resnet'"):
         models.pretrained("resnet")

@@ -262,6 +262,40 @@ def test_a_network_in_another_neuron_keeps_what_it_changes():
             run(network, INPUTS)
 
 
+class Remembers(nnx.Module):
+    """A module with a variable of its own for each example, so that time cannot join the batch."""
+
+    def __init__(self):
+        self.last, self.lif = nnx.Variable(jnp.zeros((B, N))), jsnn.LIF(0.5)
+
+    def __call__(self, x):
+        self.last[...] = self.lif(x + self.last[...])
+        return self.last[...]
+
+
+class Trained(nnx.Module):
+    def __init__(self):
+        self.norm, self.dropout = nnx.BatchNorm(N, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return LIF(self.dropout(self.norm(3 * x)))
+
+
+@pytest.mark.rows(2)
+@pytest.mark.parametrize("around", [lambda m: m, lambda m: jsnn.Sequential(m, jsnn.LI(0.5))], ids=["alone", "inside"])
+@pytest.mark.parametrize(("make", "x"), [(Remembers, INPUTS), (Trained, INPUTS[:, 0])], ids=["own", "vector"])
+def test_what_changes_at_each_step_changes_so_where_all_runs_step_by_step(make, x, around):
+    network, other = around(jsnn.Network(make())), around(jsnn.Network(make()))
+    found = nnx.jit(jsnn.unroll)(network, x)
+    state, step, outputs = other.init(x.shape[1:]), nnx.jit(lambda network, *given: network.step(*given)), []
+    for current in x:
+        state, y = step(other, state, current)
+        outputs.append(y)
+    assert_close(found, (state, jnp.stack(outputs)))
+    changed = [nnx.state(each, nnx.Not(nnx.RngKey)) for each in (network, other)]
+    assert_close(*map(jax.tree.leaves, changed))
+
+
 def test_callbacks_run():
     called = []
 
@@ -297,6 +331,9 @@ def test_names_are_told_apart():
     chain = jsnn.Network(lambda x: call(LIF, call(LIF, call(LIF, x, "a"), "a:2"), "a"))
     assert list(chain.init((B, N))) == ["a", "a:2", "a:3"]
     assert list(jsnn.Network(jsnn.LIF()).init((B, N))) == ["0_LIF"]
+    monitored = jsnn.Network(lambda x: (LIF(x), np.zeros(B), call(LIF, x, "unused"))[:2])
+    assert list(monitored.init((B, N))) == ["0_LIF"]
+    assert monitored.step(monitored.init((B, N)), INPUTS[0])[1][1].shape == (B,)
 
 
 def test_the_readout_of_a_network_in_a_chain_stays_precise():
@@ -337,6 +374,7 @@ class Remembering(nnx.Module):
     (lambda x: x + LIF(jnp.ones(N)), ValueError, "0_LIF must be given what depends on the input"),
     (lambda x: jax.lax.scan(lambda y, _: (LIF(y), None), x, length=2)[0], ValueError, "LIF is called inside scan"),
     (lambda x: jax.lax.cond(True, lambda y: LIF(y), jnp.sin, x), ValueError, "LIF is called inside cond"),
+    (lambda x: jax.lax.cond(True, LIF, jnp.sin, x), TypeError, "LIF is unhashable, .* no branch or body of jax.lax"),
     (lambda x: jax.vmap(lambda y: LIF(y))(x), TypeError, r"LIF is called inside of jax.vmap: transform the network"),
     (lambda x: jax.grad(lambda y: LIF(y).sum())(x), TypeError, r"LIF is called inside of jax.grad: transform"),
     (lambda x: (LIF(x), "spikes"), ValueError, "a network must return arrays, it returned str"),
@@ -406,6 +444,7 @@ def test_several_inputs_and_outputs():
 
 @pytest.mark.parametrize(("run", "error", "message"), [
     (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS[1:]}), ValueError, "same number of time steps"),
+    (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS[0]}), ValueError, "is static .* jnp.broadcast_to"),
     (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS[:, 1:]}), ValueError, "must have the same batch axis"),
     (lambda net: jsnn.unroll(net, {**SEVERAL, "image": INPUTS.astype(int)}), TypeError, "must be floating point"),
     (lambda net: jsnn.unroll(net, {"image": INPUTS}), (KeyError, ValueError), "context"),
@@ -496,6 +535,33 @@ def test_weights_go_where_modules_are_defined():
     np.testing.assert_allclose(filled.function.conv.kernel[...], arrays["b.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
     np.testing.assert_allclose(filled.function.norm.var[...], arrays["n.running_var"], rtol=1e-6)
     assert "b.weight (4, 4, 3, 3)  ->  conv.kernel" in " ".join(str(report).split(" ")).replace("   ", "  ")
+
+
+class Pair(nnx.Module):
+    """Two equal layers around a neuron, the first of which is used as `use` says."""
+
+    def __init__(self, use, **options):
+        self.use, self.bias = use, nnx.Param(jnp.ones(N))
+        self.first, self.second = (nnx.Linear(N, N, rngs=nnx.Rngs(0), **options) for _ in range(2))
+
+    def __call__(self, x):
+        return self.second(LIF(self.use(self, x)))
+
+
+def test_weights_go_to_layers_in_other_precision_and_none_is_left_out():
+    arrays = {f"{layer}.weight": np.eye(N) * k for k, layer in enumerate("ab", 2)}
+    arrays |= {f"{layer}.bias": np.zeros(N) for layer in "ab"}
+    half = jsnn.Network(Pair(lambda m, x: m.first(x), dtype=jnp.bfloat16))
+    with pytest.warns(UserWarning, match="in the order in which the modules are defined"):
+        filled, _ = jsnn.weights.from_torch(half, arrays, (N,))
+    np.testing.assert_array_equal(filled.function.first.kernel[...], arrays["a.weight"])
+    one = {name: array for name, array in arrays.items() if name.startswith("b")}
+    for use, given, name in [
+        (lambda m, x: m.first(x + m.bias[...]), arrays, "bias"),
+        (lambda m, x: x @ (2 * m.first.kernel[...]), one, "first.kernel"),
+    ]:
+        with pytest.raises(TypeError, match=f"^{name} has no place in from_torch"):
+            jsnn.weights.from_torch(jsnn.Network(Pair(use)), given, (N,))
 
 
 def test_a_flattened_image_in_front_of_a_dense_layer_is_turned():

@@ -434,6 +434,7 @@ def test_a_graph_shows_its_layers_and_is_trained():
         (jsnn.flatten, (2, 2, 2), "the output is a flattened image"),
         (linear(3, 2), (4,), "cannot be written as NIR"),
         (linear(3, 2), (0,), "shape must be"),
+        (jsnn.Recurrent(jsnn.Network(lambda x: jsnn.LIF(0.9)(x) + x), linear(3, 3)), (3,), "no cycle without a neuron"),
     ],
 )
 def test_what_cannot_be_written_is_named(network, shape, message):

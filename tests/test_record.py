@@ -110,6 +110,12 @@ def test_keep_finds_what_a_state_holds_inside():
     assert layer.states.outputs is None
 
 
+@pytest.mark.parametrize("options", [{}, {"every": 2}, {"every": 9}, {"neurons": 1}], ids=str)
+def test_layers_come_in_the_order_in_which_they_run(options):
+    chain = jsnn.Sequential(*[jsnn.LIF(0.5)] * 11)
+    assert list(jsnn.record(chain, INPUTS, keep=["outputs"], **options)) == [f"{index}_LIF" for index in range(11)]
+
+
 @pytest.mark.rows(1)
 @pytest.mark.parametrize(
     ("num_steps", "every", "neurons", "chosen"),

@@ -17,6 +17,7 @@ from jsnn.conversion.place import Filtered
 from jsnn.conversion.source import CURE, TRAINING
 from jsnn.delays import Delay, Delayed
 from jsnn.filters import Alpha, Lowpass
+from jsnn.layers import Recurrent
 from jsnn.neurons.wrappers import Dropout
 from jsnn.program import Constant, Operation, Program, bodies, flatten, read, shape_of, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
@@ -161,8 +162,13 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
     rows = _count_steps(network.step, state, inputs, num_steps)
     sizes: list[int] = []
 
+    def add(layer: Neuron, outputs: Array) -> None:
+        if isinstance(layer, Recurrent) and isinstance(inner := layer.neuron, Layered):  # of the same shapes
+            return watch_neurons(inner, inner.init(outputs.shape[1:], outputs.dtype), outputs, None, add)
+        return sizes.append(math.prod(outputs.shape[2:]))
+
     def run_network(state: State, inputs: Inputs) -> None:
-        watch_neurons(network, state, inputs, num_steps, lambda _, outputs: sizes.append(math.prod(outputs.shape[2:])))
+        watch_neurons(network, state, inputs, num_steps, add)
 
     try:
         jax.eval_shape(run_network, state, inputs)

@@ -14,10 +14,11 @@ from typing import Literal, TypeAlias
 from flax import nnx
 
 from jsnn import surrogate
-from jsnn.arguments import check_memory, checked
+from jsnn.arguments import checked
 from jsnn.convolution import Conv
 from jsnn.layers import max_pool
 from jsnn.linear import Linear
+from jsnn.models.sequential import check_layer
 from jsnn.network import Network
 from jsnn.neurons import LIF
 from jsnn.neurons.calling import call
@@ -72,7 +73,8 @@ def spiking_resnet(
         neuron: makes each neuron.
 
     Raises:
-        ValueError: if `depth` is not in the table, if it or `strides` does not fit, or if `connect` is set for "ms".
+        ValueError: if `depth` is not in the table, if it or `strides` does not fit, if `connect` is set for "ms", or
+            if a layer would be empty.
 
     Source: Fang et al., "Deep residual learning in spiking neural networks" (NeurIPS 2021); Hu et al., "Advancing
     spiking neural networks toward deep residual learning" (TNNLS 2024).
@@ -122,6 +124,7 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         inputs, channels, features, outputs = widths
+        check_layer(features, outputs)
         size, stride = (7, 2) if stem == "large" else (3, 1)
         self.form, self.stem = form, stem
         self.conv = ConvNorm(inputs, channels, size, stride, rngs=rngs)
@@ -189,7 +192,7 @@ class ConvNorm(nnx.Module):
     """A convolution without bias, and batch normalisation."""
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, *, rngs: nnx.Rngs) -> None:
-        check_memory("the weights", (size, size, inputs, outputs), copies=4)
+        check_layer(size * size * inputs, outputs)
         pad = size // 2
         self.conv = Conv(
             inputs, outputs, (size, size), stride, padding=((pad, pad), (pad, pad)), use_bias=False,

@@ -57,7 +57,7 @@ def feedforward(
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Layer] = [flatten]
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        _check_layer(inputs, outputs)
+        check_layer(inputs, outputs)
         is_last = index == len(sizes) - 2
         layers += [Linear(inputs, outputs, rngs=rngs), readout() if is_last else neuron()]
     return Sequential(*layers)
@@ -83,8 +83,8 @@ def norse_recurrent(
 
     Source: Norse's notebook "Training an SNN on MNIST".
     """
-    _check_layer(inputs, hidden)
-    _check_layer(hidden, outputs)
+    check_layer(inputs, hidden)
+    check_layer(hidden, outputs)
     linear = Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
     cell = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, dt=dt, **parameters)
     return Sequential(flatten, *cell.layers, linear, norse.li(dt=dt))
@@ -117,8 +117,8 @@ def norse_conv(
         return norse.lif(alpha=alpha, dt=dt, **parameters)
 
     side = ((image_size - 4) // 2 - 4) // 2
-    _check_layer(channels, outputs)
-    _check_layer(side, side)
+    check_layer(channels, outputs)
+    check_layer(side, side)
     dense = Linear(side * side * 50, 500, kernel_init=_TORCH_INIT, rngs=rngs)
     return Sequential(
         conv(channels, 20),
@@ -159,7 +159,7 @@ def rate_dense(sizes: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
         raise ValueError(f"sizes must be at least two numbers >= 1, (inputs, ..., outputs), got {tuple(sizes)}")
     layers: list[Callable[[Array], Array]] = [flatten]
     for inputs, outputs in itertools.pairwise(sizes):
-        _check_layer(inputs, outputs)
+        check_layer(inputs, outputs)
         layers += [Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
 
@@ -248,7 +248,7 @@ def rate_conv(
     layers: list[Callable[[Array], Array]] = []
     for block in blocks:
         for features in block:
-            _check_layer(channels, features)
+            check_layer(channels, features)
             layers.append(
                 Conv(channels, features, (3, 3), padding="SAME", use_bias=not batch_norm, kernel_init=init, rngs=rngs)
             )
@@ -259,12 +259,13 @@ def rate_conv(
     layers.append(flatten)
     sizes = (height * width * channels, *dense, outputs)
     for inputs, neurons in itertools.pairwise(sizes):
-        _check_layer(inputs, neurons)
+        check_layer(inputs, neurons)
         layers += [Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
 
 
-def _check_layer(inputs: int, outputs: int) -> None:
+def check_layer(inputs: int, outputs: int) -> None:
+    """Raise ValueError or MemoryError if a dense layer has no inputs or outputs, or more weights than fit."""
     if inputs < 1 or outputs < 1:
         raise ValueError(
             f"a layer must have at least 1 input and 1 output, got {inputs} and {outputs}: take larger sizes"

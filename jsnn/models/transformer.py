@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import surrogate
-from jsnn.arguments import check_memory, checked
+from jsnn.arguments import checked
 from jsnn.linear import Linear
 from jsnn.models.resnet import ConvNorm, MakeNeuron
+from jsnn.models.sequential import check_layer
 from jsnn.network import Network
 from jsnn.neurons import LIF
 from jsnn.neurons.calling import call
@@ -57,7 +58,8 @@ def spikformer(
         attention_neuron: makes the neuron after the product of queries, keys and values.
 
     Raises:
-        ValueError: if `heads` does not divide `width`, or `width` is too small for so many convolutions.
+        ValueError: if `heads` does not divide `width`, if `width` is too small for so many convolutions, or if a layer
+            would be empty.
 
     Source: Zhou et al., "Spikformer: when spiking neural network meets transformer" (ICLR 2023).
 
@@ -77,10 +79,10 @@ def spikformer(
             f"depth must be at least 1, and width a multiple of {2 ** (len(pool) - 1)} for {len(pool)} convolutions, "
             f"got depth {depth} and width {width}"
         )
+    check_layer(width, outputs)
     stem = PatchStem(inputs, width, pool, neuron=neuron, rngs=rngs)
-    blocks = [
-        SpikformerBlock(width, heads, hidden or 4 * width, neuron, attention_neuron, rngs=rngs) for _ in range(depth)
-    ]
+    hidden = 4 * width if hidden is None else hidden
+    blocks = [SpikformerBlock(width, heads, hidden, neuron, attention_neuron, rngs=rngs) for _ in range(depth)]
     return Network(Spikformer(stem, blocks, Linear(width, outputs, rngs=rngs)))
 
 
@@ -173,7 +175,7 @@ class LinearNorm(nnx.Module):
     """A dense layer without bias, and batch normalisation."""
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
-        check_memory("the weights", (inputs, outputs), copies=4)
+        check_layer(inputs, outputs)
         self.linear = Linear(inputs, outputs, use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
 

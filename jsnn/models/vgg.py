@@ -8,6 +8,7 @@ from jsnn.arguments import checked
 from jsnn.layers import Layer, Sequential, flatten, max_pool
 from jsnn.linear import Linear
 from jsnn.models.resnet import ConvNorm, MakeNeuron, default_neuron
+from jsnn.models.sequential import check_layer
 
 _STAGES = {
     11: ((64,), (128,), (256, 256), (512, 512), (512, 512)),
@@ -39,7 +40,8 @@ def spiking_vgg(
         neuron: makes each neuron.
 
     Raises:
-        ValueError: if `depth` is not in the table, or the images are too small for so many stages.
+        ValueError: if `depth` is not in the table, if the images are too small for so many stages, or a layer would be
+            empty.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015);
     Sengupta et al., "Going deeper in spiking neural networks: VGG and residual architectures" (2019).
@@ -71,6 +73,8 @@ def spiking_vgg(
     layers.append(flatten)
     size = height * width * channels
     for features in dense:
+        check_layer(size, features)
         layers += [Linear(size, features, rngs=rngs), neuron()]
         size = features
+    check_layer(size, outputs)
     return Sequential(*layers, Linear(size, outputs, rngs=rngs))

@@ -25,7 +25,10 @@ def refuse_call(network: Any, *args: Any, **kwargs: Any) -> NoReturn:
 def refuse_hash(part: Any) -> NoReturn:
     """Raise TypeError with what to do instead: the `__hash__` of neurons, which hold arrays."""
     name = type(part).__name__
-    raise TypeError(f"{name} is unhashable, no key of a dict: jsnn.record(keep=) takes names of layers, as '1_{name}'")
+    raise TypeError(
+        f"{name} is unhashable, so no key of a dict (jsnn.record(keep=) takes names of layers, as '1_{name}') and no "
+        f"branch or body of jax.lax, in which its state would be lost"
+    )
 
 
 def fitting_init(init: Callable[..., State]) -> Callable[..., State]:

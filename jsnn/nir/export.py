@@ -226,6 +226,11 @@ class _Writer:
         prefix = f"{label}." if label else ""
         back = _Back(self, self.write(x))
         outputs = self.write(self.layer(f"{prefix}neuron", network.neuron, back.value))
+        if back.ticket in outputs.sources:
+            raise NIRError(
+                f"{prefix}neuron hands on its input beside its neurons, and NIR has no cycle without a neuron: put the "
+                f"skip connection around the Recurrent"
+            )
         spikes: Symbol = outputs
         if network.longest != 1:  # the first step is that of the edge which closes a cycle
             spikes = self.layer(f"{prefix}delay", Delay(jnp.asarray(number(network.delay) - 1)), outputs)

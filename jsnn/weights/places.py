@@ -14,7 +14,7 @@ from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network, parts_of
 from jsnn.program import Atom, Program, shape_of
-from jsnn.tracing import Traced, trace_network
+from jsnn.tracing import Traced, dotted, trace_network
 from jsnn.types import Neuron, Shape, as_shape
 from jsnn.weights.files import WeightsError
 
@@ -22,6 +22,10 @@ Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
 
 _WEIGHTED = (nnx.Linear, nnx.Conv, NoAutapses, OneToOne)
 _NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)
+_TAKEN = (
+    f"they fill layers that are called, of the kinds {', '.join(part.__name__ for part in (*_WEIGHTED, *_NORMS))}, and "
+    f"neurons; give other weights a network of these, or set them by hand, outside of it"
+)
 SLOTS = ("kernel", "V", "scale", "bias", "mean", "var", "initial_level", "tau")  # in Keras' order
 
 
@@ -49,13 +53,21 @@ def places(network: Any, shape: Shape) -> list[Place]:
     def visit_parts(name: str, network: Network, x: Any) -> None:
         """Visit the layers of a network of any shape, in the order in which its modules define them."""
         traced = trace_network(network, x, opens_all=True)
-        given, producers = dict(_given(traced)), traced.program.producers()
+        producers = traced.program.producers()
+        given = dict(_given(traced, producers))
+        visited = []
         for path, part in parts_of(network, (*_WEIGHTED, *_NORMS, Neuron)):
             if isinstance(part, _NORMS):  # of channels, whatever the shape
                 visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, _features(part)), x.dtype), None)
             elif path in given:
                 image = _image_of(traced.program, producers, given[path])
                 visit(f"{name}.{path}", part, traced.program.types[given[path]], image)
+            else:
+                continue
+            visited.append(f"{path}.")
+        for path in _trained(traced):
+            if not path.startswith(tuple(visited)):
+                raise TypeError(f"{name}.{path}".lstrip(".") + f" has no place in from_torch and from_keras: {_TAKEN}")
 
     def visit(name: str, layer: Any, x: Any, image: Shape | None, kind: Kind = "layer") -> tuple[Any, Shape | None]:
         if type(layer) is Network:
@@ -89,13 +101,24 @@ def _features(norm: Any) -> int:
     return norm.bias.size if norm.bias is not None else norm.scale.size if norm.scale is not None else norm.num_features
 
 
-def _given(traced: Traced) -> Iterator[tuple[str, int]]:
+def _trained(traced: Traced) -> Iterator[str]:
+    """Return the paths of the parameters that the program uses."""
+    program = traced.program
+    used = {atom for operation in program.operations for atom in operation.inputs if isinstance(atom, int)}
+    for number, (path, variable) in zip(program.inputs, nnx.to_flat_state(traced.variables)):
+        if number in used and isinstance(variable, nnx.Param):
+            yield dotted(path)
+
+
+def _given(traced: Traced, producers: dict[int, int]) -> Iterator[tuple[str, int]]:
     """Return the paths of neurons and of layers with weights, each with the value that it is given."""
     for call in traced.calls.values():
         yield call.name, jax.tree.leaves(call.x())[0]
     for operation in traced.program.operations:
         if operation.name in ("dot_general", "conv_general_dilated"):
             x, kernel = operation.inputs
+            while kernel in producers and traced.program.operations[producers[kernel]].name == "convert_element_type":
+                (kernel,) = traced.program.operations[producers[kernel]].inputs
             if kernel in traced.owners:
                 yield traced.owners[kernel], x  # type: ignore[misc]
 

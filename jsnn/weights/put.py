@@ -67,8 +67,8 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     are left out, and the report says so. Norse's `state_dict` holds none: give them to `jsnn.compat.norse`.
 
     Args:
-        network: a `jsnn.Sequential` or a `nnx.Sequential`, of `nnx.Linear`, `nnx.Conv`, normalisations, neurons,
-            `Recurrent` and functions; it stays as it is.
+        network: a `jsnn.Network`, `jsnn.Sequential` or `nnx.Sequential`, of `nnx.Linear`, `nnx.Conv`, normalisations,
+            neurons, `Recurrent` and functions; it stays as it is.
         arrays: by the names in the `state_dict`, such as `"0.weight"`; see `load`.
         shape: that of one input, without time and batch: `(N,)` or `(H, W, C)`. From it follows which image a dense
             layer gets flattened.
@@ -82,8 +82,8 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     Raises:
         WeightsError: if anything does not fit, or could stand in two places; it names every array and every layer that
             does not.
-        TypeError: if the network has weights in a layer of another kind, or `arrays` is not a dictionary, or `shape` is
-            not a tuple.
+        TypeError: if the network uses parameters that are of no such layer, or `arrays` is not a dictionary, or `shape`
+            is not a tuple.
 
     Examples:
         >>> import numpy as np, jsnn
