@@ -22,7 +22,7 @@ _NETWORKS: dict[str, Callable[..., Network]] = {
         spiking_resnet,
         (1, 1, 1),
         stem="pooled",
-        channels=40,
+        channels=48,
         outputs=10,
         neuron=functools.partial(LIF, 1.0, v_rest=0.5, surrogate=surrogate.arctan(2.0)),
     ),
