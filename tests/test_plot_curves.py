@@ -17,6 +17,13 @@ def test_training():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Step", "Cross-entropy (nats)")
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_ticks_are_whole_epochs(epochs):
+    ax = plot.training_curves(np.ones(epochs))
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == list(range(1, epochs + 1))
+
+
 def test_training_at_given_epochs():
     ax = plot.training_curves([0.5, 0.6], epochs=[10, 20])
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[10, 0.5], [20, 0.6]])

@@ -78,7 +78,7 @@ def whole_numbers(axis: "Axis") -> None:
     """Set ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def percent(axis: "Axis") -> None:
