@@ -1,6 +1,7 @@
-"""MNIST, Norse's tutorial network, Poisson spikes of up to 20 Hz: 91.4% after 5 epochs.
+"""MNIST, Norse's tutorial network, Poisson spikes of up to 20 Hz: 91.2 ± 1.2% after 5 epochs.
 
-Measured on 2 cores of a shared, busy x86-64 machine (2026-11-22): 30 s an epoch.
+The mean of 3 seeds with its 95% interval, `--seeds 3`: 37 s an epoch for the three on one core of a shared x86-64
+machine (2026-11-30).
 """
 
 import dataclasses
