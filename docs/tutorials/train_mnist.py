@@ -318,7 +318,8 @@ save(figure, "encoders_compared")
 #
 # *Left: the losses, each with its running mean. Right: the accuracies. The constant current says the most; Poisson
 # spikes are few and random, one spike a pixel takes longer to learn from. Over five epochs of the whole set they come
-# to 96.2%, 91.3% and, for the latencies, 94.7% (`configs/mnist_recurrent_poisson.py`, `mnist_recurrent_latency.py`).*
+# to 95.9%, 91.2% and, for the latencies, 94.3%, means of several seeds (`configs/mnist_recurrent_poisson.py`,
+# `mnist_recurrent_latency.py`).*
 #
 # ## A convolutional network
 #
