@@ -117,7 +117,7 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     else:
         _go_on(run, before, options.checkpoint)
     for change in overrides.changes(before, experiment):
-        console.print(f"with {change}", markup=False)
+        console.print(f"with {change}")
     return (lambda: _evaluate(run, console)) if evaluates else (lambda: execute.train(run, console, command(line)))
 
 

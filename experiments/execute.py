@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from experiments import config, evaluation, files, lock, overrides, processes, report, spread
@@ -16,7 +15,7 @@ from experiments.convert import convert, sweep
 from experiments.evaluate import evaluate
 from experiments.load import OWN_PARTS
 from experiments.loop import NotCompiled, Run
-from experiments.progress import say
+from experiments.progress import headed, say
 from experiments.seeds import open_run
 from experiments.subject import subject_of
 from experiments.summary import command as command_line
@@ -89,7 +88,7 @@ def train(run: Run, console: Console, command: str) -> int:
         if isinstance(error, CheckpointError) and error.whole is not None and run.experiment.train.weights is None:
             again = cure(error, "--resume", run.folder)
         then = "" if isinstance(error, NotCompiled) else f". resume with: {again}"
-        console.print(f"[red]stopped:[/] {escape(str(error))}{then}")
+        console.print(headed("stopped:", "red", f"{error}{then}"))
         return 1
 
 
@@ -146,7 +145,7 @@ def _by_bptt(run: Run, console: Console) -> dict[str, float]:
     learning = run.experiment.learning
     if not (isinstance(learning, config.Online) and learning.compare):
         return {}
-    console.print(f"[bold]{escape(run.experiment.name)}[/], by backpropagation through time")
+    console.print(f"{run.experiment.name}, by backpropagation through time")
     other = dataclasses.replace(run.experiment, learning=config.Bptt())
     rows, _ = open_run(other, run.folder / "bptt", console).fit()
     return _best(run, rows).means
@@ -178,9 +177,9 @@ def _evaluate(
                 subject = subject_of(network, converted)
                 row |= show(network, subject, [None])[0].metrics(subject)
         if index == chosen and found is not None and found.conversion is not None:
-            console.print(found.conversion.replaced, markup=False)
+            console.print(found.conversion.replaced)
             what = f"on {found.conversion.examples} test images:\n{found.conversion.diagnosis}"
-            console.print(what, markup=False)
+            console.print(what)
     assert found is not None
     return found
 
@@ -266,8 +265,8 @@ def _try_to_report(experiment: config.Experiment | config.Study, folder: Path, c
         console.print(f"stopped: the results are saved, report.html is not. {again}")
         return 130
     except Exception as error:  # whatever it is, the training must not look as if it had failed
-        reason = escape(f"{type(error).__name__}: {error}")
-        console.print(f"[yellow]warning:[/] no report.html, {reason}. {again}")
+        reason = f"{type(error).__name__}: {error}"
+        console.print(headed("warning:", "yellow", f"no report.html, {reason}. {again}"))
         return 1 if isinstance(error, OSError) else 0  # a full disk is the user's to mend
     return 0
 

@@ -46,7 +46,7 @@ class Gallery(NamedTuple):
                 ) from error
         count = len(list((self.folder / "figures").iterdir()))
         console.print(f"{count} figures in {time.monotonic() - begin:.1f} s")
-        console.print(f"look at {self.folder / 'report.html'}", markup=False)
+        console.print(f"look at {self.folder / 'report.html'}")
         return 0
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from experiments.summary import format_metric
 
@@ -63,9 +63,14 @@ def summarise(record: dict[str, Any], epochs: int, score: str) -> str:
     return f"epoch {record['epoch']}/{epochs}: loss {record['train_loss']:.4f} {scores} ({record['seconds']:.1f} s)"
 
 
+def headed(word: str, style: str, text: str) -> Text:
+    """Return a line that begins with a word in a colour; the rest is shown as it is, brackets too."""
+    return Text.assemble((word, style), " ", text)
+
+
 def say(console: Console, message: str, status: int) -> int:
     """Print an error as one line that any terminal can show; return the exit status."""
     console.quiet = False
     text = " ".join(message.split()).encode(console.encoding, "backslashreplace").decode(console.encoding)
-    console.print(f"[red]error:[/] {escape(text)}")
+    console.print(headed("error:", "red", text))
     return status

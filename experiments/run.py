@@ -24,7 +24,6 @@ import os
 import sys
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from experiments import CONFIGS
@@ -35,7 +34,7 @@ from experiments.progress import say
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 stopped by a fault, 2 a mistake, 130 interrupted."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # a path may hold [ and ]
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options, rest = _parse(arguments)
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = rest.pop(0) if rest and not rest[0].startswith("-") else None
         wants_help = bool({"--help", "-h"} & set(rest))
         if name is None and options.existing is None:
-            console.print(__doc__, markup=False)
+            console.print(__doc__)
             return 0 if wants_help else 2
         if wants_help and name is not None:
             from experiments.fields import override
@@ -113,7 +112,7 @@ def _list_configs(console: Console) -> int:
     for path in sorted(CONFIGS.glob("*.py")):
         claim = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
         if path.stem != "__init__":
-            table.add_row(os.path.relpath(path), escape(claim))
+            table.add_row(os.path.relpath(path), claim)
     console.print(table)
     return 0
 

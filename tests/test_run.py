@@ -441,6 +441,15 @@ def test_what_changes_no_trained_number_is_written_down(capsys, copied, finished
     assert "with data.test_split train[:50] in place of test[:100]" in printed
 
 
+@pytest.mark.slow
+def test_a_path_with_brackets_is_shown_whole(capsys, finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "a[bold]b[/]")
+    for option in ("--report", "--resume"):
+        status, printed = call(capsys, option, folder)
+        assert status == 0
+        assert "a[bold]b[/]" in printed
+
+
 def test_a_damaged_journal_changes_no_number(copied, finished):
     text = (copied / "metrics.jsonl").read_text()
     (copied / "metrics.jsonl").write_text(text.replace("0.", "0.9", 1)[:-40])

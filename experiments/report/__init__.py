@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from experiments import config, evaluation, files, meaning
 from experiments.evaluation import Evaluation
+from experiments.progress import headed
 from experiments.report import energy, sections
 from experiments.report.page import Page, link
 from experiments.summary import command, format_metric, without_losses
@@ -45,7 +45,7 @@ def make(
     with console.status("drawing report.html"):
         write(experiment, folder, summary, seen)
     for warning in sections.warnings(seen.layers):
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
+        console.print(headed("warning:", "yellow", warning))
 
 
 def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any], seen: Evaluation) -> None:
