@@ -167,7 +167,7 @@ class Trainer:
         _, sum_metrics = self.programs(self.epochs if epoch is None else epoch)
         sums: dict[str, Any] = {}
         for batches in [*parts, rest] if rest.size else parts:  # no filler, which a mean over a batch would count
-            inputs, targets, rows = self.place(dataset, batches)
+            inputs, targets, rows = (self._sent if batches is rest else self.place)(dataset, batches)
             every, start = self.share(np.ones(batches.shape, bool)), self.share(batches[:, 0])
             arguments = (self.state, inputs, targets, rows, every, self.key_of(_EVALUATION), start)
             self.check_memory(sum_metrics, *arguments)
@@ -220,10 +220,15 @@ class Trainer:
 
     def place(self, dataset: Dataset, indices: np.ndarray) -> tuple[Array, Array, Array]:
         """Return inputs, targets and the indices into them: of the whole set, or of the examples of these batches."""
+        if not self.is_resident(dataset):
+            return self._sent(dataset, indices)
+        is_trained = dataset is self.train_set
+        whole = self._resident if is_trained else jax.tree.map(self.send, (dataset.examples, dataset.targets))
+        return *whole, self.share(indices)
+
+    def _sent(self, dataset: Dataset, indices: np.ndarray) -> tuple[Array, Array, Array]:
+        """Return the inputs and targets of these batches alone, and the indices into them."""
         arrays = dataset.examples, dataset.targets
-        if self.is_resident(dataset):
-            whole = self._resident if dataset is self.train_set else jax.tree.map(self.send, arrays)
-            return *whole, self.share(indices)
         flat = indices.reshape(-1)
         local = np.arange(flat.size, dtype=np.int32).reshape(indices.shape)
         return *jax.tree.map(lambda array: self.send(array, flat), arrays), self.share(local)
