@@ -18,8 +18,9 @@ _ELEMENTWISE = {
     "copy_p", "digamma", "erf_inv", "erfc", "lgamma", "nextafter", "population_count", "reduce_precision",
     "shift_left", "shift_right_arithmetic", "shift_right_logical", "sharding_constraint",
 }  # fmt: skip
-# Whose result has an axis of all examples only where each example has its own.
+# Elementwise ones, and those whose result has an axis of all examples only where each example has its own.
 _MAPPED = {
+    *_ELEMENTWISE,
     "argmax", "argmin", "broadcast_in_dim", "dot_general", "expand_dims", "reduce_and", "reduce_max", "reduce_min",
     "reduce_or", "reduce_prod", "reduce_sum", "slice", "sparse_product", "split", "squeeze", "tile", "transpose",
 }  # fmt: skip
@@ -69,7 +70,7 @@ def _does(one: JaxprEqn, other: JaxprEqn, sizes: Sizes) -> bool:
         return True
     if any(axis is None for axis in made):
         return False
-    return name in _ELEMENTWISE | _MAPPED or (name in _KEEPS and _KEEPS[name](one, given, made[0]))
+    return name in _MAPPED or (name in _KEEPS and _KEEPS[name](one, given, made[0]))
 
 
 def _axis(one: Any, other: Any, sizes: Sizes) -> int | None:

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from experiments.allocator import keep_freed_memory
 from experiments.benchmark import figure, result
-from experiments.benchmark.cases import CASES, comparisons, options_of
+from experiments.benchmark.cases import CASES, comparisons, options_of, own_options
 from experiments.benchmark.environment import environment
 from experiments.benchmark.measure import measure
 from experiments.benchmark.peers import PEERS, installed
@@ -100,9 +100,8 @@ def run(
     jax.config.update("jax_enable_compilation_cache", False)  # else compile times would not be those of compiling
     with jax.default_device(setting.device), jax.default_matmul_precision(PRECISIONS[precision]):
         for name in case:
-            own = {option: value for option, value in options.items() if option in options_of(name)}
             try:
-                waiting = comparisons([name], setting, own)
+                waiting = comparisons([name], setting, own_options(name, options))
                 while time.monotonic() < deadline:
                     _, comparison = next(waiting, (name, None))
                     if comparison is None:

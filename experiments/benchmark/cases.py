@@ -54,18 +54,19 @@ def comparisons(names: Sequence[str], setting: Setting, options: Mapping[str, An
         check_name("case", name, CASES)
         if setting.precision == "bf16" and name not in IN_BFLOAT16:
             raise ValueError(f"precision bf16 is for the cases {', '.join(IN_BFLOAT16)}, not for {name}")
-    taken = {name: [option for option in options if option in options_of(name)] for name in names}
+    taken = {name: own_options(name, options) for name in names}
     for option in options:
         if not any(option in chosen for chosen in taken.values()):
             able = [name for name in CASES if option in options_of(name)]
             raise ValueError(
                 f"--{option.replace('_', '-')} is for {', '.join(able)}, and means nothing to {', '.join(names)}"
             )
-    return (
-        (name, comparison)
-        for name in names
-        for comparison in CASES[name](setting, **{option: options[option] for option in taken[name]})
-    )
+    return ((name, comparison) for name in names for comparison in CASES[name](setting, **taken[name]))
+
+
+def own_options(case: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some options that a case has."""
+    return {option: value for option, value in options.items() if option in options_of(case)}
 
 
 def options_of(case: str) -> dict[str, Any]:
