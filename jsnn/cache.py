@@ -83,7 +83,7 @@ def _is_of_examples(neuron: Neuron, state: State, x: Any, batch: int, size: int)
     def step(x: Any) -> tuple[State, Any]:
         return neuron.step(neuron.init(jax.tree.map(jnp.shape, x)), x)
 
-    # of two batches, so that an axis of 1 is none of examples
+    # Both sizes are above 1 where that is possible: with one example, any axis of length 1 could be theirs.
     other = size if 1 < size < batch else batch + 1
     more = jax.tree.map(lambda x: shaped(x, (other, *x.shape[1:])), x)
     (one, (after, _)), (another, _) = trace(step, x), trace(step, more)

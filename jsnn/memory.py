@@ -54,8 +54,8 @@ def memory_estimate(
 
     Raises:
         TypeError: if `shape` is not a tuple.
-        ValueError: if `num_steps` is below 1, the network cannot take inputs of `shape`, or there is a `backward` pass
-            of a network that puts out integers, as the twins of `jsnn.quant` do.
+        ValueError: if `num_steps` is below 1, the network cannot take inputs of `shape`, or `backward` is set for a
+            network whose outputs are integers, as those of the twins of `jsnn.quant` are.
 
     Nothing is run, and no array is made; it takes as long as compiling does, for any T.
 
@@ -86,7 +86,7 @@ def memory_estimate(
         _, outputs = forward(parameters, rest, inputs)
         numbers = [y for y in jax.tree.leaves(outputs) if jnp.issubdtype(y.dtype, jnp.floating)]
         if not numbers:
-            raise ValueError("the network puts out integers, which have no gradient: pass backward=False")
+            raise ValueError("the outputs of the network are integers, which have no gradient: pass backward=False")
         return sum((jnp.sum(y**2) for y in numbers), jnp.zeros(()))
 
     trained = 0 if jax.tree.leaves(parameters) else 2

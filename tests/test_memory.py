@@ -119,7 +119,9 @@ def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(ValueError, match="takes 4 channels, got 5"):
         jsnn.memory_estimate(jsnn.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), jsnn.LIF()), (2, 5), 10)
     twin = jsnn.quant.integer(jsnn.quant.aware(jsnn.LIF()))
-    with pytest.raises(ValueError, match="puts out integers, which have no gradient: pass backward=False"):
+    with pytest.raises(
+        ValueError, match="outputs of the network are integers, which have no gradient: pass backward=False"
+    ):
         jsnn.memory_estimate(twin, (2, 4), 10)
     assert jsnn.memory_estimate(twin, (2, 4), 10, backward=False) > 0
 

@@ -646,7 +646,7 @@ def memory_of(items: int, length: int | None, tmp_path: Path) -> int:
 def test_memory_does_not_grow_with_the_number_of_recordings(length, tmp_path, cache):
     few, many = (memory_of(items, length, tmp_path) for items in (20, 400))
     assert many < few + 400 * 1000  # of 16 MB; some bytes are the list's
-    assert len(list(cache.iterdir())) == 4  # no part is left behind
+    assert len(list(cache.iterdir())) == 4  # two files for each set, and nothing temporary
 
 
 @pytest.mark.parametrize("break_it", ["full", "read-only"])

@@ -37,8 +37,8 @@ def cached(
 ) -> tuple[np.ndarray, ...]:
     """Return what `read` makes, arrays of `count` examples each, from the disk, where they are kept.
 
-    Decoding the PNG files of MNIST takes 10 s, mapping the arrays into memory no time. What is mapped takes no memory
-    of its own, however large it is.
+    Decoding the PNG files of MNIST takes 10 s, opening the arrays that were kept takes no time. They are memory-mapped:
+    the system reads what is used, and can drop it again, so that arrays may be larger than memory.
 
     Args:
         title: what the names of the files begin with.

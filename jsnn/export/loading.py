@@ -106,7 +106,7 @@ class Exported:
 
 
 def _without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that says so where its gradient is asked for."""
+    """Return the same function, which raises TypeError with the reason when its gradient is taken."""
     run = jax.custom_vjp(function)
 
     def refuse(*_: Any) -> NoReturn:
