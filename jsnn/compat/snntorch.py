@@ -25,17 +25,17 @@ learning", 2023), `snntorch._neurons`. Held to its outputs by `tests/test_compat
 import math
 from typing import Any, Literal, TypeAlias
 
-import jax
 from flax import nnx
 
 from jsnn import surrogate
 from jsnn.arguments import check_memory, checked
+from jsnn.compat import pytorch
 from jsnn.compat import snntorch_neurons as neurons
 from jsnn.compat.snntorch_neurons import trainable
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent
 from jsnn.neurons.checks import check_decay, check_positive
-from jsnn.types import Array, Parameter, Shape, SpikeFunction
+from jsnn.types import Array, Parameter, SpikeFunction
 
 ResetMechanism: TypeAlias = Literal["subtract", "zero", "none"]
 RESET_MECHANISMS = ("subtract", "zero", "none")
@@ -266,25 +266,16 @@ def _recurrence(
         raise ValueError(f"{name} with all_to_all=True draws its weights: pass rngs, such as rngs=nnx.Rngs(0)")
     elif features is not None and channels is None and kernel_size is None:
         check_memory("the recurrent weights", (features, features), copies=4)
-        synapse = nnx.Linear(features, features, **_uniform(features), rngs=rngs)
+        synapse = nnx.Linear(features, features, **pytorch.initializers(features), rngs=rngs)
     elif features is None and channels is not None and kernel_size is not None:
         window = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        synapse = Conv(channels, channels, window, **_uniform(channels * math.prod(window)), rngs=rngs)
+        synapse = Conv(channels, channels, window, **pytorch.initializers(channels * math.prod(window)), rngs=rngs)
     else:
         raise ValueError(
             f"{name} with all_to_all=True needs linear_features, or conv2d_channels with kernel_size, got "
             f"linear_features={features}, conv2d_channels={channels}, kernel_size={kernel_size}"
         )
     return synapse if learn else _freeze(synapse)
-
-
-def _uniform(inputs: int) -> dict[str, Any]:
-    """Return PyTorch's initial weights and biases for a layer in which each neuron has so many inputs."""
-
-    def initializer(key: Array, shape: Shape, dtype: Any, out_sharding: Any = None) -> Array:
-        return jax.random.uniform(key, shape, dtype, -(inputs**-0.5), inputs**-0.5)
-
-    return {"kernel_init": initializer, "bias_init": initializer}
 
 
 def _freeze(layer: nnx.Module) -> nnx.Module:

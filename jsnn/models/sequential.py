@@ -15,7 +15,7 @@ from flax import nnx
 
 from jsnn import surrogate
 from jsnn.arguments import check_memory, checked
-from jsnn.compat import norse
+from jsnn.compat import norse, pytorch
 from jsnn.convolution import Conv
 from jsnn.filters import Lowpass
 from jsnn.layers import Layer, Sequential, avg_pool, flatten, max_pool
@@ -23,8 +23,6 @@ from jsnn.linear import Linear
 from jsnn.neurons import LI, LIF, SpikingActivation
 from jsnn.neurons.checks import is_key
 from jsnn.types import Array, Neuron
-
-_TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan_in)
 
 
 @checked
@@ -85,7 +83,7 @@ def norse_recurrent(
     """
     check_layer(inputs, hidden)
     check_layer(hidden, outputs)
-    linear = Linear(hidden, outputs, use_bias=False, kernel_init=_TORCH_INIT, rngs=rngs)
+    linear = Linear(hidden, outputs, use_bias=False, **pytorch.initializers(hidden), rngs=rngs)
     cell = norse.lif_recurrent(inputs, hidden, rngs=rngs, alpha=alpha, v_th=v_th, dt=dt, **parameters)
     return Sequential(flatten, *cell.layers, linear, norse.li(dt=dt))
 
@@ -105,13 +103,14 @@ def norse_conv(
 
     conv 5x5x20, LIF, pool, conv 5x5x50 times 10, LIF, pool, dense 500, LIF, relu, dense, leaky integrator.
     `parameters` go to the LIF neurons, see `jsnn.compat.norse.lif`. The relu changes no spike; it stops the gradient of
-    the silent neurons on its way back, as in the tutorial. Spikes [T, B, H, W, C] -> membranes [T, B, outputs].
+    the silent neurons on its way back, as in the tutorial. Weights and biases are drawn as PyTorch draws them: without
+    the biases hardly a neuron spikes at first. Spikes [T, B, H, W, C] -> membranes [T, B, outputs].
 
     Source: Norse's notebook "Training an SNN on MNIST".
     """
 
     def conv(inputs: int, outputs: int) -> Conv:
-        return Conv(inputs, outputs, (5, 5), padding="VALID", kernel_init=_TORCH_INIT, rngs=rngs)
+        return Conv(inputs, outputs, (5, 5), padding="VALID", **pytorch.initializers(25 * inputs), rngs=rngs)
 
     def lif() -> Neuron:
         return norse.lif(alpha=alpha, dt=dt, **parameters)
@@ -119,7 +118,8 @@ def norse_conv(
     side = ((image_size - 4) // 2 - 4) // 2
     check_layer(channels, outputs)
     check_layer(side, side)
-    dense = Linear(side * side * 50, 500, kernel_init=_TORCH_INIT, rngs=rngs)
+    features = side * side * 50
+    dense = Linear(features, 500, **pytorch.initializers(features), rngs=rngs)
     return Sequential(
         conv(channels, 20),
         lif(),
