@@ -1,4 +1,4 @@
-"""MNIST, Norse's tutorial network (conv 20-50, dense 500) with the tutorial's own settings: 48 steps of 1 ms, 5 epochs."""
+"""MNIST, Norse's convolutional network (conv 20-50, dense 500) with its tutorial's own settings, 48 steps of 1 ms."""
 
 from experiments.config import ConstantCurrent, Data, Experiment, NorseConv, Optimizer, Train
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments import build, compiled, config, execute, gallery, lock, overrides, processes, quiet, spread
 from experiments.config import Experiment, Study
 from experiments.fields import override
-from experiments.load import OWN_PARTS, check_run, load_config, load_run
+from experiments.load import OWN_PARTS, blame, check_run, load_config, load_run
 from experiments.loop import NotCompiled, Run
 from experiments.progress import say
 from experiments.seeds import open_run
@@ -53,6 +53,10 @@ def run(request: Request) -> int:
                 option = "--evaluate" if options.evaluate is not None else "--resume"
                 text += f". Instead: {execute.cure(error, option, Path(existing))}"
             return say(console, text, 1 if isinstance(error, MemoryError | NotCompiled) else status)
+        except Exception as error:
+            if (text := blame(error)) is None:
+                raise
+            return say(console, text, status)
 
 
 def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
@@ -67,8 +71,8 @@ def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else as_path(options.workdir)
     execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
-        drawing = gallery.prepare(experiment, folder)
-        return lambda: drawing.draw(console)
+        gallery.check(experiment)
+        return functools.partial(gallery.draw, experiment, folder, console)
     ready = _open(experiment, folder, request.line, console)
     held.enter_context(lock.hold(folder))
     source = as_path(name)

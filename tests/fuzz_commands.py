@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from experiments import commands as runner
-from experiments import config, execute, fields, load, processes, run
-from experiments.gallery import Gallery
+from experiments import config, execute, fields, gallery, load, processes, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 60  # for one command
@@ -310,7 +309,7 @@ def fuzz(count: int, seed: int, trained: float = 0.0) -> list[Outcome]:
                         stubs.enter_context(mock.patch.object(execute, "train", return_value=0))
                         stubs.enter_context(mock.patch.object(execute, "run_study", return_value=0))
                         stubs.enter_context(mock.patch.object(runner, "_evaluate", return_value=0))
-                        stubs.enter_context(mock.patch.object(Gallery, "draw", return_value=0))
+                        stubs.enter_context(mock.patch.object(gallery, "draw", return_value=0))
                     found.append(check(arguments, commands.workdir, trains=trains))
                 if found[-1].fault:
                     report(found[-1])
