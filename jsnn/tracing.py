@@ -280,7 +280,10 @@ def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape]
         ) from error
     except (TypeError, ValueError) as error:
         given = [("the input", shape) for shape in map(jnp.shape, jax.tree.leaves(x))] + outputs_so_far.get()
-        if meant := [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]:
+        meant = [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]
+        if not meant and "shape" in str(error):  # of a part of them, such as the channels: the last one was at fault
+            meant = [f"{name} has shape {shape}" for name, shape in given[-1:]]
+        if meant:
             raise ValueError(f"{error} Here {', '.join(meant)}") from error
         raise
     finally:
