@@ -7,9 +7,10 @@ Recordings of different lengths are padded at the end. Given their `lengths`, [B
 what it returns for each recording alone: of sample b the steps t < lengths[b] count, T is lengths[b], and what stands
 in the padding changes no value and has gradient 0.
 
-Each raises ValueError if the outputs have another rank than 3 or no time steps, and TypeError if they are not
-floating point. Sums are taken in float32 at least; results then have the dtype of the outputs: in bfloat16, counts and
-times above 256 are rounded. Of `lengths` the dtype and the shape are checked, and the values where they are not traced.
+Each raises ValueError if the outputs have another rank than 3, no time steps or no neurons, and TypeError if they are
+not floating point. Sums are taken in float32 at least; results then have the dtype of the outputs: in bfloat16, counts
+and times above 256 are rounded. Of `lengths` the dtype and the shape are checked, and the values where they are not
+traced.
 """
 
 from typing import Any
@@ -179,7 +180,7 @@ def spike_times(spikes: Array, num_spikes: int, *, lengths: Array | None = None)
 
 
 def check_time_major(outputs: Array, lengths: Array | None = None) -> None:
-    """Raise ValueError or TypeError unless `outputs` is a floating-point array [T, B, N] with T at least 1.
+    """Raise ValueError or TypeError unless `outputs` is a floating-point array [T, B, N] with T and N at least 1.
 
     `lengths` must be integers in 1..T, [B], or None.
     """
@@ -187,8 +188,8 @@ def check_time_major(outputs: Array, lengths: Array | None = None) -> None:
         raise ValueError(
             f"outputs must be [T, B, N], got shape {outputs.shape}: put time first, then batch, then neurons"
         )
-    if len(outputs) == 0:
-        raise ValueError(f"outputs must have at least one time step, got shape {outputs.shape}")
+    if 0 in (outputs.shape[0], outputs.shape[2]):
+        raise ValueError(f"outputs must have at least one time step and one neuron, got shape {outputs.shape}")
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise TypeError(f"outputs must be floating point, got {outputs.dtype}: use .astype(jnp.float32)")
     if lengths is not None:

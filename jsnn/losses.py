@@ -204,7 +204,7 @@ def mse_membrane_loss(
 ) -> Array:
     """Return the mean square of membrane minus wanted membrane, over all steps: L = mean((v - target)^2).
 
-    A scalar, where snnTorch returns shape (1,).
+    A scalar, where snnTorch returns shape (1,). snnTorch 1.0.0 takes a negative `off_target` for 0.
 
     Args:
         membranes: [T, B, N].

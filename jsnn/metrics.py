@@ -13,7 +13,7 @@ over the steps t < lengths[b] of sample b, before it is over samples, and paddin
 import jax.numpy as jnp
 
 from jsnn.arguments import check_axes, check_broadcasts, check_dt, check_not_empty, checked
-from jsnn.losses import check_logits
+from jsnn.losses import check_logits, check_targets
 from jsnn.padding import check_over_time, counted_steps, mean_of_steps, mean_over_time
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array
@@ -61,6 +61,7 @@ def is_correct(logits: Array, targets: Array) -> Array:
     """
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits must be [..., N], one number a class, got shape {logits.shape}")
+    check_targets(targets, targets.shape)
     check_broadcasts("targets", targets, logits.shape[:-1], "the samples")
     return (jnp.argmax(logits, axis=-1) == targets) & ~jnp.any(jnp.isnan(logits), axis=-1)
 

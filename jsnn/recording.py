@@ -156,10 +156,10 @@ def _run_watched(
 
 
 def _check_kept(keep: Keep, there: Mapping[str, Collection[str]]) -> None:
-    if isinstance(keep, str):
-        raise TypeError(f"keep takes names, such as ({keep!r},), got the one string {keep!r}")
     everywhere = sorted(set().union(*there.values()))
     for name, kept in keep.items() if isinstance(keep, Mapping) else [("", keep or ())]:
+        if isinstance(kept, str):
+            raise TypeError(f"keep takes names, such as ({kept!r},), got the one string {kept!r}")
         if name and name not in there:
             raise ValueError(f"keep names {name!r}, but the layers are {', '.join(there)}")
         known = sorted(there[name]) if name else everywhere

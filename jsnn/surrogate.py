@@ -9,7 +9,7 @@ Zenke, IEEE Signal Processing Magazine 2019). Call what a factory here returns w
 A bell-shaped derivative is as wide as `1 / slope`. Its `height` is the value at `x = 0`: leave it out for the
 formula's own, or give it to scale the curve. All parameters are Python numbers: a surrogate is static, part
 of the compiled program. A factory raises TypeError where one is not a number, and ValueError where it is not
-finite and positive (a `cutoff` may be negative). `docs/surrogates.md` says what other libraries call each.
+positive and below 1e30 (a `cutoff` may be negative). `docs/surrogates.md` says what other libraries call each.
 """
 
 import dataclasses
@@ -61,10 +61,14 @@ class Surrogate:
         return _heaviside(self, jnp.asarray(x))
 
     def derivative(self, x: Array) -> Array:
-        """Return the surrogate derivative at `x` [...], in the shape and dtype of `x` (integers become floats)."""
-        x = jnp.asarray(x, jnp.result_type(x, float))
+        """Return the surrogate derivative at `x` [...], in the shape and dtype of `x` (integers become floats).
+
+        It is computed in float32 at least: in float16 the square of 256 is infinite.
+        """
+        dtype = jnp.result_type(x, float)
+        x = jnp.asarray(x, jnp.promote_types(dtype, jnp.float32))
         derivative = self.formula(x, **dict(self.parameters))
-        return jnp.broadcast_to(jnp.asarray(derivative, x.dtype), x.shape)
+        return jnp.broadcast_to(jnp.asarray(derivative, dtype), x.shape)
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.parameters)})"
@@ -324,8 +328,8 @@ def _checked(name: str, value: object) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value}")
+    if not abs(number) < 1e30:  # times a membrane it would overflow in float32
+        raise ValueError(f"{name} must be finite and below 1e30, got {value}")
     if number <= 0 and name != "cutoff":
         raise ValueError(f"{name} must be > 0, got {value}")
     return number

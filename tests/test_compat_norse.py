@@ -235,9 +235,31 @@ def test_convolutional_tutorial_network(parity, stem, method):
         close(gradient.layers[index].bias[...], golden[f"g_{name}_b"], 1e-4)
 
 
-def test_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"method must be one of super, .* got 'supr'"):
-        norse.threshold("supr")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: norse.threshold("supr"), r"method must be one of super, .* got 'supr'"),
+        (lambda: norse.threshold("circ", 0.0), r"alpha must be > 0, got 0.0"),
+        (lambda: norse.lif_refrac(rho_reset=-1.0), "rho_reset must be >= 0, got -1.0"),
+        (lambda: norse.lif_ex(delta_T=0.0), "delta_T must be > 0, got 0.0"),
+        (lambda: norse.lif_adex(tau_ada_inv=-1.0), r"dt \* tau_ada_inv must be in \[0, 1\], got -0.001"),
+        (lambda: norse.lsnn(tau_adapt_inv=1e4), r"dt \* tau_adapt_inv must be in \[0, 1\], got 10"),
+        (lambda: norse.population(jnp.array([-1.0, -2.0]), 3), "the largest of x must be > 0, got -1.0"),
+        *[
+            (lambda cell=cell, options=options: cell(**options), message)
+            for cell in (norse.lif, norse.lif_box, norse.lif_refrac, norse.lif_ex, norse.lif_adex, norse.lsnn)
+            for options, message in (
+                ({"tau_mem_inv": 2000.0}, r"dt \* tau_mem_inv must be in \[0, 1\], got 2.0"),
+                ({"dt": 0.0}, "dt must be > 0, got 0.0"),
+                ({"v_th": -1.0}, "v_th must be > 0, got -1.0"),
+                ({"alpha": -1.0}, "alpha must be > 0, got -1.0"),
+            )
+        ],
+    ],
+)
+def test_errors_name_what_the_user_gave(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 CELLS = {

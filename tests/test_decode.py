@@ -109,6 +109,14 @@ def test_wrong_rank(decoder, shape):
         decoder(jnp.zeros(shape))
 
 
+@each_decoder
+def test_outputs_of_no_neuron_or_no_step(decoder):
+    for shape in ((0, 1, 4), (3, 1, 0)):
+        with pytest.raises(ValueError, match="at least one time step and one neuron, got shape"):
+            decoder(jnp.zeros(shape))
+    assert decoder(jnp.zeros((3, 0, 4))).shape == (0, 4)  # an empty batch has results, as many
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int32"])
 @each_decoder
 def test_wrong_dtype(decoder, dtype):

@@ -185,6 +185,26 @@ def test_small_probabilities_are_exact_in_half_precision():
     assert_spike_probability(compiled(encode.rate)(KEY, x, num_steps=20_000, gain=0.1), np.full(50, 0.003125))
 
 
+HALF = {  # what a number of half precision is too coarse for: places, centres, sums
+    "receptive_fields": lambda x: encode.receptive_fields(x, 3000, high=60.0),
+    "receptive_field_grid": lambda x: encode.receptive_field_grid(x[:, None], (3000,), low=0.3, high=60.1),
+    "population": lambda x: norse.population(x, 300, scale=60.0),
+    "population of its own scale": lambda x: norse.population(x, 300),
+    "step_forward": lambda x: encode.step_forward(x, threshold=0.1),
+    "send_on_delta": lambda x: encode.send_on_delta(x, threshold=0.3),
+    "delta_inverse": lambda x: encode.delta_inverse(jnp.sign(x - 20), threshold=0.1, initial=0.3),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("code", HALF.values(), ids=HALF)
+def test_half_precision_is_computed_in_float32(code, dtype):
+    x = jnp.asarray(np.linspace(0, 60, 600), dtype)
+    found = code(x)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, code(x.astype(jnp.float32)).astype(dtype))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_spikes_are_independent_over_time_and_neurons(axis):
     # neighbours of fair coins differ like fair coins

@@ -76,6 +76,14 @@ def test_time_contrast_by_hand():
     np.testing.assert_array_equal(encode.time_contrast(np.ones(5, np.float32)), np.zeros(5))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("x", [np.linspace(0, 1, 100), -0.1 * np.arange(100), np.tile([3.7, 3.1], 50), np.full(9, 0.3)])
+def test_changes_that_are_all_the_same_are_not_large(x, dtype):
+    assert not np.asarray(encode.time_contrast(jnp.asarray(x, dtype))).any()
+    spike = jnp.asarray(x, dtype).at[5].add(2)
+    assert np.asarray(encode.time_contrast(spike)).astype(float)[5:7].tolist() == [1, -1]
+
+
 # As Neurons, under transforms
 
 
@@ -121,6 +129,13 @@ def test_bad_signals(encoder):
         encoder(np.zeros((0, 2), np.float32))
     with pytest.raises(TypeError, match="x must be floating point, got uint8"):
         encoder(np.zeros((4, 2), np.uint8))
+
+
+def test_errors_about_spikes_name_spikes():
+    with pytest.raises(TypeError, match=r"spikes must be floating point, got int32: use spikes.astype\(jnp.float32\)$"):
+        encode.delta_inverse(np.ones(3, np.int32))
+    with pytest.raises(ValueError, match=r"spikes must have a time axis, \[T, ...\], got a scalar"):
+        encode.delta_inverse(1.0)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,15 @@ def test_times_of_half_precision_are_not_rounded():
     assert steps(encode.latency(x, num_steps=1001, threshold=0.25, normalize=True)).tolist() == [1000, 415]
 
 
+def test_times_that_are_not_finite_are_refused_under_jit_but_not_where_they_do_not_occur():
+    with pytest.raises(ValueError, match="times must be finite in float32, got inf"):
+        jax.jit(lambda x: encode.latency(x, num_steps=5, epsilon=1e-12))(np.float32([0.1, 0.9]))
+    linear = encode.latency_times(np.float32([0.0, 1.0]), num_steps=5, tau=np.inf, linear=True, normalize=True)
+    np.testing.assert_allclose(linear, [3.96, 0.0], rtol=1e-6)
+    slope = jax.grad(lambda tau: encode.latency_times(np.float32([0.5, 1.0]), tau=tau)[0])(2.0)  # tau may be traced
+    np.testing.assert_allclose(slope, np.log(0.5 / 0.49), rtol=1e-5)
+
+
 def test_normalized_times_end_at_the_last_step():
     x = np.linspace(0, 1, 9, dtype=np.float32)
     for linear in (False, True):
@@ -169,6 +178,12 @@ OK = np.array([0.1, 0.9], np.float32)
         (np.float32([0.5, np.inf]), {}, r"x must lie in \[0, 1\], got values from 0.5 to inf"),
         (np.float32([0.5, np.nan]), {}, "x must not hold NaN, got 1 of 2"),
         (np.zeros((0, 3), np.float32), {}, r"x must not be empty, got shape \(0, 3\)"),
+        (OK, {"epsilon": 1e-12}, r"times must be finite in float32, got inf .* epsilon = 1e-12: take epsilon = 1e-7"),
+        (OK, {"epsilon": 1e-12, "normalize": True, "clip": True}, "times must be finite in float32, got nan"),
+        (OK, {"epsilon": np.inf}, "times must be finite in float32, got nan .* epsilon = inf"),
+        (OK, {"tau": np.inf}, "times must be finite in float32, got inf .* tau / dt = inf"),
+        (OK, {"tau": 1e39, "linear": True}, r"times must be finite in float32, got inf .* tau / dt = 1e\+39"),
+        (OK, {"tau": 1e-50, "normalize": True}, "times must be finite in float32, got nan .* tau / dt = 1e-50"),
     ],
 )
 def test_bad_latency(function, x, options, message):

@@ -122,3 +122,8 @@ def test_what_gain_and_offset_ask_for_needs_no_warning():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_cure_of_whole_rates_is_theirs():
+    with pytest.raises(TypeError, match=r"rates must be floating point, got int32: use rates.astype\(jnp.float32\)$"):
+        encode.random_spikes(KEY, np.ones(3, np.int32), num_steps=5)

@@ -231,6 +231,10 @@ def test_dtype_is_kept(loss, dtype):
 def test_wrong_outputs_and_targets(loss):
     with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 2\)"):
         loss(SPIKES[:, 0], LABELS)
+    with pytest.raises(ValueError, match=r"at least one time step and one neuron, got shape \(4, 1, 0\)"):
+        loss(SPIKES[..., :0], LABELS)
+    with pytest.raises(ValueError, match="must not be empty, got shape"):
+        loss(SPIKES[:, :0], LABELS[:0])
     with pytest.raises(TypeError, match="floating point, got int32"):
         loss(SPIKES.astype(jnp.int32), LABELS)
     with pytest.raises(TypeError, match=r"integer labels, got float32: take jnp.argmax"):
@@ -267,6 +271,17 @@ def test_wrong_outputs_and_targets(loss):
 def test_wrong_options(loss, options, message):
     with pytest.raises(ValueError, match=message):
         loss(SPIKES, LABELS, **options)
+
+
+def test_no_times_are_no_targets():
+    with pytest.raises(ValueError, match=r"targets must not be empty, got shape \(0, 2\)"):
+        functional.mse_temporal_loss(SPIKES[:, :0], jnp.zeros((0, 2)), target_is_time=True)
+
+
+def test_a_negative_membrane_is_wanted_as_given():  # where snnTorch 1.0.0 wants 0
+    membranes = jnp.array([[[0.5, -0.5]]])
+    assert losses.mse_membrane_loss(membranes, jnp.array([0]), on_target=0.5, off_target=-0.5) == 0
+    assert functional.targets_rate(jnp.array([0]), 2, off_target=-0.5).tolist() == [[1.0, -0.5]]
 
 
 def test_wrong_targets_of_cross_entropy():

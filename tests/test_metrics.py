@@ -119,6 +119,13 @@ def test_wrong_population():
         functional.accuracy_rate(SPIKES, jnp.array([0]), num_classes=2)
 
 
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.is_correct])
+def test_labels_are_integers(metric):
+    for wrong in (jnp.array([0.0, 1.0]), jnp.array([True, False])):
+        with pytest.raises(TypeError, match="targets must be integer labels, got"):
+            metric(jnp.eye(2), wrong)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_sample_with_nan_is_never_right(label):
     logits = jnp.array([[jnp.nan, jnp.nan], [jnp.nan, 1.0]])

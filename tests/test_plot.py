@@ -126,6 +126,80 @@ def test_refuses_what_are_no_axes(picture, array, axis_labels):
         picture(array, ax=Figure().subplots(1, 2))
 
 
+@pytest.mark.parametrize("name", ["spike_counts", "traces", "class_probabilities", "output_traces", "training_curves"])
+def test_a_single_step_is_seen(name):
+    picture, array, _ = PICTURES[name]
+    markers = [line.get_marker() for line in picture(array[:1]).lines if len(line.get_xdata()) == 1]
+    assert set(markers) == {"o"}
+
+
+LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias, number"
+NAMED = {
+    "raster": lambda a, b: plot.raster({a: SPIKES[:, 0], b: SPIKES[:, 1]}),
+    "spike_counts": lambda a, b: plot.spike_counts({a: SPIKES, b: SPIKES}),
+    "firing_rate_histogram": lambda a, b: plot.firing_rate_histogram({a: SPIKES, b: SPIKES}),
+    "class_probabilities": lambda a, b: plot.class_probabilities(MEMBRANES[:, :2], class_names=[a, b], target=0),
+    "confusion_matrix": lambda a, b: plot.confusion_matrix([0, 1], [0, 1], class_names=[a, b]),
+    "trade_off": lambda a, b: plot.trade_off([{"n": n, "spikes": 1, "accuracy": 0.5} for n in (a, b)], group="n"),
+    "energy": lambda a, b: plot.energy({f"{n}{i}": {"cpu": 1.0, n: 2.0} for n in (a, b) for i in range(3)}),
+}
+
+
+@pytest.mark.parametrize("picture", NAMED.values(), ids=NAMED)
+def test_long_names_leave_room_for_the_picture(picture):
+    ax = picture(f"{LONG} 1", f"{LONG} 2")
+    ax.figure.draw_without_rendering()
+    legend = ax.get_legend()
+    texts = [*ax.get_yticklabels(), *ax.get_xticklabels(), *(legend.get_texts() if legend else [])]
+    boxes = [text.get_window_extent() for text in texts if "great white" in text.get_text()]
+    assert boxes
+    assert all(box.x0 > 0 and box.x1 < ax.figure.bbox.x1 and box.y0 > 0 for box in boxes)
+    assert ax.get_window_extent().width > 0.2 * ax.figure.bbox.width
+
+
+def test_long_captions_are_wrapped():
+    ax = plot.images(MEMBRANES.reshape(5, 6, 6), captions=[f"{LONG}\n{k}" for k in range(5)])
+    ax.figure.draw_without_rendering()
+    first, second = (text.get_window_extent() for text in ax.texts[:2])
+    assert first.x1 < second.x0
+    assert all(text.get_window_extent().y1 <= ax.figure.bbox.y1 for text in ax.texts)
+
+
+def test_tall_images_make_no_endless_figure():
+    assert plot.feature_maps(np.ones((500, 1, 3))).figure.get_figheight() <= 12
+
+
+KEPT = []  # matplotlib warns of an animation that was not kept
+
+
+def sound_of(dots, ax):
+    plot.sound(np.ones(100), 100, 2 * dots, dt=1 / len(dots), axes=(Figure().add_subplot(), ax))
+
+
+def animation_of(dots, ax):
+    KEPT.append(plot.animate(np.stack([0 * dots, dots], -1)[None], ax=ax))
+
+
+@pytest.mark.parametrize(
+    ("picture", "shape"),
+    [
+        *[(lambda dots, ax: plot.raster(dots, ax=ax), shape) for shape in ((900, 3000), (40, 3000), (5000, 30))],
+        (sound_of, (2000, 30)),
+        (animation_of, (480, 640)),
+    ],
+)
+def test_a_dot_among_many_is_not_lost(picture, shape):
+    dots, parts = np.zeros(shape), 4
+    along = (np.arange(parts) + 0.5) / parts
+    dots[(along * shape[0]).astype(int), (along * shape[1]).astype(int)] = 1  # one in each part of the diagonal
+    ax = Figure(figsize=(5, 2.5)).add_axes((0, 0, 1, 1))
+    picture(dots, ax)
+    ax.set_aspect("auto")
+    pixels = np.frombuffer(rendered(ax), np.uint8).reshape(100, 200, 4)[6:-6, 6:-6, :3].astype(int)
+    for part in np.array_split(pixels, parts, axis=1):
+        assert np.abs(part - np.median(part, axis=(0, 1))).max() > 4
+
+
 @pytest.mark.parametrize("name", ["raster", "spike_counts", "traces", "class_probabilities", "output_traces"])
 def test_time_has_a_unit(name):
     picture, array, _ = PICTURES[name]

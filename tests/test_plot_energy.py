@@ -23,3 +23,5 @@ def test_what_is_no_energy_is_refused():
         plot.energy({})
     with pytest.raises(ValueError, match="the energy of spiking on cpu must be finite and > 0 J, got 0"):
         plot.energy({"spiking": {"cpu": 0.0}})
+    with pytest.raises(TypeError, match="the energy of spiking on cpu must be real numbers, got str"):
+        plot.energy({"spiking": {"cpu": "low"}})

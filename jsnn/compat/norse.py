@@ -22,9 +22,9 @@ from flax import nnx
 from jsnn import delays, layers, neurons, surrogate
 from jsnn.arguments import check_memory, checked
 from jsnn.compat import norse_neurons
-from jsnn.encode.checks import check_at_least, floating
+from jsnn.encode.checks import at_least_float32, check_at_least, floating
 from jsnn.neurons import wrappers
-from jsnn.neurons.checks import check_positive
+from jsnn.neurons.checks import check_decay, check_not_negative, check_positive
 from jsnn.types import Array, SpikeFunction
 
 METHODS = ("super", "super_released", "tanh", "circ", "heavi_erfc", "triangle", "logistic")
@@ -41,6 +41,7 @@ def threshold(method: str = "super", alpha: float = 100.0) -> SpikeFunction:
         >>> threshold("super", alpha=100.0)
         superspike(slope=100.0)
     """
+    check_positive("alpha", alpha)
     makers = {
         "super": lambda: surrogate.superspike(alpha),
         "super_released": lambda: surrogate.superspike(1.0),
@@ -77,10 +78,8 @@ def lif(
         0.5
     """
     return neurons.CuBaLIF(
-        decay=1 - dt * tau_mem_inv,
-        decay_syn=1 - dt * tau_syn_inv,
-        gain=dt * tau_mem_inv,
-        v_rest=v_leak,
+        **_membrane(tau_mem_inv, v_leak, dt),
+        decay_syn=_decay("tau_syn_inv", tau_syn_inv, dt),
         detach_reset=detach_reset,
         synapse_order="jump_then_decay",
         **_spiking(v_th, v_reset, method, alpha),
@@ -110,9 +109,7 @@ def lif_box(
         >>> lif_box(tau_mem_inv=250.0).decay
         0.75
     """
-    return neurons.LIF(
-        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, **_spiking(v_th, v_reset, method, alpha)
-    )
+    return neurons.LIF(**_membrane(tau_mem_inv, v_leak, dt), **_spiking(v_th, v_reset, method, alpha))
 
 
 lif_current_encoder = lif_box
@@ -148,6 +145,7 @@ def lif_refrac(
         >>> lif_refrac(rho_reset=3.0).layers[1].period
         3.0
     """
+    check_not_negative("rho_reset", rho_reset)
     return layers.Sequential(
         _synapse(tau_syn_inv, dt), wrappers.Refractory(lif_box(dt=dt, **parameters), period=rho_reset)
     )
@@ -172,8 +170,9 @@ def lif_ex(
         >>> lif_ex(delta_T=0.25).layers[1].sharpness
         0.25
     """
+    check_positive("delta_T", delta_T)
     neuron = neurons.EIF(
-        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
+        **_membrane(tau_mem_inv, v_leak, dt), sharpness=delta_T, rheobase=v_th,
         **_spiking(v_th, v_reset, method, alpha),
     )  # fmt: skip
     return layers.Sequential(_synapse(tau_syn_inv, dt), neuron)
@@ -204,9 +203,10 @@ def lif_adex(
         >>> lif_adex(adaptation_spike=0.5).layers[1].jump
         0.5
     """
+    check_positive("delta_T", delta_T)
     neuron = norse_neurons.LIFAdEx(
-        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, sharpness=delta_T, rheobase=v_th,
-        decay_adaptation=1 - dt * tau_ada_inv, coupling=adaptation_current, jump=adaptation_spike,
+        **_membrane(tau_mem_inv, v_leak, dt), sharpness=delta_T, rheobase=v_th,
+        decay_adaptation=_decay("tau_ada_inv", tau_ada_inv, dt), coupling=adaptation_current, jump=adaptation_spike,
         **_spiking(v_th, v_reset, method, alpha),
     )  # fmt: skip
     return layers.Sequential(_synapse(tau_syn_inv, dt), neuron)
@@ -235,9 +235,9 @@ def lsnn(
         >>> neuron.decay_adaptation, neuron.adaptation
         (0.75, 1.5)
     """
-    decay_adaptation = 1 - dt * tau_adapt_inv
+    decay_adaptation = _decay("tau_adapt_inv", tau_adapt_inv, dt)
     neuron = neurons.ALIF(
-        decay=1 - dt * tau_mem_inv, gain=dt * tau_mem_inv, v_rest=v_leak, decay_adaptation=decay_adaptation,
+        **_membrane(tau_mem_inv, v_leak, dt), decay_adaptation=decay_adaptation,
         adaptation=beta * decay_adaptation, **_spiking(v_th, v_reset, method, alpha),
     )  # fmt: skip
     return layers.Sequential(_synapse(tau_syn_inv, dt), delays.Delay(1), neuron)
@@ -249,10 +249,8 @@ def li(
 ) -> neurons.CuBaLI:
     """Return Norse's `LICell`: a leaky integrator with an exponential synaptic current; its output is `v`."""
     return neurons.CuBaLI(
-        decay=1 - dt * tau_mem_inv,
-        decay_syn=1 - dt * tau_syn_inv,
-        gain=dt * tau_mem_inv,
-        v_rest=v_leak,
+        **_membrane(tau_mem_inv, v_leak, dt),
+        decay_syn=_decay("tau_syn_inv", tau_syn_inv, dt),
         synapse_order="jump_then_decay",
     )
 
@@ -334,35 +332,46 @@ def population(
             width.
 
     Raises:
-        ValueError: if `num_neurons` is less than 1 or `scale` is not positive.
+        ValueError: if `num_neurons` is less than 1, or if `scale`, or the largest value for it, is not positive.
 
     Examples:
         >>> population(jnp.array([0.0, 1.0]), 3, scale=1.0).round(2)
         Array([[1.  , 0.88, 0.61],
                [0.61, 0.88, 1.  ]], dtype=float32)
     """
-    x = floating(x)
+    x, dtype = at_least_float32(floating(x)), x.dtype
     check_at_least("num_neurons", num_neurons, 1)
     check_memory("the population", (*x.shape, num_neurons), copies=4)
-    if scale is None:
-        scale = jnp.max(x)
-    else:
-        check_positive("scale", scale)
-        if np.size(scale) != 1:
-            raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
-        scale = jnp.asarray(scale, x.dtype)
+    name, scale = ("the largest of x", jnp.max(x)) if scale is None else ("scale", scale)
+    check_positive(name, scale)
+    if np.size(scale) != 1:
+        raise ValueError(f"scale must be one number, got shape {np.shape(scale)}")
+    scale = jnp.asarray(scale, x.dtype)
     centres = jnp.linspace(0, scale, num_neurons, dtype=x.dtype)
-    return kernel(scale * (x[..., None] - centres) ** 2)
+    return kernel(scale * (x[..., None] - centres) ** 2).astype(dtype)
+
+
+def _decay(name: str, inverse: float, dt: float) -> float:
+    """Return the share that is left after a step of Euler's method; errors name what the user gave."""
+    check_positive("dt", dt)
+    check_decay(f"dt * {name}", dt * inverse)
+    return 1 - dt * inverse
+
+
+def _membrane(tau_mem_inv: float, v_leak: float, dt: float) -> dict[str, Any]:
+    """Return the fields of `LeakyMembrane` for Norse's parameters."""
+    return {"decay": _decay("tau_mem_inv", tau_mem_inv, dt), "gain": dt * tau_mem_inv, "v_rest": v_leak}
 
 
 def _spiking(v_th: float, v_reset: float, method: str, alpha: float) -> dict[str, Any]:
     """Return the fields of `SpikingNeuron` for Norse's parameters."""
+    check_positive("v_th", v_th)
     return {"threshold": v_th, "reset": "zero", "v_reset": v_reset, "surrogate": threshold(method, alpha)}
 
 
 def _synapse(tau_syn_inv: float, dt: float) -> neurons.LI:
     """Return a synaptic current, which jumps by its input before the membrane sees it."""
-    return neurons.LI(decay=1 - dt * tau_syn_inv)
+    return neurons.LI(decay=_decay("tau_syn_inv", tau_syn_inv, dt))
 
 
 def _linear(input_size: int, output_size: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:

@@ -7,7 +7,8 @@
 New work decodes, and takes one loss for all: `cross_entropy(decode.max_over_time(membranes), labels)` is
 `ce_max_membrane_loss`, `accuracy(decode.spike_count(spikes), labels)` is `accuracy_rate`. For losses of membranes or
 spikes step by step take `targets_rate` or `targets_latency` [T, B, N]; for losses of counts their sum over time; for
-losses of spike times `spikes_to_times(targets_latency(...))` [B, N].
+losses of spike times `spikes_to_times(targets_latency(...))` [B, N]. snnTorch 1.0.0 takes a negative `off_target` of
+targets for 0; here it is what was given.
 
 Losses and accuracies take the `lengths` of padded recordings as those of `jsnn.losses` do; T is a sample's own length.
 """
@@ -157,6 +158,7 @@ def mse_temporal_loss(
     if target_is_time:
         if ignore_label is not None:
             raise ValueError(f"ignore_label goes with labels, not with times (target_is_time), got {ignore_label}")
+        check_not_empty("targets", targets)
         wanted = jnp.asarray(targets, seen.dtype)
     else:
         check_targets(targets, spikes.shape[1:2])

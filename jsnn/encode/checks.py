@@ -16,10 +16,8 @@ def floating(x: Array, name: str = "x") -> Array:
     """Return the values as an array; refuses integers, empty arrays and, where values are known, NaN."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} must be floating point, got {x.dtype}: convert it with x.astype(jnp.float32), "
-            f"and divide images of 8 bits by 255"
-        )
+        images = ", and divide images of 8 bits by 255" if name == "x" else ""
+        raise TypeError(f"{name} must be floating point, got {x.dtype}: use {name}.astype(jnp.float32){images}")
     if x.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {x.shape}")
     if is_known(x):
@@ -30,11 +28,11 @@ def floating(x: Array, name: str = "x") -> Array:
     return x
 
 
-def time_varying(x: Array) -> Array:
+def time_varying(x: Array, name: str = "x") -> Array:
     """Return the values of `floating`, which have a time axis."""
-    x = floating(x)
+    x = floating(x, name)
     if x.ndim == 0:
-        raise ValueError("x must have a time axis, [T, ...], got a scalar")
+        raise ValueError(f"{name} must have a time axis, [T, ...], got a scalar")
     return x
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
-from jsnn.encode.checks import time_varying
+from jsnn.encode.checks import at_least_float32, time_varying
 from jsnn.neurons.base import cast
 from jsnn.neurons.checks import check_positive
 from jsnn.neurons.pytree import FrozenPytree
@@ -73,11 +73,12 @@ def delta_inverse(spikes: Array, *, threshold: Parameter = 0.1, initial: float |
         >>> delta_inverse(jnp.array([0.0, 1.0, 0.0, -1.0, 1.0]), threshold=0.5, initial=2.0).tolist()
         [2.0, 2.5, 2.5, 2.0, 2.5]
     """
-    spikes = time_varying(spikes)
+    spikes = time_varying(spikes, "spikes")
     check_positive("threshold", threshold)
     for name, value in (("threshold", threshold), ("initial", initial)):
         check_broadcasts(name, value, spikes.shape, "spikes")
-    return cast(initial, spikes.dtype) + cast(threshold, spikes.dtype) * jnp.cumsum(spikes, axis=0)
+    changes = jnp.cumsum(at_least_float32(spikes), axis=0)
+    return (cast(initial, changes.dtype) + cast(threshold, changes.dtype) * changes).astype(spikes.dtype)
 
 
 class ReferenceState(NamedTuple):
@@ -178,7 +179,7 @@ def send_on_delta(x: Array, *, threshold: Parameter = 0.1) -> Array:
     """
     x = time_varying(x)
     check_fits(x.shape[1:], threshold=threshold)
-    return unroll(SendOnDelta(threshold), x, ReferenceState(x[0]))[1]
+    return unroll(SendOnDelta(threshold), x, ReferenceState(at_least_float32(x[0])))[1]
 
 
 @checked
@@ -198,7 +199,7 @@ def step_forward(x: Array, *, threshold: Parameter = 0.1) -> Array:
     """
     x = time_varying(x)
     check_fits(x.shape[1:], threshold=threshold)
-    return unroll(StepForward(threshold), x, ReferenceState(x[0]))[1]
+    return unroll(StepForward(threshold), x, ReferenceState(at_least_float32(x[0])))[1]
 
 
 @checked
@@ -229,7 +230,8 @@ def time_contrast(x: Array, *, factor: float = 1.0) -> Array:
         threshold = mean |d| + factor * std |d|  over the T - 1 changes
 
     Each signal has its own threshold, so that their units do not matter; it takes the whole signal to know it, so
-    that streams need `SendOnDelta`.
+    that streams need `SendOnDelta`. What is above it by no more than rounding, 2 eps max |x|, is not large: a signal
+    that rises evenly has no spikes.
 
     Source: threshold-based representation, in Petro, Kasabov and Kiss, "Selection and optimization of temporal spike
     encoding methods for spiking neural networks", IEEE TNNLS 2020; here of the changes' sizes, so that a signal
@@ -243,5 +245,6 @@ def time_contrast(x: Array, *, factor: float = 1.0) -> Array:
         [0.0, 0.0, 1.0, 0.0, -1.0, 0.0]
     """
     threshold = contrast_threshold(x, factor=factor)
-    change = jnp.diff(jnp.asarray(x), axis=0, prepend=jnp.asarray(x)[:1])
+    threshold = threshold + 2 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
+    change = jnp.diff(x, axis=0, prepend=x[:1])
     return (change > threshold).astype(change.dtype) - (change < -threshold).astype(change.dtype)

@@ -1,5 +1,6 @@
 """Latency codes: the larger a value, the earlier its one spike."""
 
+import math
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jsnn.encode.checks import (
     check_unit_interval,
     extremes,
     floating,
+    is_known,
 )
 from jsnn.encode.times import interpolate_spikes, times_to_spikes
 from jsnn.neurons.checks import check_positive
@@ -43,7 +45,8 @@ def latency_times(
 
     `normalize` stretches the times so that the last one possible is num_steps - 1: the logarithmic ones by the
     latest time found in the whole array (which makes the code of one value depend on the others, and under `vmap`
-    on those of its own slice), the linear ones by tau / dt = num_steps - 1 - first_spike_time.
+    on those of its own slice), the linear ones by tau / dt = num_steps - 1 - first_spike_time, of which the last
+    possible is the share 1 - threshold.
 
     Source: snnTorch's `spikegen.latency_code`.
 
@@ -66,8 +69,9 @@ def latency_times(
         TypeError: if `x` is not floating point.
         ValueError: if `tau` or `epsilon` is not positive; if `threshold` lies outside (0, 1), or not below the
             largest value; if `normalize` lacks `num_steps`, or that is less than 1; if `first_spike_time` is
-            negative or not below `num_steps`; if values are missing, NaN or outside [0, 1]. Under `jit`, where
-            values are unknown, they are not checked.
+            negative or not below `num_steps`; if values are missing, NaN or outside [0, 1]; if times are not
+            finite, because `tau` is too large or `epsilon` too small for float32. Under `jit`, where values are
+            unknown, they are not checked.
 
     Examples:
         >>> latency_times(jnp.array([0.015, 0.02, 1.0]), tau=10.0).round(0).tolist()
@@ -75,10 +79,8 @@ def latency_times(
         >>> latency_times(jnp.array([0.25, 0.5, 1.0]), num_steps=5, normalize=True, linear=True).tolist()
         [3.0, 2.0, 0.0]
     """
-    tau = _in_steps(tau, dt)
-    x = _checked(x, num_steps, tau, threshold, epsilon, first_spike_time, normalize)
-    times = _all_times(x, num_steps, tau, threshold, epsilon, first_spike_time, normalize, linear)
-    return jnp.where(x < threshold, jnp.inf, times) if clip else times
+    values, times = _values_and_times(x, num_steps, tau, dt, threshold, epsilon, first_spike_time, normalize, linear)
+    return jnp.where(values < threshold, jnp.inf, times) if clip else times
 
 
 @checked
@@ -102,8 +104,8 @@ def latency(
 
     [B, ...] -> [T, B, ...].
 
-    Spikes that would come after the last step are an error, as in snnTorch: take more steps, or `normalize`. With
-    `bypass` they are left out, and so they are under `jit`, where values are unknown.
+    Spikes that would come after the last step are an error, as in snnTorch, also those that `clip` leaves out: take
+    more steps, or `normalize`. With `bypass` they are left out, and so they are under `jit`, where values are unknown.
 
     Source: snnTorch's `spikegen.latency`.
 
@@ -137,9 +139,7 @@ def latency(
     """
     if num_steps is None and not bypass:
         raise ValueError("num_steps must be given, got None: pass it, or bypass=True for as many as the times need")
-    tau = _in_steps(tau, dt)
-    values = _checked(x, num_steps, tau, threshold, epsilon, first_spike_time, normalize)
-    times = _all_times(values, num_steps, tau, threshold, epsilon, first_spike_time, normalize, linear)
+    values, times = _values_and_times(x, num_steps, tau, dt, threshold, epsilon, first_spike_time, normalize, linear)
     num_steps = _enough_steps(times, num_steps, bypass)
     times = jnp.where(values < threshold, jnp.inf, times) if clip else times
     dtype = jnp.asarray(x).dtype if dtype is None else dtype
@@ -172,26 +172,22 @@ def spike_latency(spikes: Array) -> Array:
     return jnp.where(step <= first, spikes, jnp.zeros((), spikes.dtype))
 
 
-def _in_steps(tau: float, dt: float) -> float:
-    """Return a time constant in steps, from that in s."""
-    check_positive("tau", tau)
-    check_positive("dt", dt)
-    return tau / dt
-
-
-def _checked(
+def _values_and_times(
     x: Array,
     num_steps: int | None,
     tau: float,
+    dt: float,
     threshold: float,
     epsilon: float,
     first_spike_time: int,
     normalize: bool,
-) -> Array:
-    """Return the values in float32 or better, they and the parameters found in order."""
+    linear: bool,
+) -> tuple[Array, Array]:
+    """Return the values in float32 or better, and their times before any is clipped; all arguments are checked."""
     x = floating(x)
-    check_positive("tau", tau)
-    check_positive("epsilon", epsilon)
+    for name, value in (("tau", tau), ("dt", dt), ("epsilon", epsilon)):
+        check_positive(name, value)
+    tau = tau / dt  # in steps
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must lie in (0, 1), got {threshold}")
     check_first_spike_time(first_spike_time, num_steps)
@@ -204,30 +200,33 @@ def _checked(
             f"threshold must be below the largest value of x, {found[1]:g}, got {threshold}: "
             f"no value would spike before the last step"
         )
-    return at_least_float32(x)
+    x = at_least_float32(x)
+    span = num_steps - 1 - first_spike_time if normalize and num_steps is not None else None
+    options = (tau, threshold, epsilon, first_spike_time, linear, span)
+    if is_known(tau) and is_known(epsilon):
+        with jax.ensure_compile_time_eval():
+            latest = float(_all_times(jnp.zeros((), x.dtype), *options))
+        if not math.isfinite(latest):
+            raise ValueError(
+                f"times must be finite in {x.dtype}, got {latest} for values below the threshold, with "
+                f"tau / dt = {tau} and epsilon = {epsilon}: take epsilon = 1e-7 or more, and another tau"
+            )
+    return x, _all_times(x, *options)
 
 
 def _all_times(
-    x: Array,
-    num_steps: int | None,
-    tau: float,
-    threshold: float,
-    epsilon: float,
-    first_spike_time: int,
-    normalize: bool,
-    linear: bool,
+    x: Array, tau: float, threshold: float, epsilon: float, first_spike_time: int, linear: bool, span: int | None
 ) -> Array:
-    """Return the times of `latency_times` before any is clipped."""
-    span = None if num_steps is None else num_steps - 1 - first_spike_time
+    """Return the times of `latency_times` before any is clipped, stretched over `span` steps where it is not None."""
     if linear:
-        scale = tau if not normalize or span is None else span
+        scale = tau if span is None else span
         return jnp.minimum(-scale * (x - 1), -scale * (threshold - 1)) + first_spike_time
     d = jnp.maximum(x, threshold + epsilon)
     times = tau * jnp.log(d / (d - threshold)) + first_spike_time
-    if normalize and span is not None:
-        after = times - first_spike_time
-        times = after * span / jnp.max(after) + first_spike_time
-    return times
+    if span is None:
+        return times
+    after = times - first_spike_time
+    return after * span / jnp.max(after) + first_spike_time
 
 
 def _enough_steps(times: Array, num_steps: int | None, bypass: bool) -> int:

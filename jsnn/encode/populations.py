@@ -1,7 +1,7 @@
 """Population codes: each value as the activity of several neurons, without time, [B, ...] -> [B, ..., N].
 
-Activities lie in [0, 1], and any other encoder makes spikes of them: `rate(key, receptive_fields(x, 8), T)`, or
-`latency(receptive_fields(x, 8), T, normalize=True, linear=True, clip=True)` as Bohte et al. did.
+Activities lie in [0, 1], and any other encoder makes spikes of them: `rate(key, receptive_fields(x, 8), num_steps=T)`,
+or `latency(receptive_fields(x, 8), num_steps=T, normalize=True, linear=True, clip=True)` as Bohte et al. did.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from jsnn.arguments import check_broadcasts, check_memory, checked
-from jsnn.encode.checks import check_at_least, floating
+from jsnn.encode.checks import at_least_float32, check_at_least, floating
 from jsnn.neurons.base import cast
 from jsnn.neurons.checks import check_holds, check_positive
 from jsnn.neurons.shapes import check_fits
@@ -53,7 +53,7 @@ def receptive_fields(
         Array([[0.75, 0.75, 0.08, 0.  ],
                [0.08, 0.75, 0.75, 0.08]], dtype=float32)
     """
-    x = floating(x)
+    x, dtype = at_least_float32(floating(x)), x.dtype
     check_at_least("num_neurons", num_neurons, 3)
     check_memory("the population", (*x.shape, num_neurons), copies=4)
     check_positive("beta", beta)
@@ -63,7 +63,8 @@ def receptive_fields(
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
     # in units of the distance between centres
     position = (x - low) / (high - low) * (num_neurons - 2) + 0.5
-    return jnp.exp(-((beta * (position[..., None] - jnp.arange(num_neurons, dtype=x.dtype))) ** 2) / 2)
+    distance = position[..., None] - jnp.arange(num_neurons, dtype=x.dtype)
+    return jnp.exp(-((beta * distance) ** 2) / 2).astype(dtype)
 
 
 @checked
@@ -100,7 +101,7 @@ def receptive_field_grid(
         >>> activity.shape, [int(i) for i in jnp.unravel_index(jnp.argmax(activity), activity.shape)]
         ((3, 5), [1, 3])
     """
-    x = floating(x)
+    x, dtype = at_least_float32(floating(x)), x.dtype
     if x.ndim == 0 or x.shape[-1] != len(num_neurons) or len(num_neurons) == 0:
         raise ValueError(
             f"x must have as many coordinates on its last axis as num_neurons = {tuple(num_neurons)} has numbers, "
@@ -114,4 +115,4 @@ def receptive_field_grid(
     for d, neurons in enumerate(num_neurons):
         activity = receptive_fields(x[..., d], neurons, low=low[d], high=high[d], beta=beta)
         grid = grid * jnp.expand_dims(activity, [axis - dimensions for axis in range(dimensions) if axis != d])
-    return grid
+    return grid.astype(dtype)

@@ -22,7 +22,7 @@ def times_to_spikes(times: Array, *, num_steps: int, dtype: Any = None) -> Array
         s_t = 1 where round(time) = t, else 0;  halves round to the even step
 
     A time outside the T steps, and infinity, give no spike. For several spikes a neuron, times `[K, B, ...]`, take
-    `jax.vmap(times_to_spikes, (0, None))(times, num_steps).max(0)`.
+    `jax.vmap(lambda times: times_to_spikes(times, num_steps=T))(times).max(0)`.
 
     Args:
         times: spike times in steps, floating point.

@@ -97,7 +97,7 @@ def animate(
     ax = axes_or_new(ax, width=3.2 * min(max(width / height, 0.5), 2.5), height=3.5)
     ax.set_xticks([])
     ax.set_yticks([])
-    image = ax.imshow(pictures[0], cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    image = ax.imshow(pictures[0], cmap=cmap, vmin=limits[0], vmax=limits[1])
     title = ax.set_title("")
 
     def show(step: int) -> tuple:

@@ -43,6 +43,17 @@ def axes_or_new(ax: "Axes | None", *, width: float = 6.4, height: float = 3.6) -
     return ax
 
 
+def short(name: object, most: int = 28) -> str:
+    """Return a name without its middle where it is so long that it would take the room of the picture."""
+    name = str(name)
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+
+
+def rounded(value: float) -> str:
+    """Return a number with three digits: 1230 for 1234.5, where ".3g" gives 1.23e+03."""
+    return f"{float(f'{value:.3g}'):g}"
+
+
 def colors(count: int) -> list[Any]:
     """Return colours: those of the palette, or where it is too short, colours from a map that goes from dark to
     bright and through as many hues.
@@ -74,6 +85,14 @@ def time_axis(ax: "Axes", num_steps: int, dt: float | None) -> float:
     return length
 
 
+def enlarged(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return an image whose dots are repeated, up to so many rows and columns.
+
+    matplotlib smooths an image of more dots than pixels, so that none is lost; large dots stay sharp then.
+    """
+    return image.repeat(max(1, rows // len(image)), axis=0).repeat(max(1, columns // image.shape[1]), axis=1)
+
+
 def whole_numbers(axis: "Axis") -> None:
     """Set ticks at integers only."""
     from matplotlib.ticker import MaxNLocator
@@ -94,10 +113,12 @@ def open_frame(ax: "Axes") -> None:
 
 
 def legend_beside(ax: "Axes", title: str | None = None) -> None:
-    """Draw a legend to the right, where it hides nothing."""
-    ax.legend(
+    """Draw a legend to the right, where it hides nothing; long names lose their middle."""
+    legend = ax.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=title, fontsize="small", handlelength=1.4
     )
+    for text in legend.get_texts():
+        text.set_text("\n".join(short(line, 44) for line in text.get_text().split("\n")))
 
 
 def note(ax: "Axes", text: str) -> None:

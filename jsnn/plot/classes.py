@@ -8,7 +8,18 @@ from numpy.typing import ArrayLike
 
 from jsnn.arguments import checked
 from jsnn.plot.arrays import labels, one_sample
-from jsnn.plot.canvas import FAINT, PALETTE, axes_or_new, colors, legend_beside, note, open_frame, percent, time_axis
+from jsnn.plot.canvas import (
+    FAINT,
+    PALETTE,
+    axes_or_new,
+    colors,
+    legend_beside,
+    note,
+    open_frame,
+    percent,
+    short,
+    time_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,7 +200,7 @@ def _class_lines(
 def _names(class_names: Sequence[str] | None, count: int, of: str, *, exactly: bool = False) -> list[str]:
     if class_names is None:
         return [str(index) for index in range(count)]
-    names = [str(name) for name in class_names]
+    names = [short(name) for name in class_names]
     if len(names) < count or (exactly and len(names) > count):
         raise ValueError(f"class_names must name the {count} classes of {of}, got {len(names)} names")
     return names

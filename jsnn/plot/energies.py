@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jsnn.arguments import checked
-from jsnn.plot.canvas import FAINT, INK, axes_or_new, colors, open_frame
+from jsnn.plot.arrays import numbers
+from jsnn.plot.canvas import FAINT, INK, axes_or_new, colors, open_frame, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
         ax: where to draw; None makes a figure.
 
     Raises:
-        TypeError: if the energies of a network are not given by device.
+        TypeError: if the energies of a network are not given by device, or are not numbers.
         ValueError: if there are no networks or no devices, or an energy is not finite and positive.
 
     Examples:
@@ -40,9 +41,11 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
         raise ValueError(f"joules must name networks and devices, got {dict(joules)}")
     for name, costs in joules.items():
         for device, cost in costs.items():
-            if cost is not None and not 0 < cost < np.inf:
-                raise ValueError(f"the energy of {name} on {device} must be finite and > 0 J, got {cost}")
-    ax = axes_or_new(ax, height=1.4 + 0.42 * len(devices))
+            what = f"the energy of {name} on {device}"
+            if cost is not None and not 0 < numbers(what, cost) < np.inf:
+                raise ValueError(f"{what} must be finite and > 0 J, got {cost}")
+    columns = max(1, 60 // (6 + max(len(short(name)) for name in joules)))  # of the legend
+    ax = axes_or_new(ax, height=1.2 + 0.42 * len(devices) + 0.2 * -(-len(joules) // columns))
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     open_frame(ax)
@@ -56,7 +59,7 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
     for index, ((name, costs), color) in enumerate(zip(joules.items(), colors(len(joules)))):
         known = [(row, cost) for row, device in enumerate(devices) if (cost := costs.get(device)) is not None]
         rows, values = zip(*known) if known else ((), ())
-        ax.plot(values, rows, _MARKERS[index % len(_MARKERS)], color=color, markersize=8, label=name)
+        ax.plot(values, rows, _MARKERS[index % len(_MARKERS)], color=color, markersize=8, label=short(name))
         for row, cost in known:
             place = (0, 7 if index % 2 == 0 else -16)  # above and below: two points may be close
             ax.annotate(
@@ -68,9 +71,9 @@ def energy(joules: Mapping[str, Mapping[str, float | None]], *, ax: "Axes | None
     ax.xaxis.set_major_locator(LogLocator(numticks=9))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(EngFormatter("J"))
-    ax.set_yticks(range(len(devices)), devices)
+    ax.set_yticks(range(len(devices)), [short(device) for device in devices])
     ax.set_ylim(len(devices) - 0.4, -0.7)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("Energy of one inference, estimated")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", ncols=len(joules))
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", ncols=columns)
     return ax

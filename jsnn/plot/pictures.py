@@ -1,6 +1,7 @@
 """Images: many in one picture, what spikes tell of an input, feature maps, and weights."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -232,6 +233,8 @@ def _tiles(
     if ax is not None:
         tile_inches = axes_or_new(ax).get_window_extent().width / ax.figure.dpi / columns
     size = 10 if tile_inches > 0.9 else 7
+    fit = max(4, int(tile_inches * 72 / (0.6 * size)))  # letters above a tile
+    captions = ["\n".join(textwrap.fill(line, fit) for line in caption.split("\n")) for caption in captions]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     gap = max(1, round(0.08 * width))
     room = math.ceil((lines * 1.25 * size / 72 + 0.05) / tile_inches * width) if captions else gap  # above a tile
@@ -245,7 +248,7 @@ def _tiles(
 
     inches = tile_inches * grid.shape[1] / (width + gap)
     ax = axes_or_new(
-        ax, width=inches + (0.9 if bar else 0), height=max(inches * grid.shape[0] / grid.shape[1] + 0.25, 1.6)
+        ax, width=inches + (0.9 if bar else 0), height=min(max(inches * grid.shape[0] / grid.shape[1] + 0.25, 1.6), 12)
     )
     image = ax.imshow(grid, cmap=cmap, interpolation="nearest")
     ax.set_xticks([])

@@ -16,6 +16,7 @@ from jsnn.plot.canvas import (
     legend_beside,
     note,
     open_frame,
+    rounded,
     time_axis,
     whole_numbers,
 )
@@ -78,7 +79,7 @@ def traces(
         return _heat_map(values, threshold, dt, label, ax)
 
     num_steps, num_neurons = values.shape
-    ax = axes_or_new(ax, height=2.8 if num_neurons == 1 else 1.6 + 0.42 * num_neurons)
+    ax = axes_or_new(ax, height=max(2.8, 1.6 + 0.42 * num_neurons))
     open_frame(ax)
     time = time_axis(ax, num_steps, dt) * np.arange(num_steps)
     shown = values if threshold is None else np.concatenate([values, threshold])
@@ -86,12 +87,13 @@ def traces(
     span = high - low or abs(high) or 1.0
     lane = 0.0 if num_neurons == 1 else span * (1.35 if fired is not None else 1.15)
     bases = lane * np.arange(num_neurons)
+    marker = "o" if num_steps == 1 else None  # one step makes no line
     for neuron, base in enumerate(bases):
         first = neuron == 0
-        ax.plot(time, base + values[:, neuron], color=INK, linewidth=1.2)
+        ax.plot(time, base + values[:, neuron], color=INK, linewidth=1.2, marker=marker)
         if threshold is not None:
             name = "threshold" if first else ""
-            ax.plot(time, base + threshold[:, neuron], "--", color=ACCENT, linewidth=1.0, label=name)
+            ax.plot(time, base + threshold[:, neuron], "--", color=ACCENT, linewidth=1.0, marker=marker, label=name)
         if fired is not None:
             at = time[fired[:, neuron]]
             ends = (base + high + 0.06 * span, base + high + 0.18 * span)
@@ -127,7 +129,7 @@ def _heat_map(
     bar = ax.figure.colorbar(image, ax=ax, label=label, extend=extend)
     if constant is not None:
         bar.ax.axhline(constant, color=ACCENT, linewidth=3)
-        note(ax, f"red in the colour bar: threshold {constant:.3g}")
+        note(ax, f"red in the colour bar: threshold {rounded(constant)}")
     return ax
 
 

@@ -17,6 +17,7 @@ from jsnn.plot.canvas import (
     note,
     open_frame,
     percent,
+    rounded,
     say_empty,
     whole_numbers,
 )
@@ -57,9 +58,15 @@ def spike_histogram(
     most = max(map(len, shares.values()))
     edges = np.arange(most + 1) - 0.5
     ax = axes_or_new(ax)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     _stairs(ax, {name: (np.pad(share, (0, most - len(share))), edges) for name, share in shares.items()})
     ax.set_yscale("log")
-    ax.set_ylim(0.5 * min(share[share > 0].min() for share in shares.values()), 1.3)
+    least = min(share[share > 0].min() for share in shares.values())
+    ax.set_ylim(0.5 * least, 1.3)
+    if least > 0.02:  # powers of ten alone would be one or two numbers
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_formatter(NullFormatter())  # whose numbers would be no percentages
     percent(ax.yaxis)
     ax.set_xlabel("Spikes of a neuron in a step")
     ax.set_ylabel("Neurons and steps (%)")
@@ -112,13 +119,14 @@ def firing_rate_histogram(
         # Bins of unequal numbers of rates would look like a comb.
         width = finest * max(1, math.ceil(rate.max() / finest / bins))
         edges = np.arange(-0.5 * finest, rate.max() + width, width)
-        title = _with_lines(name, f"mean {rate.mean():.3g} {unit}", f"{100 * np.mean(rate == 0):.3g}% never fire")
+        title = _with_lines(name, f"mean {rounded(rate.mean())} {unit}", f"{100 * np.mean(rate == 0):.3g}% never fire")
         rates[title], shares[title] = rate, (np.histogram(rate, edges)[0] / rate.size, edges)
     ax = axes_or_new(ax)
     shades = _stairs(ax, shares)
     for rate, color in zip(rates.values(), shades):
         ax.axvline(rate.mean(), color=color, linestyle="--", linewidth=1.2)
     percent(ax.yaxis)
+    ax.locator_params(axis="x", nbins=6)  # small rates are long numbers
     ax.set_xlabel(f"Firing rate ({unit})")
     ax.set_ylabel("Neurons (%)")
     legend_beside(ax)
@@ -165,7 +173,7 @@ def isi_histogram(
         trains = all_samples(title, values)
         check_spikes(title, trains)
         steps, variation = intervals(trains.reshape(len(trains), -1))
-        mean = f"mean {length * steps.mean():.3g} {unit}" if steps.size else "no neuron fires twice"
+        mean = f"mean {rounded(length * steps.mean())} {unit}" if steps.size else "no neuron fires twice"
         cv = f"CV {np.mean(variation):.2g}" if variation.size else "no CV"
         found[_with_lines(name, mean, cv, f"{steps.size:,} intervals")] = steps
     shares, beyond = {}, 0.0

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from jsnn.arguments import checked
 from jsnn.extras import require
 from jsnn.plot.arrays import check_spikes, finite, of_neurons
-from jsnn.plot.canvas import SEQUENTIAL, axes_or_new, note, say_empty, time_axis, whole_numbers
+from jsnn.plot.canvas import SEQUENTIAL, axes_or_new, enlarged, note, say_empty, time_axis, whole_numbers
 from jsnn.plot.spikes import raster
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _counts(ax: "Axes", counts: np.ndarray, dt: float) -> None:
     check_spikes("spikes", counts)
     length = time_axis(ax, len(counts), dt)
     extent = (-0.5 * length, (len(counts) - 0.5) * length, -0.5, counts.shape[1] - 0.5)
-    ax.imshow(counts.T, extent=extent, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest", vmin=0)
+    ax.imshow(enlarged(counts.T, 240, 1000), extent=extent, origin="lower", aspect="auto", cmap="Greys", vmin=0)
     ax.spines[["top", "right"]].set_visible(False)
     whole_numbers(ax.yaxis)
     note(ax, f"white: no spikes, black: {counts.max():g} a step")

@@ -14,10 +14,12 @@ from jsnn.plot.canvas import (
     PALETTE,
     axes_or_new,
     colors,
+    enlarged,
     legend_beside,
     note,
     open_frame,
     say_empty,
+    short,
     time_axis,
     whole_numbers,
 )
@@ -96,7 +98,7 @@ def raster(
         band = (-0.5, train.shape[1] - 0.5)
         remark = _draw_layer(ax, train != 0, categories[name], shades, band, length, fewest, most)
         ax.set_ylim(-0.5, train.shape[1] - 0.5)
-        ax.set_ylabel(f"Neuron of {name}" if name else "Neuron")
+        ax.set_ylabel(f"Neuron of {short(name)}" if name else "Neuron")
         whole_numbers(ax.yaxis)
     else:
         remark = None
@@ -106,7 +108,9 @@ def raster(
                 remark = "large layers: darker where more neurons fire"
             ax.axhline(-position - 0.5, color="#c5c9cf", linewidth=0.8)
         ax.set_ylim(-len(trains) + 0.5, 0.5)
-        ax.set_yticks(-np.arange(len(trains)), [f"{name}\n[{train.shape[1]:,}]" for name, train in trains.items()])
+        ax.set_yticks(
+            -np.arange(len(trains)), [f"{short(name)}\n[{train.shape[1]:,}]" for name, train in trains.items()]
+        )
         ax.tick_params(axis="y", length=0)
     if 1 < len(shades) <= len(PALETTE) + 1:
         for shade in shades.values():
@@ -162,8 +166,12 @@ def spike_counts(
         if count.shape[1] > 1:
             low, high = np.percentile(count, [10, 90], axis=1)
             ax.fill_between(time, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(time, count.mean(axis=1), color=color, linewidth=1.5, label=name)
+        marker = "o" if len(count) == 1 else None  # one step makes no line
+        ax.plot(time, count.mean(axis=1), color=color, linewidth=1.5, marker=marker, label=name)
     ax.set_ylim(bottom=0)
+    if not any(count.any() for count in counts.values()):
+        ax.set_ylim(top=1)
+        say_empty(ax, "no spikes")
     if isinstance(spikes, Mapping):
         ax.set_ylabel("Spikes per neuron and step")
     else:
@@ -197,7 +205,7 @@ def _draw_layer(
     if num_steps > most[0] or num_neurons > fewest or fired.sum() > _MARKS:
         image, remark = _density(fired, categories, shades, most)
         extent = (-0.5 * length, (num_steps - 0.5) * length, bottom, top)
-        ax.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
+        ax.imshow(enlarged(image, most[1], most[0]), extent=extent, origin="lower", aspect="auto")
         return remark if image.shape[:2] != (num_neurons, num_steps) else None
     for category, (color, _) in shades.items():
         step, neuron = np.nonzero(fired & (categories == category))
