@@ -23,7 +23,7 @@ from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.padding import fill_padding
 from jsnn.precision import initial_state, reduce_precision
-from jsnn.train.steps import Loss, Metrics, Network, in_mode
+from jsnn.train.steps import Loss, Metrics, Network, check_result, in_mode
 from jsnn.types import Array, Neuron
 
 Record: TypeAlias = Callable[..., dict[str, jsnn.LayerRecord]]  # `jsnn.record`, or what gives the same
@@ -39,6 +39,14 @@ def load_data(experiment: config.Experiment) -> config.Sets:
     if isinstance(settings, config.Recordings) and settings.length != experiment.num_steps:
         raise ValueError(f"num_steps must be data.length, {settings.length}, got {experiment.num_steps}")
     sets = settings.make()
+    given = [one for one in sets if one is not None] if isinstance(sets, config.Sets) else []
+    if not all(isinstance(one, Dataset) for one in given) or len(given) < 2:
+        raise ValueError(f"{type(settings).__name__}.make must return Sets(train, test), each a jsnn.data.Dataset")
+    if settings.validation_split and sets.validation is None:
+        raise ValueError(f"{type(settings).__name__}.make must return Sets with a validation set, as is asked for")
+    classes = max(one.num_classes for one in given)
+    if any(one.num_classes != classes for one in given):  # a small set may lack the last classes
+        sets = config.Sets(*(one and dataclasses.replace(one, num_classes=classes) for one in sets))
     train = sets.train
     inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), train.inputs.dtype)
     try:
@@ -130,6 +138,7 @@ def make_loss(
     experiment: config.Experiment,
     *,
     in_time: bool = False,
+    num_classes: int = 0,
     training: bool,
     record: Record = jsnn.record,
     rate_steps: int | None = None,
@@ -139,6 +148,7 @@ def make_loss(
     Args:
         experiment: it says what the loss is.
         in_time: whether the examples have a time axis.
+        num_classes: how many outputs the network must have, at least.
         training: whether they are augmented, and batch normalisation sees the batch.
         record: `jsnn.record`, or what gives the same on several devices.
         rate_steps: over how many steps the neurons send their mean rate; by default they send spikes.
@@ -169,7 +179,9 @@ def make_loss(
         else:
             decoded = (reduce_precision(network) if reduced else network)(inputs)
             outputs = decoded[None]
-        value, metrics = evaluate(outputs, decoded, targets, **padded)
+        if outputs.shape[-1] < num_classes:
+            raise ValueError(f"the network must give {num_classes} outputs, one for each class, got {outputs.shape}")
+        value, metrics = check_result(evaluate(outputs, decoded, targets, **padded), inputs)
         for name, spikes in hidden.items():
             spikes = without_padding(spikes, **padded)
             metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))

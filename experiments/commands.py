@@ -54,9 +54,9 @@ def run(request: Request) -> int:
                 text += f". Instead: {execute.cure(error, option, Path(existing))}"
             return say(console, text, 1 if isinstance(error, MemoryError | NotCompiled) else status)
         except Exception as error:
-            if (text := blame(error)) is None:
+            if (blamed := blame(error)) is None:
                 raise
-            return say(console, text, status)
+            return say(console, blamed, status)
 
 
 def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:

@@ -206,7 +206,8 @@ def _diagnose(run: Run, network: Converted) -> ConversionReport:
     assert settings is not None
     some = slice(0, settings.batch_size)
     images = run.experiment.data.prepare(run.key, jnp.asarray(test.inputs[some]), training=False)
-    found = conversion.diagnose(network, images, test.targets[some], num_steps=settings.num_steps, dt=settings.dt)
+    labels = test.targets[some] if build.has_classes(run.experiment, test) else None
+    found = conversion.diagnose(network, images, labels, num_steps=settings.num_steps, dt=settings.dt)
     activations = [Activation(**row._asdict()) for row in found.activations]
     return ConversionReport(str(network.report), str(found), activations, len(images))
 

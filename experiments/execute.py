@@ -87,7 +87,7 @@ def train(run: Run, console: Console, command: str) -> int:
     except (CheckpointError, NotCompiled, NotFinite, MemoryError, OSError) as error:
         if isinstance(error, CheckpointError) and error.whole is not None and run.experiment.train.weights is None:
             again = cure(error, "--resume", run.folder)
-        then = "" if isinstance(error, NotCompiled) else f". resume with: {again}"
+        then = "" if isinstance(error, NotCompiled | NotFinite) else f". resume with: {again}"
         console.print(headed("stopped:", "red", f"{error}{then}"))
         return 1
 
@@ -201,7 +201,9 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
             if status:
                 console.print(f"the study goes on with: {command_line(['--resume', str(folder)])}")
                 return status
-        results[stage.name] = _summary_of(stage, here)
+        if (here / "config.json").exists():
+            _check_stage(stage, here)
+        results[stage.name] = files.read_sealed(here / "summary.json")
     if not processes.is_first():
         return 0
     rows: list[dict[str, Any]] = []
@@ -211,7 +213,8 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
         rows += [{"stage": name} | row for row in (metrics, *result.get("sweep", []))]
         final |= {f"{name}/{metric}": value for metric, value in metrics.items()}
     _print_rows(console, study.name, rows)
-    final["test_accuracy"] = results[study.stages[0].name]["final"]["test_accuracy"]
+    score = f"test_{study.stages[0].objective.loss.score}"
+    final[score] = final[f"{study.stages[0].name}/{score}"]
     seconds = sum(result["seconds"] for result in results.values())
     summary = summarise(study.name, final, seconds, study.stages[0].seed, command=command, revision=revision)
     summary["rows"] = rows
@@ -236,13 +239,6 @@ def _run_stage(stage: config.Experiment, folder: Path, console: Console, command
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
-
-
-def _summary_of(stage: config.Experiment, folder: Path) -> dict[str, Any]:
-    """Return the summary of a stage that has finished."""
-    if (folder / "config.json").exists():
-        _check_stage(stage, folder)
-    return files.read_sealed(folder / "summary.json")
 
 
 def _check_stage(stage: config.Experiment, folder: Path) -> None:

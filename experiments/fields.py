@@ -1,17 +1,19 @@
 """Fields of a config that are set on the command line, and mistakes in them as errors of one line."""
 
 import contextlib
+import copy
 import dataclasses
 import io
 import re
 import typing
 from typing import Any
 
+import pydantic
 import tyro
 
 from experiments import config
-from experiments.config import Config, Part
-from experiments.parts.errors import classes_in, family_in, nearest
+from experiments.config import Config, Settings
+from experiments.parts.errors import classes_in, family_in, in_one_line, nearest
 from experiments.parts.errors import fields as fields_of
 
 _REFERENCE = {field.name for field in dataclasses.fields(config.Reference)}
@@ -44,7 +46,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     Raises:
         ValueError: if there is no such field, or its value is wrong.
     """
-    experiment, arguments = _choose(experiment, _for_all_stages(experiment, arguments))
+    experiment, arguments = _choose(experiment, _for_all_stages(experiment, _grouped(arguments)))
     boxes = io.StringIO()  # tyro's errors, drawn over several lines
     try:
         with contextlib.redirect_stderr(boxes), _RULES:
@@ -65,80 +67,90 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
         raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
     if unknown:
         flag = unknown[0].partition("=")[0]
-        raise ValueError(
-            f"there is no field {flag}{nearest(flag.replace('_', '-'), flags(dataclasses.asdict(experiment)))}"
-        )
+        known = {*flags(dataclasses.asdict(experiment))} - {flag}  # the runner's own field is not to be set
+        raise ValueError(f"there is no field {flag}{nearest(flag.replace('_', '-'), sorted(known))}")
     config.to_json(changed)  # says what would not survive it
     return changed
 
 
-def _for_all_stages(experiment: Config, arguments: list[str]) -> list[str]:
-    """Return the arguments with those that set a field of an experiment set in each stage of a study."""
-    if not isinstance(experiment, config.Study):
-        return arguments
-    found: list[list[str]] = []
+def _grouped(arguments: list[str]) -> list[list[str]]:
+    """Return each option with its values, those of the fewest dots first: a part is chosen before what is in it."""
+    groups: list[list[str]] = []
     for argument in arguments:
-        if argument.startswith("--") or not found:
-            found.append([])
-        found[-1].append(argument)
+        if argument.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(argument)
+    return sorted(groups, key=lambda group: group[0].partition("=")[0].count(".") if group[0].startswith("--") else -1)
+
+
+def _for_all_stages(experiment: Config, groups: list[list[str]]) -> list[list[str]]:
+    """Return the options with those that set a field of an experiment set in each stage of a study."""
+    if not isinstance(experiment, config.Study):
+        return groups
     of_stages = fields_of([config.Experiment]).keys() - fields_of([config.Study]).keys()
-    result: list[str] = []
-    for flag, *values in found:
+    result: list[list[str]] = []
+    for flag, *values in groups:
         name = re.split(r"[.=]", flag.removeprefix("--"))[0].replace("-", "_")
         every = range(len(experiment.stages)) if flag.startswith("--") and name in of_stages else ()
         flags_of = [f"--stages.{index}.{flag.removeprefix('--')}" for index in every] or [flag]
-        result += [part for one in flags_of for part in (one, *values)]
+        result += [[one, *values] for one in flags_of]
     return result
 
 
-def _choose(experiment: Config, arguments: list[str]) -> tuple[Config, list[str]]:
+def _choose(experiment: Config, groups: list[list[str]]) -> tuple[Config, list[str]]:
     """Return the config with parts of the kinds that the command line names, and the other arguments.
 
     A part of another kind has its defaults; of a part that can be left out, None leaves it out, and default puts it in.
+    Whether the parts fit together is seen when all fields are set.
     """
-    values, rest = config.to_values(experiment), []
-    waiting = list(arguments)
-    while waiting:
-        flag, equals, kind = waiting[0].partition("=")
+    experiment, rest = copy.deepcopy(experiment), []
+    for option, *given in groups:
+        flag, equals, kind = option.partition("=")
         *path, name = flag.removeprefix("--").replace("-", "_").split(".")
-        holder, hint = _holder(type(experiment), values, path, name) if flag.startswith("--") else (None, None)
+        holder = _holder(experiment, path) if flag.startswith("--") else None
+        hint: Any = fields_of([type(holder)]).get(name) if isinstance(holder, Settings) else None
         family = family_in(hint)
-        may_be_left_out = type(None) in typing.get_args(hint) and classes_in(hint)
-        if holder is None or not (family or may_be_left_out):
-            rest.append(waiting.pop(0))
+        if isinstance(getattr(holder, name, None), dict):  # given whole, it takes the place of the config's
+            object.__setattr__(holder, name, {})
+        if not (family or (type(None) in typing.get_args(hint) and classes_in(hint))):
+            rest += [option, *given]
             continue
-        del waiting[0]
         if not equals:
-            if not waiting or waiting[0].startswith("--"):
+            if not given:
                 example = next(iter(family.kinds)) if family else "None"
                 raise ValueError(f"{flag} needs a kind, such as {flag} {example}")
-            kind = waiting.pop(0)
-        if family is not None:
-            if holder[name]["kind"] != kind:
-                holder[name] = {"kind": kind}
-        elif kind not in ("None", "default"):
+            kind, *given = given
+        chosen = getattr(holder, name)
+        if family is not None and chosen.kind != kind:
+            try:
+                chosen = pydantic.TypeAdapter(hint).validate_python(kind)
+            except pydantic.ValidationError as error:
+                raise ValueError(".".join([*path, name]) + in_one_line(error, type(holder))) from None
+        elif family is None and kind not in ("None", "default"):
             raise ValueError(f"{flag} must be None or default, got {kind!r}")
-        elif kind == "None" or holder[name] is None:
-            holder[name] = None if kind == "None" else {}
-    return (experiment, rest) if len(rest) == len(arguments) else (config.from_values(values), rest)
+        elif family is None:
+            chosen = None if kind == "None" else chosen or classes_in(hint)[0]()
+        object.__setattr__(holder, name, chosen)  # it is a copy
+        rest += given
+    return experiment, rest
 
 
-def _holder(cls: type, values: Any, path: list[str], name: str) -> tuple[Any, Any]:
-    """Return the dictionary in which the value of a field stands, and the field's type.
+def _holder(value: Any, path: list[str]) -> Any:
+    """Return what lies in a config at a path, such as ["objective", "loss"]; None if there is no such place.
 
-    If there is no field, return None and None.
+    Raises:
+        ValueError: if a part on the way is left out.
     """
-    for part in path:
-        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        elif isinstance(values, dict) and part in values:
-            values, found = values[part], classes_in(fields_of([cls]).get(part))
-            cls = found[0] if found else object
-        else:
-            return None, None
-        if isinstance(values, dict) and issubclass(cls, Part) and "kind" in values:
-            cls = cls.kinds[values["kind"]]
-    return (values, fields_of([cls]).get(name)) if isinstance(values, dict) and name in values else (None, None)
+    for index, part in enumerate(path):
+        if isinstance(value, tuple) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+            continue
+        hint = fields_of([type(value)]).get(part) if isinstance(value, Settings) else None
+        value = getattr(value, part, None)
+        if value is None and classes_in(hint):
+            flag = f"--{'.'.join(path[: index + 1])}"
+            raise ValueError(f"{flag} is None, and has no fields: put it in with {flag} default")
+    return value
 
 
 def _kinds() -> str:
@@ -169,5 +181,8 @@ def _unboxed(text: str) -> str:
     lines = [line.strip("│| ") for line in text.splitlines()]
     rules = [index for index, line in enumerate(lines) if not re.search(r"\w", line)]  # below what is said
     said = lines[1 : next((index for index in rules if index > 1), None)]
+    said = [
+        line.replace("Failed to parse key-value pairs!", "names and values in turn, as in x 0.1 y 2") for line in said
+    ]
     message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
     return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...

@@ -5,8 +5,8 @@ checksums: `metrics.jsonl` is written anew from there when a run goes on, so tha
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
         records: the epochs that the run goes on from; others are taken out of `metrics.jsonl`.
 
     Raises:
-        OSError: if they cannot be written (a full disk), also when an epoch is added.
-        ValueError: if the logger's package is missing.
+        OSError: if they cannot be written (a full disk), or the logger fails, also when an epoch is added.
     """
     if not processes.is_first():
         yield lambda record: None
@@ -37,10 +36,22 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
     path = folder / NAME
     if records or path.exists():
         write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
-    with experiment.logger.make(folder, to_values(experiment)) as log:
+    with ExitStack() as stack:
+        settings, make = to_values(experiment), experiment.logger.make
+        log = _attempt(experiment, lambda folder: stack.enter_context(make(folder, settings)), folder)
 
         def add(record: dict[str, Any]) -> None:
             append(path, json.dumps(record))
-            log(record)
+            _attempt(experiment, log, record)
 
         yield add
+
+
+def _attempt(experiment: Experiment, call: Callable[[Any], Any], argument: Any) -> Any:
+    """Return what a call of a logger gives; all that it raises is an OSError, as it cannot write."""
+    try:
+        return call(argument)
+    except OSError:
+        raise
+    except Exception as error:  # each logger's library has its own, and so have those of one's own
+        raise OSError(f"logger {experiment.logger.kind!r} failed, {type(error).__name__}: {error}") from error

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from experiments import CONFIGS, config, files
-from experiments.config import Config, Experiment, Study
+from experiments.config import Config, Experiment, Part, Study
 from jsnn.files import as_path
 
+_HERE = Path(__file__).resolve().parent
 OWN_PARTS = "own_parts.py"  # a copy of the config file, beside a config.json with parts of one's own
 
 
@@ -53,12 +55,29 @@ def _execute(file: Path, path: str) -> Any:
         spec.loader.exec_module(module)
         settings: Any = module.get_config() if hasattr(module, "get_config") else None
     except (Exception, SystemExit) as error:  # the code is the user's, and can raise anything
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f"{path}, line {lines[-1]}" if lines else path
-        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+        raise ValueError(_located(error, {str(file)}) or f"{path}: {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise ValueError(f"{path} must define get_config() -> Experiment, and does not")
     return settings
+
+
+def blame(error: Exception) -> str | None:
+    """Return what went wrong in parts of one's own, or with what they gave, and where; None if there are no such parts.
+
+    Their code is the user's, and can raise anything.
+    """
+    kinds = [kind for family in Part.__subclasses__() for kind in family.kinds.values()]
+    own = {inspect.getfile(kind) for kind in kinds if not kind.__module__.startswith("experiments.")}
+    return (_located(error, own) or _located(error, set(map(str, _HERE.rglob("*.py"))))) if own else None
+
+
+def _located(error: BaseException, files: set[str]) -> str | None:
+    """Return an error after the last line of these files that it came through; None if it came through none of them."""
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not lines:
+        return None
+    name, number, _, line = lines[-1]
+    return f"{os.path.relpath(name)}, line {number}: {type(error).__name__}: {error}, in {line!r}"
 
 
 def check_run(folder: Path) -> None:

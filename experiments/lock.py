@@ -42,32 +42,20 @@ def hold(folder: Path) -> Iterator[None]:
 @contextmanager
 def hold_alone(folder: Path) -> Iterator[None]:
     """As `hold`, for a command of one process."""
-    file = _lock(folder)
-    try:
-        yield
-    finally:
-        os.close(file)
-
-
-def _lock(folder: Path) -> int:
-    """Return the open file that holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        who = os.pread(file, 200, 0).decode(errors="replace").strip()
-        os.close(file)
-        raise BlockingIOError(
-            f"{folder} is in use by another command ({who or 'which has just begun'}): wait until it has ended, "
-            f"or give another --workdir"
-        ) from error
-    except OSError:  # a file system that knows no locks
-        return file
-    try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    except OSError:
-        pass  # a full disk: who holds the lock is nice to know, and no more
-    return file
+    with open(folder / NAME, "ab+", buffering=0) as file:
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except BlockingIOError as error:
+            file.seek(0)
+            who = file.read(200).decode(errors="replace").strip()
+            raise BlockingIOError(
+                f"{folder} is in use by another command ({who or 'which has just begun'}): wait until it has ended, "
+                f"or give another --workdir"
+            ) from error
+        except OSError:
+            pass  # a file system without locks, or a full disk: who holds the lock is nice to know, and no more
+        yield

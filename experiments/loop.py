@@ -57,16 +57,15 @@ class Run(train.Trainer):
         sets: Sets | None = None,
     ) -> None:
         self.experiment, self.folder, self.console = experiment, folder, console
-        mesh = experiment.mesh
-        self.layout = Layout() if alone else Layout.over(experiment.train.batch_size, mesh.data, mesh.model)
+        mesh, part = experiment.mesh, experiment.train.batch_size // experiment.train.accumulate
+        self.layout = Layout() if alone else Layout.over(part, mesh.data, mesh.model)
         experiment.optimizer.make(1)  # its mistakes are found before data are loaded
+        if not read_only:
+            experiment.logger.check()
         with console.status(f"loading {escape(experiment.data.name)}"):
             self.sets = sets or build.load_data(experiment)
         settings = experiment.train
-        count = len(self.sets.train)
-        if count < settings.batch_size:
-            raise ValueError(f"train.batch_size must be <= the {count} training examples, got {settings.batch_size}")
-        steps = count // settings.batch_size
+        steps = len(self.sets.train) // settings.batch_size or 1
         if settings.epochs * steps > _MOST_STEPS:
             most = _MOST_STEPS // steps
             raise ValueError(f"train.epochs must be <= {most}, of {steps} steps, got {settings.epochs}")
@@ -91,7 +90,8 @@ class Run(train.Trainer):
         )
         schedule = build.make_schedule(experiment, settings.epochs * steps)
         self.pairs = []  # of programs that advance and evaluate: of whole epochs, and of those with fewer time steps
-        options = {"in_time": self.sets.train.in_time, "record": self.layout.record}
+        classes = self.sets.train.num_classes if build.has_classes(experiment, self.sets.train) else 0
+        options = {"in_time": self.sets.train.in_time, "num_classes": classes, "record": self.layout.record}
         for is_short in (False, True) if settings.short_epochs else (False,):
             one = dataclasses.replace(experiment, num_steps=settings.short_steps) if is_short else experiment
             rate_steps = experiment.num_steps if is_short and settings.short_rates else None
@@ -102,7 +102,8 @@ class Run(train.Trainer):
             if sets is None:
                 with _blaming_the_kernel(one):
                     size.check_batch(one, network, self.sets, (loss, test_loss))
-            advance = self.layout.hold(train.make_advance(self.graph, loss, optimizer, schedule), self.state)
+            advance = train.make_advance(self.graph, loss, optimizer, schedule, accumulate=settings.accumulate)
+            advance = self.layout.hold(advance, self.state)
             self.pairs.append((advance, train.make_evaluate(self.graph, test_loss)))
         self._read_only = read_only
 
@@ -256,15 +257,6 @@ class Run(train.Trainer):
 
     def share(self, array: np.ndarray) -> jax.Array:
         return self.layout.everywhere(array)
-
-    def check_finite(self, losses: np.ndarray) -> None:
-        try:
-            super().check_finite(losses)
-        except train.NotFinite as error:
-            raise train.NotFinite(
-                f"{error}: lower optimizer.learning_rate or set optimizer.clip_norm. The last good checkpoint is that "
-                f"of step {self.checkpoints.last} in {self.checkpoints.folder}"
-            ) from None
 
 
 @contextlib.contextmanager

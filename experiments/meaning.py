@@ -4,7 +4,6 @@ import contextlib
 import operator
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from experiments import config
 from experiments.config import Experiment
@@ -13,24 +12,26 @@ from experiments.summary import format_metric
 _UNKNOWN = "the config does not say"
 
 
-def headline(experiment: Experiment) -> Literal["last_accuracy", "mean_accuracy"]:
-    """Return the accuracy that stands for a converted network: the one that has a reference, else that of the mean."""
-    last = "last_accuracy" in experiment.reference and "mean_accuracy" not in experiment.reference
-    return "last_accuracy" if last else "mean_accuracy"
+def headline(experiment: Experiment) -> str:
+    """Return the metric that stands for a network; of a converted one that with a reference, else that of the mean."""
+    last, mean, test = (f"{name}_{experiment.objective.loss.score}" for name in ("last", "mean", "test"))
+    if experiment.conversion is None:
+        return test
+    return last if last in experiment.reference and mean not in experiment.reference else mean
 
 
 def decisions(experiment: Experiment) -> dict[str, str]:
     """Return what each accuracy of a run was decided on, by the name of the metric."""
-    settings = experiment.conversion
+    settings, loss = experiment.conversion, experiment.objective.loss
     if settings is not None:
         steps, last = settings.num_steps, min(settings.last_steps, settings.num_steps)
         mean = f"the last {last} of {steps} steps" if last < steps else f"all {steps} steps"
         return {
-            "test_accuracy": "the rate network's output",
-            "last_accuracy": config.Last.text.format(steps),
-            "mean_accuracy": f"the mean output over {mean}",
+            f"test_{loss.score}": "the rate network's output",
+            f"last_{loss.score}": config.Last.text.format(steps),
+            f"mean_{loss.score}": f"the mean output over {mean}",
         }
-    loss, steps = experiment.objective.loss, experiment.num_steps
+    steps = experiment.num_steps
     if experiment.network.is_rate:
         return {f"test_{loss.score}": "the rate network's output"}
     every, decoder = f"the output of each of {steps} steps", experiment.objective.decoder

@@ -25,13 +25,10 @@ def changes(before: config.Config, after: config.Config) -> list[str]:
 def remember(before: config.Config, after: config.Config) -> config.Config:
     """Return `after` with what `before` has more of, its epochs and data, so that the run's page can say so."""
     if isinstance(before, config.Study) and isinstance(after, config.Study):
-        return dataclasses.replace(after, stages=tuple(map(_remember, before.stages, after.stages)))
-    if isinstance(before, Experiment) and isinstance(after, Experiment):
-        return _remember(before, after)
-    return after
-
-
-def _remember(before: Experiment, after: Experiment) -> Experiment:
+        stages: Any = tuple(map(remember, before.stages, after.stages))
+        return dataclasses.replace(after, stages=stages)
+    if not (isinstance(before, Experiment) and isinstance(after, Experiment)):
+        return after
     old, new = (dict(zip(_SIZE, operator.attrgetter(*_SIZE)(one))) for one in (before, after))
     changed = {name: value for name, value in old.items() if value != new[name]}
     return dataclasses.replace(after, reduced_from=changed | before.reduced_from)

@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         name = rest.pop(0) if rest and not rest[0].startswith("-") else None
         wants_help = bool({"--help", "-h"} & set(rest))
         if name is None and options.existing is None:
+            if rest and not wants_help:
+                raise ValueError(f"{rest[0]} needs a config in front, such as configs/digits.py, or --help alone")
             console.print(__doc__)
             return 0 if wants_help else 2
         if wants_help and name is not None:

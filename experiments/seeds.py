@@ -25,12 +25,10 @@ _AXIS = "networks"
 _NETWORKS = PartitionSpec(_AXIS)
 
 
-def open_run(
-    experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False, alone: bool = False
-) -> Run:
+def open_run(experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False) -> Run:
     """Return the run of an experiment, of one network or of several; the arguments are those of `Run`."""
     several = experiment.seeds > 1 or experiment.learning_rates
-    return (Seeds if several else Run)(experiment, folder, console, read_only=read_only, alone=alone)
+    return (Seeds if several else Run)(experiment, folder, console, read_only=read_only)
 
 
 def members(experiment: Experiment) -> list[Experiment]:
@@ -57,9 +55,7 @@ class Seeds(Run):
         ValueError: if it is one of several processes.
     """
 
-    def __init__(
-        self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False, alone: bool = False
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, console: Console, *, read_only: bool = False) -> None:
         if jax.process_count() > 1:
             raise ValueError(
                 "seeds and learning_rates share the devices of one process: start it without --distributed"
@@ -68,7 +64,7 @@ class Seeds(Run):
         self.runs = [
             Run(one, folder, console, read_only=True, alone=True, sets=self.sets) for one in members(experiment)
         ]
-        devices = jax.devices()[: 1 if alone else math.gcd(len(self.runs), len(jax.devices()))]
+        devices = jax.devices()[: math.gcd(len(self.runs), len(jax.devices()))]
         self._mesh = Mesh(np.asarray(devices), (_AXIS,))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[(run.state, run.key) for run in self.runs])
         self.state, self.key = jax.device_put(stacked, NamedSharding(self._mesh, _NETWORKS))

@@ -8,7 +8,7 @@ import jax
 
 from experiments.config import Experiment, Sets
 from jsnn import memory
-from jsnn.train.steps import Loss, Network
+from jsnn.train.steps import Loss, Network, metrics_of
 
 
 def check_weights(experiment: Experiment, make: Callable[[], Any]) -> None:
@@ -25,13 +25,8 @@ def check_weights(experiment: Experiment, make: Callable[[], Any]) -> None:
 
 
 def check_batch(experiment: Experiment, network: Network, sets: Sets, losses: Sequence[Loss]) -> None:
-    """Raise ValueError if the encoder, the network and the loss do not fit together; they are traced only."""
-    counts = (experiment.train.batch_size, min(experiment.train.eval_batch_size, len(sets.test)))
-    train = sets.train
-    for loss, count in zip(losses, counts):
-        jax.eval_shape(loss, network, *_batch((train.examples, train.targets), count), jax.random.key(0))
-
-
-def _batch(whole: Any, count: int) -> Any:
-    """Return the shapes of so many of all examples, of which none is read."""
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype), whole)
+    """Raise ValueError if the data, the encoder, the network and the loss do not fit together; they are traced only."""
+    size, loss = experiment.train.batch_size, experiment.objective.loss
+    for of_batch, dataset in zip((losses[0], losses[1], losses[1]), sets):
+        if dataset is not None and loss.score not in metrics_of(of_batch, network, dataset, size):
+            raise ValueError(f"objective.loss {loss.kind!r} must have its score {loss.score!r} among its metrics")

@@ -1,7 +1,7 @@
 """A trained network with all that it takes to show it examples, and which of its layers spike."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 
 import jsnn
 from experiments import build
-from experiments.config import Experiment, Sets
+from experiments.loop import Run
 from experiments.meaning import headline
 from jsnn import decode
 from jsnn.conversion import Converted
@@ -19,17 +19,6 @@ from jsnn.network import neurons_of
 from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
 from jsnn.types import Array, Neuron, Parameter
-
-
-class Trained(Protocol):
-    """A finished training, such as `experiments.loop.Run`."""
-
-    experiment: Experiment
-    sets: Sets
-    key: Array
-
-    def network(self) -> Any:
-        """Return the network, in inference mode."""
 
 
 class Subject(NamedTuple):
@@ -46,7 +35,7 @@ class Subject(NamedTuple):
     batch_size: int
 
 
-def subject_of(run: Trained, converted: Converted | None = None) -> Subject:
+def subject_of(run: Run, converted: Converted | None = None) -> Subject:
     """Return what a run has trained, or the network that it was converted to."""
     experiment, settings = run.experiment, run.experiment.conversion
     loss, batch_size = experiment.objective.loss, experiment.train.eval_batch_size
@@ -58,7 +47,7 @@ def subject_of(run: Trained, converted: Converted | None = None) -> Subject:
     if converted is not None:
         assert settings is not None
         last = settings.last_steps
-        steps = 1 if headline(experiment) == "last_accuracy" else last
+        steps = 1 if headline(experiment).startswith("last_") else last
         return Subject(
             converted,
             prepare,

@@ -10,7 +10,8 @@ import numpy as np
 import jsnn
 from experiments import build
 from experiments.evaluation import LayerActivity
-from experiments.subject import Subject, Trained, present, spike_size, spiking_layers
+from experiments.loop import Run
+from experiments.subject import Subject, present, spike_size, spiking_layers
 from jsnn import conversion
 from jsnn.conversion import Converted
 from jsnn.padding import fill_padding
@@ -46,7 +47,7 @@ class Pass(NamedTuple):
         return found | {"spikes_per_image": spikes}
 
 
-def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[Pass]:
+def show(run: Run, subject: Subject, lengths: Sequence[int | None]) -> list[Pass]:
     """Show a network the test set, and return what it did within each of these numbers of steps.
 
     A converted network is simulated once for all of them; None stands for the steps of the subject. Of the neurons only
@@ -68,7 +69,8 @@ def show(run: Trained, subject: Subject, lengths: Sequence[int | None]) -> list[
             answers = jnp.moveaxis(outputs, 0, 1) if run.experiment.objective.loss.in_time else decided
             steps = jnp.arange(1, len(outputs) + 1).reshape(-1, *[1] * (outputs.ndim - 1))
             share = len(outputs) / padded.get("lengths", jnp.full(len(targets), len(outputs)))
-            spikes = {name: n * _column(share, n) for name, n in counts.items()}  # as if all examples took all steps
+            columns = {name: share.reshape(-1, *[1] * (n.ndim - 1)) for name, n in counts.items()}
+            spikes = {name: n * columns[name] for name, n in counts.items()}  # as if all examples took all steps
             mean = _held(jnp.cumsum(outputs, 0) / steps, **padded)
             outputs = _held(outputs, **padded)
             if run.experiment.objective.loss.in_time:
@@ -167,8 +169,3 @@ def _count(
         parts.append(response.outputs)
         found.append((jnp.concatenate(parts), {name: jnp.round(n) for name, n in response.spikes.items()}))
     return found
-
-
-def _column(values: Array, like: Array) -> Array:
-    """Return numbers [B] of the examples so that they broadcast against [B, ...]."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))

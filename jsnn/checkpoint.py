@@ -8,6 +8,7 @@ have a checksum, which is compared when they are read: a damaged checkpoint is r
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,8 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: it is not a folder")
+        if "\\" in self.folder.as_posix():
+            raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: orbax takes \\ for /, rename it")
         if not read_only and self.folder.is_dir() and not os.access(self.folder, os.W_OK):
             raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: it may not be written to")
         if not read_only or self.folder.is_dir():
@@ -97,7 +100,9 @@ class Checkpoints:
                 multiprocessing_options=processes,
             )
             handlers = {
-                "state": ocp.PyTreeCheckpointHandler(multiprocessing_options=processes),
+                "state": ocp.PyTreeCheckpointHandler(  # the database would be looked for with the path as a pattern
+                    use_ocdbt=not re.search(r"[*?[\]]", str(self.folder)), multiprocessing_options=processes
+                ),
                 "info": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
             }
             try:

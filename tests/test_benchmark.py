@@ -104,14 +104,14 @@ def test_mnist_conv_layer_by_layer_is_step_by_step(monkeypatch):
     make, seen, weights = mnist_conv.jsnn_side, {}, mnist_conv.random_weights()
     weights |= {"conv1": 20 * weights["conv1"], "dense": 10 * weights["dense"]}  # so that all layers spike
 
-    def only_note(setting, network, forward, *arrays, **fields):
+    def only_note(setting, network, forward, *arrays, accumulate=1, **fields):
         seen[len(seen)] = network, forward
         return Side(lambda: 0.0, **fields)
 
     monkeypatch.setattr(mnist_conv, "jsnn_side", only_note)
     monkeypatch.setattr(mnist_conv, "random_weights", lambda: weights)
     ((_, comparison),) = comparisons(["mnist_conv"], CPU, {"steps": 12, "batch_size": 1})
-    assert [side.role for side in comparison.sides.values()] == ["jsnn", "other", "other"]
+    assert [side.role for side in comparison.sides.values()] == ["jsnn", "other", "other", "other"]
     spikes, labels = mnist_conv.random_problem(12, 1)
     outputs = [jax.jit(forward)(network, spikes) for network, forward in seen.values()]
     assert np.any(outputs[0])

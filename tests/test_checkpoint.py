@@ -32,11 +32,12 @@ def in_a_process(program):
     return result.stdout + result.stderr[-2000:]
 
 
-def test_saves_and_restores_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("name", ["plain", "a [b] é", "a*b?"])
+def test_saves_and_restores_bit_for_bit(tmp_path, name):
     state = state_of()._replace(step=jnp.asarray(7, jnp.int32))
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path / name)
     checkpoints.save(7, state, {"seconds": 0.1 + 0.2}, score=0.5)
-    restored, info = Checkpoints(tmp_path).restore(7, state_of(seed=1))
+    restored, info = Checkpoints(tmp_path / name).restore(7, state_of(seed=1))
     assert_equal(restored, state)
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert info == {"seconds": 0.1 + 0.2}
@@ -57,6 +58,8 @@ def test_what_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file cannot be opened for checkpoints: it is not a folder"):
         Checkpoints(tmp_path / "file")
+    with pytest.raises(CheckpointError, match=r"orbax takes \\ for /, rename it"):
+        Checkpoints(tmp_path / "a\\b")
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(CheckpointError, match="cannot be opened for checkpoints: it may not be written to"):
         Checkpoints(tmp_path)

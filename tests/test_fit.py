@@ -161,15 +161,16 @@ def test_bad_input_is_found_before_the_first_step(data, options, match, monkeypa
 @pytest.mark.slow
 def test_a_folder_belongs_to_one_training(data, tmp_path):
     def run(folder=tmp_path, read_only=False, data=data, **options):
-        return fit(data, epochs=1, checkpoints=Checkpoints(folder, read_only=read_only), validation=data[1], **options)
+        return fit(data, checkpoints=Checkpoints(folder, read_only=read_only), validation=data[1], **options)
 
-    run()
+    run(epochs=2)
     smaller = Dataset(data[0].inputs[:36], data[0].targets[:36]), data[1]
     for name, options in {
         "seed 0, got 1": {"seed": 1},
         "batch_size 12, got 6": {"batch_size": 6},
         "score 'loss', got 'accuracy'": {"score": "accuracy"},
         r"len\(data\) 40, got 36": {"data": smaller},
+        "epochs must be at least 2, which .* has already, got 1": {"epochs": 1},
         "checkpoints must be open for writing": {"read_only": True},
     }.items():
         with pytest.raises(ValueError, match=name):
@@ -177,6 +178,15 @@ def test_a_folder_belongs_to_one_training(data, tmp_path):
     Checkpoints(tmp_path / "other").save(1, train.create(network(), optax.adam(1e-2))[1], {})
     with pytest.raises(ValueError, match="were not saved by fit"):
         run(tmp_path / "other")
+
+
+def test_weights_that_are_not_finite_are_noticed_though_the_loss_is(data):
+    def silent(network, *batch):
+        value = sum(jnp.sum(jnp.sqrt(0 * leaf)) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
+        return value, {"loss": value}  # 0, with a gradient of NaN
+
+    with pytest.raises(train.NotFinite, match=r"weights are NaN or infinite at the end of epoch 1 \(step 1\)"):
+        train.fit(network(), silent, data[0], optimizer=optax.sgd(0.1), epochs=1, batch_size=len(data[0]), show=False)
 
 
 def test_a_loss_that_is_not_finite_names_its_step(data):

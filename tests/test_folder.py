@@ -7,9 +7,11 @@ import re
 import sys
 
 import pytest
+from rich.console import Console
 
 from experiments import config, execute, files, journal, lock
 from experiments.config import Experiment, Gallery, Study
+from experiments.loop import Run
 from experiments.report.page import link
 
 
@@ -84,8 +86,16 @@ def test_a_logger_gets_the_numbers_of_every_epoch(tmp_path, monkeypatch, kind, e
 @pytest.mark.parametrize("kind", ["wandb", "mlflow"])
 def test_a_logger_whose_package_is_missing_says_so(tmp_path, monkeypatch, kind):
     monkeypatch.setitem(sys.modules, kind, None)
-    with pytest.raises(ValueError, match=f"pip install {kind}"), journal.opened(Experiment(logger=kind), tmp_path, []):
-        pass
+    with pytest.raises(ValueError, match=f"pip install {kind}"):
+        Run(Experiment(logger=kind), tmp_path, Console())
+
+
+def test_what_goes_wrong_in_a_logger_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", Fake())
+    monkeypatch.setattr(sys.modules["wandb"], "log", None, raising=False)
+    failing = pytest.raises(OSError, match="logger 'wandb' failed, TypeError: 'NoneType'")
+    with journal.opened(Experiment(logger="wandb"), tmp_path, []) as write_down, failing:
+        write_down({"epoch": 1, "step": 7})
 
 
 def test_a_logger_of_ones_own_is_a_class(tmp_path):

@@ -25,6 +25,11 @@ FULL = Experiment(train=Train(epochs=10), reference={"test_accuracy": Reference(
 def test_the_headline_is_the_accuracy_with_a_reference(referenced, headline):
     experiment = Experiment(network=RateDense(), conversion=Conversion(), reference=dict.fromkeys(referenced, 0.5))
     assert meaning.headline(experiment) == headline
+    of_values = {"data": Data(reconstruct=True), "objective": config.Objective(loss="mse")}
+    reference = {name.replace("accuracy", "mse"): 0.5 for name in referenced}
+    experiment = dataclasses.replace(experiment, **of_values, reference=reference)
+    assert meaning.headline(experiment) == headline.replace("accuracy", "mse")
+    assert meaning.headline(experiment) in meaning.decisions(experiment)
 
 
 def test_every_mean_says_over_what():
@@ -55,6 +60,8 @@ def test_a_reference_is_a_number_with_a_source():
 def test_a_reference_on_the_command_line_is_a_number():
     changed = override(Experiment(), ["--reference", "test_accuracy", "0.5"], "x", "")
     assert changed.reference == {"test_accuracy": Reference(0.5)}
+    changed = override(FULL, ["--reference", "last_accuracy", "0.5", "x", "1"], "x", "")
+    assert changed.reference == {"last_accuracy": Reference(0.5), "x": Reference(1)}
     changed = override(FULL, ["--reference.test-accuracy", "0.5"], "x", "")
     assert changed.reference == {"test_accuracy": Reference(0.5)}  # whose source is not the config's
     assert override(FULL, [], "x", "").reference == FULL.reference

@@ -95,6 +95,42 @@ def test_a_dead_layer_is_named_with_what_to_try(dead):
     assert "Try a lower threshold" in page_of(dead)
 
 
+OWN = """
+from experiments.config import *
+class Top(CrossEntropy):
+    score = "top"
+    def make(self):
+        loss = super().make()
+        def top(*batch, **padded):
+            value, metrics = loss(*batch, **padded)
+            return value, {"top": metrics["accuracy"]}
+        return top
+def get_config():
+    some = dict(num_steps=3, train=Train(epochs=1, batch_size=20))
+    data = Data(train_split="train[:40]", test_split="test[:20]")
+    top = Experiment(name="top", data=data, network=Feedforward((4,)), objective=Objective(loss=Top()), **some)
+    data = Data(train_split="train[:40]", test_split="test[:20]", reconstruct=True)
+    converted = dict(network=RateDense((4,)), conversion=Conversion(num_steps=3), sweep=Sweep(scale=(1, 9)))
+    values = Experiment(name="values", data=data, objective=Objective(loss="mse"), **converted, **some)
+    return Study(name="study", stages=(values, top))
+"""
+
+
+@pytest.mark.slow
+def test_a_converted_network_of_values_and_a_score_of_ones_own_have_pages(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(config.Loss, "kinds", dict(config.Loss.kinds))
+    (tmp_path / "own.py").write_text(OWN)
+    assert run.main([str(tmp_path / "own.py"), "--workdir", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "warning" not in printed.replace("warning: Layer", "")
+    assert "accuracy" not in printed
+    final = summary_of(tmp_path / "run")["final"]
+    assert final["test_mse"] == final["values/test_mse"]
+    texts = {"values": f"{final['values/mean_mse']:.4g} on the 20", "top": "are right. Decided on the max"}
+    for stage, text in texts.items():
+        assert text in page_of(tmp_path / "run" / stage)
+
+
 @pytest.mark.slow
 def test_a_page_says_what_was_run(dead):
     page, summary = page_of(dead), summary_of(dead)

@@ -133,7 +133,7 @@ def test_help_shows_every_field(capsys):
         (["configs/digits.py", "--network.decay", "1.5"], "less than or equal to 1"),
         (["configs/digits.py", "--data.name", "digitz"], "digits"),
         (["configs/digits.py", "--optimizer.name", "adamm"], "did you mean 'adam'?"),
-        (["configs/digits.py", "--train.batch-size", "5000"], "train.batch_size must be <= the 1437 training examples"),
+        (["configs/digits.py", "--train.batch-size", "5000"], "must be at most the 1437 training examples, got 5000"),
         (["configs/digits.py", "--train.patience", "2"], "train.patience needs data.validation_split"),
         (["configs/digits.py", "--optimizer.options", "weight_decoy", "1e-4"], "optax.adam (b1, b2, eps, "),
         (["configs/digits.py", "--data.mean", "0.1", "0.2"], "mean must be a number or one per channel (1), got (2,)"),
@@ -157,6 +157,11 @@ def test_help_shows_every_field(capsys):
             ["configs/digits.py", "--network", "rate_dense", "--network.decay", "0.5"],
             "no field --network.decay",
         ),
+        (["configs/digits.py", "--conversion.num-steps", "9"], "None, and has no fields: put it in with --conversion "),
+        (["configs/digits.py", "--optimizer.options", "b1"], "--optimizer.options: names and values in turn, as in x "),
+        (["configs/digits.py", "--reduced-from", "x"], "there is no field --reduced-from "),
+        (["configs/digits.py", "--logger", "wandb"], "pip install wandb"),
+        (["--train.epochs", "3"], "--train.epochs needs a config in front, such as configs/digits.py"),
         (["configs/digits.py", "0.9"], "'0.9' is no field and belongs to none"),
         (["configs/digits.py", "--train.epochz=3"], "no field --train.epochz: did you mean '--train.epochs'?"),
         (["configs/digits.py", "--train.epochs", "1000000000"], "train.epochs must be <= 97612893, of 22 steps"),
@@ -201,13 +206,22 @@ def test_hostile_commands_end_with_one_line(monkeypatch):
         (["--objective.decoder", "last"], {"objective": {"decoder": {"kind": "last"}}}),
         (["--network", "rate_dense", "--conversion", "default"], {"conversion": {"num_steps": 30}}),
         (
+            "--conversion.calibration.images 9 --conversion.calibration=default --conversion=default "
+            "--network=rate_dense",
+            {"conversion": {"calibration": {"images": 9}}},
+        ),
+        (["--optimizer.options", "b1", "0.5"], {"optimizer": {"options": {"b1": 0.5}}}),
+        (["--encoder", "latency", "--data.mean", "0", "--data.std", "1"], {"data": {"mean": [0], "std": [1]}}),
+        (
             ["--stages.1.encoder", "poisson", "--stages.1.encoder.f-max", "5"],
             {"stages": {"1": {"encoder": {"f_max": 5}}}},
         ),
     ],
 )
 def test_the_command_line_chooses_the_kinds_of_parts(arguments, expected):
-    name = "configs/fashion_mnist_spiking.py" if "stages" in expected else "configs/digits.py"
+    names = {"stages": "fashion_mnist_spiking", "data": "mnist_conv"}
+    name = f"configs/{names.get(next(iter(expected)), 'digits')}.py"
+    arguments = arguments.split() if isinstance(arguments, str) else arguments
     changed = override(load.load_config(name), arguments, name, "")
 
     def check(values, expected):
@@ -262,6 +276,47 @@ def test_parts_of_ones_own_go_with_the_run(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "again" / "own_parts.py").read_text() == (folder / "own_parts.py").read_text()
 
 
+@pytest.mark.rows(4)
+@pytest.mark.parametrize(
+    ("base", "body", "message"),
+    [
+        ("Data", "make(self): raise KeyError('x')", "own.py, line 5: KeyError: 'x', in"),
+        ("Data", "make(self): return some(), some()", "Mine.make must return Sets(train, test), each a jsnn.data"),
+        ("Data", "make(self): return Sets(some(), Dataset(some().inputs, np.ones(9)))", "targets must be integers whe"),
+        ("Data", "make(self): return Sets(some(), some())\n    validation_split: str = 'x'", "must return Sets with a"),
+        ("Network", "make(self, *_, **__): return undefined", "own.py, line 5: NameError"),
+        ("Network", "make(self, *_, **__): return jsnn.LIF(0.9)", "the network has nothing to train"),
+        ("Network", "make(self, i, o, rngs): return jsnn.models.feedforward([6, 1], rngs=rngs)", "must give 3 outputs"),
+        ("Encoder", "make(self, num_steps): return None", "build.py, line"),
+        ("Loss", "make(self): return lambda *_: jnp.ones(())", "TypeError: loss must return (scalar, metrics)"),
+        ("Loss", "make(self): return lambda *_: (jnp.ones(()), {})", "must have its score 'accuracy' among its m"),
+        ("Loss", "make(self): return lambda *_: (jnp.ones(2), {})", "loss must return a scalar, got shape (2,)"),
+        ("Optimizer", "make(self, total_steps): return None", "optimizer must be GradientTransformation, got None"),
+    ],
+)
+def test_mistakes_in_parts_of_ones_own_are_named_before_the_run_begins(capsys, tmp_path, base, body, message):
+    objective = "Objective(loss=Mine())" if base == "Loss" else "Objective()"
+    text = f"""from experiments.config import *
+import jsnn, numpy as np, jax.numpy as jnp
+from jsnn.data import Dataset
+class Mine({base}):
+    def {body}
+some = lambda: Dataset(np.zeros((9, 6)), np.arange(9) % 3)
+class Some(Data):
+    def make(self): return Sets(some(), some())
+def get_config():
+    parts = {{"data": Some(), "objective": {objective}, "{base.lower()}": Mine()}}
+    parts.pop("loss", None)
+    return Experiment(train=Train(batch_size=2), num_steps=2, **parts)
+"""
+    (tmp_path / "own.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        for family in {config.Examples, getattr(config, base.replace("Data", "Examples"))}:
+            patch.setattr(family, "kinds", dict(family.kinds))
+        status, printed = call(capsys, tmp_path / "own.py", "--workdir", tmp_path / "run")
+    assert (status, message in printed, (tmp_path / "run").exists()) == (2, True, False), printed
+
+
 def test_a_python_file_of_another_project_beside_a_config_json_is_not_run(finished, tmp_path):
     (tmp_path / "config.json").write_text((finished / "config.json").read_text())
     (tmp_path / "config.py").write_text("raise RuntimeError")
@@ -309,7 +364,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(capsys, tmp_path):
     status, printed = call(capsys, "configs/digits.py", *QUICK, *overrides, "--workdir", tmp_path / "run")
     assert status == 1
     assert re.search(r"the loss is (nan|inf) at step \d+ \(epoch 1\)", printed)
-    assert "lower optimizer.learning_rate" in printed
+    assert "anew with a lower learning rate" in printed
+    assert "--resume" not in printed  # to the same bits
     assert not (tmp_path / "run" / "summary.json").exists()
 
 

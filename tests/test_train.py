@@ -51,6 +51,46 @@ def test_scan_over_steps_equals_single_steps(problem):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), scanned.params, state.params)
 
 
+@pytest.mark.parametrize("accumulate", [2, 12])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(problem, accumulate):
+    images, labels = problem
+    key, optimizer = jax.random.key(1), optax.sgd(0.5)
+    graph, state = fresh(optimizer)
+    batch = images[:12], labels[:12]
+    whole, metrics = jax.jit(train.make_step(graph, loss, optimizer))(state, batch, key)
+    parts, found = jax.jit(train.make_step(graph, loss, optimizer, accumulate=accumulate))(state, batch, key)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (whole, metrics), (parts, found))
+
+
+def test_parts_of_a_batch_are_normalised_one_after_another():
+    class Normalised(nnx.Module):
+        def __init__(self):
+            self.norm, self.lif = nnx.BatchNorm(3, momentum=0.5, rngs=nnx.Rngs(0)), jsnn.LIF(0.5)
+
+        def __call__(self, x):
+            return self.lif(self.norm(x))
+
+    def loss(network, images, labels, key):
+        value = jnp.mean(jsnn.unroll(network, images, num_steps=2)[1])
+        return value, {"loss": value, "key": jax.random.uniform(key)}
+
+    graph, state = train.create(jsnn.Network(Normalised()), optax.sgd(0.0))
+    images = jnp.arange(12.0).reshape(4, 3)
+    step = jax.jit(train.make_step(graph, loss, optax.sgd(0.0), accumulate=2))
+    state, _ = step(state, (images, jnp.zeros(4)), jax.random.key(0))
+    mean = train.network_of(graph, state).function.norm.mean[...]
+    np.testing.assert_allclose(mean, 0.25 * images[::2].mean(0) + 0.5 * images[1::2].mean(0))
+
+
+def test_parts_of_a_batch_must_be_equal(problem):
+    graph, state = fresh(optax.sgd(0.1))
+    with pytest.raises(ValueError, match="accumulate must be >= 1, got 0"):
+        train.make_step(graph, loss, optax.sgd(0.1), accumulate=0)
+    step = train.make_step(graph, loss, optax.sgd(0.1), accumulate=5)
+    with pytest.raises(ValueError, match="a batch of 48 examples cannot be seen in accumulate = 5 equal parts"):
+        step(state, problem, jax.random.key(0))
+
+
 def test_training_learns_and_changes_only_parameters(problem):
     images, labels = problem
     optimizer, key = optax.adam(3e-2), jax.random.key(0)

@@ -24,8 +24,8 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from experiments.allocator import keep_freed_memory
 from experiments.benchmark import figure, result
+from experiments.benchmark.allocator import keep_freed_memory
 from experiments.benchmark.cases import CASES, comparisons, options_of, own_options
 from experiments.benchmark.environment import environment
 from experiments.benchmark.measure import measure

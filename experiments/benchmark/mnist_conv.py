@@ -1,12 +1,13 @@
 """One training step of Norse's MNIST tutorial's convolutional network, the optimiser (Adam) included.
 
 Conv 5x5x20, LIF, pool, conv 5x5x50, LIF, pool, dense 500, LIF, dense 10, LI; the loss is the cross entropy of the
-largest output over time. jsnn has Norse's neurons here. Beside the peers stands the same network taken step by step,
-with every layer within the loop over time: once with jsnn's convolution and pooling, and once with those of Flax, which
-is how Spyx does it. Before the times are taken, jsnn runs the network with each peer's neurons on a small example, with
-the same weights, and its outputs are held to the peer's.
+largest output over time. jsnn has Norse's neurons here. Beside the peers stands the same network with the batch seen in
+eight parts (`accumulate`), and taken step by step, with every layer within the loop over time: once with jsnn's
+convolution and pooling, and once with those of Flax, which is how Spyx does it. Before the times are taken, jsnn runs
+the network with each peer's neurons on a small example, with the same weights, and its outputs are held to the peer's.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,6 +51,15 @@ def comparisons(setting: Setting, *, steps: int = 32, batch_size: int = 32) -> I
     weights = random_weights()
     sides = {
         "jsnn": jsnn_side(setting, tutorial_network(weights, norse_neurons()), layer_by_layer, spikes, labels),
+        "the batch in 8 parts": jsnn_side(
+            setting,
+            tutorial_network(weights, norse_neurons()),
+            layer_by_layer,
+            spikes,
+            labels,
+            accumulate=math.gcd(8, batch_size),
+            role="other",
+        ),
         "step by step": jsnn_side(
             setting, tutorial_network(weights, norse_neurons()), step_by_step, spikes, labels, role="other"
         ),
@@ -130,7 +140,14 @@ def step_by_step(network: jsnn.Sequential, spikes: Array) -> Array:
 
 
 def jsnn_side(
-    setting: Setting, network: jsnn.Network, forward: Forward, spikes: np.ndarray, labels: np.ndarray, **fields: Any
+    setting: Setting,
+    network: jsnn.Network,
+    forward: Forward,
+    spikes: np.ndarray,
+    labels: np.ndarray,
+    *,
+    accumulate: int = 1,
+    **fields: Any,
 ) -> Side:
     """Return the side that trains a network by `jsnn.train`; each run goes on from the one before."""
     optimizer = optax.adam(1e-3)
@@ -139,11 +156,11 @@ def jsnn_side(
     def loss(network: jsnn.Network, x: Array, labels: Array, key: Array) -> tuple[Array, dict[str, Array]]:
         if setting.precision == "bf16":
             network, x = jsnn.precision.reduce_precision(network), x.astype(jnp.bfloat16)
-        value = jsnn.losses.cross_entropy(forward(network, x).max(0), labels)
+        value = jsnn.losses.cross_entropy(forward(network, jnp.moveaxis(x, 1, 0)).max(0), labels)
         return value, {"loss": value}
 
-    step = jax.jit(train.make_step(graph, loss, optimizer), donate_argnums=0)
-    batch, key = (jnp.asarray(spikes), jnp.asarray(labels)), jax.random.key(0)
+    step = jax.jit(train.make_step(graph, loss, optimizer, accumulate=accumulate), donate_argnums=0)
+    batch, key = (jnp.asarray(np.moveaxis(spikes, 0, 1)), jnp.asarray(labels)), jax.random.key(0)
     program = compiled(step, state, batch, key)
 
     def run() -> Any:

@@ -14,6 +14,8 @@ class Train(Settings):
     """Passes over the training set."""
     batch_size: PositiveInt = 128
     """Images in an optimiser step; what does not fill a last batch is left out of the epoch."""
+    accumulate: PositiveInt = 1
+    """In how many equal parts a batch is seen, one after another, to save memory; their gradients are averaged."""
     eval_batch_size: PositiveInt = 500
     """Images at a time in evaluations."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -34,6 +36,8 @@ class Train(Settings):
     """Whether neurons send in a short epoch, at each step, their mean rate over num_steps steps, see jsnn.MeanRate."""
 
     def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size must be a multiple of accumulate = {self.accumulate}, got {self.batch_size}")
         if self.short_rates and not self.short_epochs:
             raise ValueError("short_rates is for the first epochs, short_epochs of them: give their number, not 0")
 

@@ -1,13 +1,13 @@
 """Where the metrics of each epoch go, beside `metrics.jsonl`."""
 
 import contextlib
-import importlib
+import importlib.util
 import socket
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from experiments.parts.base import Part
 
@@ -16,6 +16,13 @@ Log: TypeAlias = Callable[[dict[str, Any]], None]
 
 class Logger(Part):
     """Base of the loggers."""
+
+    package: ClassVar[str] = ""  # which it needs, besides what jsnn has
+
+    def check(self) -> None:
+        """Raise ValueError if the package is missing."""
+        if self.package and importlib.util.find_spec(self.package) is None:
+            raise ValueError(f"logger {self.kind!r} needs its package: pip install {self.package}, or leave it out")
 
     @abstractmethod
     def make(self, folder: Path, settings: dict[str, Any]) -> Any:
@@ -60,13 +67,15 @@ class Tensorboard(Logger):
 class Wandb(Logger):
     """Weights & Biases, where its package is installed."""
 
+    package: ClassVar[str] = "wandb"
     project: str = "jsnn"
     """The project there."""
 
     @contextlib.contextmanager
     def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
         """Return the logger; a run that goes on is the same run there."""
-        wandb = _require("wandb")
+        import wandb
+
         name = folder.resolve().name
         with wandb.init(
             project=self.project, name=name, id=name, resume="allow", dir=str(folder), config=settings
@@ -77,12 +86,14 @@ class Wandb(Logger):
 class Mlflow(Logger):
     """MLflow, where its package is installed."""
 
+    package: ClassVar[str] = "mlflow"
     experiment: str = "jsnn"
     """The experiment there."""
 
     @contextlib.contextmanager
     def make(self, folder: Path, settings: dict[str, Any]) -> Iterator[Log]:
-        mlflow = _require("mlflow")
+        import mlflow
+
         mlflow.set_experiment(self.experiment)
         with mlflow.start_run(run_name=folder.resolve().name):
             mlflow.log_params(settings)
@@ -100,10 +111,3 @@ class NoLogger(Logger):
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in record.items() if isinstance(value, int | float)}
-
-
-def _require(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ValueError(f"logger {package!r} needs its package: pip install {package}, or leave it out") from error

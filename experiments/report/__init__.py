@@ -73,7 +73,8 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
     page.code(config.to_json(experiment), "config.json")
     sections.add_training(page, seen.history, seen.score)
     if seen.conversion is not None:
-        sections.add_conversion(page, seen.conversion, summary)
+        sections.add_conversion(page, seen.conversion)
+        sections.add_sweep(page, summary.get("sweep", []), seen.score, summary["final"])
     sections.add_layers(page, seen)
     sections.add_delays(page, seen)
     sections.add_receptive_fields(page, seen)
@@ -128,12 +129,12 @@ def _lead(experiment: config.Experiment, summary: Mapping[str, Any], seen: Evalu
     examples = f"of the {len(seen.targets):,} test examples of {seen.data}"
     if "seeds" in summary:
         examples += f", the mean of {len(summary['seeds'])} networks"
+    name = meaning.headline(experiment)
     if score != "accuracy":
-        text = format_metric(score, final[f"test_{score}"])
+        text = format_metric(score, final[name])
         return f"A mean {score} of {text} {examples.replace('of', 'on', 1)}, after {seconds} of training."
     if experiment.conversion is None:
         return f"Right on {final['test_accuracy']:.2%} {examples}, after {seconds} of training."
-    name = meaning.headline(experiment)
     return (
         f"The rate network is right on {final['test_accuracy']:.2%}, the spiking one, by "
         f"{meaning.decisions(experiment)[name]}, on {final[name]:.2%} {examples}, after {seconds} of training."

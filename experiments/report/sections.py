@@ -80,8 +80,8 @@ def add_training(page: Page, history: Sequence[Mapping[str, Any]], score: str) -
         )
 
 
-def add_conversion(page: Page, found: ConversionReport, summary: Mapping[str, Any]) -> None:
-    """Add what was replaced, where it loses, and the sweep."""
+def add_conversion(page: Page, found: ConversionReport) -> None:
+    """Add what was replaced, and where it loses."""
     page.section("Conversion")
     page.code(found.replaced, "what was replaced by what")
     rows = [
@@ -110,24 +110,22 @@ def add_conversion(page: Page, found: ConversionReport, summary: Mapping[str, An
         "Where the conversion loses, as in the table.",
         "Bars: the errors of each activation",
     )
-    if "sweep" in summary:
-        _add_sweep(page, summary)
 
 
-def _add_sweep(page: Page, summary: Mapping[str, Any]) -> None:
-    rows = [
-        {name: format_metric(name, value) for name, value in row.items() if value is not None}
-        for row in summary["sweep"]
-    ]
-    reference = {"rate network": summary["final"]["test_accuracy"]}
+def add_sweep(page: Page, sweep: Sequence[Mapping[str, Any]], score: str, final: Mapping[str, float]) -> None:
+    """Add other settings of a conversion and what they reach; nothing where none was tried."""
+    if not sweep:
+        return
     spikes, steps = figures.COSTS
-    for cost in (spikes, steps) if len({row["num_steps"] for row in summary["sweep"]}) > 1 else (spikes,):
+    costs = (spikes, steps) if len({row["num_steps"] for row in sweep}) > 1 else (spikes,)
+    for cost in costs if score == "accuracy" else ():
         page.figure(
             f"sweep_{cost.replace(' ', '_')}",
-            figures.sweep(summary["sweep"], cost, reference),
+            figures.sweep(sweep, cost, {"rate network": final["test_accuracy"]}),
             f"The sweep: accuracy on the last step against {cost}. Rings mark what no other setting beats.",
-            f"Accuracy of {len(rows)} settings against {cost}",
+            f"Accuracy of {len(sweep)} settings against {cost}",
         )
+    rows = [{name: format_metric(name, value) for name, value in row.items() if value is not None} for row in sweep]
     page.table(rows, "The sweep, every combination of its settings, on all test images.")
 
 
@@ -279,13 +277,12 @@ def add_mistakes(page: Page, experiment: Experiment, seen: Evaluation) -> None:
         )
         return
     right, answered = seen.is_right, (seen.targets[seen.answered], seen.predictions[seen.answered])
-    name = meaning.headline(experiment) if experiment.conversion else "test_accuracy"
     page.text(f"{(~right).sum():,} of {right.size:,} answers are of another class.")
     page.figure(
         "confusion",
         figures.draw(plot.confusion_matrix, *answered, class_names=seen.class_names, height=4.7),
         f"Which class is taken for which, on the {count:,} test examples: {right.mean():.2%} are right. Decided on "
-        f"{meaning.decisions(experiment)[name]}.",
+        f"{meaning.decisions(experiment)[meaning.headline(experiment)]}.",
         "Confusion matrix",
     )
     if not seen.worst or seen.targets.ndim > 1 or not figures.is_picture(seen.worst_examples[0]):

@@ -36,8 +36,8 @@ class Dataset:
 
     Raises:
         TypeError: if `lengths` are not integers.
-        ValueError: for another shape or type, no examples at all, classes outside 0..num_classes - 1, values that are
-            not finite, `lengths` outside 1..T, or `lengths` of examples that are not in time.
+        ValueError: for another shape or type, no examples at all, classes outside 0..num_classes - 1, inputs in memory
+            or values that are not finite, `lengths` outside 1..T, or `lengths` of examples that are not in time.
 
     Examples:
         >>> Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 3])).num_classes
@@ -107,6 +107,11 @@ class Dataset:
             return inputs.astype(np.float32)
         if inputs.dtype != np.uint8 and not jnp.issubdtype(inputs.dtype, jnp.floating):
             raise ValueError(f"inputs must be uint8 (0..255) or floating point, got {inputs.dtype}: convert them")
+        on_disk = any(isinstance(one, np.memmap) for one in (self.inputs, getattr(self.inputs, "base", None)))
+        if inputs.size and inputs.dtype != np.uint8 and not on_disk:  # which is read when it is looked at
+            for bound in (inputs.min(), inputs.max()):
+                if not np.isfinite(bound):
+                    raise ValueError(f"inputs must be finite, got {bound}")
         return inputs
 
     def _count_classes(self, targets: np.ndarray) -> int:
@@ -117,6 +122,8 @@ class Dataset:
                 f"{targets.shape}: one-hot classes become integers by targets.argmax(-1)"
             )
         num_classes = self.num_classes or len(self.class_names) or int(targets.max()) + 1
+        if self.class_names and len(self.class_names) != num_classes:
+            raise ValueError(f"class_names must be one for each of {num_classes} classes, got {self.class_names}")
         if targets.min() < 0 or targets.max() >= num_classes:
             raise ValueError(
                 f"classes must lie in 0..{num_classes - 1}, got values from {targets.min()} to {targets.max()}"

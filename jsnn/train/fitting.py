@@ -16,11 +16,11 @@ from jsnn.train.steps import (
     Loss,
     Network,
     TrainState,
-    check_result,
     create,
     in_mode,
     make_advance,
     make_evaluate,
+    metrics_of,
     network_of,
     unchanged,
 )
@@ -58,6 +58,7 @@ def fit(
     checkpoints: "Checkpoints | None" = None,
     at_step: Callable[[Any, Array], Any] = unchanged,
     truncate: int | None = None,
+    accumulate: int = 1,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     show: bool = True,
 ) -> Fitted:
@@ -83,6 +84,7 @@ def fit(
         checkpoints: where to save.
         at_step: as in `make_step`: what follows a schedule.
         truncate: as in `make_step`: how many steps at most a gradient flows back in time; None for all.
+        accumulate: as in `make_step`: in how many parts a batch is seen, to save memory.
         on_epoch: is called with the record of each epoch, for a logger of your own.
         show: print a line for each epoch.
 
@@ -107,12 +109,12 @@ def fit(
         >>> fitted.history[-1]["train_accuracy"] > 0.8
         True
     """
-    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+    for name, number in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")
+    if batch_size % accumulate:
+        raise ValueError(f"batch_size must be a multiple of accumulate = {accumulate}, got {batch_size}")
     graph, state = create(network, optimizer)
-    if not jax.tree.leaves(state.params):
-        raise ValueError("the network has nothing to train: its weights must be nnx.Param")
     if checkpoints is not None and checkpoints.read_only:
         raise ValueError(f"checkpoints must be open for writing, {checkpoints.folder} is read_only")
 
@@ -122,26 +124,17 @@ def fit(
     def evaluation(network: Any, inputs: Array, targets: Array, key: Array) -> Any:
         return loss(in_mode(network, training=False), inputs, targets, key)
 
-    def metrics_of(dataset: Dataset, run: Loss, at_step: Callable[[Any, Array], Any]) -> dict[str, Any]:
-        """Return the metrics of a batch, of which nothing is computed: what is wrong with a loss is found at once."""
-
-        def found(state: TrainState, inputs: Array, targets: Array) -> dict[str, Any]:
-            network = at_step(nnx.merge(graph, state.params, state.rest, copy=True), state.step)
-            return check_result(run(network, inputs, targets, jax.random.key(0)), inputs)[1]
-
-        rows = jax.tree.map(lambda array: array[:batch_size], (dataset.examples, dataset.targets))
-        return jax.eval_shape(found, state, *rows)
-
     trainer = _Script(state, data, jax.random.key(seed), epochs=epochs, batch_size=batch_size, test=test,
         validation=validation, score=score, maximize=maximize, patience=patience)  # fmt: skip
-    names = {*metrics_of(data, training, at_step)}
+    start = network_of(graph, state), state.step
+    names = {*metrics_of(lambda start, *batch: training(at_step(*start), *batch), start, data, batch_size)}
     if "loss" not in names:
         raise ValueError(f"loss must have 'loss' among its metrics, got {', '.join(sorted(names)) or 'none'}")
     for dataset in (test, validation):
-        names |= {*metrics_of(dataset, evaluation, unchanged)} if dataset is not None else set()
+        names |= {*metrics_of(evaluation, start[0], dataset, batch_size)} if dataset is not None else set()
     if score not in names:
         raise ValueError(f"score must be one of the metrics of the loss, got {score!r}: there are {sorted(names)}")
-    advance = make_advance(graph, training, optimizer, at_step, truncate=truncate)
+    advance = make_advance(graph, training, optimizer, at_step, truncate=truncate, accumulate=accumulate)
     trainer.made = advance, make_evaluate(graph, evaluation)
     trainer.checkpoints, trainer.tell, trainer.console = checkpoints, on_epoch, Console(quiet=not show, soft_wrap=True)
     trainer.settings = {"seed": seed, "batch_size": batch_size, "score": score, "maximize": maximize}
@@ -152,6 +145,9 @@ def fit(
         trainer.state, info = checkpoints.restore(checkpoints.last, state)
         _check_settings(checkpoints, info, trainer.settings)
         records = info["records"]
+        if epochs < len(records):
+            folder = checkpoints.folder
+            raise ValueError(f"epochs must be at least {len(records)}, which {folder} has already, got {epochs}")
     records = trainer.run(records, {})
     if validation is not None and trainer.best is not None and checkpoints is None:
         trainer.state = trainer.best

@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.data import Dataset
 from jsnn.neurons.pytree import FrozenPytree, map_parts, within_ranges
 from jsnn.types import Array, Neuron
 from jsnn.unrolling import check_truncate, truncation
@@ -108,6 +109,7 @@ def make_step(
     at_step: Callable[[Any, Array], Any] = unchanged,
     *,
     truncate: int | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, tuple[Array, Array], Array], tuple[TrainState, Metrics]]:
     """Return a pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
 
@@ -119,23 +121,60 @@ def make_step(
 
     `truncate` is that of `jsnn.unroll`, for each unroll in the loss that has none of its own: truncated backpropagation
     through time, with one optimiser step for the whole recording.
+
+    `accumulate` is the number of equal parts of a batch that are seen one after another. Their gradients are averaged,
+    which is the gradient of the whole batch where the loss is a mean over examples. It takes that much less memory.
+    Batch normalisation sees a part at a time, and each part has a random key of its own.
     """
     check_truncate(truncate)
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be >= 1, got {accumulate}")
 
     def step(state: TrainState, batch: tuple[Array, Array], key: Array) -> tuple[TrainState, Metrics]:
-        def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
-            network = at_step(nnx.merge(graph, params, state.rest, copy=True), state.step)
+        def objective(
+            params: nnx.State, rest: nnx.State, batch: tuple[Array, Array], key: Array
+        ) -> tuple[Array, tuple[Metrics, nnx.State]]:
+            network = at_step(nnx.merge(graph, params, rest, copy=True), state.step)
             with truncation(truncate):
-                found = loss(network, *batch, jax.random.fold_in(key, state.step))
+                found = loss(network, *batch, key)
             value, metrics = check_result(found, batch[0])
-            return value, (metrics, _rest_of(network, state.rest))
+            return value, (jax.tree.map(jnp.mean, metrics), _rest_of(network, rest))
 
-        gradients, (metrics, rest) = jax.grad(objective, has_aux=True)(state.params)
+        differentiate, key = jax.grad(objective, has_aux=True), jax.random.fold_in(key, state.step)
+
+        def of_part(rest: nnx.State, part: tuple[Any, Array]) -> tuple[nnx.State, Any]:
+            batch, number = part
+            gradients, (metrics, rest) = differentiate(state.params, rest, batch, jax.random.fold_in(key, number))
+            return rest, (gradients, metrics)
+
+        if accumulate == 1:
+            gradients, (metrics, rest) = differentiate(state.params, state.rest, batch, key)
+        else:
+            rest, (gradients, metrics) = _mean_over_parts(of_part, state.rest, batch, accumulate)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, rest, optimizer_state), jax.tree.map(jnp.mean, metrics)
+        return TrainState(state.step + 1, params, rest, optimizer_state), metrics
 
     return step
+
+
+def _mean_over_parts(function: Callable[..., Any], carry: Any, batch: Any, count: int) -> tuple[Any, Any]:
+    """Return what is handed on, and the mean of what a function `(carry, (part, number)) -> (carry, y)` returns."""
+    size = len(jax.tree.leaves(batch)[0])
+    if size % count:
+        raise ValueError(f"a batch of {size} examples cannot be seen in accumulate = {count} equal parts")
+    # example k is in part k % count: so each device of several keeps its own
+    parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0), batch), jnp.arange(count)
+    of_one = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[1]
+
+    total = jax.tree.map(lambda y: jnp.zeros(y.shape, jnp.promote_types(y.dtype, jnp.float32)), of_one)
+
+    def add(carry: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], None]:
+        after, y = function(carry[0], part)
+        return (after, jax.tree.map(lambda total, y: total + y / count, carry[1], y)), None
+
+    (carry, total), _ = jax.lax.scan(add, (carry, total), parts)
+    return carry, jax.tree.map(lambda total, y: total.astype(y.dtype), total, of_one)
 
 
 @checked
@@ -146,6 +185,7 @@ def make_advance(
     at_step: Callable[[Any, Array], Any] = unchanged,
     *,
     truncate: int | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Metrics]]:
     """Return a jitted scan: `(state, images [N, ...], labels [N], indices [S, B], key) -> (state, metrics [S])`.
 
@@ -153,7 +193,7 @@ def make_advance(
     a few batches at a time. The arguments are those of `make_step`. The state is donated: use the one returned, and
     not the one passed in.
     """
-    step = make_step(graph, loss, optimizer, at_step, truncate=truncate)
+    step = make_step(graph, loss, optimizer, at_step, truncate=truncate, accumulate=accumulate)
 
     def advance(
         state: TrainState, images: Array, labels: Array, indices: Array, key: Array
@@ -226,6 +266,22 @@ def check_result(found: Any, inputs: Any) -> tuple[Array, Metrics]:
     if "count" in metrics:
         raise ValueError("a metric of the loss may not be called 'count', the number of examples: give it another name")
     return value, metrics
+
+
+def metrics_of(loss: Loss, network: Any, dataset: Dataset, batch_size: int) -> Metrics:
+    """Return the shapes of the metrics of a batch, of which nothing is computed: what is wrong is found at once.
+
+    Raises:
+        TypeError: as `check_result`.
+        ValueError: as `check_result`, or what the loss raises.
+    """
+
+    def found(network: Any, inputs: Any, targets: Array) -> Metrics:
+        return check_result(loss(network, inputs, targets, jax.random.key(0)), inputs)[1]
+
+    whole = (dataset.examples, dataset.targets)
+    rows = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), whole)
+    return jax.eval_shape(found, network, *rows)
 
 
 def _rest_of(network: Network, before: nnx.State) -> nnx.State:

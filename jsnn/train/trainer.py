@@ -53,7 +53,7 @@ class Trainer:
         shuffle: draw a new order of the examples for every epoch.
 
     Raises:
-        ValueError: if there are fewer examples than in a batch, or `patience` is below 1.
+        ValueError: if there are fewer examples than in a batch, nothing is to be trained, or `patience` is below 1.
     """
 
     def __init__(
@@ -74,6 +74,8 @@ class Trainer:
     ) -> None:
         if len(train) < batch_size:
             raise ValueError(f"batch_size must be at most the {len(train)} training examples, got {batch_size}")
+        if not jax.tree.leaves(state.params):
+            raise ValueError("the network has nothing to train: its weights must be nnx.Param")
         if patience is not None and patience < 1:
             raise ValueError(f"patience must be >= 1, or None to train through all epochs, got {patience}")
         self.state, self.key, self.epochs, self.batch_size = state, key, epochs, batch_size
@@ -130,7 +132,7 @@ class Trainer:
 
         Raises:
             Interrupted: if it was asked to stop; the state is saved.
-            NotFinite: if the loss is.
+            NotFinite: if the loss or a weight is.
             MemoryError: if a step or an evaluation takes more memory than the device has.
         """
         for epoch in range(self.step // self.steps_per_epoch, self.epochs):
@@ -146,6 +148,9 @@ class Trainer:
                 if self.step % self.steps_per_epoch and self.is_asked_to_stop():
                     self.save(sums, records, None)
                     raise Interrupted
+            if not _are_finite(self.state.params):  # neurons that get NaN are silent, which hides it from the loss
+                where = f"at the end of epoch {epoch + 1} (step {self.step})"
+                raise NotFinite(f"weights are NaN or infinite {where}: are there NaN or huge numbers in the inputs?")
             record = self.finish_epoch(epoch, sums, time.monotonic() - start)
             records, sums = [*records, record], {}
             self.on_epoch(record)
@@ -209,7 +214,8 @@ class Trainer:
         if bad.size:
             step = self.step - len(losses) + int(bad[0]) + 1
             raise NotFinite(
-                f"the loss is {losses[bad[0]]} at step {step} (epoch {(step - 1) // self.steps_per_epoch + 1})"
+                f"the loss is {losses[bad[0]]} at step {step} (epoch {(step - 1) // self.steps_per_epoch + 1}): train "
+                "anew with a lower learning rate, or with gradients that are clipped"
             )
 
     def check_memory(self, program: Any, *arguments: Any) -> None:
@@ -259,6 +265,12 @@ class Trainer:
             return False
         scores = [self.quality(record) for record in records]
         return max(scores[-self.patience :]) <= max(scores[: -self.patience])
+
+
+@jax.jit
+def _are_finite(tree: Any) -> Array:
+    """Return whether all numbers in a tree are."""
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def as_float(value: Any) -> np.ndarray:
