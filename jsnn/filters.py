@@ -22,6 +22,7 @@ from jsnn.recurrence import linear_recurrence, one_step_late
 from jsnn.types import Array, Parameter, Shape
 
 SHORTEST = 1e-8  # s; what a time constant of 0 is in a quotient
+SMALLEST_RATIO = 1e-30  # of dt and a time constant, which may be infinite: quotients of it are numbers
 
 __all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
 
@@ -57,7 +58,8 @@ class Filter(FrozenPytree):
     def steps_per_tau(self, dtype: Any) -> Array:
         """Return the ratio dt / tau, in `dtype` or in float32 where that is more precise."""
         dtype = jnp.promote_types(dtype, jnp.float32)
-        return jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), SHORTEST)
+        ratio = jnp.asarray(self.dt, dtype) / jnp.maximum(jnp.asarray(self.tau, dtype), SHORTEST)
+        return jnp.maximum(ratio, SMALLEST_RATIO)
 
 
 class LowpassState(NamedTuple):

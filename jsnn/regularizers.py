@@ -13,13 +13,14 @@ Recordings of different lengths are padded at the end. What goes over time takes
 of sample b the steps t < lengths[b] count, and padding, NaN too, changes no value and has gradient 0.
 
 A penalty is summed up in float32 at least, and then has the dtype of what it is given (float32 for float16). All raise
-ValueError for a negative strength and for a range whose low end exceeds its high end.
+ValueError for a strength that is negative or not a single number, and for a range whose low end exceeds its high end.
 """
 
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.arguments import check_axes, check_dt, check_not_empty, checked
 from jsnn.padding import check_over_time, counted_steps, fill_padding, mean_over_time
@@ -47,7 +48,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         >>> l1(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
         Array(2.5, dtype=float32)
     """
-    _check_strength(strength)
+    check_strength(strength)
     return strength * narrow(jnp.sum(_distance(wide(rates), target)), rates.dtype)
 
 
@@ -66,7 +67,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         >>> l2(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
         Array(6.5, dtype=float32)
     """
-    _check_strength(strength)
+    check_strength(strength)
     return strength * narrow(jnp.sum(_distance(wide(rates), target) ** 2), rates.dtype)
 
 
@@ -91,8 +92,7 @@ def percentile(
         >>> l1(percentile(jnp.array([[0.0, 4.0], [8.0, 6.0]])), target=10.0, strength=1.0)
         Array(6., dtype=float32)
     """
-    if not 0 <= q <= 100:
-        raise ValueError(f"q must lie in [0, 100], got {q}")
+    check_percentage("q", q)
     check_not_empty("rates", rates)
     check_axes(axis, rates)
     if lengths is None:
@@ -129,7 +129,7 @@ def l1_rate(
         >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
         Array(1., dtype=float32)
     """
-    _check_strength(strength)
+    check_strength(strength)
     rates = _rates(spikes, dt, lengths)
     return strength * narrow(jnp.sum(_distance(rates, target)) / len(rates), spikes.dtype)
 
@@ -159,7 +159,7 @@ def l2_rate(
         >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
         Array(0.25, dtype=float32)
     """
-    _check_strength(strength)
+    check_strength(strength)
     rates = _rates(spikes, dt, lengths)
     return strength * narrow(jnp.sum(_distance(rates, target) ** 2) / len(rates), spikes.dtype)
 
@@ -174,14 +174,13 @@ def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5, lengths: 
         >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
         Array(10., dtype=float32)
     """
-    _check_strength(strength)
+    check_strength(strength)
     return strength * narrow(jnp.sum(fill_padding(wide(spikes), lengths)), spikes.dtype)
 
 
 def _distance(rates: Array, target: Target) -> Array:
+    check_target(target)
     low, high = target if isinstance(target, tuple) else (target, target)
-    if low > high:
-        raise ValueError(f"target must be a range (low, high) with low <= high, got {target}: swap the two")
     return jax.nn.relu(low - rates) + jax.nn.relu(rates - high)
 
 
@@ -195,7 +194,26 @@ def _rates(spikes: Array, dt: float | None, lengths: Array | None) -> Array:
     return rates if dt is None else rates / dt
 
 
-def _check_strength(strength: float | Array) -> None:
+def check_target(target: Target) -> None:
+    """Raise ValueError if the low end of a range exceeds its high end, TypeError if they are traced."""
+    if not isinstance(target, tuple):
+        return
+    if any(isinstance(end, jax.core.Tracer) for end in target):
+        raise TypeError(f"target must be known when it is traced, got {target}: make it static under jit")
+    if target[0] > target[1]:
+        raise ValueError(f"target must be a range (low, high) with low <= high, got {target}: swap the two")
+
+
+def check_strength(strength: float | Array) -> None:
+    """Raise ValueError if a strength is negative or not a single number."""
+    if np.ndim(strength):
+        raise ValueError(f"strength must be one number, got shape {np.shape(strength)}: multiply the rates instead")
     # a scheduled strength is traced, and its value cannot be looked at
-    if isinstance(strength, int | float) and strength < 0:
+    if not isinstance(strength, jax.core.Tracer) and strength < 0:
         raise ValueError(f"strength must be >= 0, got {strength}")
+
+
+def check_percentage(name: str, value: float) -> None:
+    """Raise ValueError if a value is outside [0, 100]."""
+    if not 0 <= value <= 100:
+        raise ValueError(f"{name} must lie in [0, 100], got {value}")

@@ -208,8 +208,11 @@ def test_all_activations_are_keras_s():
     (lambda: keras_spiking.lowpass(-0.1, 4), "tau must be >= 0, got [-0.1 -0.1 -0.1 -0.1]"),
     (lambda: keras_spiking.alpha(0.1, dt=-1), "dt must be > 0, got -1"),
     (lambda: keras_spiking.l1()(jnp.ones((4, 2))), "outputs must be [T, B, ...], got shape (4, 2): a single step is"),
-    (lambda: keras_spiking.l2(-0.1)(jnp.ones((1, 1, 1))), "strength must be >= 0, got -0.1"),
-    (lambda: keras_spiking.percentile(101)(jnp.ones((1, 1, 1))), "q must lie in [0, 100], got 101"),
+    (lambda: keras_spiking.l2(-0.1), "strength must be >= 0, got -0.1"),
+    (lambda: keras_spiking.percentile(l1=np.float32(-1)), "strength must be >= 0, got -1"),
+    (lambda: keras_spiking.l1(target=(3.0, 1.0)), "low <= high, got (3.0, 1.0): swap"),
+    (lambda: keras_spiking.percentile(101), "percentile must lie in [0, 100], got 101"),
+    (lambda: keras_spiking.operations(jnp.sin, jnp.ones((1, 2)), dt=-1.0), "dt must be > 0 s, got -1.0"),
 ])  # fmt: skip
 def test_errors(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):

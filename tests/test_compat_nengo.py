@@ -209,3 +209,12 @@ def test_parameters_are_handed_on():
     random = nengo.lif(initial_voltage=key, dt=0.1)
     assert random.dt == 0.1
     assert np.ptp(random.init((100,)).v) > 0.9
+
+
+@pytest.mark.parametrize(("rate", "name", "value"), [
+    (nengo.rectified_linear, "amplitude", 0.0), (nengo.sigmoid, "tau_ref", 0.0), (nengo.tanh, "tau_ref", -1.0),
+    (nengo.lif_rate, "tau_rc", 0.0), (nengo.lif_rate, "tau_ref", -1.0), (nengo.lif_rate, "amplitude", -1.0),
+])  # fmt: skip
+def test_rates_refuse_numbers_out_of_range(rate, name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be >=? 0, got {value}"):
+        rate(jnp.ones(2), **{name: value})

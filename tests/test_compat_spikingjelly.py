@@ -106,9 +106,16 @@ def test_a_membrane_at_its_threshold_spikes():
     (lambda: spikingjelly.lif_node(tau=0.5), "tau must be >= 1 step, got 0.5"),
     (lambda: spikingjelly.qif_node(tau=0.0), "tau must be >= 1 step, got 0.0"),
     (lambda: spikingjelly.izhikevich_node(tau_w=-1.0), "tau_w must be >= 1 step, got -1.0"),
-    (lambda: spikingjelly.parametric_lif_node(1.0), "init_tau must be > 1, got 1.0"),
+    (lambda: spikingjelly.parametric_lif_node(1.0), "init_tau must be > 1 and finite, got 1.0"),
+    (lambda: spikingjelly.parametric_lif_node(float("inf")), "init_tau must be > 1 and finite, got inf"),
     (lambda: spikingjelly.eif_node(delta_T=0.0), "sharpness must be > 0, got 0.0"),
 ])  # fmt: skip
 def test_bad_parameters_are_named(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("name", [name for name in spikingjelly.__all__ if name.endswith("node")])
+def test_what_makes_a_surrogate_is_not_taken_for_one(name):
+    with pytest.raises(TypeError, match=r"surrogate must be a function such as jsnn.surrogate.arctan\(\), got"):
+        getattr(spikingjelly, name)(surrogate_function=surrogate.arctan)

@@ -58,11 +58,17 @@ WRITTEN = [
     ("relu", lambda x: jnp.where(x > 0, x, 0)),
     ("relu", lambda x: jnp.where(x >= 0, x, 0.0)),
     ("relu", lambda x: x * (x > 0)),
+    ("relu", lambda x: jnp.where(x < 0, 0.0, x)),
+    ("relu", lambda x: jnp.where(x <= 0, 0, x)),
+    ("relu", lambda x: jnp.clip(x, 0, jnp.inf)),
     ("relu6", lambda x: jnp.minimum(jnp.maximum(x, 0), 6)),
     ("relu6", lambda x: jnp.minimum(6.0, jax.nn.relu(x))),
     ("relu6", lambda x: jnp.clip(x, 0, 6)),
     ("leaky_relu", nnx.leaky_relu),
     ("leaky_relu", lambda x: jax.nn.leaky_relu(x, 0.01)),
+    ("leaky_relu", lambda x: jnp.where(x > 0, x, 0.01 * x)),
+    ("leaky_relu", lambda x: jnp.where(x < 0, 0.01 * x, x)),
+    ("leaky_relu", lambda x: jnp.maximum(0.01 * x, x)),
     ("gelu", nnx.gelu),
     ("gelu (exact)", lambda x: jax.nn.gelu(x, approximate=False)),
     ("silu", jax.nn.swish),
@@ -143,6 +149,11 @@ def test_functions_of_ones_own_are_found():
     assert [match.function for match in look(network, leaky, cube)[1]] == [leaky, cube]
     written_again = functools.partial(jax.nn.leaky_relu, negative_slope=0.2)
     assert found(network, written_again) == ["leaky_relu"]
+    for written in (lambda x: jnp.where(x > 0, x, 0.2 * x), lambda x: jnp.maximum(x, 0.2 * x)):
+        assert found(written, leaky) == ["leaky_relu"]
+        assert found(written, functools.partial(jax.nn.leaky_relu, negative_slope=0.3)) == []
+    steep = functools.partial(jax.nn.leaky_relu, negative_slope=2.0)
+    assert found(lambda x: jnp.maximum(x, 2.0 * x), steep) == []  # which is 2 x where x is positive
     assert found(network) == []
     assert found(lambda x: jnp.clip(x, 0, 1), lambda x: jnp.clip(x, 0, 1)) == ["lambda"]
 

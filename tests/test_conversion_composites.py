@@ -1,5 +1,7 @@
 """What the report calls that which is kept, and the warning where it sees spikes."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -18,10 +20,11 @@ KEPT = {
     "layer norm (by hand)": lambda x: (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5),
     "layer norm (groups)": nnx.GroupNorm(8, num_groups=2, rngs=RNGS),
     "rms norm": nnx.RMSNorm(8, rngs=RNGS),
+    "norm": lambda x: jnp.linalg.norm(x, axis=-1),
     "softmax": jax.nn.softmax,
     "leaky_relu": jax.nn.leaky_relu,
     "leaky_relu with a slope of 0.3": lambda x: jax.nn.leaky_relu(x, 0.3),
-    "leaky_relu with a slope of 0.25": lambda x: jnp.where(x >= 0, x, 0.25 * x),
+    "leaky_relu with a slope of 0.25": lambda x: jnp.where(x > 0, x, 0.25 * x),
     "clip": lambda x: jnp.clip(x, 0.5, 1),
     "gelu": jax.nn.gelu,
 }
@@ -52,6 +55,15 @@ def test_no_warning_where_nothing_spikes_or_all_is_smooth():
 def test_a_leaky_relu_with_another_slope_is_named_in_the_error():
     with pytest.raises(ValueError, match=r"no leaky_relu .*found: leaky_relu with a slope of 0.3.*functools.part"):
         jsnn.convert(lambda x: jax.nn.leaky_relu(x, 0.3), X, swap={jax.nn.leaky_relu: jsnn.IF()})
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [(jnp.tanh, "jax.nn.tanh: jsnn.SpikingActivation(jax.nn.tanh)"), (jnp.abs, "own: jsnn.SpikingActivation(own)")],
+)
+def test_the_cure_names_what_is_there(function, named):
+    with pytest.raises(ValueError, match=f"there is no relu to swap.*{re.escape(named)}"):
+        jsnn.convert(function, X)
 
 
 def test_a_trained_slope():

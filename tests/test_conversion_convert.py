@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from golden import close
 
 import jsnn
@@ -223,6 +224,7 @@ def test_initial_membrane():
     assert float(keep.init(X.shape)[0][0].v.max()) == 0.25
 
 
+POISSON = jsnn.PoissonSpiking(jax.random.key(0), jax.nn.relu)
 SIGMOID = {"function": jax.nn.sigmoid, "swap": swapping(jax.nn.sigmoid)}
 MIXED = {"function": mixed, "swap": swapping(jax.nn.relu, jax.nn.sigmoid)}
 REFUSED = [
@@ -250,9 +252,13 @@ REFUSED = [
     ({"v_init": [0.5]}, ValueError, "v_init must be one value or 2, for 0_relu, 1_relu; got 1"),
     ({"v_init": jnp.zeros(7)}, ValueError, r"v_init of shape \(7,\) does not fit neurons \(6, 5\)"),
     ({"v_init": 0.5, "swap": {jax.nn.relu: jax.nn.relu}}, ValueError, "v_init needs a neuron with a membrane.* Rate"),
+    ({"v_init": 0.5, "swap": {jax.nn.relu: POISSON}}, ValueError, "PoissonSpiking: give one value for each"),
     ({"v_init": jax.random.PRNGKey(0)}, TypeError, "make keys with jax.random.key, not with jax.random.PRNGKey"),
     ({"swap": jax.nn.relu}, TypeError, "swap must map activations to neurons"),
     ({"swap": {}}, TypeError, "swap must map activations to neurons"),
+    ({"synapse": True}, TypeError, "synapse must be a time constant in s, a filter or None, got bool"),
+    ({"scale_firing_rates": True}, TypeError, "scale_firing_rates must be a number or an array of numbers, got True"),
+    ({"swap": {jax.nn.relu: nnx.PReLU()}}, TypeError, "swap maps relu to a PReLU, a module with weights of its own"),
     ({"swap": {jax.nn.relu: 20}}, TypeError, "swap must map relu to a neuron or another activation, got 20"),
     ({"swap": {jax.nn.relu: jsnn.IF}}, TypeError, "swap must map relu to a neuron or another activation, got <class"),
     ({"swap": {"relu": jsnn.IF()}}, TypeError, "the keys of swap must be functions such as jax.nn.relu, got 'relu'"),
@@ -269,8 +275,40 @@ def test_refused(options, error, message):
 
 
 def test_what_was_not_converted_cannot_be_calibrated():
-    with pytest.raises(TypeError, match=r"calibrate takes what jsnn.convert made, got LIF"):
+    with pytest.raises(TypeError, match=r"calibrate\(\): network must be Converted, got LIF"):
         jsnn.conversion.calibrate(jsnn.LIF(), jnp.ones((2, 3)))
+
+
+def test_what_has_no_membrane_is_not_started():
+    swap = {jax.nn.relu: jsnn.SpikingActivation(), jax.nn.sigmoid: jax.nn.sigmoid}
+    for start in (0.5, jax.random.key(0)):
+        assert [neuron.v_init for neuron in convert(mixed, swap=swap, v_init=start).neurons][1] is None
+    for neuron in (jax.nn.sigmoid, POISSON):
+        calibrated = jsnn.conversion.calibrate(convert(mixed, swap=swap | {jax.nn.sigmoid: neuron}), X)
+        assert [neuron.v_init for neuron in calibrated.neurons] == [0.5, None]
+        calibrated.init(X.shape)
+
+
+def test_calibration_draws_the_membranes_of_each_activation_anew():
+    square = jsnn.convert(lambda x: jax.nn.relu(jax.nn.relu(x)), X)
+    (first, _), (second, _) = jsnn.conversion.calibrate(square, X, v_init=jax.random.key(0)).init(X.shape)
+    assert not np.allclose(first.v, second.v)
+
+
+CALIBRATION = [
+    ({"data": X[:0]}, ValueError, r"there must be calibration data, got an array of shape \(0, 4\)"),
+    ({"percentile": "99"}, TypeError, r"calibrate\(\): percentile must be a number, got '99'"),
+    ({"spikes_per_step": float("inf")}, ValueError, "spikes_per_step must be > 0 and finite, got inf"),
+    ({"bias_steps": 0}, ValueError, "bias_steps must be >= 1 or None, got 0"),
+    ({"bias_steps": 2.5}, TypeError, r"calibrate\(\): bias_steps must be an integer, got 2.5"),
+    ({"v_init": jnp.zeros(7)}, ValueError, r"v_init of shape \(7,\) does not fit neurons \(6, 5\)"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), CALIBRATION)
+def test_calibration_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        jsnn.conversion.calibrate(convert(), **{"data": X} | options)
 
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
@@ -290,6 +328,11 @@ def test_weights_that_are_not_finite():
 def test_one_input(example):
     with pytest.raises(TypeError, match=rf"one input, .* got a {type(example).__name__} of {len(example)}"):
         jsnn.convert(model, example)
+
+
+def test_an_example_without_values():
+    with pytest.raises(TypeError, match=r"must have values, got ShapeDtypeStruct.*: give jnp.zeros\(\(2, 4\)\)"):
+        jsnn.convert(model, jax.ShapeDtypeStruct((2, 4), jnp.float32))
 
 
 def test_scales_from_data_need_values():

@@ -1,5 +1,6 @@
 """A converted network is a Neuron like any other: it runs, streams, trains and is saved."""
 
+import copy
 import functools
 
 import jax
@@ -321,6 +322,13 @@ def test_another_dt(network, model):
     fresh = jsnn.convert(model, INPUTS, scale_firing_rates=4, synapse=2.0, dt=0.5, v_init=0.5)
     close(static(slower), static(fresh))
     close(jax.jit(lambda dt: jsnn.unroll(with_dt(network, dt), INPUTS, num_steps=T)[1])(0.5), static(fresh))
+
+
+def test_a_deep_copy_is_a_network_of_its_own(network):
+    twin = copy.deepcopy(network)
+    assert twin.neurons[0] is not network.neurons[0]
+    assert jax.tree.structure(twin) == jax.tree.structure(network)
+    jax.tree.map(np.testing.assert_array_equal, twin, network)
 
 
 def test_it_prints(network):

@@ -113,6 +113,8 @@ def test_rates_in_hz_are_by_the_dt_of_the_network():
     assert jsnn.conversion.diagnose(network, FIVE, num_steps=10).activations[0].rate == pytest.approx(5.0)
     with pytest.raises(ValueError, match=r"dt = 0.001 is not the dt = 0.1 of the network"):
         jsnn.conversion.diagnose(network, FIVE, num_steps=10, dt=1e-3)
+    with pytest.raises(ValueError, match=r"batch_size must be >= 1, got 0"):
+        jsnn.conversion.diagnose(network, FIVE, num_steps=10, batch_size=0)
     without = jsnn.convert(jax.nn.relu, FIVE / 10, swap={jax.nn.relu: jsnn.IF()}, dt=0.1)
     found = jsnn.conversion.diagnose(without, FIVE / 10, num_steps=11)
     assert found.activations[0].rate == pytest.approx(5 / 1.1)

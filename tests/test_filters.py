@@ -123,3 +123,8 @@ def test_spikes_become_the_rate_they_stand_for():
 def test_errors(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("make", [Lowpass, Alpha])
+def test_an_infinite_time_constant_keeps_the_level(make):
+    np.testing.assert_array_equal(filtered(make(np.inf, initial_level=0.5), X), np.full_like(X, 0.5))

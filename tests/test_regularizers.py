@@ -120,12 +120,17 @@ def test_strength_may_follow_a_schedule():
 def test_wrong_target(penalty):
     with pytest.raises(ValueError, match=r"low <= high, got \(10.0, 5.0\): swap"):
         penalty(SPIKES, target=(10.0, 5.0))
+    with pytest.raises(TypeError, match="target must be known when it is traced"):
+        jax.jit(lambda high: penalty(SPIKES, target=(0.0, high)))(5.0)
 
 
+@pytest.mark.parametrize("strength", [-0.1, np.float32(-0.1), jnp.array(-0.1)])
 @pytest.mark.parametrize("penalty", [l1, l2, l1_rate, l2_rate, l1_rate_sparsity])
-def test_wrong_strength(penalty):
+def test_wrong_strength(penalty, strength):
     with pytest.raises(ValueError, match=r"strength must be >= 0, got -0.1"):
-        penalty(SPIKES, strength=-0.1)
+        penalty(SPIKES, strength=strength)
+    with pytest.raises(ValueError, match=r"strength must be one number, got shape \(2,\)"):
+        penalty(SPIKES, strength=jnp.array([strength, 0.1]))
 
 
 @pytest.mark.parametrize("penalty", [l1_rate, l2_rate])

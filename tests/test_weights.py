@@ -311,6 +311,10 @@ def test_arrays_are_a_dictionary_and_a_shape_is_a_tuple():
         from_torch(network, "weights.pt", (3,))
     with pytest.raises(TypeError, match=r"arrays must be a dictionary, got list"):
         from_keras(network, [np.ones((3, 3)), np.ones(3)], (3,))
+    with pytest.raises(TypeError, match=r"order must be a list of the names of modules, got \(0,\)"):
+        from_torch(network, {}, (3,), order=(0,))
+    with pytest.raises(TypeError, match=r"network must be a network or a module of Flax, got int"):
+        from_torch(3, {}, (3,))
     with pytest.raises(TypeError, match=r"shape must be a tuple of whole numbers, such as \(784,\) .* got 3"):
         from_torch(network, {}, 3)
 
@@ -416,7 +420,6 @@ DENSE = {"0.weight": np.ones((3, 4)), "0.bias": np.zeros(3), "2.weight": np.ones
             "1.reset_mechanism_val () says reset='zero', layers[1] has 'subtract'"
         ]),
         ({"1.beta": np.array(0.5), "1.graded_spikes_factor": np.array(2.0)}, ["1.graded_spikes_factor () is 2.0"]),
-        ({"0.bias": np.array(["a", "b", "c"])}, ["layers[0] does not take its weights"]),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(changes, said):
@@ -438,7 +441,59 @@ def test_too_many_and_too_few_positions():
         from_keras(network, {"arr_0": np.ones((3, 2))}, (3,))
 
 
+class Gradual:
+    """As a tensor of PyTorch with a gradient: it gives no array."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("requires grad")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({0: np.ones(3)}, r"the names of arrays must be texts, such as '0.weight', got 0"),
+        ({"state_dict": {"a": 1}}, r"'state_dict' is no array but a dict of 1: give what is in it"),
+        ({"a": Gradual()}, r"'a' is no array \(requires grad\); of a PyTorch tensor give x.detach\(\).float\(\)"),
+        ({"a": np.array(["b"])}, r"'a' must be an array of real numbers, got <U1"),
+        ({"a": np.ones(3, complex)}, r"'a' must be an array of real numbers, got complex128"),
+        ({"a": None}, r"'a' must be an array of real numbers, got object"),
+    ],
+)
+def test_what_is_not_an_array_of_numbers_is_named(arrays, said):
+    network = jsnn.Sequential(linear(3, 3))
+    for put in (from_torch, from_keras, lambda network, arrays, _: jsnn.weights.from_jsnn(network, arrays)):
+        with pytest.raises(TypeError, match=said):
+            put(network, arrays, (3,))
+
+
+def test_a_layer_in_several_places_of_a_chain():
+    """PyTorch holds its arrays for each of them, or once as `named_parameters` does; Keras once."""
+    shared, arrays = linear(3, 3), {"weight": np.arange(9.0).reshape(3, 3), "bias": np.ones(3)}
+    network = jsnn.Sequential(shared, jsnn.LIF(), shared)
+    twice = {f"{place}.{name}": array for place in (0, 2) for name, array in arrays.items()}
+    single = {name: array for name, array in twice.items() if name.startswith("0.")}
+    keras_arrays = {"arr_0": arrays["weight"].T, "arr_1": arrays["bias"]}
+    for filled, report in (
+        from_torch(network, twice, (3,)), from_torch(network, single, (3,)), from_keras(network, keras_arrays, (3,))
+    ):  # fmt: skip
+        assert filled.layers[0] is filled.layers[2]
+        close(filled.layers[0].kernel[...], arrays["weight"].T)
+        assert report.left_out == ()
+    with pytest.raises(WeightsError, match=r"2.bias \(3,\) is another array for layers\[2\].bias, which .* several"):
+        from_torch(network, twice | {"2.bias": np.zeros(3)}, (3,))
+
+
+def test_a_normalisation_by_the_root_of_the_mean_square():
+    arrays = {"0.weight": np.eye(2), "1.weight": np.array([1.0, 2.0])}
+    module = nnx.Sequential(linear(2, 2, use_bias=False), nnx.RMSNorm(2, rngs=nnx.Rngs(0)))
+    for network in (module, jsnn.Network(module)):
+        filled, _ = from_torch(network, arrays, (2,))
+        close(jax.tree.leaves(nnx.state(filled))[-1], [1.0, 2.0])
+
+
 def test_networks_that_take_no_weights():
+    with pytest.raises(TypeError, match=r"the network is a LSTMCell, which has weights .*: build .*jsnn.Network\(mod"):
+        from_torch(nnx.LSTMCell(3, 2, rngs=nnx.Rngs(0)), {}, (3,))
     with pytest.raises(TypeError, match=r"layers\[0\] is a Embed, which has weights but is not one of Linear, Conv"):
         from_torch(jsnn.Sequential(nnx.Embed(3, 2, rngs=nnx.Rngs(0))), {}, (3,))
     with pytest.raises(WeightsError, match=r"layers\[0\] cannot take an input of shape \(5,\)"):
@@ -476,6 +531,8 @@ def test_a_state_dict_inside_a_checkpoint(file, tmp_path):
     import torch
 
     weights = {"0.weight": torch.ones(2, 3)}
+    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, tmp_path / file)  # as `named_parameters` gives them
+    assert load(tmp_path / file)["a"].tolist() == [1.0, 1.0]
     torch.save({"epoch": 3, "state_dict": weights, "optimizer": {"lr": 0.1}}, tmp_path / file)
     assert load(tmp_path / file, key="state_dict")["0.weight"].tolist() == [[1.0] * 3] * 2
     with pytest.raises(WeightsError, match=r"the keys \['epoch', .*: give one of the keys, key='state_dict'"):
@@ -567,7 +624,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         "  layers.0.kernel has shape (3, 2), the network's has (2, 3)",
         "  a (1,) belongs nowhere",
     ]
-    with pytest.raises(TypeError, match=r"arrays must be a dictionary, as jsnn.weights.load reads it, got int"):
+    with pytest.raises(TypeError, match=r"arrays must be a dictionary, got int: read a file with jsnn.weights.load"):
         jsnn.weights.from_jsnn(network, 3)
     with pytest.raises(TypeError, match="network must be a network or a module of Flax, got int"):
         jsnn.weights.from_jsnn(3, arrays)
@@ -577,6 +634,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
         jsnn.weights.save(tmp_path / "a.safetensors", jsnn.LIF())
     with pytest.raises(TypeError, match=r"metadata must map texts to texts, got 'accuracy': 0.5"):
         jsnn.weights.save(tmp_path / "a.safetensors", network, {"accuracy": 0.5})
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none: make it first"):
+        jsnn.weights.save(tmp_path / "none" / "a.safetensors", network)
+    with pytest.raises(TypeError, match="must have values, got traced ones: call save outside"):
+        jax.eval_shape(lambda network: jsnn.weights.save(tmp_path / "a.safetensors", network), network)
     (tmp_path / "b.safetensors").write_bytes(b"no such file")
     with pytest.raises(WeightsError, match=r"b.safetensors cannot be read as a .safetensors file"):
         jsnn.weights.read_metadata(tmp_path / "b.safetensors")

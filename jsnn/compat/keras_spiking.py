@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn import filters, neurons, regularizers
-from jsnn.arguments import check_memory, checked
+from jsnn.arguments import check_dt, check_memory, checked
 from jsnn.energy import Operations, count
 from jsnn.neurons.shapes import check_fits
 from jsnn.neurons.spiking_activation import Activation
-from jsnn.regularizers import Target
+from jsnn.regularizers import Target, check_percentage, check_strength, check_target
 from jsnn.types import Array, Neuron, Parameter, Shape
 
 __all__ = [
@@ -192,7 +192,7 @@ def l1l2(l1: float | Array = 0.0, l2: float | Array = 0.0, target: Target = 0.0)
         >>> l1l2(0.5, 0.5, target=(5.0, 10.0))(jnp.array([[[2.0, 7.0, 12.0]]]))
         Array(9., dtype=float32)
     """
-    return functools.partial(_penalty, lambda outputs: outputs, l1, l2, target)
+    return _penalty(lambda outputs: outputs, l1, l2, target)
 
 
 @checked
@@ -212,24 +212,28 @@ def percentile(
         >>> percentile(target=10.0, l1=1.0)(jnp.array([[[0.0, 4.0], [8.0, 6.0]]]))  # (2 + 4) / B
         Array(3., dtype=float32)
     """
-    return functools.partial(
-        _penalty, functools.partial(regularizers.percentile, q=percentile, axis=axis), l1, l2, target
-    )
+    check_percentage("percentile", percentile)
+    return _penalty(functools.partial(regularizers.percentile, q=percentile, axis=axis), l1, l2, target)
 
 
 SpikingActivation, Lowpass, Alpha = spiking_activation, lowpass, alpha
 L1, L2, L1L2, Percentile = l1, l2, l1l2, percentile
 
 
-def _penalty(
-    statistic: Callable[[Array], Array], l1: float | Array, l2: float | Array, target: Target, outputs: Array
-) -> Array:
-    """Return both penalties on a statistic of the outputs [T, B, ...], divided by B as Keras does."""
-    if outputs.ndim < 3:
-        raise ValueError(f"outputs must be [T, B, ...], got shape {outputs.shape}: a single step is outputs[None]")
-    rates = statistic(outputs)
-    penalty = regularizers.l1(rates, strength=l1, target=target) + regularizers.l2(rates, strength=l2, target=target)
-    return penalty / outputs.shape[1]
+def _penalty(statistic: Callable[[Array], Array], l1: float | Array, l2: float | Array, target: Target) -> Regularizer:
+    """Return both penalties on a statistic, divided by B as Keras does, as a function of outputs [T, B, ...]."""
+    check_strength(l1)
+    check_strength(l2)
+    check_target(target)
+
+    def penalty(outputs: Array) -> Array:
+        if outputs.ndim < 3:
+            raise ValueError(f"outputs must be [T, B, ...], got shape {outputs.shape}: a single step is outputs[None]")
+        rates = statistic(outputs)
+        both = regularizers.l1(rates, strength=l1, target=target) + regularizers.l2(rates, strength=l2, target=target)
+        return both / outputs.shape[1]
+
+    return penalty
 
 
 def _filter(
@@ -278,7 +282,7 @@ def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt:
 
     Raises:
         TypeError: as `jsnn.energy.count`.
-        ValueError: as `jsnn.energy.count`.
+        ValueError: as `jsnn.energy.count`, or if `dt` is not positive.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -288,6 +292,7 @@ def operations(network: Neuron | Callable[[Array], Array], inputs: Array, *, dt:
         >>> jsnn.energy.joules(counted, "loihi") == 12 * 5 * 20 * 0.01 * 27.1e-12 + 5 * 3 * 81e-12
         True
     """
+    check_dt(dt)
     counted = count(network, inputs)
     rates = [row.connections * row.steps * row.mean_input for row in counted.synapses]
     synapses = [row._replace(effective=rate * dt) for row, rate in zip(counted.synapses, rates)]

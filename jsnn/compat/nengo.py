@@ -57,18 +57,21 @@ __all__ = [
 @checked
 def rectified_linear(J: Array, amplitude: float = 1.0) -> Array:
     """Return `RectifiedLinear` of nengo: `amplitude * max(J, 0)`."""
+    check_positive("amplitude", amplitude)
     return amplitude * jax.nn.relu(J)
 
 
 @checked
 def sigmoid(J: Array, tau_ref: float = 0.0025) -> Array:
     """Return `Sigmoid` of nengo: `1 / (1 + exp(-J)) / tau_ref`, which is 1 / tau_ref Hz at most."""
+    check_positive("tau_ref", tau_ref)
     return jax.nn.sigmoid(jnp.asarray(J, jnp.result_type(J, float))) / tau_ref
 
 
 @checked
 def tanh(J: Array, tau_ref: float = 0.0025) -> Array:
     """Return `Tanh` of nengo: `tanh(J) / tau_ref`, between -1 / tau_ref and 1 / tau_ref Hz."""
+    check_positive("tau_ref", tau_ref)
     return jnp.tanh(J) / tau_ref
 
 
@@ -80,6 +83,9 @@ def lif_rate(J: Array, tau_rc: float = 0.02, tau_ref: float = 0.002, amplitude: 
         >>> lif_rate(jnp.array([1.0, 1.5, 10.0])).round(1).tolist()
         [0.0, 41.7..., 243.5...]
     """
+    check_positive("tau_rc", tau_rc)
+    check_not_negative("tau_ref", tau_ref)
+    check_positive("amplitude", amplitude)
     return neurons.lif_rate(J, tau_rc, tau_ref, amplitude)
 
 

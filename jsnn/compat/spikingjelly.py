@@ -19,11 +19,13 @@ spike-based intelligence", 2023), `activation_based.neuron`. Held to its outputs
 `tests/test_compat_spikingjelly.py`.
 """
 
+import math
 from typing import Any
 
 from jsnn import neurons, surrogate
 from jsnn.arguments import checked
 from jsnn.compat import spikingjelly_neurons
+from jsnn.neurons.checks import check_surrogate
 from jsnn.types import Parameter, SpikeFunction
 
 __all__ = [
@@ -98,8 +100,8 @@ def parametric_lif_node(
         >>> round(parametric_lif_node(init_tau=4.0).w[...].item(), 3)  # -log(init_tau - 1)
         -1.099
     """
-    if not init_tau > 1:
-        raise ValueError(f"init_tau must be > 1, got {init_tau}")
+    if not 1 < init_tau < math.inf:
+        raise ValueError(f"init_tau must be > 1 and finite, got {init_tau}")
     spiking = _spiking(v_threshold, v_reset, surrogate_function, detach_reset)
     return neurons.ParametricLIF.from_time_constants(
         init_tau, dt=1.0, decay_input=decay_input, v_rest=spiking["v_reset"], **spiking
@@ -191,13 +193,13 @@ def _spiking(
     v_threshold: Parameter, v_reset: float | None, surrogate_function: SpikeFunction | None, detach_reset: bool
 ) -> dict[str, Any]:
     """Return the fields of `SpikingNeuron` for SpikingJelly's arguments."""
+    inner = surrogate.sigmoid(4.0) if surrogate_function is None else surrogate_function
+    check_surrogate(inner)
     return {
         "threshold": v_threshold,
         "reset": "subtract" if v_reset is None else "zero",
         "v_reset": 0.0 if v_reset is None else v_reset,
-        "surrogate": spikingjelly_neurons.Inclusive(
-            surrogate.sigmoid(4.0) if surrogate_function is None else surrogate_function
-        ),
+        "surrogate": spikingjelly_neurons.Inclusive(inner),
         "detach_reset": detach_reset,
     }
 

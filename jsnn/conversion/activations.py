@@ -70,10 +70,14 @@ PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1, sloped: 1
 """How many numbers an activation takes besides its operand; the first is its threshold. Others take none."""
 
 _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
-    jax.nn.relu: (lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0)),
+    jax.nn.relu: (
+        lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0),
+        lambda x: jnp.where(x < 0, 0, x), lambda x: jnp.where(x <= 0, 0, x), lambda x: jnp.clip(x, 0, jnp.inf),
+    ),
+    sloped: (lambda x, slope: jnp.where(x > 0, x, slope * x), lambda x, slope: jnp.where(x < 0, slope * x, x)),
     jax.nn.sigmoid: (lambda x: 1 / (1 + jnp.exp(-x)),),
     max_pool: (lambda x: nnx.max_pool(x, (2, 2), (2, 2)),),
-}
+}  # fmt: skip
 _POOLS = tuple(function for name, function in NAMED.items() if name.startswith("max_pool"))
 
 
@@ -115,7 +119,7 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
         match
         for index, operation in enumerate(program.operations)
         for function in functions
-        for written in (function, *_ALSO_WRITTEN.get(function, ()))
+        for written in _written(function)
         if dependent & set(operation.outputs)
         for shape in _operand_shapes(program, operation, function, dependent)
         if (match := _match(program, producers, index, function, written, shape)) is not None
@@ -133,19 +137,35 @@ def find(program: Program, functions: Collection[Activation], inputs: Collection
     return sorted(chosen, key=lambda match: producers[match.result])
 
 
+@functools.lru_cache(maxsize=1024)
+def _written(function: Activation) -> tuple[Activation, ...]:
+    """Return an activation, and functions that are the same, written in other ways."""
+    partial = function if isinstance(function, functools.partial) else functools.partial(function)
+    if partial.func is not jax.nn.leaky_relu or partial.args or not isinstance(slope := _slope(partial), int | float):
+        return (function, *_ALSO_WRITTEN.get(function, ()))
+    others = [functools.partial(other, slope=slope) for other in _ALSO_WRITTEN[sloped]]
+    return (function, *others, *([lambda x: jnp.maximum(x, slope * x)] if slope <= 1 else []))
+
+
+def _slope(leaky_relu: functools.partial[Array]) -> Any:
+    return leaky_relu.keywords.get("negative_slope", 0.01)
+
+
 def _operand_shapes(
     program: Program, operation: Operation, function: Activation, dependent: Collection[int]
 ) -> list[tuple[int, ...]]:
     """Return the shapes that a function's operand can have.
 
-    It is the shape of the result, except for pooling and functions of a user.
+    It is the shape of the result, except for pooling and functions of a user, which may take whole axes away.
     """
     shape = shape_of(program, operation.outputs[0])
     if function in KNOWN.values() or function is sloped:
         return [shape]
     others = {shape_of(program, value) for value in dependent}
-    larger = sorted(other for other in others if len(other) == len(shape) and math.prod(other) > math.prod(shape))
-    return larger if function in _POOLS else [shape, *larger]
+    larger = sorted(other for other in others if math.prod(other) > math.prod(shape))
+    if function in _POOLS:
+        return [other for other in larger if len(other) == len(shape)]
+    return [shape, *larger]
 
 
 def not_linear(
@@ -201,10 +221,10 @@ def is_homogeneous(function: Activation) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _pattern(function: Activation, shape: tuple[int, ...], dtype: Any) -> Program | None:
-    """Return the activation's own program for an operand of this shape; None if it takes no such value."""
+def _pattern(function: Activation, count: int, shape: tuple[int, ...], dtype: Any) -> Program | None:
+    """Return the activation's own program for an operand of this shape and so many parameters, or None."""
     try:
-        parameters = [jax.ShapeDtypeStruct((), dtype)] * PARAMETERS.get(function, 0)
+        parameters = [jax.ShapeDtypeStruct((), dtype)] * count
         jaxpr, _ = trace(function, jax.ShapeDtypeStruct(shape, dtype), *parameters)
     except Exception:  # whatever a user's function may raise for a shape that is not its own
         return None
@@ -226,7 +246,7 @@ def _match(
     output_type = program.types[result]
     if not jnp.issubdtype(output_type.dtype, jnp.floating):
         return None
-    pattern = _pattern(written, tuple(shape), output_type.dtype)
+    pattern = _pattern(written, PARAMETERS.get(function, 0), tuple(shape), output_type.dtype)
     if pattern is None or shape_of(pattern, pattern.outputs[0]) != tuple(output_type.shape):
         return None
     found = Overlay(program, producers, pattern, pattern.producers())

@@ -7,17 +7,22 @@ al., "A free lunch from ANN: towards efficient, accurate spiking neural networks
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
+from jsnn.arguments import checked
 from jsnn.conversion.diagnosis import respond
 from jsnn.conversion.network import Converted, replace
+from jsnn.conversion.place import Scaled
 from jsnn.conversion.pooling import SpikingMaxPool
 from jsnn.conversion.scale import balance
-from jsnn.types import Array, Parameter
+from jsnn.neurons.checks import is_key
+from jsnn.types import Array, Neuron, Parameter, Shape, State
 
 
+@checked
 def calibrate(
     network: Converted,
     data: Array,
@@ -37,8 +42,9 @@ def calibrate(
             (threshold balancing). Values above it saturate a neuron that spikes at most once a step.
         spikes_per_step: see `percentile`. More spikes, and fewer steps for the same precision.
         per_channel: one scale for each channel (the last axis) instead of one for each activation.
-        v_init: the membrane before the first step in units of the threshold. 0.5 makes the number of spikes the
-            rounded, not the truncated, one. None leaves it as it is.
+        v_init: the membrane before the first step in units of the threshold; a random key is split among the
+            activations. 0.5 makes the number of spikes the rounded, not the truncated, one. None leaves it as it is, as
+            that of neurons without a membrane is left.
         bias_steps: correct each activation's input, channel by channel, by what its mean output over so many steps
             falls short of the rate network's; None does not.
 
@@ -46,7 +52,7 @@ def calibrate(
 
     Raises:
         TypeError: if `network` was not made by `jsnn.convert`.
-        ValueError: if a number is out of its range, or the data make an activation infinite or NaN.
+        ValueError: if a number is out of its range, there are no data, or they make an activation infinite or NaN.
 
     Examples:
         >>> import jax, jax.numpy as jnp, jsnn
@@ -55,20 +61,31 @@ def calibrate(
         >>> float(network.neurons[0].scale)  # 8 spikes at every step
         0.125
     """
-    if not isinstance(network, Converted):
-        raise TypeError(f"calibrate takes what jsnn.convert made, got {type(network).__name__}")
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be in (0, 100], got {percentile}")
-    if not spikes_per_step > 0:
-        raise ValueError(f"spikes_per_step must be > 0, got {spikes_per_step}")
+    if not 0 < spikes_per_step < math.inf:
+        raise ValueError(f"spikes_per_step must be > 0 and finite, got {spikes_per_step}")
+    if bias_steps is not None and bias_steps < 1:
+        raise ValueError(f"bias_steps must be >= 1 or None, got {bias_steps}")
     network = balance(network, data, percentile, spikes_per_step=spikes_per_step, per_channel=per_channel)
     if v_init is not None:
-        neurons = [
-            neuron if isinstance(neuron.neuron, SpikingMaxPool) else dataclasses.replace(neuron, v_init=v_init)
-            for neuron in network.neurons
-        ]
-        network = replace(network, neurons=neurons)
+        count = len(network.neurons)
+        each = jax.random.split(v_init, count) if is_key(v_init) else [v_init] * count
+        network = replace(network, neurons=list(map(_started, network.neurons, network.shapes, each)))
     return network if bias_steps is None else _correct_biases(network, data, bias_steps)
+
+
+def _started(scaled: Scaled, shape: Shape, v_init: Parameter) -> Scaled:
+    """Return a neuron whose membrane, if it has one, starts elsewhere."""
+
+    def state_of(neuron: Neuron) -> State:
+        return jax.eval_shape(lambda: neuron.init(shape))
+
+    if isinstance(scaled.neuron, SpikingMaxPool) or "v" not in getattr(state_of(scaled.neuron), "_fields", ()):
+        return scaled
+    started = dataclasses.replace(scaled, v_init=v_init)
+    state_of(started)  # a v_init that does not fit shows here
+    return started
 
 
 def _correct_biases(network: Converted, data: Array, num_steps: int) -> Converted:

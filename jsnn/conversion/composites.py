@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from jsnn.program import Operation, Path, Program
 
-_CALLED = {"clip"}  # functions of jax.numpy that are calls in the program
+_CALLED = {"clip", "norm"}  # functions of jax.numpy that are calls in the program
 _OF_VARIANCE = (
     "add", "broadcast_in_dim", "convert_element_type", "div", "max", "mul", "reduce_sum", "reshape", "squeeze", "sub",
     "select_n",
@@ -44,13 +44,16 @@ def normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[s
                 to_visit += [atom for atom in part.inputs if atom in producers and atom in dependent]
         if not squares:
             continue
-        scaled = set(operation.outputs)
+        scaled, divides = set(operation.outputs), False
         for at, part in enumerate(program.operations[index:], index):  # up to the product with the value itself
             if not scaled & {atom for atom in part.inputs if isinstance(atom, int)}:
                 continue
             both = sum(atom in dependent for atom in part.inputs) > 1 and part.name in ("mul", "div")
             members.add(at)
+            divides |= both
             if not both:
                 scaled |= set(part.outputs)
+        if not divides:
+            continue
         found[("layer norm" if subtracts else "rms norm", (index,))] = members
     return found

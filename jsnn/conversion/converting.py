@@ -76,8 +76,8 @@ def convert(
         dt: the length of a step, in s, of all neurons and filters that have one. None keeps the one that they have,
             or takes 1 ms where `swap` and `synapse` name none.
         v_init: the membrane before the first step, in units of the threshold: 0.5 rounds where 0.0 rounds down; a
-            key made by `jax.random.key` draws it uniformly; a sequence has one for each activation. None leaves it to
-            the neurons in `swap`.
+            key made by `jax.random.key` draws it uniformly; a sequence has one for each activation, None for one
+            without a membrane. None leaves it to the neurons in `swap`. What stays a rate has none to start.
         kept: what becomes of functions that are not linear, stay, and depend on spikes, such as softmax and layer
             normalisation. `"exact"`: they work on the mean of the spikes so far, so that their mean over time is that
             of the rate network in the limit (see `jsnn.conversion.exact`). That costs a state where such a function
@@ -126,7 +126,7 @@ def convert(
     source = Source(fn, functions, kept, summing)
     plan = source.plan(example.shape, example.dtype)
     places, neurons, synapses = plan.places, [], []
-    for index, (place, start) in enumerate(zip(places, _one_for_each(v_init, places))):
+    for index, (place, start) in enumerate(zip(places, _one_for_each(v_init, places, functions))):
         replacement = replaced[place.activation]
         neuron = replacement if isinstance(replacement, Neuron) else Rate(replacement)
         neurons.append(Scaled(_copy(neuron, index, len(places), dt_of_all), v_init=start))
@@ -148,6 +148,15 @@ def _check_pools(network: Converted, plan: Plan) -> None:
                 f"{place.name} must be replaced by a function or jsnn.conversion.SpikingMaxPool(), as its output has "
                 f"another shape than its input, got {type(neuron.neuron).__name__}"
             )
+        if isinstance(neuron.neuron, SpikingMaxPool):
+            with jax.ensure_compile_time_eval():
+                x = jax.random.normal(jax.random.key(0), (1, *plan.program.types[place.operand].shape[1:]))
+                is_same = np.array_equal(place.activation(x), neuron.neuron.pool(x))
+            if not is_same:
+                raise ValueError(
+                    f"{place.name} is not the pooling of its SpikingMaxPool: give both one function, "
+                    f"swap={{pool: jsnn.conversion.SpikingMaxPool(pool)}}"
+                )
 
 
 def _warn_of_what_sees_spikes(plan: Plan) -> None:
@@ -193,6 +202,11 @@ def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, R
             raise TypeError(
                 f"swap must map {name_of(activation)} to a neuron or another activation, got {replacement!r}"
             )
+        if isinstance(replacement, nnx.Module) and not isinstance(replacement, Neuron):
+            raise TypeError(
+                f"swap maps {name_of(activation)} to a {type(replacement).__name__}, a module with weights of its own, "
+                f"which the network would not hold: put it into the function that is converted"
+            )
         if not callable(activation):
             raise TypeError(f"the keys of swap must be functions such as jax.nn.relu, got {activation!r}")
     return swap
@@ -206,6 +220,8 @@ def _check_example(fn: Callable[[Array], Array], example: Any) -> Array:
             f"convert takes a function or a model, got the class {fn.__name__}: make one, {fn.__name__}(...)"
         )
     is_array = isinstance(example, jax.Array | np.ndarray | nnx.Variable)
+    if isinstance(example, jax.ShapeDtypeStruct):
+        raise TypeError(f"example must have values, got {example}: give jnp.zeros({example.shape})")
     if not is_array and (isinstance(example, dict) or any(np.ndim(part) for part in jax.tree.leaves(example))):
         raise TypeError(
             f"convert takes one input, one array [B, ...], got a {type(example).__name__} of {len(example)}: put "
@@ -218,9 +234,14 @@ def _check_example(fn: Callable[[Array], Array], example: Any) -> Array:
 
 
 def _one_for_each(
-    v_init: Parameter | Sequence[Parameter | None] | str | None, places: Sequence[Place]
+    v_init: Parameter | Sequence[Parameter | None] | str | None,
+    places: Sequence[Place],
+    functions: Mapping[Activation, Activation | None],
 ) -> Sequence[Parameter | None]:
-    """Return the initial membrane of each activation; of a key, each gets one of its own. Pooling has none."""
+    """Return the initial membrane of each activation; of a key, each gets one of its own.
+
+    Pooling and rates have none.
+    """
     if isinstance(v_init, str):
         raise ValueError(
             f"v_init must be a number, an array or a key, got {v_init!r}: for membranes that start at random, "
@@ -231,9 +252,11 @@ def _one_for_each(
             names = ", ".join(place.name for place in places)
             raise ValueError(f"v_init must be one value or {len(places)}, for {names}; got {len(v_init)}")
         return v_init
-    if is_key(v_init):
-        return [None if place.pools else key for place, key in zip(places, jax.random.split(v_init, len(places)))]
-    return [None if place.pools else v_init for place in places]  # type: ignore[misc]
+    starts = [not place.pools and functions[place.activation] is None for place in places]
+    if not any(starts):
+        starts = [not place.pools for place in places]  # so that it is refused
+    each = jax.random.split(v_init, len(places)) if is_key(v_init) else [v_init] * len(places)
+    return [value if has_one else None for value, has_one in zip(each, starts)]
 
 
 def _check_synapse(synapse: float | Neuron | None) -> float | Neuron | None:
@@ -247,7 +270,7 @@ def _check_synapse(synapse: float | Neuron | None) -> float | Neuron | None:
     if isinstance(synapse, Neuron):
         undecided = has_field(synapse, "delay") and synapse.delay is None  # type: ignore[attr-defined]
         return dataclasses.replace(synapse, delay=True) if undecided else synapse  # type: ignore[type-var]
-    if not isinstance(synapse, int | float | np.number):
+    if isinstance(synapse, bool) or not isinstance(synapse, int | float | np.number):
         raise TypeError(f"synapse must be a time constant in s, a filter or None, got {type(synapse).__name__}")
     if not (math.isfinite(synapse) and synapse >= 0):
         raise ValueError(f"synapse must be a time constant >= 0 in s, a filter or None, got {synapse}")

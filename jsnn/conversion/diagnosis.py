@@ -144,7 +144,8 @@ def diagnose(
         batch_size: how many inputs at a time.
 
     Raises:
-        ValueError: if there are no data, or not as many labels, or `dt` is not that of the network's neurons.
+        ValueError: if there are no data, or not as many labels, `batch_size` is below 1, or `dt` is not that of the
+            network's neurons.
 
     Examples:
         >>> import jax, jax.numpy as jnp, jsnn
@@ -160,6 +161,8 @@ def diagnose(
             f"diagnose needs data [N, ...] and as many labels, got inputs of shape {np.shape(data)} and "
             f"{'no labels' if labels is None else f'labels of shape {np.shape(labels)}'}"
         )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     own = float(np.mean(network.dt))
     if dt is not None and parts_with_dt(network) and not np.isclose(dt, own, rtol=1e-6):
         raise ValueError(f"dt = {dt} is not the dt = {own:g} of the network's neurons and filters: leave it out")

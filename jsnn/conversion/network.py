@@ -51,6 +51,9 @@ class Converted(Network):
         self.shapes = tuple(place.shape for place in plan.places)
         self.where = tuple(place.where for place in plan.places)
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "Converted":
+        return nnx.clone(self)  # what was traced never changes, and cannot be copied
+
     @property
     def activations(self) -> list[Callable[[Array], Array]]:
         """The activation that each neuron stands for, with the parameters it was trained to."""

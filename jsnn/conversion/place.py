@@ -52,7 +52,10 @@ class Scaled(FrozenPytree):
         if self.v_init is None:
             return state
         if "v" not in getattr(state, "_fields", ()):
-            raise ValueError(f"v_init needs a neuron with a membrane potential v, got {type(self.neuron).__name__}")
+            raise ValueError(
+                f"v_init needs a neuron with a membrane potential v, got {type(self.neuron).__name__}: give one value "
+                f"for each activation, None for this one"
+            )
         if is_key(self.v_init):
             v = jax.random.uniform(self.v_init, shape, dtype)
         else:
@@ -214,7 +217,7 @@ def check_scale(name: str, scale: Parameter) -> None:
     if isinstance(scale, jax.core.Tracer) or is_key(scale):
         raise TypeError(f"{name} must be a number or an array that is known, got {scale!r}")
     value = np.asarray(scale)
-    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+    if value.dtype.kind not in "iuf" and not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"{name} must be a number or an array of numbers, got {scale!r}")
     if not (np.all(value > 0) and np.all(np.isfinite(value))):
         raise ValueError(f"{name} must be > 0 and finite, got {scale}")

@@ -60,13 +60,15 @@ def balance(
     Activations that are not positively homogeneous keep their scale, as do those whose neurons are not.
 
     Raises:
-        ValueError: if the data make an activation infinite or NaN.
+        ValueError: if there are no data, or they make an activation infinite or NaN.
     """
     if isinstance(data, jax.core.Tracer):
         raise TypeError(
             "the calibration data must have values, got a traced array: call convert(scale_firing_rates='auto') and "
             "calibrate outside jax.jit, and pass in the network"
         )
+    if not np.size(data):
+        raise ValueError(f"there must be calibration data, got an array of shape {data.shape}")
     if not np.isfinite(data).all():
         raise ValueError("the calibration data must be finite, got infinite or NaN values: check them")
     rates, _ = network.rates(data, with_gain=True)

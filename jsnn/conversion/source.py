@@ -318,14 +318,15 @@ class Source:
     def _check_all_found(self, program: Program, swapped: list[Match], found: list[Match]) -> None:
         there = sorted({in_words(program, match) for match in found})
         slopes = [slope_of(program, match) for match in found if match.function is sloped]
-        numbers = [f"{slope:g}" for slope in slopes if slope is not None]
-        example = f"functools.partial(jax.nn.leaky_relu, negative_slope={numbers[0]})" if numbers else "jax.nn.gelu"
+        examples = [f"functools.partial(jax.nn.leaky_relu, negative_slope={slope:g})" for slope in slopes if slope]
+        examples += [f"jax.nn.{match.name}" for match in found if hasattr(jax.nn, match.name)]
+        cure = "Name what is there in swap, as in" if examples else "Name your own function, written as it is there,"
+        example = examples[0] if examples else "own"
         for function in self.swapped:
             if not any(match.function is function for match in swapped):
                 raise ValueError(
                     f"there is no {name_of(function)} to swap in the function; activations found: "
-                    f"{', '.join(there) or 'none'}. Name what is there in swap, as in "
-                    f"swap={{{example}: jsnn.SpikingActivation({example})}}; it may be a function of your own"
+                    f"{', '.join(there) or 'none'}. {cure} swap={{{example}: jsnn.SpikingActivation({example})}}"
                 )
 
     def _holds_swapped(self, body: ClosedJaxpr) -> bool:

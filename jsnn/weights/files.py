@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jsnn.arguments import checked
@@ -128,7 +129,7 @@ def _load_torch(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
     budget = Budget(path)
     for name, t in content.items():  # a tensor may repeat its values
         budget.take(f"array {name!r}", t.numel() * max(t.element_size(), 4), t.untyped_storage().nbytes())
-    return {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in content.items()}
+    return {name: (t.float() if t.is_floating_point() else t).detach().numpy() for name, t in content.items()}
 
 
 def _load_keras(path: Path) -> dict[str, np.ndarray]:
@@ -196,6 +197,29 @@ def _names(file: "Hdf5", group: str, attribute: str) -> list[str]:
     """Return the names in an attribute of a group, each once."""
     names = np.ravel(file.attribute(group, attribute)).tolist()
     return list(dict.fromkeys(name.decode() if isinstance(name, bytes) else str(name) for name in names))
+
+
+def as_numbers(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return arrays by name as those of NumPy.
+
+    Raises:
+        TypeError: if `arrays` is not a dictionary, a name is not a text, or a value is not an array of real numbers.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
+    found = {}
+    for name, value in arrays.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the names of arrays must be texts, such as '0.weight', got {name!r}")
+        if isinstance(value, Mapping):
+            raise TypeError(f"{name!r} is no array but a {type(value).__name__} of {len(value)}: give what is in it")
+        try:
+            found[name] = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # PyTorch's, of a bfloat16 or with a gradient
+            raise TypeError(f"{name!r} is no array ({error}); of a PyTorch tensor give x.detach().float()") from error
+        if found[name].dtype.kind not in "biuf" and not jnp.issubdtype(found[name].dtype, jnp.floating):
+            raise TypeError(f"{name!r} must be an array of real numbers, got {found[name].dtype}")
+    return found
 
 
 def natural(name: str) -> list[tuple[str, int]]:

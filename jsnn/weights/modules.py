@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jsnn.weights.files import WeightsError, natural
+from jsnn.weights.files import WeightsError, as_numbers, natural
 from jsnn.weights.places import Kind, Place
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -75,10 +75,8 @@ class Module(NamedTuple):
 
 def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, np.ndarray]:
     """Return the arrays of the modules in `order`, then the others."""
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
-
-    if not isinstance(order, list | tuple):
+    values = as_numbers(arrays)
+    if not isinstance(order, list | tuple) or not all(isinstance(module, str) for module in order):
         raise TypeError(f"order must be a list of the names of modules, got {order!r}")
 
     def of(module: str) -> list[str]:
@@ -89,7 +87,7 @@ def ordered(arrays: Arrays, order: Sequence[str], separator: str) -> dict[str, n
         raise WeightsError(f"order names {unknown}, which have no arrays; there are {list(arrays)}")
     known = order or getattr(arrays, "order", ())
     first = [name for module in known for name in of(module)]
-    return {name: np.asarray(arrays[name]) for name in dict.fromkeys([*first, *arrays])}
+    return {name: values[name] for name in dict.fromkeys([*first, *arrays])}
 
 
 def torch_modules(arrays: Arrays) -> list[Module]:

@@ -17,7 +17,7 @@ from jsnn.files import as_path, one_line
 from jsnn.network import Network
 from jsnn.neurons.checks import is_key
 from jsnn.tracing import dotted
-from jsnn.weights.files import WeightsError
+from jsnn.weights.files import WeightsError, as_numbers
 
 
 @checked
@@ -35,7 +35,7 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     Raises:
         ValueError: if the suffix is another one, or the network has no arrays.
         FileNotFoundError: if there is no such folder.
-        TypeError: if `network` is not a module of Flax, or `metadata` holds anything but texts.
+        TypeError: if `network` is not a module of Flax or is traced, or `metadata` holds anything but texts.
 
     Examples:
         >>> import tempfile, jsnn
@@ -51,6 +51,8 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     path = as_path(path)
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path.name}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}: make it first")
     for name, text in (metadata or {}).items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"metadata must map texts to texts, got {name!r}: {text!r}")
@@ -58,6 +60,8 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     from safetensors.numpy import save_file
 
     found = _arrays_of(network).items()
+    if any(isinstance(x, jax.core.Tracer) for _, x in found):
+        raise TypeError("the arrays of the network must have values, got traced ones: call save outside jax.jit")
     arrays = {name: _as_numpy(x) for name, x in found if not isinstance(x, jax.ShapeDtypeStruct)}
     if not arrays:
         raise ValueError(f"{type(network).__name__} has no arrays to save")
@@ -75,17 +79,15 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
     Raises:
         WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
-        TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary.
+        TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary of arrays of numbers.
     """
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays must be a dictionary, as jsnn.weights.load reads it, got {type(arrays).__name__}")
-    own = _arrays_of(network)
+    arrays, own = as_numbers(arrays), _arrays_of(network)
     faults = [f"{name} {x.shape} is missing" for name, x in own.items() if name not in arrays]
     for name, x in arrays.items():
         if name not in own:
-            faults.append(f"{name} {np.shape(x)} belongs nowhere")
-        elif np.shape(x) != own[name].shape:
-            faults.append(f"{name} has shape {np.shape(x)}, the network's has {own[name].shape}")
+            faults.append(f"{name} {x.shape} belongs nowhere")
+        elif x.shape != own[name].shape:
+            faults.append(f"{name} has shape {x.shape}, the network's has {own[name].shape}")
     if faults:
         raise WeightsError("the weights do not fit the network:\n  " + "\n  ".join(faults))
     graph, state = nnx.split(network)

@@ -21,7 +21,7 @@ from jsnn.weights.files import WeightsError
 Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
 
 _WEIGHTED = (nnx.Linear, nnx.Conv, NoAutapses, OneToOne)
-_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)
+_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm)
 _TAKEN = (
     f"they fill layers that are called, of the kinds {', '.join(part.__name__ for part in (*_WEIGHTED, *_NORMS))}, and "
     f"neurons; give other weights a network of these, or set them by hand, outside of it"
@@ -47,7 +47,10 @@ class Place(NamedTuple):
 
 
 def places(network: Any, shape: Shape) -> list[Place]:
-    """Return where weights can go, in order, found by following the shapes through the network."""
+    """Return where weights can go, in order, found by following the shapes through the network.
+
+    A layer that a chain has several times comes as often: PyTorch's `state_dict` holds its arrays for each of them.
+    """
     found: list[Place] = []
 
     def visit_parts(name: str, network: Network, x: Any) -> None:
@@ -82,7 +85,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
         wrapped = {key: value for key, value in getattr(layer, "__dict__", {}).items() if isinstance(value, Neuron)}
         for key, value in wrapped.items():
             visit(f"{name}.{key}", value, x, image)
-        if not wrapped and not any(place.part is layer for place in found):
+        if not wrapped:
             own = _kind(name, layer, kind)
             if own is not None:
                 found.append(Place(own, name.lstrip("."), layer, x.shape[1:], image))
@@ -93,12 +96,20 @@ def places(network: Any, shape: Shape) -> list[Place]:
 
     if isinstance(network, type):
         raise TypeError(f"network must be a network, got the class {network.__name__}: make one")
+    if not isinstance(network, nnx.Pytree):
+        raise TypeError(f"network must be a network or a module of Flax, got {type(network).__name__}")
     visit("", network, jax.ShapeDtypeStruct((1, *as_shape(shape)), jnp.float32), None)
     return found
 
 
+def once(places: list[Place]) -> list[Place]:
+    """Return the places without those whose part has been there before."""
+    return list({id(place.part): place for place in reversed(places)}.values())[::-1]
+
+
 def _features(norm: Any) -> int:
-    return norm.bias.size if norm.bias is not None else norm.scale.size if norm.scale is not None else norm.num_features
+    sizes = (parameter.size for name in ("bias", "scale") if (parameter := getattr(norm, name, None)) is not None)
+    return next(sizes, None) or norm.num_features
 
 
 def _trained(traced: Traced) -> Iterator[str]:
@@ -146,8 +157,8 @@ def _kind(name: str, layer: Any, kind: Kind) -> Kind | None:
     if isinstance(layer, nnx.Module) and jax.tree.leaves(nnx.state(layer, nnx.Param)):
         known = ", ".join(part.__name__ for part in (*_WEIGHTED, *_NORMS))
         raise TypeError(
-            f"{name.lstrip('.')} is a {type(layer).__name__}, which has weights but is not one of {known}: build the "
-            f"network of these, in a Sequential"
+            f"{name.lstrip('.') or 'the network'} is a {type(layer).__name__}, which has weights but is not one of "
+            f"{known}: build the network of these, in a Sequential or in a module of your own, jsnn.Network(module)"
         )
     return None
 
@@ -163,5 +174,6 @@ def _output(name: str, layer: Any, x: Any) -> Any:
         return jax.eval_shape(call, x)
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{name.lstrip('.')} cannot take an input of shape {x.shape[1:]}, is shape the network's? {error}"
+            f"{name.lstrip('.') or 'the network'} cannot take an input of shape {x.shape[1:]}, is shape the network's? "
+            f"{error}"
         ) from error

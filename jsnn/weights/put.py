@@ -15,7 +15,7 @@ from jsnn.neurons import ParametricLIF
 from jsnn.types import Shape
 from jsnn.weights.files import Unordered, WeightsError
 from jsnn.weights.modules import Arrays, Certainty, Module, Source, keras_modules, ordered, torch_modules
-from jsnn.weights.places import Place, places
+from jsnn.weights.places import Place, once, places
 
 _FIELDS = {
     "beta": ("decay", "beta"), "alpha": ("decay_syn", "alpha"), "threshold": ("threshold",), "w": ("w",),
@@ -82,8 +82,8 @@ def from_torch(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
     Raises:
         WeightsError: if anything does not fit, or could stand in two places; it names every array and every layer that
             does not.
-        TypeError: if the network uses parameters that are of no such layer, or `arrays` is not a dictionary, or `shape`
-            is not a tuple.
+        TypeError: if the network uses parameters that are of no such layer, or `arrays` is not a dictionary of arrays
+            of numbers, or `shape` is not a tuple.
 
     Examples:
         >>> import numpy as np, jsnn
@@ -119,7 +119,7 @@ def from_keras(network: Any, arrays: Arrays, shape: Shape, *, order: Sequence[st
         arr_1 (2,)    ->  layers[0].bias (2,)
     """
     found = places(network, shape)
-    modules = keras_modules(ordered(arrays, order, "/"), found)
+    modules = keras_modules(ordered(arrays, order, "/"), once(found))
     kept = order or getattr(arrays, "order", ())
     is_unknown, is_subclassed = isinstance(arrays, Unordered), getattr(arrays, "is_subclassed", False)
     certainty = Certainty(kept, bool(order), "/", "unknown" if is_unknown else "known", is_subclassed)
@@ -136,7 +136,12 @@ class _Draft:
         self.changes: dict[int, tuple[Place, dict[str, np.ndarray]]] = {}
 
     def put(self, source: Source, place: Place, slot: str, value: np.ndarray, action: str) -> None:
-        self.changes.setdefault(id(place.part), (place, {}))[1][slot] = value
+        values = self.changes.setdefault(id(place.part), (place, {}))[1]
+        if not np.array_equal(values.setdefault(slot, value), value):
+            self.faults.append(
+                f"{_said(source)} is another array for {place.name}.{slot}, which the network has in several places: "
+                f"give each its own layer"
+            )
         self.moves[source.name] = Move(source.name, source.value.shape, f"{place.name}.{slot}", value.shape, action)
 
     def leave_out(self, source: Source, reason: str) -> None:
@@ -156,7 +161,7 @@ def _put(
 
     for kind in ("layer", "synapse", "norm"):
         theirs = [module for module in modules if module.kind == kind]
-        ours = [place for place in found if place.kind == kind]
+        ours = _as_many([place for place in found if place.kind == kind], theirs)
         if certainty.order == "unknown" and not certainty.by_user:
             theirs = _by_shape(theirs, ours, fits)
         unclear += _unclear(list(zip(theirs, ours)), fits, certainty)
@@ -193,6 +198,11 @@ def _put(
     parts = jax.tree.map(lambda part: changed.get(id(part), part), network, is_leaf=lambda part: id(part) in changed)
     names = [source.name for module in modules for source in module.sources]
     return parts, Report(tuple(draft.moves[name] for name in names))
+
+
+def _as_many(places: list[Place], modules: list[Module]) -> list[Place]:
+    """Return as many places as there are modules, or each part once."""
+    return places if len(places) == len(modules) else once(places)
 
 
 def _by_shape(modules: list[Module], places: list[Place], fits: Fits) -> list[Module]:
@@ -280,7 +290,7 @@ def _fit_neurons(draft: _Draft, modules: list[Module], found: list[Place]) -> li
     for slots in (("w",), ("beta", "threshold"), ("initial_level",)):
         theirs = [module for module in modules if {source.slot for source in module.sources} & set(slots)]
         modules = [module for module in modules if module not in theirs]
-        ours = [place for place in found if _takes(place, slots)]
+        ours = _as_many([place for place in found if _takes(place, slots)], theirs)
         if len(theirs) == len(ours):
             kinds.append(list(zip(theirs, ours)))
             continue
