@@ -25,11 +25,9 @@ def panels(
     return figure, np.ravel(figure.subplots(count // columns, columns, **options)).tolist()
 
 
-def draw(
-    function: Callable[..., Any], *values: Any, width: float = _WIDTH, height: float = 3.2, **options: Any
-) -> Figure:
+def draw(function: Callable[..., Any], *values: Any, height: float = 3.2, **options: Any) -> Figure:
     """Return a figure on which a function, such as those of `jsnn.plot`, has drawn the values with these options."""
-    figure, [ax] = panels(width=width, height=height)
+    figure, [ax] = panels(height=height)
     for name in {"class_names", "captions"} & options.keys():
         options[name] = plain(options[name])
     function(*values, ax=ax, **options)
