@@ -525,6 +525,22 @@ def test_a_decay_close_to_one_loses_no_precision():
     np.testing.assert_allclose(state.v, 0.9999**2000, rtol=1e-5)  # 0.9999 in float32 would be off by 2e-5
 
 
+@pytest.mark.parametrize("discretization", ["exact", "euler"])
+@pytest.mark.parametrize("tau", [2e-3, 10.0, 1e4])
+def test_a_time_constant_of_any_length_loses_no_precision(tau, discretization):
+    choices, taus = {"dt": 1e-3, "discretization": discretization}, np.full(2, tau)
+    leak = 1e-3 / tau if discretization == "euler" else -math.expm1(-1e-3 / tau)
+    trained = jsnn.ParametricLIF.from_time_constants(taus, **choices)
+    np.testing.assert_allclose(jax.nn.sigmoid(trained.w[...]), leak, rtol=1e-5)
+    decaying = jsnn.LI.from_time_constants(taus, **choices, v_rest=1.0).step(jsnn.LI().init((2,)), jnp.zeros(2))[1]
+    np.testing.assert_allclose(decaying, leak, rtol=1e-6)
+
+
+def test_a_time_constant_far_below_a_step_is_a_finite_logit():
+    w = jsnn.ParametricLIF.from_time_constants(1e-6, dt=1e-3, discretization="exact").w[...]
+    assert w == pytest.approx(1000.0)
+
+
 @pytest.mark.parametrize(("discretization", "decay", "decay_slow"), [
     ("exact", math.exp(-0.1), math.exp(-0.05)),
     ("euler", 0.9, 0.95),
@@ -580,6 +596,7 @@ def test_from_time_constants(discretization, decay, decay_slow):
     (lambda: jsnn.AdaptiveRefractoryLIF(adaptation=-0.5), ValueError, "adaptation must be >= 0, got -0.5"),
     (lambda: jsnn.ResonateAndFire(2.0), ValueError, "decay must be in [0, 1], got 2.0"),
     (lambda: jsnn.ResonateAndFire.from_frequency(-1.0, 0.01, 1e-3), ValueError, "frequency must be >= 0, got -1.0"),
+    (lambda: jsnn.ResonateAndFire.from_frequency(501.0, 0.01, 1e-3), ValueError, "frequency must be <= 1 / (2 dt)"),
     (lambda: jsnn.ConductanceLIF(0.5, 0.5, 1.5), ValueError, "decay_inhibitory must be in [0, 1], got 1.5"),
     (lambda: jsnn.SigmaDelta(threshold=0.0), ValueError, "threshold must be > 0, got 0.0"),
     (lambda: jsnn.SigmaDelta(surrogate=None), TypeError, "such as jsnn.surrogate.arctan(), got None"),

@@ -152,6 +152,10 @@ NETWORKS = {
         ),
         (9, 11, 2),
     ),
+    "pooled twice": (  # the mean of means is taken up by the next layer, and written once
+        jsnn.Sequential(jsnn.avg_pool, lambda x: 2.0 * x, jsnn.avg_pool, jsnn.avg_pool, jsnn.LIF(0.9, threshold=0.3)),
+        (8, 9, 2),
+    ),
     "a row": (
         jsnn.Sequential(conv(1, 3, (2, 2)), jsnn.LIF(0.9), lambda x: jsnn.flatten(jnp.moveaxis(x, -1, 1))), (2, 4, 1),
     ),
@@ -435,6 +439,15 @@ def test_a_graph_shows_its_layers_and_is_trained():
         (linear(3, 2), (4,), "cannot be written as NIR"),
         (linear(3, 2), (0,), "shape must be"),
         (jsnn.Recurrent(jsnn.Network(lambda x: jsnn.LIF(0.9)(x) + x), linear(3, 3)), (3,), "no cycle without a neuron"),
+        (jsnn.Sequential(jsnn.flatten, jsnn.Recurrent(jsnn.LIF(0.9), linear(8, 8))), (2, 2, 2), "back .* with weights"),
+        (
+            Graph(
+                {"flat": jsnn.flatten, "dense": linear(8, 8), "n": jsnn.IF()},
+                [("input", "flat"), ("flat", "dense"), ("flat", "n"), ("dense", "n"), ("n", "output")],
+            ),
+            (2, 2, 2),
+            "sum .* with weights",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_named(network, shape, message):
@@ -458,6 +471,16 @@ def test_a_time_step_must_be_a_number(dt):
         from_nir(LIF_GRAPH(), dt)
 
 
+@pytest.mark.parametrize("discretization", [None, "midpoint", ["exact"], np.array(["exact", "euler"])])
+def test_a_discretization_must_be_one(discretization):
+    for call in (
+        lambda **options: to_nir(jsnn.IF(), (1,), DT, **options),
+        functools.partial(from_nir, LIF_GRAPH(), DT),
+    ):
+        with pytest.raises(ValueError, match="discretization must be 'exact' or 'euler', got"):
+            call(discretization=discretization)
+
+
 @pytest.mark.parametrize("shape", [None, 3, 784, "3", (2.5,), ("a",)])
 def test_a_shape_must_be_a_tuple_of_whole_numbers(shape):
     with pytest.raises(TypeError, match="shape must be a tuple of whole numbers"):
@@ -473,6 +496,12 @@ def chain(*nodes, shape=(2,), output=None, edges=()):
     names = ["input", *named, "output"]
     ends = {"input": nir.Input(np.array(shape)), "output": nir.Output(None if output is None else np.array(output))}
     return nir.NIRGraph({**ends, **named}, [*itertools.pairwise(names), *edges], type_check=False)
+
+
+def remembering(name, metadata):
+    graph = chain(lif())
+    graph.nodes[name].metadata["jsnn"] = metadata
+    return graph
 
 
 def lif(size=2, **parameters):
@@ -556,6 +585,8 @@ GRAPHS = {
     "axes that are not there": (lambda: chain(nir.Flatten(None, 0, 3), shape=(2, 2, 2)), "axes 0 to 3 of"),
     "negative delay": (lambda: chain(nir.Delay(np.array([-1e-3, 0]))), "delay must be between"),
     "endless delay": (lambda: chain(nir.Delay(np.array([1e9, 0]))), "delay must be between"),
+    "metadata of another kind": (lambda: remembering("0", 5), "node '0' .* names and values under 'jsnn', got 5"),
+    "metadata of the input": (lambda: remembering("input", 5), "node 'input' .* names and values under 'jsnn', got 5"),
     "no input": (lambda: without(LIF_GRAPH(), "input"), "must have one Input node, got none"),
     "no output": (lambda: without(LIF_GRAPH(), "output"), "must have one Output node, got none"),
     "two nodes of one name": (

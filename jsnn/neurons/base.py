@@ -187,7 +187,10 @@ def decay_from_time_constant(
                 f"take a smaller dt or discretization='exact'"
             )
         return 1 - dt / tau
-    return float(np.exp(-dt / tau)) if isinstance(dt / tau, float) else jnp.exp(-dt / tau)
+    exponent: Any = -dt / tau
+    if isinstance(exponent, float):
+        return float(np.exp(exponent))
+    return (jnp if isinstance(exponent, jax.Array) else np).exp(exponent)  # NumPy's float64 keeps what leaks precise
 
 
 def bounded(v: Array, bound: float = 1e9) -> Array:

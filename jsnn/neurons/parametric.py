@@ -81,8 +81,10 @@ class ParametricLIF(SpikingNeuron):
         taus = np.asarray(tau_mem, float)
         if discretization == "euler" and not np.all(taus > dt):
             raise ValueError(f"tau_mem must be > dt = {dt}, as the leak dt / tau_mem is below 1, got {tau_mem}")
-        decay = np.asarray(decay_from_time_constant("tau_mem", jnp.asarray(taus), dt, discretization), float)
-        return cls(nnx.Param(jnp.asarray(np.log((1 - decay) / decay), float)), **parameters)
+        decay_from_time_constant("tau_mem", taus, dt, discretization)  # checks them
+        ratio = dt / taus
+        logit = np.log(ratio) - np.log1p(-ratio) if discretization == "euler" else np.log(-np.expm1(-ratio)) + ratio
+        return cls(nnx.Param(jnp.asarray(logit, float)), **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> LIFState:
         return LIFState(v=jnp.broadcast_to(jnp.asarray(self.v_rest, dtype), shape))

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.base import Reset, SpikingNeuron, cast, decay_from_time_constant, leakage
-from jsnn.neurons.checks import check_not_negative
+from jsnn.neurons.checks import check_holds, check_not_negative
 from jsnn.neurons.ranges import SHARE, Range
 from jsnn.types import Array, Parameter, Shape
 
@@ -75,11 +75,16 @@ class ResonateAndFire(SpikingNeuron):
     def from_frequency(cls, frequency: Parameter, tau_mem: Parameter, dt: float, **parameters: Any) -> Self:
         """Return the neuron that rings with `frequency` Hz for about `tau_mem` seconds, in steps of `dt` seconds.
 
+        Raises:
+            ValueError: if `frequency` is negative or above 1 / (2 dt), or `tau_mem` or `dt` is not positive.
+
         Examples:
             >>> ResonateAndFire.from_frequency(125.0, tau_mem=20e-3, dt=1e-3).angle / math.pi
             0.25
         """
         check_not_negative("frequency", frequency)
+        rule = f"must be <= 1 / (2 dt), as steps of dt = {dt} s show a faster one as a slower one: take a smaller dt"
+        check_holds("frequency", frequency, lambda value: value * dt <= 0.5, rule)
         return cls(decay_from_time_constant("tau_mem", tau_mem, dt), 2 * math.pi * frequency * dt, **parameters)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> ResonateAndFireState:

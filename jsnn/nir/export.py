@@ -139,7 +139,10 @@ class _Writer:
     def total(self, first: Value, second: Value) -> Value:
         """Return the sum of two values: what both lead to has edges from both."""
         if first.shape != second.shape or not _same_order(first, second):
-            raise NIRError(f"a sum of values of shapes {first.shape} and {second.shape} cannot be written")
+            raise NIRError(
+                f"a sum of values of shapes {first.shape} and {second.shape} cannot be written"
+                f"{_of_order(first, second)}"
+            )
         if set(first.sources) & set(second.sources):  # no edge can be there twice
             second = self.scale(second, np.ones(()))
         return first._replace(sources=first.sources + second.sources)
@@ -278,7 +281,10 @@ class _Back:
     def close(self, value: Value) -> None:
         """Return the error with the name of the layer that it comes from."""
         if value.shape != self.x.shape or not _same_order(value, self.x):
-            raise NIRError(f"what leads back must be of the shape {self.x.shape} that it leads to, got {value.shape}")
+            raise NIRError(
+                f"what leads back must be of the shape {self.x.shape} that it leads to, got {value.shape}"
+                f"{_of_order(value, self.x)}"
+            )
         edges: list[tuple[str, str]] = []
         for source, target in self.writer.edges:
             edges += [(source, target)] if source != self.ticket else [(name, target) for name in value.sources]
@@ -289,3 +295,10 @@ def _same_order(first: Value, second: Value) -> bool:
     if first.order is None or second.order is None:
         return first.order is second.order
     return np.array_equal(first.order, second.order)
+
+
+def _of_order(first: Value, second: Value) -> str:
+    """Return what is wrong with two values of one shape, and the cure, as the end of an error."""
+    if first.shape != second.shape:
+        return ""
+    return ": one is a flattened image, whose order is another in NIR: put a layer with weights after the flattening"

@@ -12,7 +12,7 @@ import numpy as np
 from jsnn.files import Budget, as_path, one_line
 from jsnn.nir.graph import INPUT, OUTPUT
 from jsnn.nir.library import NIRError, library
-from jsnn.nir.neurons import METADATA
+from jsnn.nir.neurons import kept
 from jsnn.nir.nodes import check_kind
 from jsnn.types import Shape
 
@@ -65,8 +65,11 @@ def read(graph: Any) -> Flat:
     if taken := {INPUT, OUTPUT} & set(nodes):
         raise NIRError(f"a node that is neither an input nor an output is named {taken.pop()!r}")
     edges = [(names.get(source, source), names.get(target, target)) for source, target in edges]
-    kept = (graph.nodes[start].metadata or {}).get(METADATA, {})
-    return Flat(nodes, edges, shape, _shape(end, graph.nodes[end].output_type.get("output")), kept)
+    output_shape = _shape(end, graph.nodes[end].output_type.get("output"))
+    try:
+        return Flat(nodes, edges, shape, output_shape, kept(graph.nodes[start]))
+    except NIRError as error:
+        raise NIRError(f"node {start!r} (Input): {error}") from error
 
 
 def _load(path: Path) -> Any:

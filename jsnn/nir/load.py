@@ -57,7 +57,7 @@ def from_nir(graph: Any, dt: float, *, discretization: Discretization = "euler",
         [0.0, 1.0, 0.0, 1.0]
     """
     check_dt(dt)
-    if discretization not in ("exact", "euler"):
+    if not isinstance(discretization, str) or discretization not in ("exact", "euler"):
         raise ValueError(f"discretization must be 'exact' or 'euler', got {discretization!r}")
     flat = read(graph)
     stateful = [name for name, node in flat.nodes.items() if type(node).__name__ in (*NEURONS, "Delay")]

@@ -160,6 +160,18 @@ def output_factor(neuron: Any) -> np.ndarray:
     return number(neuron.amplitude) / number(neuron.dt) if isinstance(neuron, RateCoded) else np.ones(())
 
 
+def kept(node: Any) -> dict[str, Any]:
+    """Return what jsnn has kept in the metadata of a node.
+
+    Raises:
+        NIRError: if something else stands there.
+    """
+    found = (node.metadata or {}).get(METADATA, {})
+    if not isinstance(found, dict):
+        raise NIRError(f"metadata must have names and values under {METADATA!r}, got {found!r}")
+    return found
+
+
 def number(parameter: Parameter) -> np.ndarray:
     """Return the value of a parameter, in float64."""
     if isinstance(parameter, nnx.Variable):

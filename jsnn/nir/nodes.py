@@ -16,7 +16,7 @@ from jsnn.layers import Layer, avg_pool, flatten
 from jsnn.neurons.base import Discretization
 from jsnn.nir.layers import Scale, Threshold
 from jsnn.nir.library import NIRError, channels_last
-from jsnn.nir.neurons import METADATA, build, simplified
+from jsnn.nir.neurons import build, kept, simplified
 from jsnn.types import Array, Shape
 
 NEURONS = {
@@ -61,8 +61,7 @@ def check_kind(kind: str) -> None:
 
 def _neuron(kind: str, node: Any, shape: Shape, settings: Settings) -> Layer:
     values = {name: _for_each(node, name, shape) for name in NEURONS[kind]}
-    kept = (node.metadata or {}).get(METADATA, {})
-    metadata = {key: value.item() if isinstance(value, np.generic) else value for key, value in kept.items()}
+    metadata = {key: value.item() if isinstance(value, np.generic) else value for key, value in kept(node).items()}
     if "v_init" in metadata:
         metadata["v_init"] = simplified(channels_last(np.asarray(metadata["v_init"])))
     return build(kind, values, metadata, *settings)

@@ -166,7 +166,10 @@ def _without_factor(writer: Writer, values: dict[int, Any], number: int) -> tupl
         if isinstance(symbol.layer, Pool) and symbol.scale != 1:
             mean = one / np.prod(symbol.layer.window)
             rest = symbol.scale / mean
-            return writer.write(symbol._replace(scale=mean)), one if np.isclose(rest, 1) else rest
+            factor = one if np.isclose(rest, 1) else rest
+            written = writer.write(symbol._replace(scale=mean))
+            values[number] = as_map(written)._replace(scale=factor, label=symbol.label)  # to be written once
+            return written, factor
     return _written(writer, values, number), one
 
 
