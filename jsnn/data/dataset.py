@@ -109,7 +109,8 @@ class Dataset:
             raise ValueError(f"inputs must be uint8 (0..255) or floating point, got {inputs.dtype}: convert them")
         on_disk = any(isinstance(one, np.memmap) for one in (self.inputs, getattr(self.inputs, "base", None)))
         if inputs.size and inputs.dtype != np.uint8 and not on_disk:  # which is read when it is looked at
-            for bound in (inputs.min(), inputs.max()):
+            once = inputs[tuple(slice(None if stride else 1) for stride in inputs.strides)]  # a broadcast has copies
+            for bound in (once.min(), once.max()):
                 if not np.isfinite(bound):
                     raise ValueError(f"inputs must be finite, got {bound}")
         return inputs
