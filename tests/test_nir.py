@@ -153,7 +153,7 @@ NETWORKS = {
         (9, 11, 2),
     ),
     "pooled twice": (  # the mean of means is taken up by the next layer, and written once
-        jsnn.Sequential(jsnn.avg_pool, lambda x: 2.0 * x, jsnn.avg_pool, jsnn.avg_pool, jsnn.LIF(0.9, threshold=0.3)),
+        jsnn.Sequential(jsnn.avg_pool, lambda x: 2.0 * x, jsnn.avg_pool, jsnn.avg_pool, jsnn.LIF(0.9, threshold=2.0)),
         (8, 9, 2),
     ),
     "a row": (

@@ -78,7 +78,7 @@ class ParametricLIF(SpikingNeuron):
         check_positive("dt", dt)
         if isinstance(tau_mem, jax.core.Tracer):
             raise TypeError("tau_mem must be known, got a traced array: make the neuron outside of jit")
-        taus = np.asarray(tau_mem, float)
+        taus: Any = np.asarray(tau_mem, float)
         if discretization == "euler" and not np.all(taus > dt):
             raise ValueError(f"tau_mem must be > dt = {dt}, as the leak dt / tau_mem is below 1, got {tau_mem}")
         decay_from_time_constant("tau_mem", taus, dt, discretization)  # checks them
