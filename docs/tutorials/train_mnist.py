@@ -395,7 +395,7 @@ save(figure, "feature_maps")
 # ![Maps of the first layer's spikes](figures/train_mnist/feature_maps.png)
 #
 # *Where the neurons of the first layer fire, spikes per step for each of its channels: some look for edges of one
-# direction, some for the strokes themselves, one for the background.*
+# direction, some for the strokes themselves, some for the background.*
 #
 # ## Where to go on
 #
