@@ -320,7 +320,7 @@ class Source:
         slopes = [slope_of(program, match) for match in found if match.function is sloped]
         examples = [f"functools.partial(jax.nn.leaky_relu, negative_slope={slope:g})" for slope in slopes if slope]
         examples += [f"jax.nn.{match.name}" for match in found if hasattr(jax.nn, match.name)]
-        cure = "Name what is there in swap, as in" if examples else "Name your own function, written as it is there,"
+        cure = "Name what is there in swap, as in" if examples else "Give the function that your code calls, as in"
         example = examples[0] if examples else "own"
         for function in self.swapped:
             if not any(match.function is function for match in swapped):

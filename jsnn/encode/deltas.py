@@ -230,8 +230,8 @@ def time_contrast(x: Array, *, factor: float = 1.0) -> Array:
         threshold = mean |d| + factor * std |d|  over the T - 1 changes
 
     Each signal has its own threshold, so that their units do not matter; it takes the whole signal to know it, so
-    that streams need `SendOnDelta`. What is above it by no more than rounding, 2 eps max |x|, is not large: a signal
-    that rises evenly has no spikes.
+    that streams need `SendOnDelta`. A change must exceed the threshold by more than the rounding error, 2 eps max |x|,
+    so that a signal that rises evenly has no spikes.
 
     Source: threshold-based representation, in Petro, Kasabov and Kiss, "Selection and optimization of temporal spike
     encoding methods for spiking neural networks", IEEE TNNLS 2020; here of the changes' sizes, so that a signal
