@@ -48,7 +48,8 @@ def load_data(experiment: config.Experiment) -> config.Sets:
     if any(one.num_classes != classes for one in given):  # a small set may lack the last classes
         sets = config.Sets(*(one and dataclasses.replace(one, num_classes=classes) for one in sets))
     train = sets.train
-    inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), train.inputs.dtype)
+    dtype = jax.dtypes.canonicalize_dtype(train.inputs.dtype)  # float64 becomes what JAX makes of it
+    inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), dtype)
     try:
         jax.eval_shape(lambda inputs: settings.prepare(jax.random.key(0), inputs, training=True), inputs)
     except ValueError as error:

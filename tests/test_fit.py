@@ -45,6 +45,11 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, weights(a), weights(b))
 
 
+def test_float64_inputs_are_those_of_float32(data):
+    wide = [Dataset(one.inputs.astype(np.float64), one.targets) for one in data]
+    assert_same(fit(wide, epochs=1, test=wide[1]), fit(data, epochs=1, test=data[1]))
+
+
 @pytest.mark.slow
 def test_it_takes_the_steps_of_a_loop_by_hand(data):
     optimizer, key = optax.adam(1e-2), jax.random.key(3)

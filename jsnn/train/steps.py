@@ -279,9 +279,11 @@ def metrics_of(loss: Loss, network: Any, dataset: Dataset, batch_size: int) -> M
     def found(network: Any, inputs: Any, targets: Array) -> Metrics:
         return check_result(loss(network, inputs, targets, jax.random.key(0)), inputs)[1]
 
-    whole = (dataset.examples, dataset.targets)
-    rows = jax.tree.map(lambda array: jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), array.dtype), whole)
-    return jax.eval_shape(found, network, *rows)
+    def rows(array: np.ndarray) -> jax.ShapeDtypeStruct:
+        dtype = jax.dtypes.canonicalize_dtype(array.dtype)  # float64 becomes what JAX makes of it
+        return jax.ShapeDtypeStruct((batch_size, *array.shape[1:]), dtype)
+
+    return jax.eval_shape(found, network, *jax.tree.map(rows, (dataset.examples, dataset.targets)))
 
 
 def _rest_of(network: Network, before: nnx.State) -> nnx.State:
