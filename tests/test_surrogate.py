@@ -159,7 +159,8 @@ def test_half_precision_is_computed_in_float32(spike, dtype):
     expected = spike.derivative(x.astype(jnp.float32)).astype(dtype)
     np.testing.assert_array_equal(spike.derivative(x), expected)
     assert spike.derivative(x).dtype == dtype
-    assert np.isfinite(expected.astype(jnp.float32)).all()
+    bounded = np.isfinite(x) | (spike.name != "<lambda>")  # 2 x, a formula of one's own, is infinite at infinity
+    assert np.isfinite(expected[bounded].astype(jnp.float32)).all()
 
 
 @pytest.mark.parametrize("spike", [sg.arctan(), sg.boxcar(), sg.leaky(), sg.custom(lambda x: 0.5)], ids=repr)
