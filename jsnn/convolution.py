@@ -120,8 +120,9 @@ def _columns(strides: Strides, pads: Padding, shape: tuple[int, ...], images: Ar
     (rows, down), (columns, along) = (
         (size - window + 1, stride) for size, window, stride in zip(padded.shape[1:], shape, strides)
     )
-    parts = [padded[:, i : i + rows : down, j : j + columns : along] for i in range(shape[0]) for j in range(shape[1])]
-    return jnp.concatenate(parts, axis=-1)
+    # first what lies side by side, then what lies below it: kw + kh slices to compile in place of kw * kh
+    beside = jnp.concatenate([padded[:, :, j : j + columns : along] for j in range(shape[1])], axis=-1)
+    return jnp.concatenate([beside[:, i : i + rows : down] for i in range(shape[0])], axis=-1)
 
 
 def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
@@ -163,12 +164,16 @@ def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ..
 def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
     """Return how many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers.
 
-    One, if nobody knows yet how many there are, as in a network that is exported.
+    A divisor of their number where one is near: a chunk of another size is compiled once more. One, if nobody knows
+    yet how many there are, as in a network that is exported.
     """
-    if is_symbolic_dim(images.shape[0]):
+    count = images.shape[0]
+    if is_symbolic_dim(count):
         return 1
     numbers = math.prod(images.shape[1:3]) * math.prod(shape[:2]) * channels
-    return min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, images.shape[0]))
+    most = min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, count))
+    near = [size for size in range((most + 1) // 2, 3 * most // 2 + 1) if count % size == 0]
+    return min(near, key=lambda size: abs(math.log(size / most)), default=most)
 
 
 def _input_gradient(

@@ -159,3 +159,8 @@ def test_vmap_over_images():
 
     for actual, expected in zip(run(OURS), run(XLA), strict=True):
         assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(("count", "chunk"), [(1, 1), (6, 3), (100, 4), (101, 3), (400, 4), (0, 1)])
+def test_chunks_are_of_one_size_where_a_divisor_is_near(count, chunk):
+    assert convolution._chunk(jnp.zeros((count, 16, 16, 96)), 96, (3, 3)) == chunk
