@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pydantic
 import pytest
 from flax import nnx
@@ -166,6 +167,20 @@ def test_muon_turns_kernels_into_orthogonal_matrices():
     lengths = jnp.linalg.svd(update["kernel"].reshape(36, 6) / (0.2 * 36**0.5), compute_uv=False)
     assert 0.6 < lengths.min() <= lengths.max() < 1.3  # five steps of Newton and Schulz come as close as that to 1
     assert float(jnp.ptp(update["bias"])) < 1e-5  # Adam takes steps of one size
+
+
+def test_muon_is_optax_s():
+    gradients = {"kernel": jax.random.normal(jax.random.key(0), (8, 4)), "bias": jnp.arange(1.0, 5.0)}
+    ours, theirs = (
+        jax.jit(optimizer.update)(gradients, optimizer.init(gradients), gradients)[0]
+        for optimizer in (
+            config.Optimizer(name="muon", options={"ns_steps": 3}).make(10),
+            optax.contrib.muon(1e-3, ns_steps=3),
+        )
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    with pytest.raises(ValueError, match=r"whole number from 1 to 100, got 2\.5"):
+        config.Optimizer(name="muon", options={"ns_steps": 2.5}).make(10)
 
 
 @pytest.mark.slow

@@ -104,6 +104,21 @@ def _axes_of_kernels(params: Any) -> Any:
     return jax.tree.map(lambda array: axes(array) if array.ndim > 1 else None, params)
 
 
+def _muon() -> Any:
+    """Return optax's Muon for kernels of any number of axes, which compiles its iterations as one loop."""
+    import optax
+
+    @functools.wraps(optax.contrib.muon)
+    def muon(learning_rate: Any, ns_steps: float = 5, **options: Any) -> Any:
+        if ns_steps not in range(1, 101):
+            raise ValueError(f"ns_steps must be a whole number from 1 to 100, got {ns_steps}")
+        once = inspect.signature(optax.contrib.muon).parameters["ns_coeffs"].default
+        options |= {"ns_coeffs": (once,) * int(ns_steps), "muon_weight_dimension_numbers": _axes_of_kernels}
+        return optax.contrib.muon(learning_rate, **options)
+
+    return muon
+
+
 def _are_delays(params: Any) -> Any:
     """Return which parameters are delays of synapses, by their names."""
     import jax
@@ -130,9 +145,7 @@ def _find(name: str) -> Any:
     """Return the function of optax of this name, if it makes an optimiser of a learning rate alone; None if not."""
     import optax
 
-    factory = getattr(optax, name, None)
-    if name == "muon":
-        factory = functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_axes_of_kernels)
+    factory = _muon() if name == "muon" else getattr(optax, name, None)
     if not isinstance(factory, types.FunctionType | functools.partial) or name.startswith(("_", "scale_by_")):
         return None
     first = next(iter(inspect.signature(factory).parameters), "")
