@@ -123,7 +123,7 @@ def _choose(experiment: Config, groups: list[list[str]]) -> tuple[Config, list[s
         chosen = getattr(holder, name)
         if family is not None and chosen.kind != kind:
             try:
-                chosen = pydantic.TypeAdapter(hint).validate_python(kind)
+                chosen = _to_fill(family.kinds.get(kind)) or pydantic.TypeAdapter(hint).validate_python(kind)
             except pydantic.ValidationError as error:
                 raise ValueError(".".join([*path, name]) + in_one_line(error, type(holder))) from None
         elif family is None and kind not in ("None", "default"):
@@ -133,6 +133,18 @@ def _choose(experiment: Config, groups: list[list[str]]) -> tuple[Config, list[s
         object.__setattr__(holder, name, chosen)  # it is a copy
         rest += given
     return experiment, rest
+
+
+def _to_fill(cls: type[Settings] | None) -> Settings | None:
+    """Return settings whose fields without a default the command line must set; None if all have one."""
+    fields: dict[str, Any] = getattr(cls, "__pydantic_fields__", {})
+    if cls is None or not any(field.is_required() for field in fields.values()):
+        return None
+    settings = object.__new__(cls)
+    for name, field in fields.items():
+        value = tyro.MISSING if field.is_required() else field.get_default(call_default_factory=True)
+        object.__setattr__(settings, name, value)
+    return settings
 
 
 def _holder(value: Any, path: list[str]) -> Any:
@@ -184,5 +196,8 @@ def _unboxed(text: str) -> str:
     said = [
         line.replace("Failed to parse key-value pairs!", "names and values in turn, as in x 0.1 y 2") for line in said
     ]
+    if said and said[0].startswith("Missing from "):
+        needed = [line.split()[0] for line in said if line.startswith("--")]
+        return f"{', '.join(needed)} must be given: there is no default"
     message = re.sub(r"^Error parsing ((Experiment|Study|Gallery): )?", "", " ".join(said).strip("- "))
     return re.sub(r"^([\w.]+): (?=[\w.]+ must )", r"\1.", message)  # train: epochs must ...

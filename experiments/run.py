@@ -18,16 +18,20 @@ The run's folder holds `config.json` (which can itself be run), `metrics.jsonl`,
 `weights.safetensors`, `tensorboard/`, and `report.html`, a page about all of it.
 """
 
-import argparse
-import ast
-import os
 import sys
 
-from rich.console import Console
-from rich.table import Column, Table
+try:
+    import argparse
+    import ast
+    import os
 
-from experiments import CONFIGS
-from experiments.progress import say
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from experiments import CONFIGS
+    from experiments.progress import say
+except KeyboardInterrupt:  # as main does
+    sys.exit(130)
 
 # Commands are imported when they are chosen: --list, --help and --report need no JAX, which takes seconds to import.
 

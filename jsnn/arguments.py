@@ -190,6 +190,12 @@ class TooLarge(ValueError, MemoryError):
     """A size for which the machine has not enough memory."""
 
 
+def check_accumulate(batch_size: int, accumulate: int) -> None:
+    """Raise ValueError if a batch cannot be seen in so many equal parts."""
+    if batch_size % accumulate:
+        raise ValueError(f"batch_size must be a multiple of accumulate = {accumulate}, got {batch_size}")
+
+
 def check_memory(what: str, shape: "Shape", copies: int = 2, itemsize: int = 4) -> None:
     """Raise ValueError if a size is negative, and TooLarge if an array of this shape would not fit into the memory.
 

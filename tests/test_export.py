@@ -161,6 +161,20 @@ def test_it_runs_inside_of_jit_and_goes_on_from_a_state(file):
     assert_equal(jnp.concatenate([spikes, loaded.unroll(x, state)[1]]), stepped)
 
 
+@pytest.mark.parametrize("any_batch", [True, False])
+def test_under_vmap_it_runs_once_for_each(any_batch, tmp_path):
+    network = jsnn.Sequential(nnx.Linear(4, 5, rngs=rngs()), jsnn.LIF(0.9))
+    save(network, jnp.ones((B, 4)), tmp_path / "a.jsnn", num_steps=4, platforms=["cpu"], any_batch=any_batch)
+    loaded, x = load(tmp_path / "a.jsnn"), drawn((4,), 3, 4, B)
+    states = jax.tree.map(lambda v: jnp.stack([v, v, v + 0.5]), loaded.init(B))
+    run = jax.jit(jax.vmap(lambda x, state: loaded.unroll(x, state), (0, 0)))
+    one_by_one = [loaded.unroll(x[i], jax.tree.map(lambda v: v[i], states)) for i in range(3)]  # noqa: B023
+    assert_equal(run(x, states), jax.tree.map(lambda *each: jnp.stack(each), *one_by_one))
+    assert_equal(jax.vmap(loaded.unroll)(x)[1], jnp.stack([loaded.unroll(each)[1] for each in x]))
+    stepped = jax.vmap(loaded.step, (None, 0))(loaded.init(B), x[:, 0])[1]
+    assert_equal(stepped, jnp.stack([loaded.step(loaded.init(B), each)[1] for each in x[:, 0]]))
+
+
 def test_the_network_stays_in_training(tmp_path):
     network = jsnn.Sequential(nnx.BatchNorm(4, rngs=rngs()), jsnn.LIF(0.9), jsnn.Dropout(0.5, jax.random.key(0)))
     save(network, X, tmp_path / "a.jsnn", platforms=["cpu"])

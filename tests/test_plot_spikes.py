@@ -49,6 +49,11 @@ def test_more_classes_than_the_palette_has_colours():
     ax = plot.raster(np.eye(40), classes=np.arange(40))
     assert len({color for _, _, color in marks(ax)}) == 40
     assert ax.get_legend() is None
+    _, bar = ax.figure.axes
+    assert bar.get_ylabel() == "Class"
+    shown = ax.figure.axes[1]._colorbar.mappable  # its colours are those of the marks
+    for _, neuron, color in marks(ax):
+        np.testing.assert_allclose(shown.to_rgba(neuron)[:3], color, atol=1e-6)
 
 
 def test_negative_spikes_have_a_colour_of_their_own():

@@ -1,9 +1,11 @@
 """The runner from the outside: what a command prints, writes, refuses, and how a run stops and goes on."""
 
+import builtins
 import errno
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -230,6 +232,43 @@ def test_the_command_line_chooses_the_kinds_of_parts(arguments, expected):
             check(inner, value) if isinstance(value, dict) else pytest.approx(value) == inner or pytest.fail(name)
 
     check(config.to_values(changed), expected)
+
+
+@pytest.fixture
+def needy(monkeypatch):
+    """A network of one's own, with fields that have no default."""
+    monkeypatch.setattr(config.Network, "kinds", dict(config.Network.kinds))
+
+    class Needy(config.Network):
+        hidden: tuple[int, ...]
+        width: int
+        depth: int = 2
+
+        def make(self, inputs, outputs, rngs): ...
+
+    return Needy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        ("--network needy --network.hidden 3 4 --network.width 5", {"hidden": (3, 4), "width": 5}),
+        (
+            "--network.width=5 --network=needy --network.hidden=3 --network.depth=1",
+            {"hidden": (3,), "width": 5, "depth": 1},
+        ),
+        ("--network needy --network.width 5", "^--network.hidden must be given: there is no default$"),
+        ("--network needy", "^--network.hidden, --network.width must be given: there is no default$"),
+        ("--network needy --network.hidden 3 --network.width x", "--network.width: invalid literal for int"),
+    ],
+)
+def test_fields_without_a_default_follow_a_kind(needy, arguments, outcome):
+    experiment = load.load_config("configs/digits.py")
+    if isinstance(outcome, dict):
+        assert override(experiment, arguments.split(), "digits", "").network == needy(**outcome)
+        return
+    with pytest.raises(ValueError, match=outcome):
+        override(experiment, arguments.split(), "digits", "")
 
 
 @pytest.mark.slow
@@ -567,6 +606,21 @@ def test_ctrl_c_ends_in_a_line(capsys, copied, tmp_path, monkeypatch, place, arg
     status, printed = call(capsys, *arguments, *([copied] if len(arguments[0]) < 12 else new))
     assert status == 130
     assert printed.strip().splitlines()[-1].count("stopped") == 1
+
+
+@pytest.mark.parametrize("name", ["argparse", "rich.console", "experiments.progress"])
+def test_ctrl_c_while_python_imports_ends_quietly(capsys, monkeypatch, name):
+    find = builtins.__import__
+
+    def interrupt(wanted, *rest):
+        if wanted == name:
+            raise KeyboardInterrupt
+        return find(wanted, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(run.__file__, run_name="__main__")
+    assert (stop.value.code, *capsys.readouterr()) == (130, "", "")
 
 
 @pytest.mark.parametrize(

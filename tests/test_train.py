@@ -87,7 +87,7 @@ def test_parts_of_a_batch_must_be_equal(problem):
     with pytest.raises(ValueError, match="accumulate must be >= 1, got 0"):
         train.make_step(graph, loss, optax.sgd(0.1), accumulate=0)
     step = train.make_step(graph, loss, optax.sgd(0.1), accumulate=5)
-    with pytest.raises(ValueError, match="a batch of 48 examples cannot be seen in accumulate = 5 equal parts"):
+    with pytest.raises(ValueError, match="batch_size must be a multiple of accumulate = 5, got 48"):
         step(state, problem, jax.random.key(0))
 
 

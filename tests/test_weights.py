@@ -491,6 +491,76 @@ def test_a_normalisation_by_the_root_of_the_mean_square():
         close(jax.tree.leaves(nnx.state(filled))[-1], [1.0, 2.0])
 
 
+def random(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def depthwise(x, w):
+    """[B, H, W, I] with Keras' [h, w, I, multiplier]: the multiples of the first channel come first."""
+    rows, columns, channels, multiplier = w.shape
+    y = np.zeros((len(x), x.shape[1] - rows + 1, x.shape[2] - columns + 1, channels, multiplier))
+    for i, j, c, m in np.ndindex(*w.shape):
+        y[..., c, m] += x[:, i : i + y.shape[1], j : j + y.shape[2], c] * w[i, j, c, m]
+    return y.reshape(*y.shape[:3], -1)
+
+
+def transposed(x, w):
+    """[B, H, W, I] with Keras' [h, w, O, I], in strides of 2: each input lays down a kernel."""
+    y = np.zeros((len(x), 2 * x.shape[1] + w.shape[0] - 2, 2 * x.shape[2] + w.shape[1] - 2, w.shape[2]))
+    for b, h, v in np.ndindex(*x.shape[:3]):
+        y[b, 2 * h : 2 * h + w.shape[0], 2 * v : 2 * v + w.shape[1]] += w @ x[b, h, v]
+    return y
+
+
+def slanted(x, alpha):
+    return np.where(x > 0, x, alpha * x)
+
+
+def up(**choices):
+    return nnx.ConvTranspose(3, 4, (3, 2), strides=(2, 2), padding="VALID", rngs=nnx.Rngs(0), **choices)
+
+
+DEPTHWISE, UP, SLOPES = random(2, 3, 3, 2), random(3, 2, 4, 3), random(1, 1, 3)
+RARE = {
+    "depthwise": (lambda: conv(3, 6, (2, 3), padding="VALID", feature_group_count=3), depthwise, DEPTHWISE),
+    "transposed": (lambda: up(use_bias=True), transposed, UP),
+    "transposed as the gradient": (lambda: up(transpose_kernel=True), transposed, UP),
+    "a slope for each channel": (lambda: nnx.PReLU(jnp.zeros((1, 1, 3))), slanted, SLOPES),
+    "a slope for each neuron": (lambda: nnx.PReLU(jnp.zeros((5, 6, 3))), slanted, random(5, 6, 3)),
+    "one slope": (nnx.PReLU, slanted, random(1)),
+}
+TORCH = {"depthwise": DEPTHWISE.reshape(2, 3, 1, 6).transpose(3, 2, 0, 1), "one slope": random(1)}
+TORCH |= dict.fromkeys(("transposed", "transposed as the gradient"), UP.transpose(3, 2, 0, 1))
+NAMES = {"depthwise": "depthwise_kernel:0", "a slope": "alpha", "one slope": "alpha"}
+
+
+@pytest.mark.parametrize("chain", [lambda layer: nnx.Sequential(layer), lambda layer: jsnn.Network(Called(layer))])
+@pytest.mark.parametrize("kind", RARE)
+def test_rarer_layers(kind, chain):
+    make, expected, array = RARE[kind]
+    x, bias = random(2, 5, 6, 3), random(6 if kind == "depthwise" else 4)
+    has_bias = "slope" not in kind
+    name = next((leaf for start, leaf in NAMES.items() if kind.startswith(start)), "kernel")
+    forms = [(from_keras, {f"layer/{name}": array}, "layer/bias"), (from_keras, {"arr_0": array}, "arr_1")]
+    owner = "layers/p_re_lu_1" if "slope" in kind else "layers/conv"  # as in a file of Keras 3
+    forms.append((from_keras, {f"{owner}/vars/0": array}, f"{owner}/vars/1"))
+    if kind in TORCH:
+        forms.append((from_torch, {"0.weight": TORCH[kind]}, "0.bias"))
+    for read, arrays, of_bias in forms:
+        network = chain(make())
+        filled, _ = read(network, arrays | ({of_bias: bias} if has_bias else {}), x.shape[1:])
+        y = filled.step(filled.init(x.shape), x)[1] if isinstance(filled, jsnn.Network) else filled(x)
+        close(y, expected(x, array) + (bias if has_bias else 0))
+
+
+class Called(nnx.Module):
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
 def test_networks_that_take_no_weights():
     with pytest.raises(TypeError, match=r"the network is a LSTMCell, which has weights .*: build .*jsnn.Network\(mod"):
         from_torch(nnx.LSTMCell(3, 2, rngs=nnx.Rngs(0)), {}, (3,))

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from experiments.parts.base import Settings
+from jsnn.arguments import check_accumulate
 
 
 class Train(Settings):
@@ -36,8 +37,7 @@ class Train(Settings):
     """Whether neurons send in a short epoch, at each step, their mean rate over num_steps steps, see jsnn.MeanRate."""
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size must be a multiple of accumulate = {self.accumulate}, got {self.batch_size}")
+        check_accumulate(self.batch_size, self.accumulate)
         if self.short_rates and not self.short_epochs:
             raise ValueError("short_rates is for the first epochs, short_epochs of them: give their number, not 0")
 

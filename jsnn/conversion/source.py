@@ -1,11 +1,11 @@
-"""The function that is converted: its weights, and its program, with a place for each activation."""
+"""The plan of a converted function: its weights, and its program, with a place for each activation."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from flax import errors, nnx
+from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
 from jsnn.conversion.activations import (
@@ -20,9 +20,9 @@ from jsnn.conversion.activations import (
     sloped,
 )
 from jsnn.conversion.exact import Means, Turn
+from jsnn.conversion.function import Function, refuse_random
 from jsnn.conversion.tail import Tail, tail
 from jsnn.program import (
-    RANDOM,
     Constant,
     Operation,
     Path,
@@ -31,16 +31,11 @@ from jsnn.program import (
     flatten,
     shape_of,
     splice,
-    trace,
-    unchanged,
 )
 from jsnn.types import Array, Shape
 
 _READOUTS = ("softmax", "log_softmax", "sigmoid")  # which give probabilities at every step
-CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
 _LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
-_LIFTED = "or its module is called inside nnx.jit or nnx.remat: pass the module itself to convert, not a function of it"
-TRAINING = (errors.TraceContextError, errors.ModifyScopeVariableError, errors.InvalidRngError)
 
 
 class Place(NamedTuple):
@@ -110,13 +105,8 @@ class Source:
         self._functions = {key: value for key, value in swapped.items() if value is not None}
         self._known = tuple(dict.fromkeys((*swapped, *NAMED.values())))
         self._plans: dict[tuple[Shape, str], Plan] = {}
-        self._function: Any = function
-        self._module: Any = None  # of a module, only its structure
-        self._leaves: dict[str, jax.ShapeDtypeStruct] = {}
+        self._function = Function(function)
         self._constants: list[tuple[Shape, Any]] | None = None
-        if isinstance(function, nnx.Module):
-            self._function, self._module = None, jax.tree.structure(function)
-            self._leaves = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in _named_leaves(function)}
 
     def weights(self, function: Callable[[Array], Array], example: Array) -> nnx.Module | nnx.List:
         """Return the function's weights, which nnx can split and train.
@@ -143,66 +133,12 @@ class Source:
 
     def occurring(self, shape: Shape, dtype: Any) -> set[Activation]:
         """Return the known activations that occur in the function."""
-        opened = flatten(self._trace_written_out(shape, dtype))
+        opened = flatten(self._function.trace_written_out(shape, dtype))
         return {match.function for match in find(opened, self._known, opened.inputs[-1:])}
-
-    def _trace(self, shape: Shape, dtype: Any) -> Any:
-        x = jax.ShapeDtypeStruct(shape, dtype)
-        changed: list[str] = []
-
-        def call(leaves: list[Array], x: Array) -> Array:
-            if self._module is None:
-                return self._function(x)  # not traced itself, since a trace of it would be kept, with its weights
-            copy = self._module.unflatten(leaves)
-            outputs = copy(x)
-            after = dict(_named_leaves(copy))
-            changed.extend(name for name, old in zip(self._leaves, leaves) if after.get(name) is not old)
-            return outputs
-
-        try:
-            with unchanged(self._function):
-                jaxpr, returned = trace(call, list(self._leaves.values()), x)
-        except TRAINING as error:
-            raise ValueError(f"the function is in training mode ({error}): {CURE}; {_LIFTED}") from error
-        except Exception as error:  # whatever a user's function may raise
-            raise ValueError(f"the function cannot take an input of shape {shape} ({dtype}): {error}") from error
-        changed = self._really_changed(changed, x)
-        if changed:
-            raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {CURE}")
-        if not isinstance(returned, jax.ShapeDtypeStruct):
-            raise ValueError(
-                f"the function must return one array, got a {type(returned).__name__}: pick one, as in "
-                f"lambda x: model(x)[0]; a Linen model in inference mode takes no mutable=..."
-            )
-        return jaxpr
-
-    def _trace_written_out(self, shape: Shape, dtype: Any) -> Any:
-        """Return the program with each `lax.scan` written out, step after step."""
-        with jax.disable_jit():
-            return self._trace(shape, dtype)
-
-    def _really_changed(self, names: list[str], x: jax.ShapeDtypeStruct) -> list[str]:
-        """Return the leaves that get another value: nnx.jit, nnx.remat and nnx.scan hand on copies of the same."""
-        if not names:
-            return []
-
-        def is_same(leaves: list[Array], x: Array) -> dict[str, Array]:
-            copy = self._module.unflatten(leaves)
-            copy(x)
-            before, after = dict(zip(self._leaves, leaves)), dict(_named_leaves(copy))
-            return {name: (after[name] == before[name]).all() for name in names if name in after}
-
-        halves = [
-            jnp.full_like(leaf, 0.5) if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.zeros_like(leaf)
-            for leaf in self._leaves.values()
-        ]
-        with jax.disable_jit(False):
-            same = jax.jit(is_same)(halves, jnp.ones(x.shape, x.dtype))
-        return [name for name in names if not same.get(name, False)]
 
     def _check_constants(self, plan: Plan, shape: Shape, dtype: str) -> None:
         """Raise ValueError if the constants of a closure, which are its weights, depend on its inputs."""
-        if self._module is None:
+        if self._function.module is None:
             kinds = [plan.program.types[number] for number in plan.weights]
             constants = [(kind.shape, kind.dtype) for kind in kinds]
             if self._constants is None:
@@ -214,12 +150,12 @@ class Source:
                 )
 
     def _make_plan(self, shape: Shape, dtype: str) -> Plan:
-        jaxpr = self._trace(shape, dtype)
+        jaxpr = self._function.trace(shape, dtype)
         scans = [operation for operation in flatten(jaxpr).operations if operation.name == "scan"]
         if any(self._holds_swapped(body) for scan in scans for body in bodies(scan)):
-            jaxpr = self._trace_written_out(shape, dtype)
+            jaxpr = self._function.trace_written_out(shape, dtype)
         opened = flatten(jaxpr)
-        _refuse_random(opened)
+        refuse_random(opened)
         self._refuse_loops(opened, opened.inputs[-1:])
         found = find(opened, self._known, opened.inputs[-1:])
         swapped = [match for match in found if match.function in self.swapped]
@@ -258,7 +194,7 @@ class Source:
 
     def _cut(self, plan: Plan, matches: list[Match], where: list[str]) -> Plan:
         program = plan.program
-        weights = tuple(program.constants) if self._module is None else program.inputs[:-1]
+        weights = tuple(program.constants) if self._function.module is None else program.inputs[:-1]
         producers = program.producers()
         places = {
             producers[match.result]: Place(
@@ -353,10 +289,6 @@ def _pools(program: Program, match: Match) -> bool:
     return shape_of(program, match.operand) != shape_of(program, match.result)
 
 
-def _named_leaves(module: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(module)]
-
-
 def _layer_behind(program: Program, value: int) -> str:
     """Return the nearest operation with weights, of more than one axis or sparse, on the way back from a value."""
     dependent, producers = program.depending_on(program.inputs[-1:]), program.producers()
@@ -369,11 +301,3 @@ def _layer_behind(program: Program, value: int) -> str:
             return f"{_LAYERS[operation.name]} {list(shape_of(program, weights[0]))}"
         atom = next(a for a in operation.inputs if a in dependent)
     return "the input"
-
-
-def _refuse_random(program: Program) -> None:
-    for operation in program.operations:
-        if operation.name.startswith(RANDOM):
-            raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {CURE}")
-        for body in bodies(operation):
-            _refuse_random(flatten(body))

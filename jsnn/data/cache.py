@@ -51,12 +51,8 @@ def cached(
     folder = cache_folder()
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     files = [f"{re.sub('[/:]', '-', title)}-{digest}-{name}.npy" for name in names]
-
-    def kept() -> tuple[np.ndarray, ...]:
-        return tuple(np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
-
     with suppress(EOFError, OSError, TypeError, ValueError):  # what numpy raises at a damaged file
-        arrays = kept()
+        arrays = _open(folder, files)
         if all(len(array) == count for array in arrays):
             return arrays
     try:
@@ -65,26 +61,35 @@ def cached(
     except OSError:  # a read-only home costs time at the next run, and nothing else
         return read(in_memory)
     with room as temporary:
-
-        def allocate(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
-            size = math.prod(shape) * np.dtype(dtype).itemsize
-            if size > shutil.disk_usage(temporary).free - _SPARE:  # a full disk would end the process
-                return in_memory(shape, dtype)
-            file = Path(temporary) / f"{len(os.listdir(temporary))}.npy"
-            return np.lib.format.open_memmap(file, "w+", dtype, shape)
-
-        arrays = read(allocate)
+        arrays = read(functools.partial(_on_disk, Path(temporary)))
         with suppress(OSError):
             for file, array in zip(files, arrays):
-                made = Path(temporary) / file
-                if isinstance(array, np.memmap):
-                    array.flush()
-                    made = Path(str(array.filename))
-                else:
-                    np.save(made, array)
-                os.replace(made, folder / file)
-            return kept()
+                _keep(array, Path(temporary), folder / file)
+            return _open(folder, files)
         return arrays
+
+
+def _open(folder: Path, files: Sequence[str]) -> tuple[np.ndarray, ...]:
+    return tuple(np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
+
+
+def _on_disk(folder: Path, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+    """Return zeros in a new file of a folder, or in memory where the disk has no room: a full one ends the process."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > shutil.disk_usage(folder).free - _SPARE:
+        return in_memory(shape, dtype)
+    return np.lib.format.open_memmap(folder / f"{len(os.listdir(folder))}.npy", "w+", dtype, shape)
+
+
+def _keep(array: np.ndarray, temporary: Path, file: Path) -> None:
+    """Write an array to a file, in one move from a temporary folder on the same disk."""
+    made = temporary / file.name
+    if isinstance(array, np.memmap):
+        array.flush()
+        made = Path(str(array.filename))
+    else:
+        np.save(made, array)
+    os.replace(made, file)
 
 
 def identity_of(value: Any) -> str | None:

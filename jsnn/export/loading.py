@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jax.custom_batching import sequential_vmap
 
 from jsnn.arguments import checked
 from jsnn.extras import require
@@ -24,7 +25,8 @@ _LONGEST_LINE = 100  # bytes
 class Exported:
     """A network that was read from a file, by `load`.
 
-    Its methods can be called inside of `jax.jit`. They have no gradient, and instead of `jax.vmap` take a larger batch.
+    Its methods can be called inside of `jax.jit`. They have no gradient, and under `jax.vmap` run one after another: a
+    larger batch is faster.
 
     Attributes:
         header: what the file says of itself: `platforms`, `num_steps` (None: no unroll), `batch_size` (None: any), and
@@ -106,8 +108,11 @@ class Exported:
 
 
 def _without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function, which raises TypeError with the reason when its gradient is taken."""
-    run = jax.custom_vjp(function)
+    """Return the same function, which raises TypeError with the reason when its gradient is taken.
+
+    JAX has no rule for `jax.vmap` of an exported program either, so it is mapped over the axis.
+    """
+    run = jax.custom_vjp(sequential_vmap(function))
 
     def refuse(*_: Any) -> NoReturn:
         raise TypeError("a loaded network has no gradient: train the network that was saved, or take its stop_gradient")

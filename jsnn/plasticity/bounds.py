@@ -64,10 +64,6 @@ class Bounds(FrozenPytree):
         """Return weights `[..., I, N]` that have gone down by a change; a negative one raises them."""
         return self.clip(weights - self._softened(weights, change, is_down=True))
 
-    def moved(self, weights: Array, change: Array) -> Array:
-        """Return weights `[..., I, N]` after a change of either sign."""
-        return self.raised(weights, change)
-
     def clip(self, weights: Array) -> Array:
         """Return the nearest weights within the bounds."""
         return jnp.clip(weights, jnp.asarray(self.low, weights.dtype), jnp.asarray(self.high, weights.dtype))

@@ -81,7 +81,7 @@ class Oja(Rule):
     ) -> tuple[Array, RateTraces]:
         x, y = lowpass(traces.pre, pre, self.decay), lowpass(traces.post, post, self.decay)
         squares = over_batch(jnp.square(y), weights.ndim - 1)[..., None, :]
-        return self.bounds.moved(weights, self.rate * (outer(x, y, weights) - squares * weights)), RateTraces(x, y)
+        return self.bounds.raised(weights, self.rate * (outer(x, y, weights) - squares * weights)), RateTraces(x, y)
 
 
 class BCMTraces(NamedTuple):
@@ -161,7 +161,7 @@ class BCM(Rule):
         self, weights: Array, traces: BCMTraces, pre: Array, post: Array
     ) -> tuple[Array, BCMTraces]:
         x, y = lowpass(traces.pre, pre, self.decay), lowpass(traces.post, post, self.decay)
-        weights = self.bounds.moved(weights, self.rate * outer(x, y * (y - traces.threshold), weights))
+        weights = self.bounds.raised(weights, self.rate * outer(x, y * (y - traces.threshold), weights))
         threshold = lowpass(traces.threshold, jnp.square(y) / self.target, self.decay_threshold)
         return weights, BCMTraces(x, y, threshold)
 

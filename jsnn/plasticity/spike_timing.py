@@ -295,4 +295,4 @@ class RewardSTDP(STDP):
         eligibility, pairs = STDP.update(unbounded, eligibility, pairs, pre, post)
         reward = decayed(traces.reward, self.decay_reward) + reward
         change = self.rate * over_batch(reward[..., None, None] * eligibility, weights.ndim)
-        return self.bounds.moved(weights, change), RewardTraces(*pairs, eligibility, reward)
+        return self.bounds.raised(weights, change), RewardTraces(*pairs, eligibility, reward)

@@ -59,6 +59,7 @@ def raster(
             top. Any value but zero is a spike.
         sample: which sample of a batch, where the spikes are [T, B, ...]; all its neurons share the axis.
         classes: the class of each neuron, integers [N], which gives it its colour; by name for layers that have any.
+            A legend names them, or where they are many a colour bar.
         dt: the length of a step, in s; without it time is in steps.
         ax: where to draw; None makes a figure.
 
@@ -116,6 +117,8 @@ def raster(
         for shade in shades.values():
             ax.plot([], [], "s", color=shade.color, label=shade.name)
         legend_beside(ax, "Class" if by_class else None)
+    elif len(shades) > 1:
+        _class_bar(ax, max(shades))
     if remark:
         note(ax, remark)
     if not any(train.any() for train in trains.values()):
@@ -212,6 +215,15 @@ def _draw_layer(
         low = bottom + (neuron + 0.06) * row
         ax.vlines(step * length, low, low + 0.88 * row, color=color, linewidth=1.3, rasterized=len(step) > 2000)
     return None
+
+
+def _class_bar(ax: "Axes", largest: int) -> None:
+    """Draw the colours of classes that are too many for a legend as a bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    shades = ScalarMappable(Normalize(-0.5, largest + 0.5), ListedColormap(colors(largest + 1)))
+    whole_numbers(ax.figure.colorbar(shades, ax=ax, label="Class", aspect=30).ax.yaxis)
 
 
 def _density(

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from rich.console import Console
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_accumulate, checked
 from jsnn.data import Dataset
 from jsnn.train.steps import (
     Loss,
@@ -112,8 +112,7 @@ def fit(
     for name, number in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")
-    if batch_size % accumulate:
-        raise ValueError(f"batch_size must be a multiple of accumulate = {accumulate}, got {batch_size}")
+    check_accumulate(batch_size, accumulate)
     graph, state = create(network, optimizer)
     if checkpoints is not None and checkpoints.read_only:
         raise ValueError(f"checkpoints must be open for writing, {checkpoints.folder} is read_only")

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jsnn.arguments import checked
+from jsnn.arguments import check_accumulate, checked
 from jsnn.data import Dataset
 from jsnn.neurons.pytree import FrozenPytree, map_parts, within_ranges
 from jsnn.types import Array, Neuron
@@ -160,9 +160,7 @@ def make_step(
 
 def _mean_over_parts(function: Callable[..., Any], carry: Any, batch: Any, count: int) -> tuple[Any, Any]:
     """Return what is handed on, and the mean of what a function `(carry, (part, number)) -> (carry, y)` returns."""
-    size = len(jax.tree.leaves(batch)[0])
-    if size % count:
-        raise ValueError(f"a batch of {size} examples cannot be seen in accumulate = {count} equal parts")
+    check_accumulate(len(jax.tree.leaves(batch)[0]), count)
     # example k is in part k % count: so each device of several keeps its own
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0), batch), jnp.arange(count)
     of_one = jax.eval_shape(function, carry, jax.tree.map(lambda x: x[0], parts))[1]

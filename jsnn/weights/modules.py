@@ -18,7 +18,7 @@ _TORCH_NORM_SLOTS = {"weight": "scale", "bias": "bias", "running_mean": "mean", 
 _TORCH_NEURON = ("beta", "alpha", "threshold", "w")  # which may have an axis or three, per neuron
 _KERAS_SLOTS = {
     "kernel": "kernel", "bias": "bias", "gamma": "scale", "beta": "bias", "moving_mean": "mean",
-    "moving_variance": "var",
+    "moving_variance": "var", "depthwise_kernel": "kernel", "alpha": "negative_slope",
 }  # fmt: skip
 
 
@@ -121,13 +121,14 @@ def keras_modules(arrays: Arrays, places: list[Place]) -> list[Module]:
         owner, _, leaf = name.removesuffix(":0").rpartition("/")
         slot = "" if leaf.isdigit() else _KERAS_SLOTS.get(leaf, leaf)
         modules.setdefault(owner.removesuffix("/vars"), []).append(Source(slot, name, array))
-    return [Module(_keras_kind(sources), name, sources) for name, sources in modules.items()]
+    return [Module(_keras_kind(name, sources), name, sources) for name, sources in modules.items()]
 
 
-def _keras_kind(sources: list[Source]) -> Kind:
+def _keras_kind(name: str, sources: list[Source]) -> Kind:
     if "initial_level" in {source.slot for source in sources}:
         return "neuron"  # a filter of KerasSpiking
-    return "norm" if all(source.value.ndim < 2 for source in sources) else "layer"
+    is_prelu = sources[0].slot == "negative_slope" or re.fullmatch(r"(.*/)?p_re_lu(_\d+)?", name)
+    return "norm" if is_prelu or all(source.value.ndim < 2 for source in sources) else "layer"
 
 
 def _in_turn(sources: list[Source], places: list[Place]) -> list[Module]:

@@ -20,13 +20,14 @@ from jsnn.weights.files import WeightsError
 
 Kind: TypeAlias = Literal["layer", "synapse", "norm", "neuron"]
 
-_WEIGHTED = (nnx.Linear, nnx.Conv, NoAutapses, OneToOne)
-_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm)
+_WEIGHTED = (nnx.Linear, nnx.Conv, nnx.ConvTranspose, NoAutapses, OneToOne)
+_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm, nnx.PReLU)
+_REWRITTEN = ("convert_element_type", "rev", "transpose")  # what is done to a kernel before it is used
 _TAKEN = (
     f"they fill layers that are called, of the kinds {', '.join(part.__name__ for part in (*_WEIGHTED, *_NORMS))}, and "
     f"neurons; give other weights a network of these, or set them by hand, outside of it"
 )
-SLOTS = ("kernel", "V", "scale", "bias", "mean", "var", "initial_level", "tau")  # in Keras' order
+SLOTS = ("kernel", "V", "scale", "bias", "mean", "var", "negative_slope", "initial_level", "tau")  # in Keras' order
 
 
 class Place(NamedTuple):
@@ -61,7 +62,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
         visited = []
         for path, part in parts_of(network, (*_WEIGHTED, *_NORMS, Neuron)):
             if isinstance(part, _NORMS):  # of channels, whatever the shape
-                visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, _features(part)), x.dtype), None)
+                visit(f"{name}.{path}", part, jax.ShapeDtypeStruct((1, *_features(part)), x.dtype), None)
             elif path in given:
                 image = _image_of(traced.program, producers, given[path])
                 visit(f"{name}.{path}", part, traced.program.types[given[path]], image)
@@ -73,6 +74,8 @@ def places(network: Any, shape: Shape) -> list[Place]:
                 raise TypeError(f"{name}.{path}".lstrip(".") + f" has no place in from_torch and from_keras: {_TAKEN}")
 
     def visit(name: str, layer: Any, x: Any, image: Shape | None, kind: Kind = "layer") -> tuple[Any, Shape | None]:
+        if type(layer) is Network and isinstance(layer.function, Neuron):  # a network around a network
+            return visit(name, layer.function, x, image, kind)
         if type(layer) is Network:
             visit_parts(name, layer, x)
             return _output(name, layer, x), None
@@ -107,9 +110,11 @@ def once(places: list[Place]) -> list[Place]:
     return list({id(place.part): place for place in reversed(places)}.values())[::-1]
 
 
-def _features(norm: Any) -> int:
+def _features(norm: Any) -> Shape:
+    if isinstance(norm, nnx.PReLU):
+        return norm.negative_slope.shape or (1,)
     sizes = (parameter.size for name in ("bias", "scale") if (parameter := getattr(norm, name, None)) is not None)
-    return next(sizes, None) or norm.num_features
+    return (next(sizes, None) or norm.num_features,)
 
 
 def _trained(traced: Traced) -> Iterator[str]:
@@ -128,7 +133,7 @@ def _given(traced: Traced, producers: dict[int, int]) -> Iterator[tuple[str, int
     for operation in traced.program.operations:
         if operation.name in ("dot_general", "conv_general_dilated"):
             x, kernel = operation.inputs
-            while kernel in producers and traced.program.operations[producers[kernel]].name == "convert_element_type":
+            while kernel in producers and traced.program.operations[producers[kernel]].name in _REWRITTEN:
                 (kernel,) = traced.program.operations[producers[kernel]].inputs
             if kernel in traced.owners:
                 yield traced.owners[kernel], x  # type: ignore[misc]
