@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
-from jsnn.delays.per_neuron import longest_of, read
-from jsnn.delays.state import axis_of, empty, pushed
+from jsnn.delays.per_neuron import longest_of, read, shortest_of
+from jsnn.delays.state import Late, axis_of, empty, pushed
 from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
 from jsnn.neurons.ranges import Range
 from jsnn.tracing import States
-from jsnn.types import Array, Neuron, Parameter, Shape, State
+from jsnn.types import Array, Layered, Neuron, Parameter, Shape, State
+from jsnn.unrolling import over_time
 
 Layer: TypeAlias = Neuron | Callable[[Array], Array]
 
@@ -112,7 +113,7 @@ class RecurrentState(NamedTuple):
 
 
 @nnx.dataclass
-class Recurrent(FrozenPytree):
+class Recurrent(Late, FrozenPytree):
     """Feeds a neuron's spikes back to it through a synapse, a step later or more. Itself a Neuron.
 
         x[t] = current[t] + synapse(spikes[t - delay]);  state, spikes[t] = neuron.step(state, x[t])
@@ -163,6 +164,10 @@ class Recurrent(FrozenPytree):
         rule = Range("must be >= 1, as spikes cannot arrive before they are there", lambda x: x >= 1, 1.0, longest)
         return {**super().ranges(), "delay": rule}
 
+    def shortest(self) -> tuple[str, float]:
+        steps = shortest_of(self.delay, self.longest)
+        return "delay", steps if steps > 1 else 0.0  # a single step has no recurrence, and may be run
+
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RecurrentState:
         assert self.longest is not None
         state, synapse = self.neuron.init(shape, dtype), ()
@@ -177,16 +182,30 @@ class Recurrent(FrozenPytree):
         return RecurrentState(state, jnp.zeros(shape, dtype), late, synapse)
 
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
-        late, arriving = self.arriving(state)
-        # a state and weights may be more precise than the current
-        synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
-        inner, outputs = self.neuron.step(state.neuron, current + feedback.astype(current.dtype))
+        late, synapse, current = self._with_feedback(state, current)
+        inner, outputs = self.neuron.step(state.neuron, current)
         if getattr(outputs, "shape", None) != current.shape:
             raise ValueError(
                 f"the neuron of Recurrent must give back the shape of the current, {current.shape}, got "
                 f"{jax.tree.map(jnp.shape, outputs)}"
             )
         return RecurrentState(inner, outputs.astype(state.outputs.dtype), late, synapse), outputs
+
+    def _with_feedback(self, state: RecurrentState, current: Array) -> tuple[State, State, Array]:
+        late, arriving = self.arriving(state)
+        # a state and weights may be more precise than the current
+        synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
+        return late, synapse, current + feedback.astype(current.dtype)
+
+    def inside(
+        self, state: RecurrentState, inputs: Array, num_steps: int | None
+    ) -> tuple[Layered, State, Array] | None:
+        def step(state: RecurrentState, x: Array) -> tuple[RecurrentState, Array]:
+            return self.step(state, x)[0], self._with_feedback(state, x)[2]
+
+        if not isinstance(self.neuron, Layered):
+            return None
+        return self.neuron, state.neuron, jax.lax.scan(step, state, over_time(inputs, num_steps))[1]
 
     def arriving(
         self, state: RecurrentState, remembered: Callable[[Array], Array] = lambda known: known

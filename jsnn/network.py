@@ -19,14 +19,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.errors import TraceContextError
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.neurons.calling import call
 from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Operation, read
-from jsnn.tracing import States, Traced, batch_of, dotted, static_values, trace_all_steps, trace_network
+from jsnn.tracing import States, Traced, batch_of, dotted, first_name, static_values, trace_all_steps, trace_network
 from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
-from jsnn.unrolling import count_steps, of_step, over_time
+from jsnn.unrolling import count_steps, of_changes, of_step, over_time
 
 
 class Network(nnx.Module):
@@ -48,7 +49,7 @@ class Network(nnx.Module):
         TypeError: if `function` is neither a module nor a function.
         ValueError: from `init` and `unroll`, if a neuron is called inside a loop or a branch of JAX (`lax.scan`,
             `lax.cond`), in a function with a derivative of its own, or with what does not depend on the input; if the
-            function makes variables, does not return arrays, or does not keep the batch axis.
+            function makes variables or changes attributes, does not return arrays, or does not keep the batch axis.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -113,7 +114,10 @@ class Network(nnx.Module):
         states = self.unpack(state)
         check_order(self, state, current)
         traced = trace_network(self, current)
-        states, outputs, _ = traced.run_step(traced.checked(states), current)
+        try:
+            states, outputs, _ = traced.run_step(traced.checked(states), current)
+        except TraceContextError as error:
+            raise of_changes(error) from error
         return self.pack(states), outputs
 
     def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
@@ -133,7 +137,7 @@ class Network(nnx.Module):
 
         def fold(x: Array) -> Array:
             """Fold time into the batch: `[T, B, ...] -> [T*B, ...]`."""
-            return x.reshape(-1, *x.shape[2:])
+            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])  # -1 says nothing of an empty one
 
         def unfold(x: Array) -> Array:
             """Unfold time from the batch: `[T*B, ...] -> [T, B, ...]`."""
@@ -240,7 +244,7 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
     found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
-    outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
+    outer = [path for path in found if not any(other != path and _is_within(path, other) for other in found)]
     ranks: dict[str, int] = {}
     for where, part in nnx.iter_graph(network):
         before = dotted((*where, "function") if where else ())
@@ -257,6 +261,10 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
     return [(path, found[path]) for path in sorted(outer, key=lambda path: [ranks[p] for p in prefixes(path)])]
 
 
+def _is_within(path: str, other: str) -> bool:
+    return not other or path.startswith(f"{other}.")
+
+
 def neurons_of(network: Network) -> dict[str, Neuron]:
     """Return the neurons of a network, filters too, by the names that `jsnn.record` gives them.
 
@@ -268,7 +276,8 @@ def neurons_of(network: Network) -> dict[str, Neuron]:
     layers: Any = network
     parts = zip(layers.names, layers.layers) if hasattr(network, "names") else parts_of(network, (Neuron,))
     found: dict[str, Neuron] = {}
-    for name, part in parts:
+    for path, part in parts:
+        name = path or first_name(part)
         if isinstance(part, Network):
             found |= {f"{name}/{inner}": neuron for inner, neuron in neurons_of(part).items()}
         elif isinstance(part, Neuron):

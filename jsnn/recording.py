@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,10 @@ from flax import nnx
 from jsnn import rounding
 from jsnn.arguments import checked
 from jsnn.neurons.calling import free_name
+from jsnn.neurons.eventprop import has_shifts, with_shifts
 from jsnn.neurons.pytree import FrozenPytree, for_unroll
-from jsnn.types import Array, Inputs, Layered, Neuron, Shape, State
-from jsnn.unrolling import Method, check_method, count_steps, explaining, over_time, prepare, run, truncation
+from jsnn.types import Around, Array, Inputs, Layered, Neuron, Shape, State
+from jsnn.unrolling import Method, check_method, count_steps, explaining, of_step, over_time, prepare, run, truncation
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -45,8 +46,9 @@ def record(
     """Unroll a network, and return every layer's states and outputs by the layer's name.
 
     The layers of a `Sequential` are named by position and class (`"1_LIF"`), those of a `Sequential` inside another
-    after its name (`"2_Sequential/0_Linear"`), a bare neuron by its class. The first arguments are those of
-    `jsnn.unroll`, the others choose: what they leave out is not held in memory.
+    after its name (`"2_Sequential/0_Linear"`), in a `Recurrent` so too (`"1_Recurrent/neuron/0_LIF"`), a bare neuron by
+    its class. The first arguments are those of `jsnn.unroll`, the others choose: what they leave out is not held in
+    memory.
 
     Args:
         network: any Neuron.
@@ -84,15 +86,21 @@ def record(
     """
     if every < 1:
         raise ValueError(f"every must be >= 1, got {every}")
+    if (isinstance(neurons, int) and neurons < 1) or (neurons is not None and np.size(neurons) == 0):
+        raise ValueError(f"neurons must be a number >= 1, or the indices of at least one, got {neurons}")
     check_method(method)
     if truncation.value is not None:
         raise ValueError(
             f"truncate is for losses that call jsnn.unroll, and this one calls jsnn.record, got {truncation.value}"
         )
-    for name in keep if isinstance(keep, Mapping) else ():
+    for name, kept in keep.items() if isinstance(keep, Mapping) else ():
         if not isinstance(name, str):
             raise TypeError(f"keep takes layers by their names, such as '1_LIF', got {type(name).__name__}")
+        if not isinstance(kept, Collection) or not all(isinstance(one, str) for one in kept):
+            raise TypeError(f"keep takes names of what to keep of {name!r}, such as ('v',), got {kept!r}")
     inputs, state = prepare(network, inputs, state, num_steps)
+    if has_shifts(state):
+        state = with_shifts(network, state, of_step(inputs, num_steps))
     network = for_unroll(network)
     names: list[str] = []
 
@@ -138,7 +146,7 @@ def _run_watched(
         name = free_name(f"{prefix}/{name}".strip("/"), there)
         if isinstance(layer, Layered):
             return run(layer, state, x, num_steps, functools.partial(run_part, name), method)
-        kept = _kept_of(name, keep)
+        kept, before = _kept_of(name, keep), state
         there[name] = {"outputs", *_names(state)}
         if layer is None:
             states, outputs = (), over_time(x, num_steps)
@@ -147,6 +155,9 @@ def _run_watched(
         else:
             state, (states, outputs) = run(_StatesToo(layer, kept), state, x, num_steps, None, method)
         add(name, states, outputs, kept)
+        is_asked = not isinstance(keep, Mapping) or any(other.startswith(f"{name}/") for other in keep)
+        if is_asked and isinstance(layer, Around) and (inside := layer.inside(before, x, num_steps)):
+            run_part(name, "neuron", *inside, None)
         return state, outputs
 
     name = "" if isinstance(network, Layered) else type(network).__name__
@@ -204,6 +215,7 @@ class _StatesToo(FrozenPytree):
 
     neuron: Neuron
     kept: frozenset[str] | None = nnx.static()
+    _checks: ClassVar[dict[str, Any]] = {}  # the neuron has its own
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> State:
         return self.neuron.init(shape, dtype)

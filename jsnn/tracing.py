@@ -159,10 +159,12 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
     def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
-            if isinstance(part, Neuron) and dotted(path):
+            if isinstance(part, Neuron) and path:
                 with contextlib.suppress(AttributeError):  # a class with slots has no room for it
-                    object.__setattr__(part, "_path", dotted(path))
+                    object.__setattr__(part, "_path", dotted(path) or first_name(part))
+        before = _attributes(copy)
         outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
+        _refuse_changes(before, _attributes(copy))
         outputs = [jnp.asarray(y) if isinstance(y, np.ndarray) else y for y in outputs]
         if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
             raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
@@ -267,6 +269,11 @@ def dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
 
 
+def first_name(neuron: Neuron) -> str:
+    """Return what a neuron is called that is itself the function of a network."""
+    return f"0_{type(neuron).__name__}"
+
+
 def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] | None) -> Any:
     """Return function(x), with an error that names the neurons whose outputs do not fit."""
     tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
@@ -289,6 +296,29 @@ def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape]
     finally:
         outputs_so_far.reset(tokens[0])
         steps_in_first_axis.reset(tokens[1])
+
+
+def _attributes(network: Any) -> dict[tuple[Any, ...], Any]:
+    """Return all that a network holds, by its path, but what Flax notes of its modules."""
+    notes = ("_pytree__", "_object__", "_length")
+    return {path: part for path, part in nnx.iter_graph(network) if path and not str(path[-1]).startswith(notes)}
+
+
+def _refuse_changes(before: dict[tuple[Any, ...], Any], after: dict[tuple[Any, ...], Any]) -> None:
+    """Raise ValueError if a network has changed, in its call, anything but the values of variables."""
+
+    def is_same(old: Any, new: Any) -> bool:
+        plain = bool | int | float | str
+        are_equal = isinstance(old, plain) and isinstance(new, plain) and old == new
+        return old is new or are_equal or isinstance(new, nnx.Variable)
+
+    changed = [path for path in before | after if not is_same(before.get(path, before), after.get(path, after))]
+    if changed:
+        raise ValueError(
+            f"a network cannot change its attribute {dotted(min(changed, key=len))} when it is called, since it is "
+            f"traced and the change is lost: make it an nnx.Variable, whose value is kept; what changes at every step "
+            f"belongs into the state of a neuron"
+        )
 
 
 def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:

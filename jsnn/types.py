@@ -28,14 +28,18 @@ def as_shape(shape: Any) -> Shape:
 
     Raises:
         TypeError: if it is not one; 784, for one, is not (784,).
+        ValueError: if a size is negative.
     """
     try:
-        return tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)  # type: ignore[misc]
+        sizes = tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)
     except TypeError as error:
         raise TypeError(
             f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r} "
             f"(several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
         ) from error
+    if any(isinstance(size, int) and size < 0 for size in sizes):
+        raise ValueError(f"shape must have sizes of 0 or more, got {sizes}")
+    return sizes  # type: ignore[return-value]
 
 
 @runtime_checkable
@@ -97,4 +101,16 @@ class Layered(Neuron, Protocol):
 
     def run_layers(self, state: State, inputs: Any, num_steps: int | None, run_part: RunPart) -> tuple[State, Any]:
         """Run all time steps: return what `unroll` returns. Each part is run by `run_part`, under a name of its own."""
+        ...
+
+
+@runtime_checkable
+class Around(Neuron, Protocol):
+    """A Neuron around another, which `jsnn.record` looks into where that is a network."""
+
+    def inside(self, state: State, inputs: Any, num_steps: int | None) -> tuple[Layered, State, Array] | None:
+        """Return the network inside, its state, and what it is given at all steps, `[T, B, ...]`.
+
+        None where there is no network inside.
+        """
         ...

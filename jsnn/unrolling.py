@@ -22,7 +22,7 @@ from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.eventprop import has_shifts, with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
-from jsnn.neurons.shapes import check_state
+from jsnn.neurons.shapes import check_floating, check_state
 from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
 from jsnn.varying import alike, shaped
 
@@ -92,8 +92,8 @@ def unroll(
             derivative than that of `jax.grad` or `jax.vjp`.
         ValueError: if there is no time axis and no `num_steps`; if `num_steps`, `remat` or `truncate` is below 1; if
             there is no such `method` or `gradient`, or a neuron does not fit the gradient; if `state` does not fit, or
-            is None where the delays of synapses can be longer than the recording; if `remat` or `truncate` meets a
-            layer that changes itself, as `nnx.BatchNorm` does in training.
+            is None where a delay is as long as the recording and lets nothing through; if `remat` or `truncate` meets
+            a layer that changes itself, as `nnx.BatchNorm` does in training.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -224,9 +224,8 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
     """Return the inputs of `unroll`, checked, and the state to start from."""
     check_is_neuron("unroll", neuron)
     arrays = jax.tree.leaves(inputs)
+    check_floating(arrays)
     for x in arrays:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"inputs must be floating point, got {x.dtype}: convert them with x.astype(jnp.float32)")
         if num_steps is None and x.ndim == 0:
             raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
     if num_steps is None and len({len(x) for x in arrays}) > 1:
@@ -245,14 +244,18 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
         try:
             at_rest = neuron.init(jax.tree.map(jnp.shape, x), jnp.result_type(*arrays))
         except TraceContextError as error:
-            raise ValueError(_of_changes(error)) from error
+            raise of_changes(error) from error
         state = jax.tree.map(rounding.wide, at_rest)
     return inputs, alike(state, (neuron, inputs))
 
 
-def _of_changes(error: TraceContextError) -> str:
-    """Return the error text for a network that changes its variables inside of jit or a loop."""
-    return (
+class ChangesItself(ValueError):
+    """A network that changes its variables inside of jit or a loop; Flax's own error is its cause."""
+
+
+def of_changes(error: TraceContextError) -> ChangesItself:
+    """Return the error for a network that changes its variables inside of jit or a loop."""
+    return ChangesItself(
         f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts by "
         f"record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the module, or "
         f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
@@ -265,7 +268,7 @@ def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | No
     try:
         yield
     except TraceContextError as error:
-        raise ValueError(_of_changes(error)) from error
+        raise of_changes(error) from error
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and "custom_vjp" in str(error):
             raise TypeError(

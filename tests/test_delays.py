@@ -355,7 +355,7 @@ def test_delays_of_neurons_at_once_are_single_steps(steps):
     np.testing.assert_allclose(y, expected, atol=1e-6)
     np.testing.assert_array_equal(state.past, scanned.past)
     np.testing.assert_array_equal(state.past, np.moveaxis(x[-4:], 0, 2))
-    first, begun = unroll(neuron, x[:2])
+    first, begun = unroll(neuron, x[:2], neuron.init(x.shape[1:]))
     np.testing.assert_allclose(np.concatenate([begun, unroll(neuron, x[2:], first)[1]]), y, atol=1e-6)
     if not isinstance(steps, nnx.Param):
         padded = np.concatenate([np.zeros((4, B, 2, 3)), x])
@@ -396,7 +396,7 @@ def test_feedback_arrives_some_steps_later(delay):
     np.testing.assert_array_equal(y, expected)
     assert np.any(y)
     assert bool(jax.tree.leaves(state.late)) == (np.max(delay) > 1)
-    first, begun = jsnn.unroll(recurrent, x[:3])
+    first, begun = jsnn.unroll(recurrent, x[:3], recurrent.init(x.shape[1:]))
     np.testing.assert_array_equal(jnp.concatenate([begun, jsnn.unroll(recurrent, x[3:], first)[1]]), expected)
 
 
@@ -480,6 +480,33 @@ REFUSED = {
     "another number": (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.LIF(), SYNAPSE, np.ones(2)), VECTORS), "delay has"),
     "wider synapse": (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.LIF(), linear()), VECTORS), "must give back the shape"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (jsnn.Delay(6), "steps must be less than the number of steps of a recording, got 6 for 6"),
+        (jsnn.Delay(np.array([8.5, 6.5, 7.0])), "got 6.5 for 6"),
+        (jsnn.Delay(nnx.Param(jnp.full(3, 9.0)), longest=7), "got 7 for 6"),
+        (jsnn.Sequential(SYNAPSE, jsnn.Recurrent(jsnn.LIF(0.9), SYNAPSE, delay=6)), "layers.1: delay must be less"),
+        (jsnn.Recurrent(jsnn.Sequential(jsnn.Delay(6)), SYNAPSE), "neuron.layers.0: steps must be less"),
+    ],
+    ids=["neurons", "each neuron", "learned", "recurrence", "inside"],
+)
+def test_delays_of_neurons_are_shorter_than_recordings(part, said):
+    with pytest.raises(ValueError, match=f"{said}.* lets nothing through"):
+        jsnn.unroll(part, VECTORS[:6])
+    jax.eval_shape(jsnn.unroll, part, VECTORS[:6], part.init((B, 3)))  # as the first part of a stream
+
+
+def test_a_number_is_known_in_a_trace_and_what_passes_something_is_not_refused():
+    with pytest.raises(ValueError, match=r"steps must be less .* got 6 for 6"):
+        unroll(jsnn.Delay(6), VECTORS[:6])
+    for steps in (5.5, np.array([2, 6, 9]), nnx.Param(jnp.array(5.0))):
+        jsnn.unroll(jsnn.Delay(steps, longest=9), VECTORS[:6])
+    for delay in (1, np.array([1, 3, 9])):
+        jsnn.unroll(jsnn.Recurrent(jsnn.LIF(0.9), SYNAPSE, delay=delay), VECTORS[:1])
+    jsnn.unroll(jsnn.Delay(6), VECTORS[:0])
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)

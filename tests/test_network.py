@@ -11,6 +11,7 @@ from flax.errors import TraceContextError
 from test_neurons import over_neurons
 
 import jsnn
+from jsnn.network import neurons_of
 from jsnn.neurons.calling import call
 
 T, B, N = 6, 3, 4
@@ -260,6 +261,43 @@ def test_a_network_in_another_neuron_keeps_what_it_changes():
     for run in (jsnn.unroll, lambda network, inputs: step_by_step(network, inputs)):
         with pytest.raises((ValueError, TraceContextError), match=r"changes itself|Cannot mutate BatchStat"):
             run(network, INPUTS)
+
+
+@pytest.mark.parametrize("layer", [nnx.BatchNorm(N, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))])
+@pytest.mark.parametrize("around", [jsnn.Sequential, lambda n: jsnn.Recurrent(n, lambda x: x)], ids=["alone", "within"])
+def test_a_step_inside_jit_refuses_to_change_what_is_outside(layer, around):
+    network = around(jsnn.Network(Function(lambda m, x: LIF(m.more(x)), more=layer)))
+    state = network.init((B, N))
+    with pytest.raises(ValueError, match=r"a network that changes itself is run .* outside of jax.jit"):
+        jax.jit(lambda state, x: network.step(state, x))(state, INPUTS[0])
+    nnx.jit(lambda network, state, x: network.step(state, x))(network, state, INPUTS[0])
+
+
+CHANGES = {
+    "a number": (lambda m: setattr(m, "count", m.count + 1), "count"),
+    "an array": (lambda m: setattr(m, "array", m.array + 1), "array"),
+    "a new one": (lambda m: setattr(m, "_last", 1000), "_last"),
+    "one that is gone": (lambda m: delattr(m, "count"), "count"),
+    "a part's": (lambda m: setattr(m.more, "in_features", 7), "more.in_features"),
+    "another neuron": (lambda m: setattr(m, "lif", jsnn.LIF(0.1)), "lif"),
+    "one more in a list": (lambda m: m.parts.append(jsnn.LIF(0.1)), "parts.0"),
+}
+
+
+@pytest.mark.parametrize(("change", "name"), CHANGES.values(), ids=CHANGES)
+def test_an_attribute_that_changes_is_named(change, name):
+    module = Function(lambda m, x: (change(m), m.lif(x))[1], more=nnx.Linear(N, N, rngs=nnx.Rngs(0)))
+    module.count, module.array, module.lif, module.parts = 0, jnp.zeros(()), jsnn.LIF(0.5), nnx.List([])
+    network = jsnn.Network(module)
+    for run in (lambda: jsnn.unroll(network, INPUTS), lambda: network.init((B, N))):
+        with pytest.raises(ValueError, match=rf"cannot change its attribute {name} when .* make it an nnx.Variable"):
+            run()
+
+
+def test_an_attribute_that_is_set_to_what_it_is_does_not_change():
+    module = Function(lambda m, x: (setattr(m, "size", int(str(x.shape[-1]) + "000")), m.lif(x))[1], more=None)
+    module.size, module.lif = 1000 * N, jsnn.LIF(0.5)
+    jsnn.unroll(jsnn.Network(module), INPUTS)
 
 
 class Remembers(nnx.Module):
@@ -537,6 +575,33 @@ def test_weights_go_where_modules_are_defined():
     np.testing.assert_allclose(filled.function.conv.kernel[...], arrays["b.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
     np.testing.assert_allclose(filled.function.norm.var[...], arrays["n.running_var"], rtol=1e-6)
     assert "b.weight (4, 4, 3, 3)  ->  conv.kernel" in " ".join(str(report).split(" ")).replace("   ", "  ")
+
+
+def chain():
+    return jsnn.Sequential(nnx.Linear(N, N, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        jsnn.Network,
+        lambda chain: jsnn.Network(jsnn.Network(chain)),
+        lambda chain: jsnn.Sequential(jsnn.Network(chain)),
+        lambda chain: jsnn.Network(Function(lambda m, x: m.more(x), more=jsnn.Network(chain))),
+        lambda chain: jsnn.Network(jsnn.Recurrent(jsnn.LIF(0.5), chain.layers[0])),
+    ],
+    ids=["network", "twice", "in a chain", "in a module", "recurrence"],
+)
+def test_a_network_around_a_network_is_seen_through(around):
+    network, weight = around(chain()), np.arange(N * N, dtype=np.float32).reshape(N, N)
+    arrays = {"recurrent.weight": weight, "recurrent.bias": np.ones(N)}
+    if any(isinstance(part, jsnn.Sequential) for _, part in nnx.iter_graph(network)):
+        arrays = {name.removeprefix("recurrent."): array for name, array in arrays.items()}
+    filled, _ = jsnn.weights.from_torch(network, arrays, (N,))
+    (kernel,) = (part.kernel for _, part in nnx.iter_graph(filled) if isinstance(part, nnx.Linear))
+    np.testing.assert_array_equal(kernel[...], weight.T)
+    (name,) = set(neurons_of(network)) - {"lif"}  # which no one calls
+    assert name in jsnn.record(network, INPUTS)
 
 
 class Pair(nnx.Module):

@@ -1,6 +1,7 @@
 """record: every layer's states and outputs, or what is asked for of them."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,13 @@ def test_goes_on_from_a_state():
         np.testing.assert_allclose(rest[name].outputs, whole[name].outputs[2:], rtol=1e-5, atol=1e-5)
 
 
+def test_goes_on_from_a_state_of_eventprop():
+    net = jsnn.Sequential(linear(3, 4), jsnn.CuBaLIF(0.9, 0.8), jsnn.CuBaLI(0.9, 0.8))
+    state, _ = jsnn.unroll(net, INPUTS, gradient="eventprop")
+    layers = jsnn.record(net, INPUTS, state, keep=["outputs"])
+    np.testing.assert_array_equal(layers["2_CuBaLI"].outputs, jsnn.unroll(net, INPUTS, state)[1])
+
+
 def test_of_a_neuron_alone():
     layers = jsnn.record(jsnn.LIF(0.5), jnp.full((3, 1), 0.75))
     assert list(layers) == ["LIF"]
@@ -70,6 +78,39 @@ def test_of_a_neuron_alone():
     (name, recurrent), = jsnn.record(jsnn.Recurrent(jsnn.LIF(), linear(3, 3)), INPUTS).items()  # fmt: skip
     assert name == "Recurrent"
     np.testing.assert_array_equal(recurrent.states.outputs, recurrent.outputs)
+
+
+def test_of_a_neuron_of_several_inputs():
+    plastic = jsnn.Plastic(jnp.ones((3, 2)), jsnn.plasticity.STDP())
+    given = {"input": INPUTS, "post": INPUTS[..., :2]}
+    layer = jsnn.record(plastic, given)["Plastic"]
+    np.testing.assert_allclose(layer.states.weights[-1], jsnn.unroll(plastic, given)[0].weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"every": 2}, {"keep": ["outputs"]}, {"neurons": [1]}], ids=str)
+def test_a_network_in_a_recurrence_is_shown(delay, options):
+    inner = jsnn.Sequential(linear(3, 3), ("lif", jsnn.LIF(0.5)))
+    network = jsnn.Sequential(linear(3, 3), rec=jsnn.Recurrent(inner, linear(3, 3), delay=delay))
+    shown = jsnn.record(network, 3 * INPUTS, **options)
+    assert list(shown) == ["0_Linear", "rec", "rec/neuron/0_Linear", "rec/neuron/lif"]
+    state, outputs = network.init(INPUTS.shape[1:]), []
+    for t, x in enumerate(3 * INPUTS):
+        state, y = network.step(state, x)
+        outputs.append(y)
+        if not options:
+            np.testing.assert_allclose(shown["rec/neuron/lif"].states.v[t], state[1].neuron[1].v, atol=1e-5)
+    found, expected = shown["rec/neuron/lif"].outputs, jnp.stack(outputs)[:: options.get("every", 1)]
+    np.testing.assert_array_equal(found, expected[..., options.get("neurons", slice(None))])
+    np.testing.assert_array_equal(found, shown["rec"].outputs)
+    assert 0 < found.mean() < 1
+
+
+def test_of_a_recurrence_alone_nothing_inside_is_computed(monkeypatch):
+    network = jsnn.Sequential(rec=jsnn.Recurrent(jsnn.Sequential(jsnn.LIF(0.5)), linear(3, 3)))
+    assert list(jsnn.record(network, INPUTS, keep={"rec/neuron/0_LIF": ["v"]})) == ["rec/neuron/0_LIF"]
+    monkeypatch.setattr(jsnn.Recurrent, "inside", lambda *_: pytest.fail("it was"))
+    assert list(jsnn.record(network, INPUTS, keep={"rec": ["outputs"]})) == ["rec"]
 
 
 def test_refuses_what_unroll_refuses():
@@ -172,7 +213,8 @@ BAD = {
     ),
     "a field that it does not have": (dict(keep={"2_LIF": ["i"]}), "keep names i, but 2_LIF have outputs, v"),
     "too few neurons": (dict(neurons=[9]), r"0_abs has 3 neurons, got neurons=\[9\]"),
-    "none": (dict(neurons=0), "got neurons=0"),
+    "none": (dict(neurons=0), "neurons must be a number >= 1, or the indices of at least one, got 0"),
+    "no indices": (dict(neurons=[]), r"the indices of at least one, got \[\]"),
     "every": (dict(every=0), "every must be >= 1, got 0"),
 }
 
@@ -188,6 +230,12 @@ def test_keep_takes_names_and_not_one_string():
     for keep in ("v", {"1_LIF": "v"}):
         with pytest.raises(TypeError, match="got the one string 'v'"):
             jsnn.record(network(), INPUTS, keep=keep)
+
+
+@pytest.mark.parametrize("kept", [None, 3, ["v", 3]])
+def test_keep_takes_names_for_a_layer_and_nothing_else(kept):
+    with pytest.raises(TypeError, match=re.escape(f"keep of '2_LIF', such as ('v',), got {kept!r}")):
+        jsnn.record(network(), INPUTS, keep={"2_LIF": kept})
 
 
 def test_a_method_is_passed_on():

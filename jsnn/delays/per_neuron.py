@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.delays.state import DelayState, empty, pushed, pushed_all
+from jsnn.delays.state import DelayState, Late, empty, pushed, pushed_all
+from jsnn.neurons.checks import value_of_parameter
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, Range
 from jsnn.types import Array, Parameter, Shape
 
 
 @nnx.dataclass
-class Delay(FrozenPytree):
+class Delay(Late, FrozenPytree):
     """Hands on what it received some steps ago; before there was anything, 0. A Neuron without spikes of its own.
 
         y[t] = x[t - steps]
@@ -23,7 +24,8 @@ class Delay(FrozenPytree):
     A delay that is not whole lies on the line between its two neighbours, y = (1 - f) x[t - n] + f x[t - n - 1] with
     n = floor(steps), f = steps - n. That makes it trainable, `steps=nnx.Param(...)`: its derivative is the difference
     of the two, also where f = 0 (at `longest` the one from below). A trained delay is kept in [0, longest] where it is
-    used. For a delay of each synapse there is `DelayedLinear`.
+    used. `unroll` refuses recordings that are over before anything arrives. For a delay of each synapse there is
+    `DelayedLinear`.
 
     Attributes:
         steps: the number of steps, 0 or more; an array is per neuron.
@@ -59,6 +61,9 @@ class Delay(FrozenPytree):
     def window(self) -> int:
         assert self.longest is not None
         return self.longest + 1
+
+    def shortest(self) -> tuple[str, float]:
+        return "steps", shortest_of(self.steps, self.longest)
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> DelayState:
         return empty(self.window - 1, shape, dtype)
@@ -96,6 +101,13 @@ def longest_of(name: str, steps: Parameter, longest: int | None) -> int:
         most = "2^20, as many inputs are kept" if longest is None else f"longest = {longest}"
         raise ValueError(f"{name} must be <= {most}, got {steps}")
     return int(np.ceil(np.max(steps))) if longest is None else longest
+
+
+def shortest_of(steps: Parameter, longest: int | None) -> float:
+    """Return the shortest delay that is in use; 0 for arrays that are traced, which are not known."""
+    assert longest is not None
+    values = value_of_parameter(steps)
+    return 0.0 if values is None else min(float(values.min()), longest)
 
 
 def read(known: Array, steps: Parameter, window: int, axis: int) -> Array:

@@ -10,11 +10,11 @@ from flax import nnx
 from jsnn.arguments import check_memory, checked
 from jsnn.convolution import conv_general_dilated
 from jsnn.delays.correlation import correlate, is_faster
-from jsnn.delays.state import DelayState, empty, pushed, pushed_all
+from jsnn.delays.state import DelayState, Late, empty, pushed, pushed_all
 from jsnn.neurons.calling import call
 from jsnn.neurons.pytree import Ranged
 from jsnn.neurons.ranges import Range
-from jsnn.neurons.shapes import check_order, check_state
+from jsnn.neurons.shapes import check_floating, check_order, check_state
 from jsnn.types import Array, Inputs, Shape, as_shape
 
 Interpolation: TypeAlias = Literal["gaussian", "triangle"]
@@ -45,7 +45,7 @@ def _drawn(name: str, init: Initializer, rngs: nnx.Rngs, shape: Shape) -> Array:
     return drawn
 
 
-class Delayed(Ranged, nnx.Module):
+class Delayed(Late, Ranged, nnx.Module):
     """What layers with a delay for every synapse share: all but the product of an input and a kernel."""
 
     def __init__(
@@ -83,6 +83,10 @@ class Delayed(Ranged, nnx.Module):
         """How many inputs a step sees."""
         return self.max_delay + 1
 
+    def shortest(self) -> tuple[str, float]:
+        """Return how long a delay can be: those of synapses differ, and are learned."""
+        return "max_delay", self.max_delay
+
     def ranges(self) -> dict[str, Range]:
         """Return the ranges of the parameters that have one."""
         rule = f"must be in [0, {self.max_delay}]"
@@ -111,6 +115,7 @@ class Delayed(Ranged, nnx.Module):
     def step(self, state: DelayState, current: Array) -> tuple[DelayState, Array]:
         """Run one time step."""
         check_order(self, state, current)
+        check_floating(current)
         self._check(current.shape)
         check_state(self, state, current)
         state, known = self.pushed(state, current)

@@ -15,6 +15,14 @@ class DelayState(NamedTuple):
     """The inputs of the last steps, the oldest first, on the axis before the neurons, [B, ..., steps, N]."""
 
 
+class Late:
+    """Base of what hands on its inputs, or feeds back its outputs, after a delay."""
+
+    def shortest(self) -> tuple[str, float]:
+        """Return the name of the attribute that is the delay, and the shortest one, as far as it is known."""
+        raise NotImplementedError
+
+
 def axis_of(x: Any) -> int:
     """Return on which axis of the state the inputs of the last steps lie, for an input at one step."""
     return max(len(x.shape) - 1, 0)

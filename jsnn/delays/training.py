@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.delays.per_synapse import Delayed, check_width
+from jsnn.delays.state import Late
 from jsnn.neurons.pytree import map_parts
 from jsnn.types import Array
 
@@ -100,17 +101,20 @@ def rounded(network: Any) -> Any:
 
 
 def check_recording(network: Any, num_steps: int) -> None:
-    """Raise ValueError if the delays of a network's synapses can be longer than a recording.
+    """Raise ValueError if a delay in a network is longer than a recording, and so lets nothing through.
+
+    Of synapses the longest delay that there can be must be shorter, of neurons the shortest one, if it is known.
 
     Args:
         network: any network.
         num_steps: the number of steps of the recording, from its beginning.
     """
-    for path, part in jax.tree_util.tree_leaves_with_path(network, is_leaf=lambda part: isinstance(part, Delayed)):
-        if isinstance(part, Delayed) and 0 < num_steps <= part.max_delay:
-            name = f"{jax.tree_util.keystr(path, simple=True, separator='.')}: " if path else ""
+    for path, part in nnx.iter_graph(network):
+        name, steps = part.shortest() if isinstance(part, Late) else ("", 0)
+        if 0 < num_steps <= steps:
+            where = f"{'.'.join(map(str, path))}: " if path else ""
             raise ValueError(
-                f"{name}max_delay must be less than the number of steps of a recording, got {part.max_delay} for "
-                f"{num_steps}: a longer delay lets nothing through. If these steps are only the first of more, start "
-                f"from a state, state=network.init(shape)"
+                f"{where}{name} must be less than the number of steps of a recording, got {steps:g} for {num_steps}: "
+                f"a longer delay lets nothing through. If these steps are only the first of more, start from a state, "
+                f"state=network.init(shape)"
             )

@@ -13,15 +13,15 @@ from flax import nnx
 from jsnn.arguments import checked
 from jsnn.conversion.activations import KNOWN, find
 from jsnn.conversion.exact import Growth, RunningMean
+from jsnn.conversion.function import CURE, TRAINING
 from jsnn.conversion.place import Filtered
-from jsnn.conversion.source import CURE, TRAINING
 from jsnn.delays import Delay, Delayed
 from jsnn.filters import Alpha, Lowpass
-from jsnn.layers import Recurrent
 from jsnn.neurons.wrappers import Dropout
+from jsnn.plasticity import Plastic
 from jsnn.program import Constant, Operation, Program, bodies, flatten, read, shape_of, trace
-from jsnn.types import Array, Inputs, Layered, Neuron, State
-from jsnn.unrolling import count_steps, of_step, prepare, run
+from jsnn.types import Around, Array, Inputs, Layered, Neuron, State
+from jsnn.unrolling import ChangesItself, count_steps, of_step, prepare, run
 
 _SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
 # they have a state, but hand on what others put out
@@ -48,7 +48,7 @@ class Synapses(NamedTuple):
     nonzero_weights: float
     """Share of the weights."""
     weights_number: int = 0
-    """How many weights there are; 0 where two inputs are multiplied."""
+    """How many weights there are; 0 where two inputs are multiplied, or weights change, as those of `Plastic`."""
     padding: int = 0
     """Of the connections, those onto the padding of a convolution."""
     wired: int = 0
@@ -97,7 +97,7 @@ class Operations(NamedTuple):
 
         NeuroBench's is a share of the outputs of neurons: that of `compare`.
         """
-        return 1 - sum(row.nonzero_inputs * row.dense for row in self.synapses) / max(self.dense, 1)
+        return 1 - sum(row.nonzero_inputs * row.dense for row in self.synapses) / self.dense if self.dense else 0.0
 
     def __str__(self) -> str:
         head = ("weights", "connections", "passes", "dense", "effective", "kind", "nonzero inputs", "nonzero weights")
@@ -162,23 +162,21 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
     rows = _count_steps(network.step, state, inputs, num_steps)
     sizes: list[int] = []
 
-    def add(layer: Neuron, outputs: Array) -> None:
-        if isinstance(layer, Recurrent) and isinstance(inner := layer.neuron, Layered):  # of the same shapes
-            return watch_neurons(inner, inner.init(outputs.shape[1:], outputs.dtype), outputs, None, add)
-        return sizes.append(math.prod(outputs.shape[2:]))
+    def add(layer: Neuron, outputs: Any) -> None:
+        sizes.append(max(math.prod(y.shape[2:]) for y in jax.tree.leaves(outputs)))
 
     def run_network(state: State, inputs: Inputs) -> None:
         watch_neurons(network, state, inputs, num_steps, add)
 
     try:
         jax.eval_shape(run_network, state, inputs)
-    except TRAINING as error:
-        raise ValueError(f"the network is in training mode ({error}): {CURE}") from error
+    except (*TRAINING, ChangesItself) as error:
+        raise ValueError(f"the network is in training mode ({error.__cause__ or error}): {CURE}") from error
     return Operations(rows, sum(sizes), count_steps(inputs, num_steps))
 
 
 def watch_neurons(
-    network: Neuron, state: State, inputs: Inputs, num_steps: int | None, look: Callable[[Neuron, Array], None]
+    network: Neuron, state: State, inputs: Inputs, num_steps: int | None, look: Callable[[Neuron, Any], None]
 ) -> None:
     """Run a network, and call a function with each neuron and its outputs, `[T, B, ...]`; filters are not neurons."""
 
@@ -189,8 +187,14 @@ def watch_neurons(
             return state, x
         if isinstance(layer, Layered):
             return run(layer, state, x, num_steps, functools.partial(run_part, layer))
+        inside = layer.inside(state, x, num_steps) if isinstance(layer, Around) else None
         state, outputs = run(layer, state, x, num_steps)
-        is_synapse = isinstance(owner, Filtered) and name == "synapse"
+        if inside:
+            run_part(layer, "neuron", *inside, None)
+            return state, outputs
+        is_synapse = (isinstance(owner, Filtered) and name == "synapse") or (
+            isinstance(layer, Plastic) and layer.neuron is None
+        )
         if not (isinstance(layer, _NO_NEURONS) or is_synapse):
             look(layer, outputs)
         return state, outputs
@@ -201,16 +205,16 @@ def watch_neurons(
 class _Tally(NamedTuple):
     """What one step of a synaptic operation comes to."""
 
-    effective: Array  # operations, summed over all but the first axis of its output
+    effective: Array  # operations, summed over all but the first axes of its output
     absolute: Array  # mean absolute input
-    inputs: Array  # share of inputs that are not 0
-    weights: Array  # share of weights
+    inputs: Array  # how many inputs are not 0
+    weights: Array  # how many weights
     smallest: Array  # absolute input that is not 0
     largest: Array
 
 
 class _Wires(NamedTuple):
-    """Connections of a synaptic operation, summed over all but the first axis of its output."""
+    """Connections of a synaptic operation, summed over all but the first axes of its output."""
 
     inside: Array  # onto no padding
     wired: Array  # of these, the ones whose weight is not 0
@@ -231,8 +235,10 @@ def _count_steps(
         if operation.name in _SYNAPTIC and not dependent.isdisjoint(operation.inputs)
     }
 
-    def run_step(leaves: list[Array], x: Inputs, look: Callable[..., Any]) -> tuple[list[Array], list[Any]]:
-        values = {**program.constants, **dict(zip(program.inputs, [*leaves, *jax.tree.leaves(x)], strict=True))}
+    def run_step(
+        constants: dict[int, Any], leaves: list[Array], x: Inputs, look: Callable[..., Any]
+    ) -> tuple[list[Array], list[Any]]:
+        values = {**constants, **dict(zip(program.inputs, [*leaves, *jax.tree.leaves(x)], strict=True))}
         tallies = []
         for operation in program.operations:
             if operation.outputs in synapses:
@@ -242,15 +248,16 @@ def _count_steps(
         return [read(values, atom) for atom in program.outputs[: len(leaves)]], tallies
 
     @jax.jit
-    def run_all(leaves: list[Array], inputs: Inputs) -> tuple[list[_Wires], list[_Tally]]:
+    def run_all(constants: dict[int, Any], leaves: list[Array], inputs: Inputs) -> tuple[list[_Wires], list[_Tally]]:
+        run = functools.partial(run_step, constants)  # which are arguments, as XLA would fold them into the program
         if num_steps is None:
-            _, wires = run_step(leaves, jax.tree.map(lambda x: x[0], inputs), _wires)
-            return wires, jax.lax.scan(lambda leaves, x: run_step(leaves, x, _tally), leaves, inputs)[1]
-        _, wires = run_step(leaves, inputs, _wires)
-        return wires, jax.lax.scan(lambda leaves, _: run_step(leaves, inputs, _tally), leaves, length=num_steps)[1]
+            _, wires = run(leaves, jax.tree.map(lambda x: x[0], inputs), _wires)
+            return wires, jax.lax.scan(lambda leaves, x: run(leaves, x, _tally), leaves, inputs)[1]
+        _, wires = run(leaves, inputs, _wires)
+        return wires, jax.lax.scan(lambda leaves, _: run(leaves, inputs, _tally), leaves, length=num_steps)[1]
 
     rows = []
-    for operation, wires, tally in zip(synapses.values(), *run_all(leaves, inputs), strict=True):
+    for operation, wires, tally in zip(synapses.values(), *run_all(program.constants, leaves, inputs), strict=True):
         is_static = changing.isdisjoint(operation.outputs)  # a static input's, up to the first neuron: one pass
         tally = jax.tree.map(lambda x, steps=1 if is_static else None: np.asarray(x)[:steps], tally)
         rows.append(_row(program, operation, dependent, from_neurons, wires, tally, jax.tree.leaves(first)[0].shape[0]))
@@ -260,8 +267,8 @@ def _count_steps(
 def _program(function: Callable[..., Any], *arguments: Any) -> Program:
     try:
         program = flatten(trace(function, *arguments)[0])
-    except TRAINING as error:
-        raise ValueError(f"the network is in training mode ({error}): {CURE}") from error
+    except (*TRAINING, ChangesItself) as error:
+        raise ValueError(f"the network is in training mode ({error.__cause__ or error}): {CURE}") from error
     dependent = program.depending_on(program.inputs)
     for operation in program.operations:
         if _has_weights_inside(operation) and not dependent.isdisjoint(operation.outputs):
@@ -285,8 +292,8 @@ def _tally(operation: Operation, arguments: list[Array], position: int) -> _Tall
     return _Tally(
         effective=_pairs(operation, [*(size != 0 for size in sizes), *arguments[2:]]),
         absolute=jnp.mean(x),
-        inputs=jnp.mean(x != 0),
-        weights=jnp.mean(weights != 0),
+        inputs=jnp.count_nonzero(x),
+        weights=jnp.count_nonzero(weights),
         smallest=jnp.min(jnp.where(x != 0, x, jnp.inf)),
         largest=jnp.max(x),
     )
@@ -300,12 +307,13 @@ def _wires(operation: Operation, arguments: list[Array], position: int) -> _Wire
 
 
 def _pairs(operation: Operation, arguments: list[Array]) -> Array:
-    """Return how many pairs of input and weight meet, the first two, both marked, by the first axis of the output."""
+    """Return how many pairs of input and weight meet, the first two, both marked, by the first axes of the output."""
     masks, synapses = (mask.astype(jnp.float32) for mask in arguments[:2]), arguments[2:]
     is_sparse = operation.name == "sparse_product"
     params = operation.params | ({} if is_sparse else {"preferred_element_type": jnp.dtype(jnp.float32)})
-    pairs = operation.equation.primitive.bind(*masks, *synapses, **params)
-    return pairs.astype(jnp.int32).reshape(len(pairs), -1).sum(1)  # exact, as float32 is not
+    pairs = jnp.atleast_1d(operation.equation.primitive.bind(*masks, *synapses, **params))
+    first = pairs.shape[: 2 if pairs.ndim > 2 else 1]  # of a whole image they may be more than 2^31
+    return pairs.astype(jnp.int32).reshape(*first, -1).sum(-1)  # exact, as float32 is not
 
 
 def _row(
@@ -330,8 +338,8 @@ def _row(
         effective=float(tally.effective.sum(dtype=np.int64) / batch),
         mean_input=float(tally.absolute.mean(dtype=np.float64)),
         accumulates=bool(tally.smallest.min() >= largest and (x in from_neurons or largest in (0, 1))),
-        nonzero_inputs=float(tally.inputs.mean(dtype=np.float64)),
-        nonzero_weights=float(tally.weights.mean(dtype=np.float64)),
+        nonzero_inputs=float(tally.inputs.mean() / max(math.prod(shape_of(program, x)), 1)),
+        nonzero_weights=float(tally.weights.mean() / max(math.prod(shape_of(program, weights)), 1)),
         weights_number=0 if weights in dependent else math.prod(shape_of(program, weights)),
         padding=(connections - inside) // batch,
         wired=(inside if weights in dependent else wired) // batch,

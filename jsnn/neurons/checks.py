@@ -69,7 +69,9 @@ def check_holds(name: str, parameter: Parameter, holds: Callable[[np.ndarray], A
         return
     if isinstance(parameter, (list, tuple)) or is_key(parameter) or not jnp.issubdtype(value.dtype, jnp.number):
         raise TypeError(f"{name} must be a number, an array or an nnx.Param, got {parameter!r}")
-    if not np.all(holds(value)):
+    with np.errstate(invalid="ignore"):  # which bfloat16 warns of at NaN
+        kept = np.all(holds(value))
+    if not kept:
         raise ValueError(f"{name} {rule}, got {value}")
 
 

@@ -15,8 +15,8 @@ from flax import nnx
 from jsnn.arguments import check_parameters, parameters_of
 from jsnn.keywords import check_keywords
 from jsnn.neurons.calling import call
-from jsnn.neurons.checks import check_holds, has_field, value_of_parameter
-from jsnn.neurons.ranges import Range
+from jsnn.neurons.checks import check_holds, has_field, is_key, value_of_parameter
+from jsnn.neurons.ranges import NUMBER, Range
 from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_hash
 from jsnn.types import Array, Parameter
 
@@ -60,6 +60,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
     # wrong derivatives of that function.
     _free: frozenset[str] = frozenset()
     _is_in_use: bool = False
+    _takes_integers: ClassVar[bool] = False
     _checks: ClassVar[dict[str, Callable[..., Any]]] = {"init": fitting_init, "step": fitting_step}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -104,7 +105,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
                 raise TypeError(
                     f"{name} must hold a number or an array, got {type(value).__name__}({value.get_value()!r})"
                 )
-        for name, allowed in self.ranges().items():
+        for name, allowed in (dict.fromkeys(parameters_of(type(self)), NUMBER) | self.ranges()).items():
             self._check_range(name, allowed)
         free = frozenset(name for name, value in vars(self).items() if _is_differentiated(value))
         if free:
@@ -129,7 +130,11 @@ class FrozenPytree(Ranged, nnx.Pytree):
     def _check_range(self, name: str, allowed: Range) -> None:
         """Raise ValueError if a parameter has a value out of its range; but project what was trained."""
         parameter = getattr(self, name)
+        if parameter is None or is_key(parameter):
+            return
         if isinstance(parameter, nnx.Param) and _is_being_copied():
+            if allowed is NUMBER:
+                return
             value, low, high = (value_of_parameter(part) for part in (parameter, allowed.low, allowed.high))
             if value is None or low is None or high is None or not np.all(np.clip(value, low, high) == value):
                 object.__setattr__(self, name, _projected(parameter, allowed))

@@ -43,6 +43,7 @@ class Range(NamedTuple):
 
 POSITIVE = Range("must be > 0", lambda value: value > 0, low=SMALLEST)
 NOT_NEGATIVE = Range("must be >= 0", lambda value: value >= 0, low=0.0)
+NUMBER = Range("must be a number", lambda value: ~np.isnan(value))  # all that is asked of the others
 SHARE = Range("must be in [0, 1]", lambda value: (value >= 0) & (value <= 1), low=0.0, high=1.0)
 
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jsnn.arguments import check_broadcasts, checked
 from jsnn.neurons.base import cast
+from jsnn.neurons.checks import check_not_negative, check_positive
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded, differentiated_as
 from jsnn.types import Array, Parameter, Shape
@@ -45,6 +46,8 @@ def lif_rate(x: Array, tau_mem: Parameter = 0.02, tau_ref: Parameter = 0.002, am
         raise TypeError(f"x must be floating point, got {x.dtype}: convert it with x.astype(jnp.float32)")
     for name, value in (("tau_mem", tau_mem), ("tau_ref", tau_ref), ("amplitude", amplitude)):
         check_broadcasts(name, value, x.shape, "x")
+    check_positive("tau_mem", tau_mem)
+    check_not_negative("tau_ref", tau_ref)
     tau_mem, tau_ref, amplitude = (cast(parameter, x.dtype) for parameter in (tau_mem, tau_ref, amplitude))
     drive = x - 1
 

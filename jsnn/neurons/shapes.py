@@ -49,6 +49,8 @@ def fitting_step(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[
     @functools.wraps(step)
     def checked_step(self: Any, state: State, current: Array) -> tuple[State, Any]:
         check_order(self, state, current)
+        if not self._takes_integers:
+            check_floating(current)
         check_fits(current.shape, **self.per_neuron())
         check_state(self, state, current)
         try:
@@ -84,6 +86,13 @@ def check_order(neuron: Neuron, state: State, current: Any) -> None:
             f"{type(neuron).__name__}.step takes (state, current), in this order, and the current must be an array, "
             f"got {type(state).__name__} and {type(current).__name__}"
         )
+
+
+def check_floating(x: Any) -> None:
+    """Raise TypeError unless an input, or each in a pytree, is floating point: of integers, spikes have no gradient."""
+    for leaf in jax.tree.leaves(x):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"inputs must be floating point, got {leaf.dtype}: convert them with x.astype(jnp.float32)")
 
 
 def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = None) -> None:
