@@ -3,8 +3,8 @@
     python -m experiments.run configs/cifar10_spikformer.py
 
 Fifteen epochs with one time step, 150 to 170 s each where the machine was free, and two with four, about 900 s each, on
-2 cores of a shared x86-64 machine: 75 min added up. The run told of here had other trainings beside it and took 154 min
-(2026-11-30; one run). With 16 and 4 epochs another one had reached 79.8% after 18.
+2 cores of a shared x86-64 machine: 75 min added up. This run had other trainings beside it and took 154 min
+(2026-11-30; one run). Another run, planned with 16 and 4 epochs, had reached 79.8% after 18 epochs.
 """
 
 from experiments.config import Data, Experiment, Mean, Objective, Optimizer, Spikformer, Train

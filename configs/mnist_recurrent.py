@@ -13,7 +13,7 @@ from experiments.config import ConstantCurrent, Data, Experiment, NorseRecurrent
 
 
 def get_config() -> Experiment:
-    """The tutorial's network, encoder, optimiser and batches; what differs is said above."""
+    """The tutorial's network, encoder, optimiser and batches; the differences are described above."""
     return Experiment(
         name="mnist_recurrent",
         num_steps=32,

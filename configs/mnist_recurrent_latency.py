@@ -1,7 +1,7 @@
 """MNIST, Norse's tutorial network, one spike a pixel, the brighter the earlier: 94.3 ± 0.8% after 5 epochs.
 
 The mean of 3 seeds with its 95% interval, `--seeds 3`: 55 s an epoch for the three on one core of a shared x86-64
-machine (2026-11-30). One run of an earlier version gave the 94.7% that are the aim.
+machine (2026-11-30). The aim is 94.7%, which one run of an earlier version reached.
 """
 
 import dataclasses

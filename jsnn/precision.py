@@ -16,19 +16,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jsnn.arguments import checked
+from jsnn.delays import Delayed
 from jsnn.layers import RecurrentState
 from jsnn.network import parts_of
-from jsnn.types import Neuron, Shape, State
+from jsnn.neurons.checks import check_is_neuron
+from jsnn.quant.synapses import QuantizedSynapse
+from jsnn.sparse import Sparse
+from jsnn.types import Neuron, State
 
 _PRODUCTS = (nnx.Linear, nnx.LinearGeneral, nnx.Einsum, nnx.Conv, nnx.ConvTranspose)
+_FLOAT32 = (Delayed, Sparse, QuantizedSynapse)
 
 
+@checked
 def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) -> Any:
     """Return the network with all dense and convolutional layers but the last, its readout, computing in `dtype`.
 
     They cast their inputs and weights, and put out `dtype`; so do the neurons after them. The weights are the
     network's own: no copy is made, and what changes them here (averages of `nnx.BatchNorm`) changes them there. The
-    last layer is the one that is defined last. Layers with a delay for each synapse compute in float32 all the same.
+    last layer is the one that is defined last. Sparse and quantised layers, and those with a delay for each synapse,
+    compute in float32 all the same.
+
+    Raises:
+        TypeError: if `network` is not a Neuron or a module, or `dtype` is not of floating-point numbers.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -41,22 +52,42 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
         >>> [(str(layer.outputs.dtype), str(layer.states.v.dtype)) for layer in neurons]
         [('bfloat16', 'float32'), ('float32', 'float32')]
     """
+    if not isinstance(network, nnx.Module):
+        check_is_neuron("reduce_precision", network)
+    _check_is_floating(dtype)
     reduced: Any = nnx.merge(*nnx.split(network))
-    layers = [layer for _, layer in parts_of(reduced, _PRODUCTS)]
+    layers = [layer for _, layer in parts_of(reduced, _PRODUCTS + _FLOAT32)]
     for layer in layers[:-1]:
-        layer.dtype = dtype
+        if isinstance(layer, _PRODUCTS):
+            layer.dtype = dtype
     return reduced
 
 
-def initial_state(network: Neuron, shape: Shape, dtype: Any = jnp.bfloat16) -> State:
+@checked
+def initial_state(network: Neuron, shape: Any, dtype: Any = jnp.bfloat16) -> State:
     """Return the state that the reduced network starts from, for inputs of `shape` at a step.
 
-    It is the state of the network itself.
+    It is the state of the network itself: float32, but for the last outputs that a `Recurrent` feeds back, which are
+    `dtype`, as its synapse is to see them so. For several inputs, `shape` is a pytree of shapes.
 
-    It is float32, but for the outputs that a `Recurrent` feeds back, which are `dtype`: its synapse is to see them so.
+    Raises:
+        TypeError: if `network` is not a Neuron, or `dtype` is not of floating-point numbers.
     """
+    check_is_neuron("initial_state", network)
+    _check_is_floating(dtype)
 
     def change(part: Any) -> Any:
-        return part._replace(outputs=part.outputs.astype(dtype)) if isinstance(part, RecurrentState) else part
+        if not isinstance(part, RecurrentState):
+            return part
+        inner = RecurrentState(*map(change_all, part))
+        return inner._replace(outputs=inner.outputs.astype(dtype))
 
-    return jax.tree.map(change, network.init(shape), is_leaf=lambda part: isinstance(part, RecurrentState))
+    def change_all(state: State) -> State:
+        return jax.tree.map(change, state, is_leaf=lambda part: isinstance(part, RecurrentState))
+
+    return change_all(network.init(shape))
+
+
+def _check_is_floating(dtype: Any) -> None:
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a floating-point dtype, such as jnp.bfloat16, got {dtype!r}")

@@ -21,11 +21,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jsnn.neurons.checks import is_key
+from jsnn.arguments import checked
+from jsnn.neurons.pytree import as_data
 from jsnn.recording import Keep, LayerRecord, record
 from jsnn.train.steps import Loss
 from jsnn.types import Array, Inputs, Neuron, State
-from jsnn.unrolling import Method, prepare
+from jsnn.unrolling import Method, explaining, of_step, prepare
 
 _DATA, _MODEL = "data", "model"
 _WIDE = 512  # a narrower layer takes less time than what its parts would have to exchange
@@ -45,7 +46,12 @@ class Layout:
 
     mesh: Mesh | None = None
 
+    def __post_init__(self) -> None:
+        if self.mesh is not None and (not isinstance(self.mesh, Mesh) or self.mesh.axis_names != (_DATA, _MODEL)):
+            raise TypeError(f"mesh must be a mesh with the axes 'data' and 'model', got {self.mesh!r}: use Layout.over")
+
     @classmethod
+    @checked
     def over(cls, batch_size: int, data: int | None = None, model: int = 1) -> "Layout":
         """Return the layout for batches of a size, over so many devices as asked for, the same number in each process.
 
@@ -55,6 +61,7 @@ class Layout:
             model: parts of a wide layer.
 
         Raises:
+            TypeError: if something is not an integer.
             ValueError: if a number is below 1, there are fewer devices than `data` x `model`, or `batch_size` cannot be
                 shared out equally.
 
@@ -141,13 +148,14 @@ class Layout:
         """Return what `jsnn.record` does, each device running its part of the batch by itself.
 
         XLA left alone exchanges all spikes between two layers, as it cannot share out [T*B, ...] by B. It is left alone
-        with neurons that draw a number for every example at each step, with dropout, and with batch normalisation in
-        training: to draw the right numbers, and to take means of the whole batch, they need to see all of it.
+        with neurons that draw a number for every example at each step, with dropout, with batch normalisation in
+        training, and with plastic weights that a batch shares: to draw the right numbers, and to take means of the
+        whole batch, they need to see all of it; and with inputs that have no batch axis.
         """
         if self.parts == 1:
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         inputs, state = prepare(network, inputs, state, num_steps)
-        if any(is_key(leaf) for leaf in jax.tree.leaves(state)) or _is_in_training(network):
+        if _is_in_training(network) or not _is_of_examples(network, state, of_step(inputs, num_steps)):
             return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
         axis = 1 if num_steps is None else 0
         count = jax.tree.leaves(inputs)[0].shape[axis]
@@ -157,18 +165,25 @@ class Layout:
             widths = [(0, 0)] * axis + [(0, missing)]
             return jax.tree.map(lambda x: jnp.pad(x, widths + [(0, 0)] * (x.ndim - axis - 1), mode="edge"), tree)
 
-        def part(network: Neuron, inputs: Inputs, state: State) -> dict[str, LayerRecord]:
-            return record(network, inputs, state, num_steps=num_steps, keep=keep, method=method)
+        names: list[str] = []
 
-        layers = jax.shard_map(
+        def part(networks: Any, inputs: Inputs, state: State) -> dict[str, LayerRecord]:
+            layers = record(networks[0], inputs, state, num_steps=num_steps, keep=keep, method=method)
+            names.extend(layers)
+            return layers
+
+        run = jax.shard_map(
             part,
             mesh=self.mesh,
             in_specs=(PartitionSpec(), PartitionSpec(*[None] * axis, _DATA), PartitionSpec(_DATA)),
             out_specs=PartitionSpec(None, _DATA),
             axis_names={_DATA},
             check_vma=False,
-        )(network, filled(inputs, axis), filled(state, 0))
-        return jax.tree.map(lambda leaf: leaf[:, :count], layers)
+        )
+        # in a list, a neuron of a class that JAX does not know stays as it is; outside of jit no axis is XLA's to find
+        with explaining(network, state, inputs, num_steps):
+            layers = jax.jit(run)(nnx.List([as_data(network)]), filled(inputs, axis), filled(state, 0))
+        return {name: jax.tree.map(lambda leaf: leaf[:, :count], layers[name]) for name in dict.fromkeys(names)}
 
     def hold(self, advance: Callable[..., tuple[Tree, Any]], state: Tree) -> Callable[..., tuple[Tree, Any]]:
         """Return what `jsnn.train.make_advance` made, with a new state that lies where this one does."""
@@ -224,6 +239,17 @@ class Layout:
 def _moved(tree: Tree, lie: Any) -> Tree:
     """Return a pytree elsewhere; `jax.device_put` moves no random keys to devices of other processes."""
     return jax.jit(lambda tree: tree, out_shardings=lie)(tree)
+
+
+def _is_of_examples(network: Neuron, state: State, x: Any) -> bool:
+    """Return whether all in a state is of one example each: no random key, no weights of a whole batch."""
+    if any(x.ndim < 2 for x in jax.tree.leaves(x)):
+        return False
+    try:
+        more = jax.eval_shape(lambda: network.init(jax.tree.map(lambda x: (x.shape[0] + 1, *x.shape[1:]), x)))
+    except (TypeError, ValueError):  # it takes batches of one size alone
+        return False
+    return all(one.shape != other.shape for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(more)))
 
 
 def _is_in_training(network: Any) -> bool:

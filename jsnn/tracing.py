@@ -291,7 +291,7 @@ def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape]
         if not meant and "shape" in str(error):  # of a part of them, such as the channels: the last one was at fault
             meant = [f"{name} has shape {shape}" for name, shape in given[-1:]]
         if meant:
-            raise ValueError(f"{error} Here {', '.join(meant)}") from error
+            raise ValueError(f"{str(error).removesuffix('.')}. Here {', '.join(meant)}") from error
         raise
     finally:
         outputs_so_far.reset(tokens[0])

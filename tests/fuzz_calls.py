@@ -40,7 +40,8 @@ DELIBERATE = (TypeError, ValueError, OSError, MemoryError, jsnn.testing.NeuronEr
 MODULES = (
     jsnn, jsnn.augment, jsnn.conversion, jsnn.data, jsnn.decode, jsnn.delays, jsnn.encode, jsnn.energy, jsnn.events,
     jsnn.export, jsnn.filters, jsnn.losses, jsnn.memory, jsnn.metrics, jsnn.models, jsnn.neurons, jsnn.nir,
-    jsnn.plasticity, jsnn.plot, jsnn.quant, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train, jsnn.weights,
+    jsnn.plasticity, jsnn.plot, jsnn.precision, jsnn.quant, jsnn.regularizers, jsnn.surrogate, jsnn.testing, jsnn.train,
+    jsnn.weights,
     jsnn.compat.keras_spiking, jsnn.compat.nengo, jsnn.compat.norse, jsnn.compat.snntorch, jsnn.compat.spikingjelly,
 )  # fmt: skip
 # what takes no arguments of users, runs for seconds whatever it is given, or writes and reads files
@@ -117,6 +118,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
 OF_FUNCTION: dict[str, dict[str, Callable[[], Any]]] = {
     "diagnose": {"network": lambda: jsnn.convert(jax.nn.relu, array(1, 3), dt=0.1), "data": lambda: array(2, 3)},
     "calibrate": {"fn": lambda: jax.nn.relu, "data": lambda: array(2, 3)},
+    "initial_state": {"shape": lambda: (2, 3)},
     "memory_estimate": {"shape": lambda: (2, 3)}, "max_pool": {"x": lambda: array(2, 4, 4, 1)},
     "avg_pool": {"x": lambda: array(2, 4, 4, 1)},
     "receptive_field_grid": {"x": lambda: array(3, 2), "num_neurons": lambda: (3, 4)},

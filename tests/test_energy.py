@@ -85,13 +85,36 @@ def test_what_is_a_spike(first, x, kinds):
         (jsnn.LIF(0.9), 3), (jsnn.LI(0.9), 3), (jsnn.Rate(jax.nn.relu), 3), (jsnn.Refractory(jsnn.LIF(0.9), 2), 3),
         (jsnn.Stochastic(jsnn.LIF(0.9), jax.random.key(0)), 3), (jsnn.Delay(2), 0), (jsnn.filters.Lowpass(0.1), 0),
         (jsnn.Dropout(0.5, jax.random.key(0)), 0), (jax.nn.relu, 0),
+        (jsnn.Plastic(jnp.ones((3, 3)), jsnn.plasticity.ShortTerm()), 0),
+        (jsnn.Plastic(jnp.ones((3, 3)), jsnn.plasticity.ShortTerm(), jsnn.LIF(0.9)), 3),
         (jsnn.Recurrent(jsnn.Network(lambda x: jsnn.LIF(0.9)(jsnn.LIF(0.9)(x))), linear(np.ones((3, 3)))), 6),
     ],
-    ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function", "Recurrent"],
+    ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function", "plastic synapses",
+         "Plastic", "Recurrent"],
 )  # fmt: skip
 def test_what_is_a_neuron(layer, neurons):
     network = jsnn.Sequential(linear(WEIGHTS), layer, linear(np.ones((3, 4))), jsnn.LIF(0.9))
     assert energy.count(network, jnp.ones((T, B, 2))).neurons == neurons + 4
+
+
+def test_shares_are_exact():
+    operations = energy.count(linear([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [0.0] * 3]), jnp.ones((1, 3)).at[0, 0].set(0.0))
+    assert operations.connection_sparsity == 1 - 2 / 9
+    assert operations.activation_sparsity == 1 - 2 / 3
+    nothing = energy.count(jsnn.LIF(0.9), jnp.ones((T, B, 2)))  # no weights, and no zeros among what meets them
+    assert (nothing.connection_sparsity, nothing.activation_sparsity) == (0.0, 0.0)
+
+
+def test_one_number_of_a_whole_batch_counts():
+    (row,) = energy.count(lambda x: x * jnp.vdot(x[0], x[0]), jnp.array([[0.0, 3.0], [1.0, 2.0]])).synapses
+    assert (row.connections, row.effective) == (1, 0.5)
+
+
+@pytest.mark.slow
+def test_more_operations_than_an_int32_holds():
+    image, conv = jnp.ones((1, 512, 512, 96)), nnx.Conv(96, 96, (1, 1), rngs=nnx.Rngs(0))
+    (row,) = energy.count(conv, image).synapses
+    assert row.connections == row.wired == row.effective == 512 * 512 * 96 * 96 > 2**31
 
 
 def test_weights_in_front_and_no_weights_at_all():
@@ -241,6 +264,14 @@ def test_what_is_not_there_is_refused():
         energy.joules(operations, 3)
     with pytest.raises(ValueError, match=r"neuronal of the device 'mine' must be finite and >= 0 J, got -1"):
         energy.joules(operations, energy.Device("mine", 1.0, -1.0, spiking=True))
+    for device, message in {
+        energy.Device("mine", "1 pJ", 1.0, spiking=True): "synaptic of the device 'mine' must be a number, got '1 pJ'",
+        energy.Device("mine", 1.0, None, spiking=True): "neuronal of the device 'mine' must be a number, got None",
+        energy.Device("mine", 1.0, 1.0, spiking="no"): "spiking of the device 'mine' must be True or False, got 'no'",
+        energy.Device(3, 1.0, 1.0, spiking=True): "name of the device 3 must be a name, got 3",
+    }.items():
+        with pytest.raises(TypeError, match=message):
+            energy.joules(operations, device)
     with pytest.raises(TypeError, match="count takes a Neuron or a function, got int"):
         energy.count(3, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match=r"no inputs to count with: their shape is \(0, 2\)"):

@@ -46,6 +46,17 @@ def test_a_small_network_by_hand(small):
     assert (spiking.operations.neurons, rate.operations.neurons) == (3, 3)
 
 
+def test_neurons_of_a_network_in_a_recurrence_are_seen():
+    inner = jsnn.Sequential(jsnn.IF(threshold=0.5), lambda x: x / 4, jsnn.IF(threshold=0.5))  # the second spikes less
+    network, inputs = jsnn.Recurrent(inner, lambda spikes: spikes / 8), jnp.full((12, 2, 3), 0.3)
+    shown = jsnn.record(network, inputs)
+    outputs = [shown[f"Recurrent/neuron/{name}"].outputs for name in ("0_IF", "2_IF")]
+    spiking = jsnn.energy.compare(network, inputs).networks[0]
+    assert spiking.activation_sparsity == pytest.approx(1 - sum(y.mean() for y in outputs) / 2)
+    assert outputs[0].mean() > outputs[1].mean() > 0
+    assert spiking.operations.neurons == 6
+
+
 def test_joules_by_hand(small):
     spiking, rate = small.networks
     events, dense = energy.Device("events", 2.0, 10.0, spiking=True), energy.Device("dense", 2.0, 10.0, spiking=False)
@@ -123,6 +134,39 @@ def test_devices_of_one_s_own_stand_beside_the_known():
     assert compared.csv().splitlines()[0].endswith(",joules_mine")
     with pytest.raises(TypeError, match=r"must be the name of one, or a jsnn\.energy\.Device, got 3"):
         energy.compare(network, spikes, devices=[3])
+    for alone in (mine, "loihi"):
+        with pytest.raises(TypeError, match=r"devices must be a list, got .* alone: put it into one, devices=\[...\]"):
+            energy.compare(network, spikes, devices=alone)
+    assert energy.compare(network, spikes, devices=["loihi"]).joules() == energy.compare(network, spikes).joules()
+    assert compared.networks[0].values(["loihi"])["joules_loihi"] == pytest.approx(27.1e-12 * 6 * T + 81e-12 * 2 * T)
+    with pytest.raises(TypeError, match="path must be Path or a name, got None"):
+        compared.to_csv(None)
+
+
+def test_a_footprint_is_that_of_the_states_as_they_are_run():
+    spiking, _ = energy.compare(jsnn.LIF(0.9), jnp.ones((T, 1, 3), jnp.bfloat16)).networks
+    state, _ = jsnn.unroll(jsnn.LIF(0.9), jnp.ones((T, 1, 3), jnp.bfloat16))
+    assert spiking.footprint == state.v.nbytes == 12
+
+
+class Showing:
+    """A neuron of two outputs, its spikes and its membrane."""
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, state, current):
+        return state + current, {"spikes": (state > 1).astype(current.dtype), "v": state}
+
+
+def test_a_neuron_may_have_several_outputs():
+    (spiking, _) = energy.compare(Showing(), jnp.ones((T, 1, 3))).networks  # v is 0, 1, 2, 3
+    assert (spiking.operations.neurons, spiking.activation_sparsity) == (3, 3 / 8)
+
+
+def test_without_activations_their_sparsity_is_not_known():
+    networks = energy.compare(jsnn.Sequential(linear(FIRST), jsnn.LI(0.9)), jnp.ones((T, 1, 3))).networks
+    assert [one.values(())["activation_sparsity"] for one in networks] == [None, None]
 
 
 def test_what_is_no_neuron_has_no_activations():

@@ -147,6 +147,7 @@ def giving(change):
         ({"patience": 0}, "patience must be >= 1, or None"),
         ({"score": "f1"}, r"score must be one of the metrics of the loss, got 'f1': there are \['accuracy', 'loss'\]"),
         ({"network": jsnn.LIF(0.9)}, "the network has nothing to train"),
+        ({"checkpoints": "runs/mine"}, r"must be jsnn.checkpoint.Checkpoints\(folder\), got the path 'runs/mine'"),
         ({"loss": giving(lambda value, metrics, x: value)}, r"loss must return \(scalar, metrics\).* got an array"),
         ({"loss": giving(lambda value, metrics, x: (value, value))}, r"got \(an array, an array\)"),
         ({"loss": giving(lambda value, metrics, x: (x[:, 0], metrics))}, r"must return a scalar, got shape \(12,\)"),

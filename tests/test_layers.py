@@ -81,6 +81,11 @@ def test_layers_without_memory_see_time_and_batch_as_one():
         assert seen[-1] == expected  # a vector has no batch that time could join
 
 
+def test_a_layer_may_have_no_neurons():
+    layers = jsnn.Sequential(lambda x: x[..., :0], jsnn.LIF(0.9), jnp.sin, jsnn.LI())
+    assert jsnn.unroll(layers, INPUTS)[1].shape == (T, B, 0)
+
+
 @pytest.mark.slow
 def test_vectors_may_do_without_a_batch():
     state, outputs = jsnn.unroll(network(), INPUTS[:, 0])

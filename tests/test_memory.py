@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -126,23 +127,54 @@ def test_what_cannot_be_estimated_is_refused():
     assert jsnn.memory_estimate(twin, (2, 4), 10, backward=False) > 0
 
 
-@dataclasses.dataclass
-class Device:
-    stats: dict[str, int] | None
-    platform: str = "gpu"
+class Counter:
+    """A neuron of a class that JAX does not know."""
 
-    def memory_stats(self):
-        return self.stats
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
 
-    def __str__(self):
-        return "gpu:0"
+    def step(self, state, current):
+        return state + current, state
+
+
+def test_a_neuron_of_any_class_is_estimated():
+    assert jsnn.memory_estimate(Counter(), (2, 4), 10) > 2 * 10 * 2 * 4 * 4
+
+
+WRONG = {
+    "integers": (lambda: jsnn.memory_estimate(jsnn.LIF(), (2, 4), 10, dtype=jnp.int8), "floating point, .* got .*int8"),
+    "complex": (lambda: jsnn.memory_estimate(jsnn.LIF(), (2, 4), 10, dtype=complex), "floating point, .* got .*comp"),
+    "no shape": (lambda: jsnn.memory_estimate(jsnn.LIF(), None, 10), "shape must be .* got None"),
+    "no function": (lambda: memory.of_function(None), "function must be a function, got None"),
+    "bytes by name": (lambda: memory.check_fits("1 GB"), "needed must be a number, got '1 GB'"),
+    "a device by name": (lambda: memory.check_fits(1, "cpu"), "device must be Device, got 'cpu'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_types_are_refused(name):
+    call, message = WRONG[name]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_sizes_below_0_are_refused():
+    with pytest.raises(ValueError, match=r"shape must have sizes of 0 or more, got \(-2, 4\)"):
+        jsnn.memory_estimate(jsnn.LIF(), (-2, 4), 10)
+
+
+def device(stats: dict[str, int] | None) -> mock.MagicMock:
+    gpu = mock.MagicMock(spec=jax.Device, platform="gpu")
+    gpu.memory_stats.return_value = stats
+    gpu.__str__.return_value = "gpu:0"
+    return gpu
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_the_cures():
-    memory.check_fits(2 * 2**30, Device({"bytes_limit": 2 * 2**30}))
+    memory.check_fits(2 * 2**30, device({"bytes_limit": 2 * 2**30}))
     with pytest.raises(MemoryError, match=r"takes 2.1 GiB.* gpu:0 has 2.0 GiB: take a smaller batch.*remat=True"):
-        memory.check_fits(int(2.1 * 2**30), Device({"bytes_limit": 2 * 2**30}))
-    memory.check_fits(2**80, Device(None))  # one that does not tell
+        memory.check_fits(int(2.1 * 2**30), device({"bytes_limit": 2 * 2**30}))
+    memory.check_fits(2**80, device(None))  # one that does not tell
     memory.check_fits(1)
     with pytest.raises(MemoryError, match=r"GiB of memory, and .* has [\d,.]+ GiB: take"):
         memory.check_fits(2**60)

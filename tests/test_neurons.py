@@ -17,6 +17,7 @@ from jax.test_util import check_grads
 
 import jsnn
 from jsnn import surrogate
+from jsnn.arguments import parameters_of
 
 T, B, N = 8, 3, 4
 PER_NEURON = np.linspace(0.3, 0.9, N)  # or per channel
@@ -290,6 +291,29 @@ def test_neurons_are_pytrees(neuron):
         assert jax.tree.structure(copy) == structure  # all that is static is in there
         steps = (step(one, one.init((B, N)), CURRENTS[0]) for one in (copy, neuron))
         assert_trees_close(*steps)
+
+
+@over_neurons("Sequential", "user_defined")
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_a_step_of_integers_is_refused_as_by_unroll(neuron, dtype):
+    with pytest.raises(TypeError, match=f"inputs must be floating point, got {dtype}"):
+        neuron.step(neuron.init((B, N)), CURRENTS[0].astype(dtype))
+
+
+@over_neurons("Sequential", "DelayedLinear", "user_defined")
+@pytest.mark.parametrize("given", [jnp.nan, jnp.array([1.0, jnp.nan]), nnx.Param(jnp.array(jnp.nan, jnp.bfloat16))])
+def test_nan_is_no_parameter(neuron, given):
+    fields = {field.name: getattr(neuron, field.name) for field in dataclasses.fields(neuron)}
+    for name in parameters_of(type(neuron)):
+        with pytest.raises(ValueError, match=f"{name} must .*, got .*nan"):
+            type(neuron)(**fields | {name: given})
+
+
+def test_a_parameter_that_training_has_led_to_nan_is_copied():
+    neuron = jax.tree.map(lambda p: p * jnp.nan, jsnn.LIF(trained(), gain=trained()))
+    copy = dataclasses.replace(neuron, threshold=2.0)
+    assert copy.gain is neuron.gain
+    assert np.isnan(copy.decay[...]).all()
 
 
 def test_numbers_are_fixed_and_only_params_are_trained():

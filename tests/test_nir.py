@@ -223,7 +223,7 @@ def test_weights_in_bfloat16_are_written_as_float32(tmp_path):
 
 
 def test_what_nir_cannot_say_is_warned_of_and_kept():
-    with pytest.warns(UserWarning, match="What 1_LIF, 2_LIF do instead is written as metadata"):
+    with pytest.warns(UserWarning, match="What differs in 1_LIF, 2_LIF is written as metadata"):
         graph = to_nir(jsnn.Sequential(jsnn.IF(reset="zero"), jsnn.LIF(0.9), jsnn.LIF(reset_delay=True)), (1,), DT)
     kept = [graph.nodes[name].metadata["jsnn"] for name in ("1_LIF", "2_LIF")]
     assert kept == [{"reset": "subtract"}, {"reset": "subtract", "reset_delay": True}]
@@ -422,6 +422,10 @@ def test_a_graph_shows_its_layers_and_is_trained():
     [
         (jsnn.Sequential(linear(3, 2), jsnn.ALIF()), (3,), "1_ALIF cannot be written as NIR: a ALIF has no node"),
         (jsnn.Sequential(jsnn.LIF(0.9), jsnn.max_pool), (4, 4, 1), "1_max_pool .* no operation that NIR"),
+        (jsnn.LIF(0.9, threshold=jnp.array([1.0, jnp.inf])), (2,), "lif: v_threshold must be finite, got inf"),
+        (lambda x: x @ jnp.array([[jnp.nan], [1.0]]), (2,), ": weight must be finite, got nan"),
+        (jsnn.quant.integer(jsnn.quant.aware(jsnn.LIF(0.9))), (3,), "the network is Integer.* jsnn.quant.aware"),
+        (jsnn.Sequential(jsnn.quant.aware(jsnn.LIF(0.9)), jsnn.LIF()), (3,), "0_Quant.* the whole .* jsnn.quant.aware"),
         (jsnn.LIF(0.9, reset=lambda v, spikes, threshold: v), (3,), "a reset that is a function"),
         (jsnn.LI(1.0, v_rest=0.5), (3,), "v_rest = 0.5 does not fit decay = 1"),
         (jsnn.LIF(jnp.array([0.9, 1.0])), (2,), "decay = 1 has no time constant"),

@@ -377,6 +377,12 @@ class Wrong(Hebb):
         (lambda: make(STDP()).step(jnp.ones((B, I)), make(STDP()).init((B, I))), TypeError, "in this order"),
         (lambda: make(STDP()).init(I), TypeError, "shape must be a tuple"),
         (lambda: Plastic(1j * WEIGHTS, STDP()), TypeError, "synapse must be real numbers, got complex64"),
+        (lambda: Plastic(jnp.nan * WEIGHTS, STDP()), ValueError, "synapse must be a number, got .*nan"),
+        (
+            lambda: Plastic(WEIGHTS, RewardSTDP()).step(None, jax.tree.map(lambda x: x[0].astype(int), ONES)),
+            TypeError,
+            "inputs must be floating point, got int32",
+        ),
         (lambda: STDP(1.1), ValueError, r"decay_pre must be in \[0, 1\]"),
         (lambda: STDP(float("nan")), ValueError, "decay_pre"),
         (lambda: STDP(pairing="some"), ValueError, "pairing must be 'all' or 'nearest', got 'some'"),

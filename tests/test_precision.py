@@ -71,6 +71,50 @@ def test_currents_and_spikes_are_bfloat16_membranes_and_readout_float32(name):
 
 
 @pytest.mark.rows(1)
+@pytest.mark.parametrize(
+    "readout",
+    [
+        lambda: jsnn.DelayedLinear(4, 3, max_delay=2, rngs=nnx.Rngs(0)),
+        lambda: jsnn.Sparse.random(4, 3, fan_in=2, rngs=nnx.Rngs(0)),
+        lambda: jsnn.quant.aware(jsnn.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))).layers[0],
+    ],
+    ids=["delayed", "sparse", "quantised"],
+)
+def test_a_readout_of_another_kind_leaves_the_layers_before_it_reduced(readout):
+    dense = [nnx.Linear(6, 5, rngs=nnx.Rngs(0)), jsnn.LIF(0.9), nnx.Linear(5, 4, rngs=nnx.Rngs(0)), jsnn.LIF(0.9)]
+    network = reduce_precision(jsnn.Sequential(*dense, readout()))
+    layers = jax.eval_shape(lambda x: jsnn.record(network, x, keep=["outputs"]), jnp.ones((4, 2, 6)))
+    assert [str(layers[name].outputs.dtype) for name in network.names[:4]] == ["bfloat16"] * 4
+
+
+def test_outputs_that_recurrences_within_recurrences_feed_back_are_reduced():
+    inner = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Linear(3, 3, rngs=nnx.Rngs(0)))
+    network = jsnn.Recurrent(jsnn.Sequential(inner, jsnn.LIF(0.9)), nnx.Linear(3, 3, rngs=nnx.Rngs(0)))
+    state = initial_state(network, (2, 3))
+    assert state.outputs.dtype == state.neuron[0].outputs.dtype == jnp.bfloat16
+    assert state.neuron[1].v.dtype == jnp.float32
+
+
+LIF = jsnn.LIF(0.9)
+WRONG = {
+    "no network": (lambda: reduce_precision(3), "reduce_precision takes a Neuron, .* got int"),
+    "a class": (lambda: reduce_precision(jsnn.LIF), "got the class LIF: make one"),
+    "integers": (lambda: reduce_precision(LIF, jnp.int8), "dtype must be a floating-point dtype, .* got .*int8"),
+    "no dtype": (lambda: reduce_precision(LIF, None), "dtype must be a floating-point dtype, .* got None"),
+    "a name": (lambda: reduce_precision(LIF, "float17"), "dtype must be a dtype such as jnp.float32, got 'float17'"),
+    "a layer": (lambda: initial_state(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), (2, 3)), "takes a Neuron, .* got Linear"),
+    "state of integers": (lambda: initial_state(LIF, (2, 3), jnp.int8), "a floating-point dtype, .* got .*int8"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_reduced_is_refused(name):
+    call, message = WRONG[name]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("part", [Feedforward(hidden=(5,)), NorseRecurrent(hidden=5)], ids=lambda part: part.kind)
 def test_a_training_step_multiplies_in_bfloat16_and_adds_up_in_float32(part):
     experiment = Experiment(num_steps=4, network=part, train=Train(precision="bfloat16"))

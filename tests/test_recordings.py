@@ -286,6 +286,8 @@ def test_the_name_of_a_set_is_not_a_folder(tmp_path, monkeypatch):
         data.load("spoken_digit", "train", tmp_path / "nothing")
     with pytest.raises(ValueError, match="unknown data set 'own_word', did you mean"):
         data.load("own_word", "train")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*own/words: give the path of a folder"):
+        data.load("own/words", "train")
 
 
 # Sets with a layout of their own

@@ -35,6 +35,12 @@ def test_lif_rate_has_finite_gradients_and_exact_ones_above_its_smoothing():
         check_grads(jsnn.neurons.lif_rate, (x, 0.03, 0.001, 0.5), order=1, eps=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "value"), [("tau_mem", 0.0), ("tau_ref", -1e-3), ("tau_mem", jnp.nan)])
+def test_lif_rate_takes_time_constants(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be >=? 0, got {value}"):
+        jsnn.neurons.lif_rate(jnp.ones(2), **{name: value})
+
+
 def test_a_membrane_that_starts_above_threshold_spikes_at_once():
     neuron = jsnn.RefractoryLIF(v_init=3.0)
     for x in (0.0, 1.0, 2.0):

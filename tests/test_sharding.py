@@ -235,6 +235,54 @@ def test_batch_normalisation_sees_the_batches_of_all_devices():
     assert lines[5] == "True False"
 
 
+ANY_NETWORK = """
+import jax, jax.numpy as jnp, jsnn, numpy as np
+from flax import nnx
+from jsnn.sharding import Layout
+
+class Counter:  # of which JAX knows nothing
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, state, current):
+        return state + current, state
+
+def plastic(shared):
+    return jsnn.Plastic(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), jsnn.plasticity.STDP(), jsnn.LIF(0.9), shared=shared)
+
+layout, x = Layout.over(8), 2 * jax.random.normal(jax.random.key(0), (3, 8, 8))
+chain = jsnn.Sequential(*[jsnn.LIF(0.9)] * 11, nnx.Linear(8, 3, rngs=nnx.Rngs(0)))
+one_size = jsnn.LIF(threshold=jnp.ones((8, 8)))
+inputs_of_chain = [(chain, x), (chain, x[:, :5]), (chain, x[:, 0]), (chain, x[:, :0])]
+others = [(network, x) for network in (one_size, Counter(), plastic(False), plastic(True))]
+for network, inputs in [*inputs_of_chain, *others, (jsnn.LIF(), x[:, 0, 0])]:
+    found, expected = layout.record(network, inputs), jsnn.record(network, inputs)
+    assert list(found) == list(expected)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5), found, expected)
+try:
+    layout.record(chain, x, chain.init((3, 8)))
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_any_network_and_input_is_recorded_as_on_one_device_outside_of_jit_too():
+    assert "state must hold arrays of shapes" in output_of(start(ANY_NETWORK, [], JAX_NUM_CPU_DEVICES="4"))
+
+
+@pytest.mark.parametrize("arguments", [("8",), (8.0,), (None,), (8, 2.0), (8, 1, None)])
+def test_what_is_no_number_of_devices_is_refused(arguments):
+    with pytest.raises(TypeError, match=r"Layout.over\(\): \w+ must be an integer, got"):
+        Layout.over(*arguments)
+
+
+def test_what_is_no_mesh_is_refused():
+    for mesh in (4, jax.make_mesh((1,), ("x",))):
+        with pytest.raises(TypeError, match="mesh must be a mesh with the axes 'data' and 'model', got"):
+            Layout(mesh)
+
+
 @pytest.mark.parametrize(("batch_size", "data", "model"), [(0, None, 1), (8, 0, 1), (8, -1, 1), (8, None, 0)])
 def test_numbers_below_1_are_refused(batch_size, data, model):
     message = f"batch_size, data and model must be >= 1, got {batch_size}, {data} and {model}"

@@ -14,7 +14,7 @@
 # # A network of any shape
 #
 # A residual block, spiking self-attention and a readout, written as one function of a time step and trained on 8x8
-# digits in seconds. [Networks of any shape](../any_shape.md) has the rules.
+# digits in half a minute. [Networks of any shape](../any_shape.md) has the rules.
 
 # %%
 import os

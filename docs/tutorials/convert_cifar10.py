@@ -175,7 +175,7 @@ print(f"last step {by_step[-1]:.1%}, mean output {by_mean:.1%}, {spikes:,.0f} sp
 # %% [markdown]
 # ## The spikes
 #
-# `jsnn.record` keeps what a layer puts out at each step. The first convolution has 32,768 neurons; 512 of them, evenly
+# `jsnn.record` keeps the output of a layer at each step. The first convolution has 32,768 neurons; 512 of them, evenly
 # spread, say enough, and the others are never held in memory.
 
 # %%

@@ -17,9 +17,10 @@
 # [snnTorch's tutorial 1](https://snntorch.readthedocs.io/en/latest/tutorials/tutorial_1.html) does, with its settings
 # of the codes and its pictures, but of other images and another signal, and in some further ways. Nothing is trained.
 #
-# Run it as a script, or open it as a notebook with jupytext. The figures below come from running it. MNIST is read with
-# TFDS: `TFDS_DATA_DIR` says where it lies. `python -m experiments.run configs/encoding_mnist.py` runs this page for any
-# data set and with any of the settings below, and writes what comes out as one HTML page.
+# Run it as a script, or open it as a notebook with jupytext. The figures below come from running it. MNIST is
+# downloaded once, or read from a folder of TFDS that `TFDS_DATA_DIR` names. `python -m experiments.run
+# configs/encoding_mnist.py` runs this page for any data set and with any of the settings below, and writes what comes
+# out as one HTML page.
 
 # %%
 import os
@@ -182,12 +183,12 @@ save(figure, "rate_pixel")
 # %% [markdown]
 # ![Two rows of vertical marks](figures/encode_mnist/rate_pixel.png)
 #
-# *Its spikes come at random times: only their number means anything. That makes the code robust, since a lost spike
-# among many does no harm, and expensive, since many it takes.*
+# *Its spikes come at random times: only their number means anything. That makes the code robust, because one lost spike
+# among many does no harm, and expensive, because it takes many spikes.*
 #
 # ## Latency code
 #
-# One spike can say as much, by when it comes. Let the value be a current that charges a leaky capacitor. The voltage
+# A single spike can carry a value by its time. Let the value be a current that charges a leaky capacitor. The voltage
 # rises towards the value, `v(t) = x (1 - exp(-t / tau))`, and reaches a threshold at
 #
 #     t = tau log(x / (x - threshold))
@@ -216,7 +217,7 @@ save(figure, "latency_times")
 # %% [markdown]
 # ![Charging curves, and spike time against value](figures/encode_mnist/latency_times.png)
 #
-# *Left: four values charge the capacitor; dots mark where they spike, as `encode.latency_times` says. Right: the time
+# *Left: four values charge the capacitor; dots mark the spike times from `encode.latency_times`. Right: the time
 # of the spike for all values. Those below the threshold are all given the same last time. The linear code is
 # simply `tau (1 - x)`.*
 #
@@ -246,8 +247,8 @@ save(figure, "latency_rasters")
 #
 # *Logarithmic: most pixels of MNIST are black or white, so nearly all spikes crowd into the first steps (white) and
 # the last (black). `linear=True` spreads the greys, but `tau` steps are soon over. `normalize=True` stretches them
-# over all steps. And the last column, the background, which tells nothing, goes with `clip=True`: what is left is one
-# spike for each pixel of the digit.*
+# over all steps. `clip=True` removes the last column, the background, which carries no information: what is left
+# is one spike for each pixel of the digit.*
 
 # %%
 clipped = codes["linear, normalize, clip"]
@@ -262,7 +263,7 @@ animate(clipped, "latency")
 # ## Delta modulation
 #
 # Signals that change in time can spike where they change, as the eye does: what stays as it is needs no spikes.
-# `encode.delta` fires where a value exceeds the one before by the threshold.
+# `encode.delta` fires where a value exceeds the one before by at least the threshold.
 
 # %%
 on = encode.delta(jnp.array(signal), threshold=change)
@@ -373,8 +374,8 @@ save(figure, "levels")
 # the faster the larger the value, and none where it stays below the threshold. `burst` gives a value more and closer
 # spikes from the first step on. `phase` sends the binary digits of the value, over and over.*
 #
-# Last, a value may be told by many neurons, each with a favourite of its own. `encode.receptive_fields` gives their
-# activities, which any of the codes above turns into spikes:
+# Last, many neurons can represent a value, each with a favourite value of its own. `encode.receptive_fields` gives
+# their activities, which any of the codes above turns into spikes:
 
 # %%
 rising = jnp.linspace(0, 1, num_steps)
@@ -422,7 +423,7 @@ save(figure, "read")
 #
 # ## What they cost
 #
-# On hardware made for spikes each one costs energy, and the last one says how long the code takes to be read.
+# On hardware made for spikes each spike costs energy. The time of the last spike is the time it takes to read the code.
 
 # %%
 every = {"rate": spikes, f"rate, gain {gain:g}": sparse, **{f"latency, {name}": code for name, code in codes.items()}}
@@ -441,7 +442,7 @@ for name, code in {**every, **more}.items():
     print(*costs[-1].values(), sep=" | ")
 
 # %% [markdown]
-# For the 7 of MNIST that is about 16,100 and 4,000 spikes in the rate codes, 784 in the latency code, one for each
+# For the 7 of MNIST that is about 16,000 and 4,000 spikes in the rate codes, 784 in the latency code, one for each
 # pixel, and 204 with `clip`.
 #
 # ## Where to go on

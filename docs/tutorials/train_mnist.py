@@ -17,8 +17,8 @@
 # [Norse's tutorial](https://norse.github.io/notebooks/mnist_classifiers.html), with the same networks and encoders.
 #
 # Run it as a script, or open it as a notebook with jupytext. The figures below come from running it, about two minutes
-# of computing. MNIST is read with TFDS: `TFDS_DATA_DIR` says where it lies. The configs `configs/mnist_*.py` train the
-# same networks for longer, from the command line.
+# of computing. MNIST is downloaded once, or read from a folder of TFDS that `TFDS_DATA_DIR` names. The configs
+# `configs/mnist_*.py` train the same networks for longer, from the command line.
 
 # %%
 import os
@@ -257,7 +257,7 @@ print(f"test accuracy {np.mean(predictions == y_test):.2%}")
 
 # %% [markdown]
 # After two epochs it reads 94.6% of the 10,000 test images rightly. After ten, with `configs/mnist_recurrent.py`, it is
-# 96.9%.
+# 97.0%.
 
 # %%
 figure, axes = panels(1, 2, height=3.6, width=9.0)
@@ -316,7 +316,7 @@ save(figure, "encoders_compared")
 # %% [markdown]
 # ![Losses and accuracies with three encoders](figures/train_mnist/encoders_compared.png)
 #
-# *Left: the losses, each with its running mean. Right: the accuracies. The constant current says the most; Poisson
+# *Left: the losses, each with its running mean. Right: the accuracies. The constant current carries the most; Poisson
 # spikes are few and random, one spike a pixel takes longer to learn from. Over five epochs of the whole set they come
 # to 95.9%, 91.2% and, for the latencies, 94.3%, means of several seeds (`configs/mnist_recurrent_poisson.py`,
 # `mnist_recurrent_latency.py`).*

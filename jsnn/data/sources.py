@@ -101,7 +101,8 @@ def _find_recordings(name: str | os.PathLike[str], data_dir: str | os.PathLike[s
     is_path = (
         isinstance(name, os.PathLike) or path.is_absolute() or text.startswith(".") or path.suffix in (".h5", ".hdf5")
     )
-    if is_path or (text and path.is_dir() and base not in known_sets()):
+    looks_like_one = path.is_dir() or ("/" in text and ":" not in text)
+    if is_path or (text and looks_like_one and base not in known_sets()):
         return find_recordings(path.absolute())
     there = data_dir or os.environ.get("TFDS_DATA_DIR")
     folder = prepared_sound(text, there)

@@ -36,7 +36,7 @@ class Complexity(NamedTuple):
     activation_sparsity: float
     """Share of zeros among the outputs of all neurons, at all steps; nan if none are known."""
     footprint: int
-    """Bytes of all parameters, and of the neurons' states for one input."""
+    """Bytes of all parameters that the network holds, and of the neurons' states for one input."""
     is_spiking: bool
 
     @property
@@ -89,7 +89,7 @@ class Complexity(NamedTuple):
             "connection_sparsity": self.connection_sparsity,
             "footprint_bytes": self.footprint,
         }
-        return metrics | {f"joules_{device.name}": self.joules(device) for device in devices}
+        return metrics | {f"joules_{device.name}": self.joules(device) for device in map(find, devices)}
 
 
 class Comparison(NamedTuple):
@@ -122,11 +122,13 @@ class Comparison(NamedTuple):
         writer.writerows(rows)
         return text.getvalue()
 
+    @checked
     def to_csv(self, path: Path | str) -> None:
         """Write `csv` to a file.
 
         Raises:
             OSError: if the file cannot be written.
+            TypeError: if `path` is not a path.
         """
         as_path(path).write_text(self.csv(), encoding="utf-8")
 
@@ -158,7 +160,7 @@ def compare(
         network: any Neuron; or a function without memory.
         inputs: `[T, B, ...]`; or `[B, ...]` with `num_steps`, or for a function.
         num_steps: the number of steps T of a static input.
-        devices: your own, for the joules; beside those of `DEVICES`, or in the place of one of the same name.
+        devices: a list of your own, for the joules; beside those of `DEVICES`, or in the place of one of the same name.
 
     Raises:
         TypeError: if `network` is neither a Neuron nor a function, or `devices` holds something else.
@@ -173,13 +175,14 @@ def compare(
         >>> spiking.dense, spiking.effective_acs, rate.effective_macs
         (120, 3.0, 12)
     """
-    everywhere = tuple((DEVICES | {find(device).name: device for device in devices}).values())
+    if isinstance(devices, str | Device):
+        raise TypeError(f"devices must be a list, got {devices!r} alone: put it into one, devices=[...]")
+    everywhere = tuple((DEVICES | {device.name: device for device in map(find, devices)}).values())
     operations = count(network, inputs, num_steps=num_steps)
     if not isinstance(network, Neuron):
         return Comparison([Complexity("rate", operations, math.nan, _size(network), is_spiking=False)], everywhere)
     inputs, state = prepare(network, inputs, None, num_steps)
-    shape = (1, *(inputs.shape[1:] if num_steps is not None else inputs.shape[2:]))
-    of_states = _size(jax.eval_shape(lambda: network.init(shape, inputs.dtype)))
+    of_states = _size(prepare(network, inputs[:1] if num_steps is not None else inputs[:, :1], None, num_steps)[1])
     parameters = _size(network)
     sparsity = _activation_sparsity(network, state, inputs, num_steps)
     spiking = Complexity("spiking", operations, sparsity, parameters + of_states, is_spiking=True)
@@ -189,7 +192,7 @@ def compare(
         zeros = _share_of_zeros(list(jax.jit(lambda x: network.rates(x)[0])(static).values()))
         parameters = _size(network.weights)
     else:
-        of_rates, zeros = _once(operations), 0.0
+        of_rates, zeros = _once(operations), math.nan if math.isnan(sparsity) else 0.0
     of_rates = of_rates._replace(neurons=operations.neurons)
     return Comparison([spiking, Complexity("rate twin", of_rates, zeros, parameters, is_spiking=False)], everywhere)
 
@@ -208,9 +211,9 @@ def _activation_sparsity(network: Neuron, state: State, inputs: Array, num_steps
     def look(state: State, inputs: Array) -> list[tuple[Array, Array]]:
         found: list[tuple[Array, Array]] = []
 
-        def add(neuron: Neuron, outputs: Array) -> None:
+        def add(neuron: Neuron, outputs: Any) -> None:
             if not isinstance(neuron, _READOUTS):
-                found.append(_zeros(outputs))
+                found.extend(map(_zeros, jax.tree.leaves(outputs)))
 
         watch_neurons(network, state, inputs, num_steps, add)
         return found

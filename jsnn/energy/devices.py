@@ -7,6 +7,7 @@ import difflib
 import math
 from typing import NamedTuple
 
+from jsnn.arguments import check
 from jsnn.energy.operations import Operations
 
 
@@ -49,7 +50,7 @@ def joules(operations: Operations, device: str | Device) -> float:
 
     Raises:
         ValueError: if there is no such device, or its energies are not numbers >= 0.
-        TypeError: if `device` is neither.
+        TypeError: if `device` is neither, or its energies are not numbers.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -78,6 +79,8 @@ def find(device: str | Device) -> Device:
         return DEVICES[device]
     if not isinstance(device, Device):
         raise TypeError(f"device must be the name of one, or a jsnn.energy.Device, got {device!r}")
+    for field, kind in (("name", str), ("synaptic", float), ("neuronal", float), ("spiking", bool)):
+        check(f"{field} of the device {device.name!r}", getattr(device, field), (kind,))
     for field, cost in (("synaptic", device.synaptic), ("neuronal", device.neuronal)):
         if not 0 <= cost < math.inf:
             raise ValueError(f"{field} of the device {device.name!r} must be finite and >= 0 J, got {cost}")

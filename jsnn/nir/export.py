@@ -28,6 +28,7 @@ from jsnn.nir.trace import Symbol, follow
 from jsnn.program import flatten, read
 from jsnn.quant.exchange import dequantized, scales_of
 from jsnn.quant.training import Quantized
+from jsnn.quant.twins import Integers
 from jsnn.types import Array, Neuron, Shape
 
 
@@ -43,8 +44,8 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     Surrogate gradients are not written, nor is which parameters are trained.
 
     Of a network that `jsnn.quant.aware` has made, the rounded weights and parameters are written. The scales of the
-    weights are in the metadata of their nodes, and what it was made with in that of the input: `from_nir` returns a
-    rounded network, with the same integers.
+    weights are in the metadata of their nodes, and what it was made with in that of the input: of a chain `from_nir`
+    returns a rounded network, with the same integers; of another graph one that is not rounded.
 
     Args:
         network: a `Network`, `Sequential`, `Recurrent` or `Graph`, one made by `jsnn.convert`, or a neuron or function
@@ -58,7 +59,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
         a `nir.NIRGraph`, flat, with one input and one output. Nodes have the names of the layers.
 
     Raises:
-        NIRError: if NIR has no node for something; it names the layer.
+        NIRError: if NIR has no node for something, or a number is not finite; it names the layer.
         TypeError: if `shape` is not a tuple.
         ImportError: if the package nir is not installed.
 
@@ -90,7 +91,7 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
     names[OUTPUT] = typed(nir.Output(output_type=np.array(channels_first(outputs.shape))), outputs.shape, outputs.shape)
     if writer.special:
         warnings.warn(
-            f"NIR's neurons reset to a value. What {', '.join(writer.special)} do instead is written as metadata, "
+            f"NIR's neurons reset to a value. What differs in {', '.join(writer.special)} is written as metadata, "
             f"which only jsnn reads: other libraries are going to reset them to v_reset",
             stacklevel=2,
         )
@@ -121,6 +122,9 @@ class _Writer:
         base = self.label.replace("/", ".") or type(node).__name__.lower()  # a file takes / for a folder
         names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(1)))
         name = next(name for name in names if name not in {INPUT, OUTPUT, *self.nodes})
+        for field, value in vars(node).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise NIRError(f"{name}: {field} must be finite, got {value[~np.isfinite(value)][0]}")
         self.nodes[name] = typed(node, x.shape, shape)
         self.edges += [(source, name) for source in x.sources]
         return Value((name,), shape, order)
@@ -170,6 +174,11 @@ class _Writer:
             Network: functools.partial(write_network, self),
             Filtered: functools.partial(write_filtered, self),
         }
+        if isinstance(layer, Quantized | Integers):
+            raise NIRError(
+                f"{label or 'the network'} is {type(layer).__name__}: give to_nir the whole network that "
+                f"jsnn.quant.aware returned, whose graph holds the integers of its twin"
+            )
         if type(layer) in networks:
             return networks[type(layer)](label, layer, x)
         self.label = label

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jsnn.neurons.shapes import check_floating
 from jsnn.online.parts import observed
 from jsnn.types import Array
 
@@ -52,8 +53,7 @@ def check_batch(x: Any) -> None:
     for leaf in jax.tree.leaves(x):
         if not leaf.shape or not leaf.shape[0]:
             raise ValueError(f"the input of a step must be [B, ...] of one example or more, got shape {leaf.shape}")
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"inputs must be floating point, got {leaf.dtype}: convert them with x.astype(jnp.float32)")
+    check_floating(x)
 
 
 def check_loss(loss: Callable[..., Any], network: Any, state: Any, x: Any, targets: Any) -> Any:
@@ -69,7 +69,7 @@ def check_loss(loss: Callable[..., Any], network: Any, state: Any, x: Any, targe
     except (TypeError, ValueError, IndexError) as error:
         raise ValueError(
             f"loss must be one of a single step, of outputs {shapes} and targets of that step, and may not look ahead "
-            f"in time: take jsnn.losses.cross_entropy in the place of ce_rate_loss, for one ({error})"
+            f"in time: take one such as jsnn.losses.cross_entropy, not ce_rate_loss or ce_count_loss ({error})"
         ) from error
     if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise ValueError(f"loss must return a number for the outputs of a step, {shapes}, got {value}")

@@ -9,9 +9,10 @@ import numpy as np
 from flax import nnx
 
 from jsnn.arguments import check_memory, is_real
-from jsnn.neurons.checks import check_is_neuron, is_key
+from jsnn.neurons.checks import check_holds, check_is_neuron, is_key
 from jsnn.neurons.pytree import FrozenPytree
-from jsnn.neurons.shapes import check_order, check_state
+from jsnn.neurons.ranges import NUMBER
+from jsnn.neurons.shapes import check_floating, check_order, check_state
 from jsnn.plasticity.rule import Rule, Traces, check_is_rule, over_batch, project
 from jsnn.types import Array, Inputs, Neuron, Shape, State, as_shape
 
@@ -125,6 +126,7 @@ class Plastic(FrozenPytree):
             raise TypeError(f"{name} must be real numbers, got {values.dtype}")
         least = jnp.bfloat16 if jnp.issubdtype(values.dtype, jnp.floating) else jnp.float32  # exact for whole numbers
         values = jnp.asarray(values, jnp.promote_types(values.dtype, least))
+        check_holds(name, values, NUMBER.holds, NUMBER.rule)
         if self.learn_initial:
             return nnx.Param(jnp.array(values))
         return values if layer is None else jax.lax.stop_gradient(jnp.array(values))
@@ -144,6 +146,7 @@ class Plastic(FrozenPytree):
         """Run one time step, `current` `[B, I]`, or a dict."""
         if not isinstance(current, Mapping):
             check_order(self, state, current)
+        check_floating(current)
         self._check_shapes(jax.tree.map(jnp.shape, current))
         check_state(self, state, current)
         inputs: dict[str, Array] = dict(current) if isinstance(current, Mapping) else {"input": current}  # type: ignore[dict-item]

@@ -14,6 +14,7 @@ LARGEST = 2**23  # of a current or a sum, in units: times 255 it fits into int32
 LARGEST_INPUT = 127
 _BITS = 8  # of a multiplier
 _MOST_SHIFT = 23
+_MOST_LEFT = 22  # with which all but 0 is above LARGEST, and fits into int32
 # multiplied with, where XLA may divide in another way in another program
 _RECIPROCALS = np.concatenate([[0.0], 1 / np.arange(1.0, 2**_BITS)]).astype(np.float32)
 _POWERS = 2.0 ** np.arange(-64, 65, dtype=np.float32)
@@ -64,7 +65,7 @@ def shifted(x: Array, shift: Array) -> Array:
 
 def rescaled(x: Array, factor: Factor) -> Array:
     """Return integers times a factor, rounded to the nearest, a tie upwards, and cut at +-LARGEST."""
-    left, right = jnp.maximum(-factor.shift, 0), jnp.maximum(factor.shift, 0)
+    left, right = jnp.clip(-factor.shift, 0, _MOST_LEFT), jnp.maximum(factor.shift, 0)
     x = jnp.clip(x, -(LARGEST >> left), LARGEST >> left)
     return jnp.clip(shifted((x * factor.multiplier) << left, right), -LARGEST, LARGEST)
 

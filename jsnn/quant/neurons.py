@@ -1,6 +1,6 @@
 """Neurons with rounded states, and with integers alone."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -146,6 +146,7 @@ class IntegerNeuron(FrozenPytree):
     reset_delay: bool = nnx.static(default=False)
     decays_last: bool = nnx.static(default=False)
     dtype: str = nnx.static(default="int32")
+    _takes_integers: ClassVar[bool] = True
 
     @classmethod
     def of(cls, neuron: QuantizedNeuron) -> "IntegerNeuron":
@@ -203,6 +204,7 @@ class IntegerRecurrent(FrozenPytree):
 
     neuron: IntegerNeuron
     synapse: IntegerSynapse
+    _takes_integers: ClassVar[bool] = True
 
     def init(self, shape: Shape, dtype: Any = jnp.int32) -> RecurrentState:
         return RecurrentState(self.neuron.init(shape), jnp.zeros(shape, jnp.int8))

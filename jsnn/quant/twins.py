@@ -32,7 +32,9 @@ class Integers:
         """Return the function of one time step, in integers alone."""
         if self.units is not None:
             scale = self.units.input_scale
-            x = jax.tree.map(lambda x: integers(x, scale, LARGEST_INPUT).astype(jnp.int8), x)
+            x = jax.tree.map(
+                lambda x: jnp.where(jnp.isnan(x), 0, integers(x, scale, LARGEST_INPUT)).astype(jnp.int8), x
+            )
         with jax.numpy_dtype_promotion("strict"):  # spikes and currents have other units, and other dtypes
             return super().one_step(x)  # type: ignore[misc]
 
@@ -79,7 +81,8 @@ def integer(network: Any) -> Any:
     It takes the same inputs, as floating-point numbers, and rounds them to int8; from there on all is int8 (weights,
     spikes), int16 (states) and int32 (sums, currents). Its spikes are int8, the membranes that it puts out int16, and
     currents int32. `twin.real(outputs)` gives the outputs of the rounded network, to the bit; so does each state times
-    its unit. It can be run, recorded and exported, not differentiated.
+    its unit. It can be run, recorded and exported, not differentiated. Integers have no NaN: an input of NaN is 0 here,
+    while the rounded network keeps it in its membranes.
 
     Raises:
         TypeError: if `network` does not come from `aware`, or is traced.

@@ -1,6 +1,7 @@
 """Whole trainings in one call, for a script."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,7 +82,7 @@ def fit(
         score: the metric by which epochs are compared, for `validation` and `patience`.
         maximize: whether the highest score is the best, as of an accuracy.
         patience: stop after so many epochs without a better score; None never stops early.
-        checkpoints: where to save.
+        checkpoints: where to save, `jsnn.checkpoint.Checkpoints(folder)`.
         at_step: as in `make_step`: what follows a schedule.
         truncate: as in `make_step`: how many steps at most a gradient flows back in time; None for all.
         accumulate: as in `make_step`: in how many parts a batch is seen, to save memory.
@@ -89,7 +90,7 @@ def fit(
         show: print a line for each epoch.
 
     Raises:
-        TypeError: if `loss` does not return `(scalar, metrics)`.
+        TypeError: if `loss` does not return `(scalar, metrics)`, or `checkpoints` is a path.
         ValueError: if `data` has fewer examples than a batch, `patience` or `truncate` is below 1, there is nothing to
             train, `loss` has no metric of the name `score`, or `checkpoints` hold a training with other settings.
         NotFinite: if the loss becomes NaN or infinite.
@@ -114,6 +115,9 @@ def fit(
             raise ValueError(f"{name} must be >= 1, got {number}")
     check_accumulate(batch_size, accumulate)
     graph, state = create(network, optimizer)
+    if isinstance(checkpoints, (str, os.PathLike)):
+        path = os.fspath(checkpoints)
+        raise TypeError(f"checkpoints must be jsnn.checkpoint.Checkpoints(folder), got the path {path!r}")
     if checkpoints is not None and checkpoints.read_only:
         raise ValueError(f"checkpoints must be open for writing, {checkpoints.folder} is read_only")
 
