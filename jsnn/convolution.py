@@ -25,6 +25,7 @@ Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 _CHUNK_NUMBERS = 800_000  # in the columns of a chunk of images, so that they stay in cache
 _MANY_CHANNELS = 8  # from which on a convolution gains from chunks; with few it loses a little
+_LONG_RUN = 128  # numbers side by side from which on it is as fast to put them together first, and sooner compiled
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -120,9 +121,10 @@ def _columns(strides: Strides, pads: Padding, shape: tuple[int, ...], images: Ar
     (rows, down), (columns, along) = (
         (size - window + 1, stride) for size, window, stride in zip(padded.shape[1:], shape, strides)
     )
-    # first what lies side by side, then what lies below it: kw + kh slices to compile in place of kw * kh
-    beside = jnp.concatenate([padded[:, :, j : j + columns : along] for j in range(shape[1])], axis=-1)
-    return jnp.concatenate([beside[:, i : i + rows : down] for i in range(shape[0])], axis=-1)
+    beside = [padded[:, :, j : j + columns : along] for j in range(shape[1])]
+    if shape[1] * shape[2] >= _LONG_RUN:
+        beside = [jnp.concatenate(beside, axis=-1)]
+    return jnp.concatenate([part[:, i : i + rows : down] for i in range(shape[0]) for part in beside], axis=-1)
 
 
 def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
@@ -208,14 +210,16 @@ def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
 def _kernel_gradient(
     strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """Return a matrix product for each chunk of images, and their sum."""
+    """Return a matrix product for each chunk of images, and their sum; faster with its wider factor on the right."""
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16
+    is_wide = math.prod(shape[:3]) > shape[3]
 
     def of_chunk(images: Array, gradient: Array) -> Array:
         columns = _columns(strides, pads, shape, images)
-        return matmul(columns.reshape(-1, columns.shape[-1]).T, gradient.reshape(-1, shape[-1])).reshape(shape)
+        seen, passed = columns.reshape(-1, columns.shape[-1]), gradient.reshape(-1, shape[-1])
+        return matmul(passed.T, seen) if is_wide else matmul(seen.T, passed)
 
     chunk = _chunk(gradient, images.shape[-1], shape)
     count = images.shape[0] // chunk * chunk
@@ -229,7 +233,7 @@ def _kernel_gradient(
             return array[:count].reshape(-1, chunk, *array.shape[1:])
 
         total, _ = jax.lax.scan(add, total, (in_chunks(images), in_chunks(gradient)))
-    return total.astype(images.dtype)
+    return (total.T if is_wide else total).reshape(shape).astype(images.dtype)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
