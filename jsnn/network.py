@@ -22,10 +22,10 @@ from flax import nnx
 from flax.errors import TraceContextError
 from jax.ad_checkpoint import checkpoint_name
 
-from jsnn.neurons.calling import call
+from jsnn.neurons.calling import call, dotted, first_name
 from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Operation, read
-from jsnn.tracing import States, Traced, batch_of, dotted, first_name, static_values, trace_all_steps, trace_network
+from jsnn.tracing import States, Traced, batch_of, static_values, trace_all_steps, trace_network
 from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
 from jsnn.unrolling import count_steps, of_changes, of_step, over_time
 

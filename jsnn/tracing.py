@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.extend.core import ClosedJaxpr
 
-from jsnn.neurons.calling import free_name, neuron_of, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
-from jsnn.program import RANDOM, Atom, Operation, Program, bodies, called, flatten, inside, read, shape_of, trace
+from jsnn.neurons.calling import dotted, first_name, free_name, neuron_of, neuron_p
+from jsnn.program import RANDOM, Atom, Operation, Program, bodies, flatten, read, shape_of, trace
+from jsnn.refusals import attributes, explained, first_neuron, refuse_changes, refuse_custom_derivatives
 from jsnn.types import Array, Layered, Neuron, Shape, State
 from jsnn.varying import shaped
 
@@ -162,9 +162,9 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
             if isinstance(part, Neuron) and path:
                 with contextlib.suppress(AttributeError):  # a class with slots has no room for it
                     object.__setattr__(part, "_path", dotted(path) or first_name(part))
-        before = _attributes(copy)
-        outputs, shape = jax.tree.flatten(_explained(copy.one_step, x, folded))
-        _refuse_changes(before, _attributes(copy))
+        before = attributes(copy)
+        outputs, shape = jax.tree.flatten(explained(copy.one_step, x, folded))
+        refuse_changes(before, attributes(copy))
         outputs = [jnp.asarray(y) if isinstance(y, np.ndarray) else y for y in outputs]
         if others := [type(y).__name__ for y in outputs if not isinstance(y, jax.Array)]:
             raise ValueError(f"a network must return arrays, it returned {', '.join(others)}")
@@ -183,8 +183,8 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
     if not outputs or (batch and any(y.shape[:1] != batch for y in outputs)):
         given, made = jax.tree.map(jnp.shape, x), ", ".join(str(y.shape) for y in outputs) or "nothing"
         raise ValueError(f"a network must return arrays with the batch axis of its input {given}, it returned {made}")
-    _refuse_custom_derivatives(jaxpr)
-    program = flatten(jaxpr, lambda _, inner: opens_all or _first_neuron(inner) is not None)
+    refuse_custom_derivatives(jaxpr)
+    program = flatten(jaxpr, lambda _, inner: opens_all or first_neuron(inner) is not None)
     return Traced(network, variables, program, _calls(program, program.inputs[len(leaves) :]), found[-1])
 
 
@@ -264,70 +264,13 @@ def _holds_network(neuron: Neuron) -> bool:
     return isinstance(neuron, nnx.Pytree) and any(isinstance(part, Layered) for _, part in nnx.iter_graph(neuron))
 
 
-def dotted(path: tuple[Any, ...]) -> str:
-    """Return a path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
-    return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
-
-
-def first_name(neuron: Neuron) -> str:
-    """Return what a neuron is called that is itself the function of a network."""
-    return f"0_{type(neuron).__name__}"
-
-
-def _explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] | None) -> Any:
-    """Return function(x), with an error that names the neurons whose outputs do not fit."""
-    tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
-    try:
-        return function(x)
-    except jax.errors.ConcretizationTypeError as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"the structure of a network cannot depend on values, which are not known when it is traced: choose with "
-            f"jnp.where or jax.lax.cond, or loop with jax.lax.fori_loop, without a neuron inside ({reason})"
-        ) from error
-    except (TypeError, ValueError) as error:
-        given = [("the input", shape) for shape in map(jnp.shape, jax.tree.leaves(x))] + outputs_so_far.get()
-        meant = [f"{name} has shape {shape}" for name, shape in given if str(shape) in str(error)]
-        if not meant and "shape" in str(error):  # of a part of them, such as the channels: the last one was at fault
-            meant = [f"{name} has shape {shape}" for name, shape in given[-1:]]
-        if meant:
-            raise ValueError(f"{str(error).removesuffix('.')}. Here {', '.join(meant)}") from error
-        raise
-    finally:
-        outputs_so_far.reset(tokens[0])
-        steps_in_first_axis.reset(tokens[1])
-
-
-def _attributes(network: Any) -> dict[tuple[Any, ...], Any]:
-    """Return all that a network holds, by its path, but what Flax notes of its modules."""
-    notes = ("_pytree__", "_object__", "_length")
-    return {path: part for path, part in nnx.iter_graph(network) if path and not str(path[-1]).startswith(notes)}
-
-
-def _refuse_changes(before: dict[tuple[Any, ...], Any], after: dict[tuple[Any, ...], Any]) -> None:
-    """Raise ValueError if a network has changed, in its call, anything but the values of variables."""
-
-    def is_same(old: Any, new: Any) -> bool:
-        plain = bool | int | float | str
-        are_equal = isinstance(old, plain) and isinstance(new, plain) and old == new
-        return old is new or are_equal or isinstance(new, nnx.Variable)
-
-    changed = [path for path in before | after if not is_same(before.get(path, before), after.get(path, after))]
-    if changed:
-        raise ValueError(
-            f"a network cannot change its attribute {dotted(min(changed, key=len))} when it is called, since it is "
-            f"traced and the change is lost: make it an nnx.Variable, whose value is kept; what changes at every step "
-            f"belongs into the state of a neuron"
-        )
-
-
 def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:
     calls: dict[int, Call] = {}
     names: list[str] = []
     from_input = program.depending_on(inputs)
     for index, operation in enumerate(program.operations):
         for body in bodies(operation):
-            if inside := _first_neuron(body):
+            if inside := first_neuron(body):
                 raise ValueError(
                     f"{inside} is called inside {operation.name}, in which its state would be lost: call it outside of "
                     f"loops and branches of JAX, and let jsnn.unroll run time"
@@ -340,28 +283,3 @@ def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:
             names.append(free_name(name, names))
             calls[index] = Call(names[-1], operation)
     return calls
-
-
-def _refuse_custom_derivatives(jaxpr: ClosedJaxpr) -> None:
-    """Raise ValueError if a neuron is called inside a function with a derivative of its own, which would be lost."""
-    for equation in jaxpr.jaxpr.eqns:
-        inner = called(equation)
-        if inner is None or not (name := _first_neuron(inner)):
-            continue
-        if equation.primitive.name.startswith("custom_"):
-            raise ValueError(
-                f"{name} is called inside a function with a derivative of its own (jax.custom_vjp or jax.custom_jvp), "
-                f"which would be lost: call it outside"
-            )
-        _refuse_custom_derivatives(inner)
-
-
-def _first_neuron(jaxpr: ClosedJaxpr) -> str | None:
-    """Return the class name of the first neuron that a program calls; None if it calls none."""
-    for equation in jaxpr.jaxpr.eqns:
-        if equation.primitive is neuron_p:
-            return type(split_operands(equation.params, equation.invars)[1]).__name__
-        for body in inside(equation):
-            if found := _first_neuron(body):
-                return found
-    return None

@@ -21,7 +21,7 @@ FLOORS = {
         "jsnn.compat", "jsnn.conversion", "jsnn.energy", "jsnn.export", "jsnn.models", "jsnn.nir",
         "jsnn.online", "jsnn.precision", "jsnn.quant", "jsnn.weights",
     ],
-    3: ["jsnn.layers", "jsnn.network", "jsnn.testing", "jsnn.tracing"],
+    3: ["jsnn.layers", "jsnn.network", "jsnn.refusals", "jsnn.testing", "jsnn.tracing"],
     2: [
         "jsnn.augment", "jsnn.batches", "jsnn.cache", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode",
         "jsnn.events", "jsnn.filters", "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics",

@@ -151,3 +151,13 @@ neuron_p.def_impl(_refuse)
 mlir.register_lowering(neuron_p, lambda ctx, *operands, **params: _refuse(*operands, **params))
 ad.primitive_jvps[neuron_p] = _refuse_transform("grad")
 batching.primitive_batchers[neuron_p] = _refuse_transform("vmap")
+
+
+def dotted(path: tuple[Any, ...]) -> str:
+    """Return a path of attributes in a network as a name: the function in `Network(function)` goes without saying."""
+    return ".".join(map(str, path[1:] if path[:1] == ("function",) else path))
+
+
+def first_name(neuron: Neuron) -> str:
+    """Return what a neuron is called that is itself the function of a network."""
+    return f"0_{type(neuron).__name__}"

@@ -13,9 +13,9 @@ from jsnn.linear import Linear
 from jsnn.network import Network
 from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
+from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import value_of_parameter
 from jsnn.quant.synapses import geometry_of
-from jsnn.tracing import dotted
 from jsnn.types import Neuron
 
 SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)

@@ -10,13 +10,14 @@ from flax import nnx
 from jsnn.arguments import checked, is_array, is_traced
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network
+from jsnn.neurons.calling import dotted
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.shapes import described
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT, integers
 from jsnn.quant.neurons import IntegerNeuron, IntegerRecurrent, QuantizedNeuron
 from jsnn.quant.synapses import IntegerSynapse, QuantizedSynapse
 from jsnn.quant.training import Quantized, Units
-from jsnn.tracing import dotted, trace_network
+from jsnn.tracing import trace_network
 from jsnn.types import Array, State
 
 

@@ -15,8 +15,8 @@ from jsnn.arguments import checked
 from jsnn.extras import require
 from jsnn.files import as_path, one_line
 from jsnn.network import Network
+from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import is_key
-from jsnn.tracing import dotted
 from jsnn.weights.files import WeightsError, as_numbers
 
 

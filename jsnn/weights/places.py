@@ -13,8 +13,9 @@ from jsnn.compat.norse_neurons import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network, parts_of
+from jsnn.neurons.calling import dotted
 from jsnn.program import Atom, Program, shape_of
-from jsnn.tracing import Traced, dotted, trace_network
+from jsnn.tracing import Traced, trace_network
 from jsnn.types import Neuron, Shape, as_shape
 from jsnn.weights.files import WeightsError
 
