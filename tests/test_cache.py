@@ -66,6 +66,7 @@ def small_cache(monkeypatch):
     monkeypatch.setattr(cache, "_BYTES", 2 * 3 * 4 * 4 * 2 * 4)
 
 
+@pytest.mark.rows(6)
 @pytest.mark.parametrize(("batch", "steps", "in_parts"), [(1, 6, False), (1, 8, True), (5, 3, True), (5, 8, True)])
 @pytest.mark.parametrize("is_static", [True, False])
 @pytest.mark.parametrize("make", [sequential, converted, residual])
@@ -115,6 +116,7 @@ def forward_mode():
     return jsnn.Sequential(nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0)), jsnn.LIF(0.8), jsnn.flatten, jsnn.LI(0.9))
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("make", "change"),
     [

@@ -78,6 +78,7 @@ def test_records_have_the_means_of_all_sets(data, capsys):
     assert capsys.readouterr().out.count("epoch 4/4: train_accuracy 1, train_loss") == 1
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("parts", [2**28, 8])
 def test_every_test_example_counts_once_in_the_mean_loss(data, parts, monkeypatch):
     whole = fit(data, epochs=1, test=data[1]).history

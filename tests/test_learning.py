@@ -32,6 +32,7 @@ def value_of(one, network, inputs, targets):
     return jax.jit(loss)(network, inputs, targets, jax.random.key(0))[0]
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(("burn_in", "first"), [(None, 3), (0.0, 0), (0.4, 2), (0.99, 5)])
 def test_the_loss_is_the_mean_of_the_steps_after_the_burn_in(burn_in, first):
     one = experiment(config.Sltt(burn_in=burn_in))
@@ -63,6 +64,7 @@ def test_every_step_counts_where_each_has_a_target():
     np.testing.assert_allclose(value_of(one, network, inputs, targets), wanted, rtol=1e-5)
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_the_rules_own(kind):
     one = experiment(kind(burn_in=0.5))

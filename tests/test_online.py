@@ -174,6 +174,7 @@ def test_rtrl_is_exact_where_it_says_so(name):
     assert_equal(learned(network, "rtrl"), bptt(network))
 
 
+@pytest.mark.slow
 def test_pooling_between_a_convolution_and_its_neurons():
     layers = [jsnn.Conv(2, N, (3, 3), rngs=nnx.Rngs(0)), jsnn.max_pool, jsnn.LIF(0.9, threshold=0.3)]
     network, targets = jsnn.Sequential(*layers), jnp.ones((T, B, 2, 2, N))
@@ -244,6 +245,7 @@ def test_recurrent_layers_with_delays_learn():
     assert np.abs(found[1]["layers"][1]["synapse"]["kernel"][...]).max() > 0
 
 
+@pytest.mark.slow
 def test_trained_feedback_is_part_of_the_network_and_follows_the_readout():
     network = two_layers()
     with pytest.raises(ValueError, match="with_feedback"):

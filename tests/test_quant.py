@@ -100,6 +100,7 @@ def check_equal(rounded, twin, x):
         assert len(np.unique(y)) > 1
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("name", ["LIF late", "CuBaLIF", "Recurrent LIF", "Network", "neuron"])
 def test_the_twin_is_equal(name):
     make, shape = NETWORKS[name]
@@ -116,6 +117,7 @@ def test_the_twin_is_equal_for_10_000_steps(name, options):
     check_equal(rounded, jsnn.quant.integer(rounded), spikes(10_000, 2, *shape))
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("scale", [1 / 127, 0.03])
 def test_real_inputs_are_rounded_to_a_scale(scale, dtype):
@@ -216,6 +218,7 @@ def test_states_and_parameters_of_enough_bits_are_those_of_the_network():
 # Training
 
 
+@pytest.mark.slow
 def test_gradients_pass_through_the_rounding():
     network = jsnn.Sequential(
         dense(N, 5), jsnn.CuBaLI(nnx.Param(jnp.full(5, 0.9)), 0.8, gain=nnx.Param(jnp.array(0.5)))
@@ -395,6 +398,7 @@ def images():
     )
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", ["Recurrent CuBaLIF", "images", "CuBaLIF after", "LIF late"])
 @pytest.mark.filterwarnings("ignore:NIR's neurons reset")
 def test_nir_keeps_the_integers(name, tmp_path):
@@ -416,6 +420,7 @@ def test_nir_keeps_the_integers(name, tmp_path):
 # Energy
 
 
+@pytest.mark.slow
 def test_energy_is_counted_in_the_bit_widths():
     layers = dense(4, 3, kernel_init=nnx.initializers.ones), jsnn.LIF(0.9), dense(3, 2), jsnn.LI(0.9)
     network = jsnn.Sequential(*layers)

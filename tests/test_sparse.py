@@ -90,6 +90,7 @@ def test_vmap_is_a_batch(density):
     check_against_dense(layer(), inputs(3, IN, 4, density=density), wrap=lambda f: jax.vmap(f, 2, 1))
 
 
+@pytest.mark.slow
 def test_vmap_over_layers_and_examples():
     layers = [layer(fan_in=5, probability=None, rngs=nnx.Rngs(seed)) for seed in range(3)]
     graph, *_ = (nnx.split(one)[0] for one in layers)
@@ -262,6 +263,7 @@ def test_random_with_a_fan_in(fan_in, self_connections):
         np.testing.assert_allclose(pairs.sum(1), fan_in, atol=16)  # 4 standard deviations
 
 
+@pytest.mark.slow
 def test_random_with_a_probability():
     sparse = jsnn.Sparse.random(400, 300, probability=0.1, rngs=nnx.Rngs(0))
     assert abs(sparse.kernel.size - 12_000) < 4 * (12_000 * 0.9) ** 0.5
