@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.types import Array, Shape, Tree, as_shape
+from jsnn.types import Array, Shape, Tree, as_whole
 
 NAMES = {Array: "an array of numbers", Tree: "a pytree of arrays", nnx.Param: "an nnx.Param", nnx.Variable: "Variable"}
 _NUMBERS = (float, int, bool, Array, nnx.Param, type(None))
@@ -72,9 +72,9 @@ def is_whole(value: Any, members: tuple[Any, ...]) -> bool:
 
 
 def fit_whole(where: str, value: Any, members: tuple[Any, ...], check: Callable[..., Any]) -> Any:
-    """Return a shape, or a pytree of which `jsnn.arguments.check` has checked every leaf."""
+    """Return a shape or axes, or a pytree of which `jsnn.arguments.check` has checked every leaf."""
     if members == (Shape,):
-        return as_shape(value)
+        return as_whole(where, value)
 
     def is_list(part: Any) -> bool:
         return isinstance(part, list)

@@ -30,16 +30,27 @@ def as_shape(shape: Any) -> Shape:
         TypeError: if it is not one; 784, for one, is not (784,).
         ValueError: if a size is negative.
     """
-    try:
-        sizes = tuple(size if is_symbolic_dim(size) else operator.index(size) for size in shape)
-    except TypeError as error:
-        raise TypeError(
-            f"shape must be a tuple of whole numbers, such as (784,) or (28, 28, 1), got {shape!r} "
-            f"(several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
-        ) from error
+    sizes = as_whole("shape", shape)
     if any(isinstance(size, int) and size < 0 for size in sizes):
         raise ValueError(f"shape must have sizes of 0 or more, got {sizes}")
-    return sizes  # type: ignore[return-value]
+    return sizes
+
+
+def as_whole(name: str, values: Any) -> tuple[int, ...]:
+    """Return what a user gave as a tuple of whole numbers, such as axes.
+
+    Raises:
+        TypeError: if it is not one.
+    """
+    try:
+        return tuple(value if is_symbolic_dim(value) else operator.index(value) for value in values)  # type: ignore[misc]
+    except TypeError as error:
+        examples = "(784,) or (28, 28, 1)" if name.endswith("shape") else "(1,) or (2, 3)"
+        several = " (several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
+        raise TypeError(
+            f"{name} must be a tuple of whole numbers, such as {examples}, got {values!r}"
+            f"{several * name.endswith('shape')}"
+        ) from error
 
 
 @runtime_checkable

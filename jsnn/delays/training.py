@@ -100,6 +100,7 @@ def rounded(network: Any) -> Any:
     return map_parts(network, lambda part: isinstance(part, Delayed), change)
 
 
+@checked
 def check_recording(network: Any, num_steps: int) -> None:
     """Raise ValueError if a delay in a network is longer than a recording, and so lets nothing through.
 
