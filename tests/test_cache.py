@@ -167,6 +167,7 @@ def none_under_four(x):
     return x
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize(
     "make",
     [

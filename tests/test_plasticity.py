@@ -116,6 +116,7 @@ def histories(plastic, inputs):
 # Every rule
 
 
+@pytest.mark.rows(6)
 @every_rule
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("lead", [(B,), (1,), (), (2, 2, 3)])
@@ -132,6 +133,7 @@ def test_steps_are_those_of_unroll(rule, inside, lead):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.rows(3)
 @every_rule
 @pytest.mark.parametrize("inside", [True, False])
 def test_samples_do_not_know_of_each_other(rule, inside):
@@ -158,6 +160,7 @@ def test_shared_weights_change_by_the_mean_of_all_samples(rule):
     close(together.weights, alone.weights.mean(0), 1e-4)  # soft bounds see the mean
 
 
+@pytest.mark.rows(4)
 @every_rule
 @pytest.mark.parametrize("shared", [True, False])
 def test_dtypes_are_kept(rule, shared):
@@ -188,6 +191,7 @@ def trained(rule):
     return dataclasses.replace(rule, **numbers)
 
 
+@pytest.mark.rows(2)
 @every_rule
 def test_gradients_through_a_rule_are_finite_differences(rule):
     with jax.enable_x64(True):

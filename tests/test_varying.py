@@ -43,6 +43,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_are_those_of_one_device(name):
     network, options = NETWORKS[name], OPTIONS.get(name, {})
