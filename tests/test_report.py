@@ -31,6 +31,7 @@ from experiments.config import (
     Train,
 )
 from experiments.loop import Run
+from experiments.report import figures
 from experiments.subject import spike_size, spiking_layers, subject_of
 from experiments.summary import git_revision
 from experiments.testing import show
@@ -420,3 +421,11 @@ def test_the_browser_would_tell_of_faults(browse):
     assert probe["needed"] > 390
     assert (probe["images"], probe["loaded"]) == (1, 0)
     assert "boom is not defined" in complaints[0]
+
+
+@pytest.mark.parametrize(("longest", "width"), [(0, 1), (25, 1), (49, 1), (50, 2), (783, 16)])
+def test_bins_of_delays_are_whole_steps_and_hold_all(longest, width):
+    (ax,) = figures.delays({"layer": np.linspace(0, longest, 40)}, None).axes
+    assert {bar.get_width() for bar in ax.patches} == {width}
+    assert len(ax.patches) <= 50
+    assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100)

@@ -13,6 +13,7 @@ from jsnn import plot
 from jsnn.plot.canvas import INK, PALETTE, legend_beside, open_frame, percent
 
 COSTS = ("spikes per image", "time steps")
+_BINS = 50  # of a histogram of delays, at most
 _WIDTH = 5.4  # inches: on a phone the text is still large enough
 _STATES = {"v": "Membrane", "i": "Current"}
 
@@ -92,7 +93,9 @@ def delays(layers: Mapping[str, np.ndarray], dt: float | None) -> Figure:
     figure, axes = panels(len(layers), height=1.0 + 1.6 * len(layers), sharex=True)
     unit, scale = ("steps", 1.0) if dt is None else ("ms", 1e3 * dt)
     for ax, (name, steps) in zip(axes, layers.items()):
-        edges = np.arange(max(float(np.max(steps)), 1.0) + 1.5) - 0.5
+        longest = max(float(np.max(steps)), 1.0)
+        width = 1 + longest // _BINS  # whole steps
+        edges = np.arange(0, longest + 0.5 + width, width) - 0.5
         _histogram(ax, scale * steps, scale * edges, f"{name}: {steps.size:,} synapses", "% of them")
     axes[-1].set_xlabel(f"Delay ({unit})")
     return figure
