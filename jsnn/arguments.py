@@ -186,14 +186,14 @@ def check_axes(axis: int | tuple[int, ...] | None, array: "Array") -> None:
         raise ValueError(f"axis must name axes of an array of shape {array.shape}, each once, got {axis}")
 
 
-class TooLarge(ValueError, MemoryError):
-    """A size for which the machine has not enough memory."""
-
-
 def check_accumulate(batch_size: int, accumulate: int) -> None:
     """Raise ValueError if a batch cannot be seen in so many equal parts."""
     if batch_size % accumulate:
         raise ValueError(f"batch_size must be a multiple of accumulate = {accumulate}, got {batch_size}")
+
+
+class TooLarge(ValueError, MemoryError):
+    """A size for which the machine has not enough memory."""
 
 
 def check_memory(what: str, shape: "Shape", copies: int = 2, itemsize: int = 4) -> None:

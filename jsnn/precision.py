@@ -21,6 +21,7 @@ from jsnn.delays import Delayed
 from jsnn.layers import RecurrentState
 from jsnn.network import parts_of
 from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.shapes import check_floating_dtype
 from jsnn.quant.synapses import QuantizedSynapse
 from jsnn.sparse import Sparse
 from jsnn.types import Neuron, State
@@ -54,7 +55,7 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
     """
     if not isinstance(network, nnx.Module):
         check_is_neuron("reduce_precision", network)
-    _check_is_floating(dtype)
+    check_floating_dtype("dtype", dtype)
     reduced: Any = nnx.merge(*nnx.split(network))
     layers = [layer for _, layer in parts_of(reduced, _PRODUCTS + _FLOAT32)]
     for layer in layers[:-1]:
@@ -74,7 +75,7 @@ def initial_state(network: Neuron, shape: Any, dtype: Any = jnp.bfloat16) -> Sta
         TypeError: if `network` is not a Neuron, or `dtype` is not of floating-point numbers.
     """
     check_is_neuron("initial_state", network)
-    _check_is_floating(dtype)
+    check_floating_dtype("dtype", dtype)
 
     def change(part: Any) -> Any:
         if not isinstance(part, RecurrentState):
@@ -86,8 +87,3 @@ def initial_state(network: Neuron, shape: Any, dtype: Any = jnp.bfloat16) -> Sta
         return jax.tree.map(change, state, is_leaf=lambda part: isinstance(part, RecurrentState))
 
     return change_all(network.init(shape))
-
-
-def _check_is_floating(dtype: Any) -> None:
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"dtype must be a floating-point dtype, such as jnp.bfloat16, got {dtype!r}")

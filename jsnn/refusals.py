@@ -1,4 +1,4 @@
-"""What a network may not do when it is traced, each with an error that says what to do instead."""
+"""Errors for what a network may not do when it is traced; each says what to do instead."""
 
 from collections.abc import Callable
 from typing import Any

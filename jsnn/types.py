@@ -45,12 +45,11 @@ def as_whole(name: str, values: Any) -> tuple[int, ...]:
     try:
         return tuple(value if is_symbolic_dim(value) else operator.index(value) for value in values)  # type: ignore[misc]
     except TypeError as error:
-        examples = "(784,) or (28, 28, 1)" if name.endswith("shape") else "(1,) or (2, 3)"
-        several = " (several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
-        raise TypeError(
-            f"{name} must be a tuple of whole numbers, such as {examples}, got {values!r}"
-            f"{several * name.endswith('shape')}"
-        ) from error
+        examples, hint = "(1,) or (2, 3)", ""
+        if name.endswith("shape"):
+            examples = "(784,) or (28, 28, 1)"
+            hint = " (several inputs, in a dict or a tuple, are for a jsnn.Network whose function takes them)"
+        raise TypeError(f"{name} must be a tuple of whole numbers, such as {examples}, got {values!r}{hint}") from error
 
 
 @runtime_checkable

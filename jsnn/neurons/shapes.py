@@ -95,6 +95,12 @@ def check_floating(x: Any) -> None:
             raise TypeError(f"inputs must be floating point, got {leaf.dtype}: convert them with x.astype(jnp.float32)")
 
 
+def check_floating_dtype(name: str, dtype: Any) -> None:
+    """Raise TypeError unless a dtype is one of floating-point numbers."""
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} must be a floating-point dtype, such as jnp.float32, got {dtype!r}")
+
+
 def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = None) -> None:
     """Raise ValueError unless a state has the shapes that `init` gives it for inputs of a shape.
 

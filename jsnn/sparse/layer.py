@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.arguments import check_memory, checked, is_traced
+from jsnn.neurons.shapes import check_floating_dtype
 from jsnn.sparse.connectivity import with_fan_in, with_probability
 from jsnn.sparse.product import presynaptic, sparse_product
 from jsnn.types import Array
@@ -149,8 +150,7 @@ class Sparse(nnx.Module):
                 f"self_connections=False is for as many inputs as outputs, the same neurons, got {in_features} and "
                 f"{out_features}"
             )
-        if not jnp.issubdtype(param_dtype, jnp.floating):
-            raise TypeError(f"param_dtype must be a floating-point dtype, such as jnp.float32, got {param_dtype!r}")
+        check_floating_dtype("param_dtype", param_dtype)
         inputs = in_features if self_connections else in_features - 1
         key = rngs.params()
         if is_traced(key):

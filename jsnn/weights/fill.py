@@ -30,11 +30,11 @@ class Move(NamedTuple):
     """Where in the network it is now, or "" if it was left out."""
     target_shape: Shape
     action: str
-    """What was done to it, or why it was left out."""
+    """How the array was changed on the way, or why it was left out."""
 
 
 class Draft:
-    """What is to be put where, and what is wrong with it."""
+    """The planned moves of arrays into layers, and the faults that were found."""
 
     def __init__(self, channels_first: bool) -> None:
         self.channels_first = channels_first
