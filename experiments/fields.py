@@ -64,7 +64,8 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
             raise
         raise ValueError(_unboxed(boxes.getvalue())) from None
     if unknown and not unknown[0].startswith("-"):
-        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in --train.epochs 3")
+        form = "--data.flip or --data.no-flip" if unknown[0].lower() in ("true", "false") else "--train.epochs 3"
+        raise ValueError(f"{unknown[0]!r} is no field and belongs to none: fields are set as in {form}")
     if unknown:
         flag = unknown[0].partition("=")[0]
         known = {*flags(dataclasses.asdict(experiment))} - {flag}  # the runner's own field is not to be set
@@ -125,7 +126,8 @@ def _choose(experiment: Config, groups: list[list[str]]) -> tuple[Config, list[s
             try:
                 chosen = _to_fill(family.kinds.get(kind)) or pydantic.TypeAdapter(hint).validate_python(kind)
             except pydantic.ValidationError as error:
-                raise ValueError(".".join([*path, name]) + in_one_line(error, type(holder))) from None
+                by_name = f". Its name is set by {flag}.name {kind}" if hasattr(chosen, "name") else ""
+                raise ValueError(".".join([*path, name]) + in_one_line(error, type(holder)) + by_name) from None
         elif family is None and kind not in ("None", "default"):
             raise ValueError(f"{flag} must be None or default, got {kind!r}")
         elif family is None:

@@ -144,7 +144,7 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
 
     Raises:
         TypeError: if the value fits none of them.
-        ValueError: if it fits, but is NaN or too large.
+        ValueError: if it fits, but is NaN or too large, or if it is none of the names that there are.
     """
     rules = _arrays()
     if rules is not None and rules.is_whole(value, members):
@@ -156,7 +156,9 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
     cure = rules.cure(members) if rules is not None else ""
     if is_traced(value):
         cure = ": it must be known when the function is traced, so make it static under jit"
-    raise TypeError(f"{where} must be {_describe(members)}, got {' '.join(reprlib.repr(value).split())}{cure}")
+    is_name = isinstance(value, str) and any(typing.get_origin(member) is Literal for member in members)
+    error = ValueError if is_name else TypeError
+    raise error(f"{where} must be {_describe(members)}, got {' '.join(reprlib.repr(value).split())}{cure}")
 
 
 def check_dt(dt: Any) -> None:
@@ -261,7 +263,7 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
         return rules.fit(where, value, member, members)
     origin = typing.get_origin(member)
     if origin is Literal:
-        return isinstance(value, str), value  # the function says which names it knows
+        return isinstance(value, str) and value in typing.get_args(member), value
     if origin in (tuple, list, Sequence):
         return _fit_sequence(where, value, member)
     if origin is Callable:
@@ -341,21 +343,21 @@ def _describe(members: tuple[Any, ...]) -> str:
     if rules is not None and rules.may_be_parameter(members):
         words = ["a number", "an array", "an nnx.Param"]
     else:
-        words = list(dict.fromkeys(_word(member) for member in members if member is not type(None)))
+        words = list(dict.fromkeys(word for member in members if member is not type(None) for word in _words(member)))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _word(member: Any) -> str:
+def _words(member: Any) -> list[str]:
     if member in _NAMES:
-        return _NAMES[member]
+        return [_NAMES[member]]
     rules = _arrays()
     if rules is not None and rules.knows(member):
-        return rules.NAMES[member]
+        return [rules.NAMES[member]]
     origin = typing.get_origin(member)
     if origin is Literal:
-        return " or ".join(map(repr, typing.get_args(member)))
+        return list(map(repr, typing.get_args(member)))
     if origin in (tuple, list, Sequence):
-        return "a tuple" if origin is tuple else "a list or a tuple"
+        return ["a tuple" if origin is tuple else "a list or a tuple"]
     if origin is Callable:
-        return "a function"
-    return getattr(origin or member, "__name__", str(member))
+        return ["a function"]
+    return [getattr(origin or member, "__name__", str(member))]

@@ -210,9 +210,8 @@ def _run_step_by_step(traced: Traced, before: States, inputs: Any, run_part: Run
     if changed:
         nnx.update(traced.network, structure.unflatten([changed.get(index, leaf) for index, leaf in enumerate(leaves)]))
     values = traced.parameters()
-    calls = {call.name: call for call in traced.calls.values()}
-    for name, x in zip(traced.parts, given, strict=True):
-        run_part(name, calls[name].neuron(values) if name in calls else None, before.get(name, ()), x, None)
+    for (name, found), x in zip(traced.parts, given, strict=True):
+        run_part(name, found and found.neuron(values), before[name] if found else (), x, None)
     return states, outputs
 
 

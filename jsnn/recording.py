@@ -15,7 +15,7 @@ from jsnn.neurons.calling import free_name
 from jsnn.neurons.eventprop import has_shifts, with_shifts
 from jsnn.neurons.pytree import FrozenPytree, for_unroll
 from jsnn.types import Around, Array, Inputs, Layered, Neuron, Shape, State
-from jsnn.unrolling import Method, check_method, count_steps, explaining, of_step, over_time, prepare, run, truncation
+from jsnn.unrolling import Method, count_steps, explaining, of_step, over_time, prepare, run, truncation
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -59,7 +59,7 @@ def record(
             layers, or `{"1_LIF": ("v",)}` for some, and nothing of the others. What is not kept is None in its state,
             and `outputs` are then `()`.
         neurons: how many neurons of each layer, evenly spread, or the indices of some. The axes after the batch are
-            then one, `[T, B, neurons]`, in the order of `reshape`.
+            then one, `[T, B, neurons]`, in the order of `reshape`; `[T, neurons]` for a single vector, without a batch.
         every: keep every k-th step, from the first on.
         method: as in `jsnn.unroll`. A neuron of which states are kept is scanned.
 
@@ -88,7 +88,6 @@ def record(
         raise ValueError(f"every must be >= 1, got {every}")
     if (isinstance(neurons, int) and neurons < 1) or (neurons is not None and np.size(neurons) == 0):
         raise ValueError(f"neurons must be a number >= 1, or the indices of at least one, got {neurons}")
-    check_method(method)
     if truncation.value is not None:
         raise ValueError(
             f"truncate is for losses that call jsnn.unroll, and this one calls jsnn.record, got {truncation.value}"
@@ -109,7 +108,10 @@ def record(
     ) -> tuple[State, dict[str, LayerRecord]]:
         state, records = _run_watched(network, state, x, steps, keep, method)
         names.extend(records)
-        return state, records if neurons is None else {name: _some(name, neurons, r) for name, r in records.items()}
+        if neurons is not None:
+            axes = 1 + any(len(leaf.shape) > 1 for leaf in jax.tree.leaves(of_step(x, steps)))
+            records = {name: _some(name, neurons, axes, layer) for name, layer in records.items()}
+        return state, records
 
     with explaining(network, state, inputs, num_steps):
         if neurons is not None or every > 1:
@@ -246,13 +248,13 @@ def _names_on(path: tuple[Any, ...]) -> list[str]:
     return [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
 
 
-def _some(name: str, neurons: int | Sequence[int], layer: LayerRecord) -> LayerRecord:
-    """Return some neurons of a layer, the axes after the batch as one."""
+def _some(name: str, neurons: int | Sequence[int], axes: int, layer: LayerRecord) -> LayerRecord:
+    """Return some neurons of a layer, all axes after those of time and batch as one."""
 
     def take(x: Array) -> Array:
         if x.ndim < 2 or x.size == 0:
             return x  # a number or a key that all neurons share, or a memory of no steps
-        flat = x.reshape(*x.shape[:2], -1)
+        flat = x.reshape(*x.shape[:axes], -1)
         size = flat.shape[-1]
         chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)
         if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):

@@ -59,10 +59,14 @@ class Traced(NamedTuple):
     """Of the outputs."""
 
     @property
-    def parts(self) -> list[str]:
-        """Return the names of the neurons and of the named values, in the order in which they run."""
-        named = {index: o.params["name"] for index, o in enumerate(self.program.operations) if o.name == "name"}
-        return [name for _, name in sorted((named | {index: call.name for index, call in self.calls.items()}).items())]
+    def parts(self) -> list[tuple[str, Call | None]]:
+        """Return the names of the neurons, with their calls, and of the named values, in the order in which they run.
+
+        A value may have the name of a neuron.
+        """
+        named = {index: (o.params["name"], None) for index, o in enumerate(self.program.operations) if o.name == "name"}
+        parts = named | {index: (call.name, call) for index, call in self.calls.items()}
+        return [parts[index] for index in sorted(parts)]
 
     def parameters(self) -> dict[int, Any]:
         """Return the values that the parameters of the neurons are made of, by their numbers."""

@@ -6,7 +6,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -105,15 +105,12 @@ def unroll(
         >>> more_spikes.shape
         (5, 2, 3)
     """
-    if gradient not in get_args(Gradient):
-        raise ValueError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
     inputs, state = prepare(neuron, inputs, state, num_steps)
     if gradient == "eventprop":
         neuron = with_spike_time_gradients(neuron)
     if gradient == "eventprop" or has_shifts(state):
         state = with_shifts(neuron, state, of_step(inputs, num_steps))
     neuron = for_unroll(neuron)
-    check_method(method)
     if remat is not False and remat < 1:
         raise ValueError(f"remat must be True or a chunk length of at least 1, got {remat}")
     truncate = truncation.value if truncate is None else truncate
@@ -211,12 +208,6 @@ def check_truncate(truncate: int | None) -> None:
     """Raise ValueError if a gradient is to flow back for less than a step."""
     if truncate is not None and truncate < 1:
         raise ValueError(f"truncate must be a number of steps >= 1, or None for all, got {truncate}")
-
-
-def check_method(method: str) -> None:
-    """Raise ValueError if `unroll` has no such method."""
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
 
 
 @checked

@@ -87,8 +87,6 @@ def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["const
     _check_images(images)
     if not 0 <= pixels < min(images.shape[-3:-1]):
         raise ValueError(f"pixels must be at least 0 and less than H and W of {images.shape}, got {pixels}")
-    if mode not in ("constant", "reflect"):
-        raise ValueError(f"mode must be 'constant' or 'reflect', got {mode!r}")
     before = [0] * (images.ndim - 3)
     sides = [(0, 0) for _ in before] + [(pixels, pixels), (pixels, pixels), (0, 0)]
     padded = jnp.pad(images, sides, mode=mode)

@@ -38,7 +38,6 @@ from jsnn.neurons.checks import check_decay, check_positive
 from jsnn.types import Array, Parameter, SpikeFunction
 
 ResetMechanism: TypeAlias = Literal["subtract", "zero", "none"]
-RESET_MECHANISMS = ("subtract", "zero", "none")
 
 
 @checked
@@ -294,8 +293,6 @@ def _spiking(
     reset_delay: bool,
 ) -> dict[str, Any]:
     """Return the fields of `SpikingNeuron` for snnTorch's arguments."""
-    if reset_mechanism not in RESET_MECHANISMS:
-        raise ValueError(f"reset_mechanism must be one of {RESET_MECHANISMS}, got {reset_mechanism!r}")
     return {
         "threshold": trainable(threshold) if learn_threshold else threshold,
         "surrogate": surrogate.arctan(2.0) if spike_grad is None else spike_grad,

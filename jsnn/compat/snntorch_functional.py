@@ -100,8 +100,6 @@ def ce_temporal_loss(
         >>> ce_temporal_loss(jnp.ones((5, 2, 4)), jnp.array([0, 3]))
         Array(1.3862944, dtype=float32)
     """
-    if inverse not in ("negate", "reciprocal"):
-        raise ValueError(f'inverse must be "negate" or "reciprocal", got {inverse!r}')
     times = decode.first_spike_time(wide(spikes), lengths=lengths)
     logits = -times if inverse == "negate" else 1 / (times + 1)
     return narrow(cross_entropy(logits, targets, weight=weight, ignore_label=ignore_label), spikes.dtype)
@@ -390,9 +388,7 @@ def targets_convert(
     """
     if code == "rate":
         return targets_rate(targets, num_classes, num_steps, **options)
-    if code == "latency":
-        return targets_latency(targets, num_classes, num_steps, **options)
-    raise ValueError(f"code must be 'rate' or 'latency', got {code!r}")
+    return targets_latency(targets, num_classes, num_steps, **options)
 
 
 def _levels(spikes: Array, on_target: float, off_target: float) -> Array:

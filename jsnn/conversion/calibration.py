@@ -41,7 +41,8 @@ def calibrate(
         percentile: which of an activation's values, over neurons and data, is to spike `spikes_per_step` times a step
             (threshold balancing). Values above it saturate a neuron that spikes at most once a step.
         spikes_per_step: see `percentile`. More spikes, and fewer steps for the same precision.
-        per_channel: one scale for each channel (the last axis) instead of one for each activation.
+        per_channel: one scale for each channel (the last axis, but for that of the batch) instead of one for each
+            activation.
         v_init: the membrane before the first step in units of the threshold; a random key is split among the
             activations. 0.5 makes the number of spikes the rounded, not the truncated, one. None leaves it as it is, as
             that of neurons without a membrane is left.
@@ -94,7 +95,7 @@ def _correct_biases(network: Converted, data: Array, num_steps: int) -> Converte
     means_of = jax.jit(lambda network: respond(network, data, num_steps).means)
     for index, name in enumerate(network.names):
         means = means_of(network)[name]
-        missing = jnp.mean(rates[name] - means, axis=tuple(range(means.ndim - 1)))
+        missing = jnp.mean(rates[name] - means, axis=tuple(range(max(means.ndim - 1, 1))))
         neurons = list(network.neurons)
         bias = neurons[index].bias + missing / neurons[index].gain
         neurons[index] = dataclasses.replace(neurons[index], bias=bias)

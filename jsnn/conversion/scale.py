@@ -88,7 +88,7 @@ def balance(
 def _top(values: np.ndarray, percentile: float, per_channel: bool) -> np.ndarray:
     """Return the percentile, of each channel or of all; where that is 0, the largest value, or 1."""
     whole = next((top for top in (np.percentile(values, percentile), values.max()) if top > 0), 1.0)
-    if not per_channel:
+    if not per_channel or values.ndim < 2:
         return np.asarray(whole)
     channels = np.percentile(values.reshape(-1, values.shape[-1]), percentile, axis=0)
     return np.where(channels > 0, channels, whole)

@@ -63,8 +63,6 @@ class Delayed(Late, Ranged, nnx.Module):
             raise ValueError(f"a kernel must have sizes of 1 or more, got {shape}")
         if not 0 <= max_delay < 2**20:
             raise ValueError(f"max_delay must be >= 0 and less than 2^20, got {max_delay}")
-        if interpolation not in _NARROWEST:
-            raise ValueError(f"interpolation must be one of {', '.join(_NARROWEST)}, got {interpolation!r}")
         check_memory("the weights of all steps", (max_delay + 1, *shape), copies=4)
         width = max(0.5, _NARROWEST[interpolation]) if width is None else width
         check_width(width, interpolation)
@@ -293,8 +291,6 @@ class DelayedConv(Delayed):
         for name, sizes in (("kernel_size", kernel_size), ("strides", strides)):
             if len(sizes) != 2 or min(sizes) < 1:
                 raise ValueError(f"{name} must be two numbers of 1 or more, for rows and columns, got {sizes}")
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}")
         self.in_features, self.out_features = in_features, out_features
         self.strides, self.padding = (int(strides[0]), int(strides[1])), padding
         shape = (int(kernel_size[0]), int(kernel_size[1]), in_features, out_features)

@@ -43,13 +43,6 @@ class CurrentSynapse(LeakyMembrane):
     decay_syn: Parameter = 0.8
     synapse_order: SynapseOrder = nnx.static(default="decay_then_jump", kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.synapse_order not in ("decay_then_jump", "jump_then_decay"):
-            raise ValueError(
-                f"synapse_order must be 'decay_then_jump' or 'jump_then_decay', got {self.synapse_order!r}"
-            )
-
     def ranges(self) -> dict[str, Range]:
         return {**super().ranges(), "decay_syn": SHARE}
 

@@ -1,7 +1,7 @@
 """The learning rules: what each keeps of the past, and how the loss reaches a layer."""
 
 import dataclasses
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from jsnn.arguments import checked
 
@@ -89,8 +89,6 @@ def eprop(
 
     Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020).
     """
-    if feedback not in get_args(Feedback):
-        raise ValueError(f"feedback must be one of {', '.join(get_args(Feedback))}, got {feedback!r}")
     signal: Signal = "space" if feedback == "symmetric" else "feedback"
     return Rule("eprop", "detached", signal, readout_memory, seed, feedback == "trained")
 

@@ -127,11 +127,6 @@ class FastWeights(Rule):
     rate: Parameter = 0.5
     writes: Literal["hebb", "delta"] = nnx.static(default="hebb")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.writes not in ("hebb", "delta"):
-            raise ValueError(f"writes must be 'hebb' or 'delta', got {self.writes!r}")
-
     def ranges(self) -> dict[str, Range]:
         return {**super().ranges(), "decay": SHARE}
 

@@ -6,7 +6,7 @@ among them, and the postsynaptic traces rise. So spikes at the same step count a
 """
 
 import dataclasses
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -71,8 +71,6 @@ class STDP(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairing not in get_args(Pairing):
-            raise ValueError(f"pairing must be 'all' or 'nearest', got {self.pairing!r}")
         check_bounds(self.bounds)
 
     def ranges(self) -> dict[str, Range]:

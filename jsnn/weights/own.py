@@ -88,6 +88,8 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             faults.append(f"{name} {x.shape} belongs nowhere")
         elif x.shape != own[name].shape:
             faults.append(f"{name} has shape {x.shape}, the network's has {own[name].shape}")
+        elif x.dtype.kind not in "biu" and not jnp.issubdtype(own[name].dtype, jnp.inexact):
+            faults.append(f"{name} is {x.dtype}, the network's {own[name].dtype}: its fractions would be cut off")
     if faults:
         raise WeightsError("the weights do not fit the network:\n  " + "\n  ".join(faults))
     graph, state = nnx.split(network)
@@ -130,6 +132,10 @@ def _arrays_of(network: Any) -> dict[str, Any]:
         raise TypeError(f"network must be a network or a module of Flax, got {type(network).__name__}")
     flat = nnx.to_flat_state(nnx.split(network)[1])
     arrays = {_name(network, path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf for path, leaf in flat}
+    if len(arrays) < len(flat):
+        names = [_name(network, path) for path, _ in flat]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two arrays of the network are named {twice!r}: take the dots out of the keys of its nnx.Dict")
     kinds = jax.Array | np.ndarray | jax.ShapeDtypeStruct
     return {name: x for name, x in arrays.items() if isinstance(x, kinds) and not is_key(x)}
 
