@@ -20,9 +20,10 @@ def count_steps(inputs: Inputs, num_steps: int | None) -> int:
 
 
 def in_chunks(run: RunSteps, length: int | bool, change: Callable[[RunSteps], RunSteps], least: int = 0) -> RunSteps:
-    """Return `run` taken in chunks of a length, each changed, and without the change those left over, `least` or more.
+    """Return `run` in chunks of `length` steps, each run by `change(run)`.
 
-    The length True stands for about the square root of the number of steps.
+    The last steps, which make no whole chunk, are run by `run` itself: at least `least` of them. The length True stands
+    for about the square root of the number of steps.
     """
 
     def run_chunks(state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:

@@ -210,7 +210,10 @@ def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
 def _kernel_gradient(
     strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """Return a matrix product for each chunk of images, and their sum; faster with its wider factor on the right."""
+    """Return the gradient of a kernel: the sum of one matrix product for each chunk of images.
+
+    Products are faster with their wider factor on the right.
+    """
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16

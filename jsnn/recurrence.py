@@ -1,4 +1,4 @@
-"""A state that is linear in the state before can be had for all time steps at once.
+"""Linear recurrences, computed for all time steps at once.
 
 Two steps in a row of y = (1 - leak) * y + x are one step of the same kind, with another leak and another x. So the
 steps can be put together in pairs, the pairs in pairs, and so on: about 2 log2(T) operations on many steps each,

@@ -1,4 +1,4 @@
-"""Numbers that must not be rounded by the way.
+"""Whole numbers and sums that rounding errors must not change.
 
 A float is never cut off to a whole number: 0.29 * 100 is 28.999999999999996, and means 29. And what is summed up is
 summed up in float32 at least: in bfloat16, 256 + 1 is 256.

@@ -77,7 +77,7 @@ class TimeParallel(Neuron, Protocol):
 
     @property
     def is_linear(self) -> bool:
-        """Whether it is, with the parameters that the neuron has: not where spikes act back on the state."""
+        """Whether the state is linear with the neuron's parameters: it is not where spikes act back on the state."""
         ...
 
     def all_steps(self, state: State, currents: Array) -> tuple[State, Any]:

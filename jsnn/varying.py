@@ -17,7 +17,7 @@ def shaped(x: Any, shape: Shape) -> jax.ShapeDtypeStruct:
 
 
 def alike(tree: Any, others: Any = ()) -> Any:
-    """Return arrays that all differ along all axes of devices along which one of them, or of the others, does.
+    """Return arrays that all vary over the axes of a mesh over which any of them, or of the others, varies.
 
     The gradient of one that was the same on all devices is then summed over them.
     """

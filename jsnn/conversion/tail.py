@@ -32,7 +32,7 @@ class Tail(NamedTuple):
 
 
 def tail(program: Program, value: int) -> Tail:
-    """Return the linear operations after a value, up to where the least has to be remembered of it.
+    """Return the linear operations after a value, up to the smallest array that they make of it.
 
     Convolutions and matrix products end it: they are faster for all time steps at once.
     """

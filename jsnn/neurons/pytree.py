@@ -160,7 +160,7 @@ def _is_differentiated(value: Any) -> bool:
 
 
 def _is_being_copied() -> bool:
-    """Return whether `dataclasses.replace` calls: what was trained is then no mistake, as in a call by the user."""
+    """Return whether `dataclasses.replace` makes the part: a trained value out of its range is then no mistake."""
     frame: Any = sys._getframe(1)
     while frame is not None and (
         frame.f_code.co_name in ("_check_range", "__post_init__", "__init__")

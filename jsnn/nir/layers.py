@@ -1,4 +1,4 @@
-"""The layers that NIR has and that stand nowhere else."""
+"""The layers of NIR that have no counterpart elsewhere in jsnn."""
 
 from flax import nnx
 
