@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments import build, compiled, config, execute, gallery, lock, overrides, processes, quiet, spread
+from experiments import build, config, execute, files, gallery, overrides, spread, system
 from experiments.config import Experiment, Study
 from experiments.fields import override
 from experiments.load import OWN_PARTS, blame, check_run, load_config, load_run
@@ -36,14 +36,14 @@ class Request(NamedTuple):
 def run(request: Request) -> int:
     """Run a command that needs a network; return the exit status."""
     options, console = request.options, request.console
-    compiled.keep()
-    quiet.about_orbax()
+    system.keep_compiled()
+    system.quiet_orbax()
     status, existing = 2, options.existing
     with contextlib.ExitStack() as held:
         try:
             if options.distributed:
-                processes.join()
-                console.quiet = not processes.is_first()
+                system.join()
+                console.quiet = not system.is_first()
             ready = _begin(request, held) if existing is None else _take_up(request, held)
             status = 1
             return ready()
@@ -67,14 +67,14 @@ def _begin(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     experiment = overrides.remember(before, override(before, request.fields, name, request.usage))
     if isinstance(experiment, config.Gallery) and options.distributed:
         raise ValueError(f"{name} is a gallery, drawn by one process: leave out --distributed")
-    stamp = processes.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
+    stamp = system.of_first(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(f"runs/{experiment.name}-{stamp}") if options.workdir is None else as_path(options.workdir)
     execute.check_new(folder)
     if isinstance(experiment, config.Gallery):
         gallery.check(experiment)
         return functools.partial(gallery.draw, experiment, folder, console)
     ready = _open(experiment, folder, request.line, console)
-    held.enter_context(lock.hold(folder))
+    held.enter_context(files.hold(folder))
     source = as_path(name)
     execute.start(experiment, folder, source if source.suffix == ".py" else source.with_name(OWN_PARTS))
     return ready
@@ -101,7 +101,7 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     folder, evaluates = as_path(existing), options.evaluate is not None
     check_run(folder)
     if not evaluates:  # which only reads, also beside a training
-        held.enter_context(lock.hold(folder))
+        held.enter_context(files.hold(folder))
     before = load_run(folder)
     experiment = overrides.remember(before, override(before, request.fields, existing, request.usage))
     if isinstance(experiment, Study):

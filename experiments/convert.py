@@ -11,8 +11,7 @@ from rich.console import Console
 import jsnn
 from experiments import config, files
 from experiments.loop import Run
-from experiments.subject import subject_of
-from experiments.testing import show
+from experiments.testing import show, subject_of
 from jsnn import conversion
 
 Row: TypeAlias = dict[str, float | None]

@@ -19,8 +19,7 @@ from experiments.evaluation import (
     answered,
 )
 from experiments.loop import Run
-from experiments.subject import Subject, present, spike_size, spiking_layers, subject_of, threshold_of
-from experiments.testing import Pass, show
+from experiments.testing import Pass, Subject, present, show, spike_size, spiking_layers, subject_of, threshold_of
 from jsnn import conversion, energy
 from jsnn.conversion import Converted
 from jsnn.models import CompetitiveLayer

@@ -10,17 +10,16 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from experiments import config, evaluation, files, lock, overrides, processes, report, spread
+from experiments import config, evaluation, files, overrides, report, spread, system
 from experiments.convert import convert, sweep
 from experiments.evaluate import evaluate
 from experiments.load import OWN_PARTS
 from experiments.loop import NotCompiled, Run
 from experiments.progress import headed, say
 from experiments.seeds import open_run
-from experiments.subject import subject_of
 from experiments.summary import command as command_line
 from experiments.summary import format_metric, git_revision, summarise, without_losses
-from experiments.testing import show
+from experiments.testing import show, subject_of
 from jsnn import weights
 from jsnn.checkpoint import CheckpointError
 from jsnn.train import Interrupted, NotFinite
@@ -28,7 +27,7 @@ from jsnn.train import Interrupted, NotFinite
 
 def check_new(folder: Path) -> None:
     """Raise FileExistsError if a folder holds more than what a start leaves that was killed at once."""
-    nothing = {lock.NAME, OWN_PARTS}
+    nothing = {files.LOCK, OWN_PARTS}
     nothing |= {files.temporary_of(folder / name).name for name in ("config.json", OWN_PARTS)}
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - nothing):
         resume = f", or go on with --resume {folder}" * (folder / "config.json").exists()
@@ -46,8 +45,8 @@ def start(experiment: config.Experiment | config.Study, folder: Path, source: Pa
     Raises:
         FileExistsError: if another command has been there meanwhile.
     """
-    processes.meet(f"before {folder}")  # each of them has looked whether it is there
-    if processes.is_first():
+    system.meet(f"before {folder}")  # each of them has looked whether it is there
+    if system.is_first():
         check_new(folder)
         _write_config(experiment, folder, source)
 
@@ -61,7 +60,7 @@ def _write_config(experiment: config.Experiment | config.Study, folder: Path, so
 
 def begin_again(experiment: config.Experiment, folder: Path) -> None:
     """Write another config into the folder of a run; a summary, which is not of it, is taken away first."""
-    if processes.is_first():
+    if system.is_first():
         (folder / "summary.json").unlink(missing_ok=True)
         files.write_sealed(folder / "config.json", config.to_values(experiment))
 
@@ -106,7 +105,7 @@ def _train(run: Run, console: Console, command: str) -> int:
     rows, seconds = run.fit()
     beside = _by_bptt(run, console)
     run = run.on_one_device()
-    if not processes.is_first():
+    if not system.is_first():
         return 0
     chosen = [row["learning_rate"] for row in rows].index(_best(run, rows).learning_rate)
     seen = _evaluate(run.networks(), rows, chosen, console)
@@ -197,14 +196,14 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
         here = folder / stage.name
         if not (here / "summary.json").exists():
             status = _run_stage(stage, here, console, command)
-            processes.meet(f"after {here}")
+            system.meet(f"after {here}")
             if status:
                 console.print(f"the study goes on with: {command_line(['--resume', str(folder)])}")
                 return status
         if (here / "config.json").exists():
             _check_stage(stage, here)
         results[stage.name] = files.read_sealed(here / "summary.json")
-    if not processes.is_first():
+    if not system.is_first():
         return 0
     rows: list[dict[str, Any]] = []
     final: dict[str, float] = {}
@@ -227,11 +226,11 @@ def run_study(study: config.Study, folder: Path, console: Console, command: str)
 def _run_stage(stage: config.Experiment, folder: Path, console: Console, command: str) -> int:
     """Train a stage of a study, or go on with it; returns the exit status."""
     try:
-        with lock.hold(folder):
-            processes.meet(f"before {folder}")
+        with files.hold(folder):
+            system.meet(f"before {folder}")
             if (folder / "config.json").exists():
                 _check_stage(stage, folder)
-            elif processes.is_first():
+            elif system.is_first():
                 _write_config(stage, folder, folder.parent / OWN_PARTS)
             return train(open_run(stage, folder, console), console, command)
     except (ValueError, OSError, CheckpointError) as error:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments import processes
+from experiments import system
 from experiments.config import Experiment, to_values
 from experiments.files import append, write_whole
 from experiments.parts.loggers import Log
@@ -30,7 +30,7 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
     Raises:
         OSError: if they cannot be written (a full disk), or the logger fails, also when an epoch is added.
     """
-    if not processes.is_first():
+    if not system.is_first():
         yield lambda record: None
         return
     path = folder / NAME

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import build, journal, processes, progress, size
+from experiments import build, journal, progress, size, system
 from experiments.config import Experiment, Sets
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
@@ -232,7 +232,7 @@ class Run(train.Trainer):
             self._bar.console.print(progress.summarise(records[-1], self.epochs, self.score))
 
     def is_asked_to_stop(self) -> bool:
-        return processes.any_of(self._stop_asked.is_set())
+        return system.any_of(self._stop_asked.is_set())
 
     def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the record of the epoch whose weights are the result."""

@@ -96,7 +96,7 @@ def _which_checkpoint(text: str) -> str | int:
 
 def _report(options: argparse.Namespace, name: str | None, arguments: list[str], console: Console) -> int:
     """Make the page of a finished run, or of a study and its stages, from its files."""
-    from experiments import lock, report
+    from experiments import files, report
     from experiments.load import load_run
     from jsnn.files import as_path
 
@@ -107,7 +107,7 @@ def _report(options: argparse.Namespace, name: str | None, arguments: list[str],
         given = name or arguments[0]
         raise ValueError(f"the page is about the run as it was: leave out {given}, or begin a new run")
     experiment = load_run(folder)
-    with lock.hold_alone(folder):
+    with files.hold_alone(folder):
         report.make(experiment, folder, console)
     console.print(f"look at {folder / 'report.html'}")
     return 0

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from experiments import commands as runner
-from experiments import config, execute, fields, gallery, load, processes, run
+from experiments import config, execute, fields, gallery, load, run, system
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 60  # for one command
@@ -300,7 +300,7 @@ def fuzz(count: int, seed: int, trained: float = 0.0) -> list[Outcome]:
         refuse = mock.Mock(side_effect=ValueError("no other process"))
         with contextlib.ExitStack() as always:
             always.enter_context(mock.patch("experiments.report.write"))
-            always.enter_context(mock.patch.object(processes, "join", refuse))
+            always.enter_context(mock.patch.object(system, "join", refuse))
             for _ in range(count):
                 arguments = commands.draw()
                 trains = commands.random.random() < trained and str(ROOT) not in " ".join(arguments)

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 COMPILE = """
 import jax
-from experiments import compiled
-compiled.keep()
+from experiments import system
+system.keep_compiled()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 print(jax.jit(lambda x: x + 1)(1.0))
 """

@@ -14,8 +14,7 @@ import jsnn
 from experiments import config, evaluate, evaluation, execute
 from experiments.config import Data, Experiment, Objective, Sets, Train
 from experiments.loop import Run
-from experiments.subject import subject_of
-from experiments.testing import show
+from experiments.testing import show, subject_of
 from jsnn.data import Dataset
 
 QUIET = Console(quiet=True)

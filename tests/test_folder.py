@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from experiments import config, execute, files, journal, lock
+from experiments import config, execute, files, journal
 from experiments.config import Experiment, Gallery, Study
 from experiments.loop import Run
 from experiments.report.page import link
@@ -116,17 +116,17 @@ def test_a_logger_of_ones_own_is_a_class(tmp_path):
 
 def test_a_folder_is_held_by_one(tmp_path):
     folder = tmp_path / "run"
-    with lock.hold(folder):
-        second = lock.hold(folder)
+    with files.hold(folder):
+        second = files.hold(folder)
         with pytest.raises(BlockingIOError, match=rf"{folder} is in use by another command \(process \d+ on "):
             second.__enter__()
-    with lock.hold(folder):  # it is free again
+    with files.hold(folder):  # it is free again
         pass
 
 
 def test_a_start_that_was_killed_at_once_can_be_begun_anew(tmp_path):
     folder = tmp_path / "run"
-    with lock.hold(folder):
+    with files.hold(folder):
         (folder / "config.json.tmp").write_text("{")
     execute.check_new(folder)
     (folder / "notes.txt").write_text("mine")

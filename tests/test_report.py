@@ -32,9 +32,8 @@ from experiments.config import (
 )
 from experiments.loop import Run
 from experiments.report import figures
-from experiments.subject import spike_size, spiking_layers, subject_of
 from experiments.summary import git_revision
-from experiments.testing import show
+from experiments.testing import show, spike_size, spiking_layers, subject_of
 
 DATA = Data(name="digits", train_split="train[:128]", test_split="test[:64]")
 TRAIN = Train(epochs=1, batch_size=32)

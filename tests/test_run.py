@@ -18,7 +18,7 @@ import pytest
 from fuzz_commands import fuzz
 from rich.console import Console
 
-from experiments import config, load, lock, report, run
+from experiments import config, files, load, report, run
 from experiments.fields import override
 from experiments.loop import Run
 from jsnn import weights
@@ -582,7 +582,7 @@ def test_a_damaged_checkpoint_names_the_whole_one_that_can_be_taken(capsys, copi
 
 
 def test_a_folder_in_use_is_refused_and_can_be_evaluated(capsys, copied):
-    with lock.hold(copied):
+    with files.hold(copied):
         for option in ("--resume", "--report"):
             status, printed = call(capsys, option, copied)
             assert status == 2

@@ -37,7 +37,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from experiments import config, progress, quiet, report, run
+from experiments import config, progress, report, run, system
 from experiments.config import (
     Conversion,
     Data,
@@ -369,7 +369,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    quiet.about_orbax()  # as the runner does
+    system.quiet_orbax()  # as the runner does
     folder = options.folder or Path(tempfile.mkdtemp(prefix="torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     counts = collections.Counter[str]()

@@ -1,14 +1,20 @@
-"""Several processes that run one command, each with devices of its own: how they meet, and what they agree on.
+"""The process that a command runs in: the others beside it, its compiled programs, and what orbax prints in it.
 
-Each of these functions is called by all processes or by none. With one process they cost nothing.
+Each of the functions about several processes is called by all processes or by none. With one they cost nothing.
 """
 
+import logging
 import os
+import sys
+import warnings
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
+
+from jsnn.files import cache_folder
 
 _PATIENCE = 24 * 60 * 60  # s; what the first process does alone, such as figures and pages, is not short
 
@@ -53,3 +59,40 @@ def of_first(text: str) -> str:
 def meet(place: str) -> None:
     """Wait until all processes are here; a place is met at once only."""
     multihost.sync_global_processes(place, timeout=_PATIENCE, processes=set(range(jax.process_count())))
+
+
+def keep_compiled() -> None:
+    """Let JAX keep compiled programs in JSNN_CACHE_DIR (~/.cache/jsnn), unless JAX_COMPILATION_CACHE_DIR says where.
+
+    JAX takes one up only for the same program, version, kind of device and, on CPU, instruction set.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = cache_folder() / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # A read-only home, a full disk or a damaged file cost time, and nothing else.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
+
+
+def quiet_orbax() -> None:
+    """Hide what orbax prints beside an error that it raises, and that is shown in one line.
+
+    That is a traceback for each array that cannot be written on a full disk, or read from a damaged checkpoint.
+
+    Orbax closes its event loop at the first error. Its other readers and writers go on in threads, where they find the
+    loop closed, or an error of their own, and nobody to tell it.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def show_others(unraisable: Any) -> None:
+        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
+        is_closed = (
+            isinstance(unraisable.exc_value, RuntimeError) and str(unraisable.exc_value) == "Event loop is closed"
+        )
+        if not is_closed and (code is None or "orbax" not in code.co_filename):
+            show(unraisable)
+
+    sys.unraisablehook = show_others
