@@ -1,9 +1,8 @@
-"""From a config to jsnn objects: the data, the network, the optimiser and the loss."""
+"""From a config to jsnn objects: the network, its schedule and the loss of a batch; and whether they fit."""
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -13,7 +12,7 @@ from flax import nnx
 
 import jsnn
 from experiments import config
-from jsnn import regularizers
+from jsnn import memory, regularizers
 from jsnn.data import Dataset, Padded
 from jsnn.filters import Filter
 from jsnn.network import neurons_of
@@ -23,75 +22,10 @@ from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
 from jsnn.padding import fill_padding
 from jsnn.precision import initial_state, reduce_precision
-from jsnn.train.steps import Loss, Metrics, Network, check_result, in_mode
+from jsnn.train.steps import Loss, Metrics, Network, check_result, in_mode, metrics_of
 from jsnn.types import Array, Neuron
 
 Record: TypeAlias = Callable[..., dict[str, jsnn.LayerRecord]]  # `jsnn.record`, or what gives the same
-
-
-def load_data(experiment: config.Experiment) -> config.Sets:
-    """Return the training, test and (where asked for) validation set, checked.
-
-    Raises:
-        ValueError: if they do not fit the experiment.
-    """
-    settings, loss = experiment.data, experiment.objective.loss
-    if isinstance(settings, config.Recordings) and settings.length != experiment.num_steps:
-        raise ValueError(f"num_steps must be data.length, {settings.length}, got {experiment.num_steps}")
-    sets = settings.make()
-    given = [one for one in sets if one is not None] if isinstance(sets, config.Sets) else []
-    if not all(isinstance(one, Dataset) for one in given) or len(given) < 2:
-        raise ValueError(f"{type(settings).__name__}.make must return Sets(train, test), each a jsnn.data.Dataset")
-    if settings.validation_split and sets.validation is None:
-        raise ValueError(f"{type(settings).__name__}.make must return Sets with a validation set, as is asked for")
-    classes = max(one.num_classes for one in given)
-    if any(one.num_classes != classes for one in given):  # a small set may lack the last classes
-        sets = config.Sets(*(one and dataclasses.replace(one, num_classes=classes) for one in sets))
-    train = sets.train
-    dtype = jax.dtypes.canonicalize_dtype(train.inputs.dtype)  # float64 becomes what JAX makes of it
-    inputs = jax.ShapeDtypeStruct((1, *train.inputs.shape[1:]), dtype)
-    try:
-        jax.eval_shape(lambda inputs: settings.prepare(jax.random.key(0), inputs, training=True), inputs)
-    except ValueError as error:
-        raise ValueError(f"the examples of {settings.name} cannot be prepared as data says: {error}") from error
-    are_classes = has_classes(experiment, train)
-    if loss.of_classes is not None and loss.of_classes != are_classes:
-        are, other = ("classes", "cross_entropy") if are_classes else ("values", "mse")
-        raise ValueError(
-            f"objective.loss {loss.kind!r} is not for the targets of {settings.name}, which are {are}: take {other!r}, "
-            f"or {other}_in_time where every step has a target"
-        )
-    for name, dataset in sets._asdict().items():
-        if dataset is not None and dataset.inputs.shape[1:] != train.inputs.shape[1:]:
-            raise ValueError(
-                f"the {name} examples of {settings.name} must have the shape of the training examples, "
-                f"{train.inputs.shape[1:]}, got {dataset.inputs.shape[1:]}"
-            )
-    if train.lengths is not None:
-        for part in (experiment.objective.decoder, loss):
-            arguments = inspect.signature(part.make()).parameters.values()
-            if not any(one.name == "lengths" or one.kind is one.VAR_KEYWORD for one in arguments):
-                raise ValueError(
-                    f"{part.kind!r} takes no lengths, and the recordings of {settings.name} have different ones: give "
-                    f"the function that {type(part).__name__}.make returns an argument `lengths`, [B]"
-                )
-    if train.in_time:
-        experiment.encoder.make_in_time()
-        if experiment.network.is_rate:
-            raise ValueError(f"network {experiment.network.kind!r} knows no time, and {settings.name} has a time axis")
-        steps = train.inputs.shape[1]
-        if experiment.num_steps != steps:
-            raise ValueError(
-                f"num_steps must be {steps}, as the examples of {settings.name}, got {experiment.num_steps}"
-            )
-        if experiment.train.short_epochs:
-            raise ValueError(f"train.short_epochs must be 0 for examples with a time axis, as those of {settings.name}")
-    return sets
-
-
-def has_classes(experiment: config.Experiment, dataset: Dataset) -> bool:
-    """Return whether a network is to answer with classes, and not with values."""
-    return bool(dataset.num_classes) and not experiment.data.reconstruct
 
 
 def make_network(experiment: config.Experiment, train: Dataset) -> Network:
@@ -103,7 +37,7 @@ def make_network(experiment: config.Experiment, train: Dataset) -> Network:
     values = (
         shape if experiment.data.reconstruct else train.targets.shape[2 if experiment.objective.loss.in_time else 1 :]
     )
-    outputs = train.num_classes if has_classes(experiment, train) else math.prod(values)
+    outputs = train.num_classes if experiment.data.has_classes(train) else math.prod(values)
     inputs, rngs = experiment.encoder.shape(shape), nnx.Rngs(experiment.seed)
     return experiment.learning.prepare(experiment.network.make(inputs, outputs, rngs), (1, *inputs), rngs)
 
@@ -324,3 +258,24 @@ def with_new_membranes(network: Neuron, key: Array) -> Neuron:
         return dataclasses.replace(part, v_init=jax.random.fold_in(key, jax.random.bits(part.v_init)))
 
     return map_parts(network, is_random, change)
+
+
+def check_weights(experiment: config.Experiment, make: Callable[[], Any]) -> None:
+    """Raise MemoryError if the networks of an experiment take more memory than the device has.
+
+    Args:
+        experiment: it says how many networks there are.
+        make: makes the state of one, its weights and the optimiser's memory; it is traced only.
+    """
+    networks = experiment.seeds * max(1, len(experiment.learning_rates))
+    one = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(make)))
+    what = "the network with its optimiser" if networks == 1 else f"the whole of {networks} networks"
+    memory.check_fits(networks * one, what=what, cure="take fewer neurons or channels, or fewer seeds")
+
+
+def check_batch(experiment: config.Experiment, network: Network, sets: config.Sets, losses: Sequence[Loss]) -> None:
+    """Raise ValueError if the data, the encoder, the network and the loss do not fit together; they are traced only."""
+    size, loss = experiment.train.batch_size, experiment.objective.loss
+    for of_batch, dataset in zip((losses[0], losses[1], losses[1]), sets):
+        if dataset is not None and loss.score not in metrics_of(of_batch, network, dataset, size):
+            raise ValueError(f"objective.loss {loss.kind!r} must have its score {loss.score!r} among its metrics")

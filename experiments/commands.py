@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments import build, config, execute, files, gallery, overrides, spread, system
+from experiments import config, datasets, execute, files, gallery, overrides, spread, system
 from experiments.config import Experiment, Study
 from experiments.fields import override
 from experiments.load import OWN_PARTS, blame, check_run, load_config, load_run
@@ -85,7 +85,7 @@ def _open(experiment: Experiment | Study, folder: Path, line: list[str], console
     if isinstance(experiment, Study):
         for stage in experiment.stages:
             stage.optimizer.make(1)
-            build.load_data(stage)
+            datasets.load(stage)
         return functools.partial(execute.run_study, experiment, folder, console, command(line))
     run = open_run(experiment, folder, console)
     if experiment.train.weights is not None:

@@ -40,7 +40,7 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
     """
     subject, dataset = subject_of(run, converted), run.sets.test
     [seen] = show(run, subject, [None])
-    is_of_classes = build.has_classes(run.experiment, dataset)
+    is_of_classes = run.experiment.data.has_classes(dataset)
     predictions = seen.answers.argmax(-1) if is_of_classes else seen.answers
     counted = answered(seen.targets, dataset.lengths)
     losses = _cross_entropies(seen, counted) if is_of_classes else seen.errors
@@ -111,7 +111,7 @@ def _record(run: Run, subject: Subject, indices: list[int]) -> list[Sample]:
     records = jsnn.record(network, inputs, num_steps=num_steps)
     outputs = list(records.values())[-1].outputs
     is_in_time = run.experiment.objective.loss.in_time
-    is_of_classes = build.has_classes(run.experiment, run.sets.test)
+    is_of_classes = run.experiment.data.has_classes(run.sets.test)
     answers = np.asarray(jnp.moveaxis(outputs, 0, 1) if is_in_time else subject.decide(outputs, **padded))
     answers = answers.argmax(-1) if is_of_classes else answers
     neurons = spiking_layers(network)
@@ -205,7 +205,7 @@ def _diagnose(run: Run, network: Converted) -> ConversionReport:
     assert settings is not None
     some = slice(0, settings.batch_size)
     images = run.experiment.data.prepare(run.key, jnp.asarray(test.inputs[some]), training=False)
-    labels = test.targets[some] if build.has_classes(run.experiment, test) else None
+    labels = test.targets[some] if run.experiment.data.has_classes(test) else None
     found = conversion.diagnose(network, images, labels, num_steps=settings.num_steps, dt=settings.dt)
     activations = [Activation(**row._asdict()) for row in found.activations]
     return ConversionReport(str(network.report), str(found), activations, len(images))

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from experiments import build, journal, progress, size, system
+from experiments import build, datasets, journal, progress, system
 from experiments.config import Experiment, Sets
 from jsnn import train
 from jsnn.checkpoint import Checkpoints
@@ -63,7 +63,7 @@ class Run(train.Trainer):
         if not read_only:
             experiment.logger.check()
         with console.status(f"loading {escape(experiment.data.name)}"):
-            self.sets = sets or build.load_data(experiment)
+            self.sets = sets or datasets.load(experiment)
         settings = experiment.train
         steps = len(self.sets.train) // settings.batch_size or 1
         if settings.epochs * steps > _MOST_STEPS:
@@ -71,7 +71,7 @@ class Run(train.Trainer):
             raise ValueError(f"train.epochs must be <= {most}, of {steps} steps, got {settings.epochs}")
         optimizer = experiment.optimizer.make(settings.epochs * steps)
         make = functools.partial(build.make_network, experiment, self.sets.train)
-        size.check_weights(experiment, lambda: train.create(make(), optimizer)[1])
+        build.check_weights(experiment, lambda: train.create(make(), optimizer)[1])
         network = make()
         self.graph, state = train.create(network, optimizer)
         super().__init__(
@@ -90,7 +90,7 @@ class Run(train.Trainer):
         )
         schedule = build.make_schedule(experiment, settings.epochs * steps)
         self.pairs = []  # of programs that advance and evaluate: of whole epochs, and of those with fewer time steps
-        classes = self.sets.train.num_classes if build.has_classes(experiment, self.sets.train) else 0
+        classes = self.sets.train.num_classes if experiment.data.has_classes(self.sets.train) else 0
         options = {"in_time": self.sets.train.in_time, "num_classes": classes, "record": self.layout.record}
         for is_short in (False, True) if settings.short_epochs else (False,):
             one = dataclasses.replace(experiment, num_steps=settings.short_steps) if is_short else experiment
@@ -101,7 +101,7 @@ class Run(train.Trainer):
             )
             if sets is None:
                 with _blaming_the_kernel(one):
-                    size.check_batch(one, network, self.sets, (loss, test_loss))
+                    build.check_batch(one, network, self.sets, (loss, test_loss))
             advance = train.make_advance(self.graph, loss, optimizer, schedule, accumulate=settings.accumulate)
             advance = self.layout.hold(advance, self.state)
             self.pairs.append((advance, train.make_evaluate(self.graph, test_loss)))

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import jsnn
-from experiments import build
+from experiments import datasets
 from experiments.benchmark import (
     __main__,
     brunel,
@@ -56,7 +56,7 @@ HAVE_TESTS_OF_THEIR_OWN = {"fc_lif", "mnist_conv", "latency"}
 def small_mnist(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     dataset = Dataset(images, np.arange(4, dtype=np.int32))
-    monkeypatch.setattr(build, "load_data", lambda settings: Sets(dataset, dataset, dataset))
+    monkeypatch.setattr(datasets, "load", lambda settings: Sets(dataset, dataset, dataset))
 
 
 @pytest.fixture(autouse=True)

@@ -594,7 +594,7 @@ def test_a_folder_in_use_is_refused_and_can_be_evaluated(capsys, copied):
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("experiments.build.load_data", ["configs/digits.py"]),
+        ("experiments.datasets.load", ["configs/digits.py"]),
         ("experiments.loop.Run.fit", ["configs/digits.py"]),
         ("experiments.report.write", ["--report"]),
         ("experiments.loop.Run.evaluate", ["--evaluate"]),

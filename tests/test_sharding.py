@@ -68,7 +68,7 @@ print("exchanged:", re.findall(r"(all-reduce|all-gather|all-to-all|collective-pe
 ONE_OF_TWO = """
 import json, sys
 import numpy as np
-from experiments import build, report, run
+from experiments import datasets, report, run
 
 report.write = lambda *_: None
 touched = {}
@@ -78,7 +78,7 @@ class Watched(np.ndarray):
         touched.setdefault(len(self), set()).update(np.arange(len(self))[index].tolist())
         return np.asarray(super().__getitem__(index))
 
-load_data = build.load_data
+load_data = datasets.load
 
 def load_watched(settings):
     sets = load_data(settings)
@@ -86,7 +86,7 @@ def load_watched(settings):
         object.__setattr__(dataset, "inputs", dataset.inputs.view(Watched))
     return sets
 
-build.load_data = load_watched
+datasets.load = load_watched
 status = run.main(sys.argv[2:])
 json.dump({size: sorted(rows) for size, rows in touched.items()}, open(sys.argv[1], "w"))
 sys.exit(status)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import mnist_recurrent
-from experiments import build
+from experiments import datasets
 from experiments.benchmark.peers import compare, prepare_torch, torch_side
 from experiments.benchmark.side import Comparison, Setting, Side
 from jsnn import encode
@@ -24,7 +24,7 @@ _LATENCY: dict[str, Any] = {
 
 def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 250) -> Iterator[Comparison]:
     """Return each code in both libraries, batch by batch; in jsnn as bytes and as floats, which snnTorch makes."""
-    images = build.load_data(mnist_recurrent.get_config()).train.images[:examples]
+    images = datasets.load(mnist_recurrent.get_config()).train.images[:examples]
     pixels = images.reshape(len(images), -1) / np.float32(255)
     batches = [pixels[first : first + batch_size] for first in range(0, len(pixels), batch_size)]
     spikes = _STEPS * images.size

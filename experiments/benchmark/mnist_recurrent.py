@@ -13,7 +13,7 @@ import numpy as np
 
 import jsnn
 from configs import mnist_recurrent as config
-from experiments import build
+from experiments import build, datasets
 from experiments.benchmark.peers import compare, on_cpu, prepare_torch, torch_side
 from experiments.benchmark.side import Comparison, Setting, Side, check_batches, compiled
 from jsnn import train
@@ -23,7 +23,7 @@ from jsnn.data import Dataset, epoch_permutation
 def comparisons(setting: Setting, *, examples: int = 60_000, batch_size: int = 256) -> Iterator[Comparison]:
     """Return an epoch."""
     check_batches(examples, batch_size)
-    whole = build.load_data(config.get_config()).train
+    whole = datasets.load(config.get_config()).train
     dataset = Dataset(whole.images[:examples], whole.labels[:examples])
 
     def details(seconds: float) -> dict[str, float]:

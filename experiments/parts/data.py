@@ -41,6 +41,10 @@ class Examples(Part):
     def make(self) -> Sets:
         """Return the training, test and (where asked for) validation set."""
 
+    def has_classes(self, dataset: Any) -> bool:
+        """Return whether a network is to answer with the classes of a data set, and not with values."""
+        return bool(dataset.num_classes) and not self.reconstruct
+
     def of_splits(self, load: Callable[[str], Any]) -> Sets:
         """Return what `load` makes of the name of each split."""
         splits = (self.train_split, self.test_split, self.validation_split)
