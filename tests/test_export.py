@@ -1,7 +1,9 @@
 """Exported networks: they are the networks, run without jsnn, and refuse what does not fit."""
 
+import copy
 import json
 import os
+import pickle
 import runpy
 import subprocess
 import sys
@@ -180,6 +182,34 @@ def test_the_network_stays_in_training(tmp_path):
     save(network, X, tmp_path / "a.jsnn", platforms=["cpu"])
     assert not network.layers[0].use_running_average
     assert network.layers[2].key is not None
+
+
+def twice(x, lif=jsnn.LIF(0.9)):  # noqa: B008
+    return lif(jnp.concatenate([x, -x]))[: x.shape[0]]
+
+
+@pytest.mark.parametrize("name", ["its synapse in training", "a state of two batches"])
+def test_unusual_networks(name, tmp_path):
+    network = jsnn.Network(twice)
+    if name == "its synapse in training":  # of what is no module itself
+        dropout = nnx.Dropout(0.5, rngs=rngs())
+        network = jsnn.Recurrent(jsnn.LIF(0.9), nnx.Sequential(nnx.Linear(4, 4, rngs=rngs()), dropout))
+    save(network, X, tmp_path / "a.jsnn", platforms=["cpu"])
+    if name == "its synapse in training":
+        assert not dropout.deterministic
+        network.synapse.eval()
+    loaded, x, ys = load(tmp_path / "a.jsnn"), drawn((4,), T, B), []
+    state = loaded.init(B)
+    for now in x:
+        state, y = loaded.step(state, now)
+        ys.append(y)
+    assert_equal(jnp.stack(ys), jsnn.unroll(network, x)[1])
+
+
+def test_a_loaded_network_can_be_copied(file):
+    loaded, x = load(file), drawn((4,), B)
+    for copied in copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded)):
+        assert_equal(copied.unroll(x), loaded.unroll(x))
 
 
 @pytest.mark.parametrize("decay", [0.5, jnp.asarray(0.5), np.full(4, 0.5)], ids=["number", "weak", "float64"])

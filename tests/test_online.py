@@ -383,10 +383,12 @@ def test_a_learner_learns_from_a_stream():
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, learner.init((8, IN)))
 
 
-def test_bfloat16_inputs_keep_traces_in_float32():
+def test_bfloat16_inputs_keep_traces_and_states_in_float32():
     network = dense(jsnn.LIF(0.9, reset="none"))
     found = learned(network, "rtrl", INPUTS.astype(jnp.bfloat16))
     assert cosine(found, bptt(network)) > 0.99
+    state = online.Learner(network, squares, optax.sgd(0.0)).init((B, IN), jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.carry)} == {jnp.dtype(jnp.float32)}
 
 
 def test_a_loss_in_bfloat16_is_summed_in_float32():
@@ -538,7 +540,7 @@ def test_a_learner_refuses(case):
 
 
 def test_feedback_is_one_of_three():
-    with pytest.raises(ValueError, match="feedback must be one of symmetric, random, trained, got 'none'"):
+    with pytest.raises(ValueError, match="feedback must be 'symmetric', 'random' or 'trained', got 'none'"):
         online.eprop(feedback="none")
 
 

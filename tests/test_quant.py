@@ -334,6 +334,12 @@ def far_too_wide():
     return jsnn.quant.aware(jsnn.Sequential(layer, jsnn.LIF()))
 
 
+def test_a_wide_layer_for_spikes_has_a_twin():
+    wide = dense(600, 2, kernel_init=nnx.initializers.ones)
+    rounded = jsnn.quant.aware(jsnn.Sequential(dense(N, 600), jsnn.LIF(0.9), wide, jsnn.LI(0.5)), readout_range=1e3)
+    check_equal(rounded, jsnn.quant.integer(rounded), spikes(8, B, N))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
@@ -360,6 +366,26 @@ def test_sums_of_unlike_units_are_refused(function, text):
     rounded = jsnn.quant.aware(jsnn.Network(type("Odd", (Skip,), {"__call__": function})()))
     with pytest.raises((TypeError, ValueError), match=text):
         jsnn.unroll(jsnn.quant.integer(rounded), spikes(4, B, N))
+
+
+def convolution(padding="SAME"):
+    return jsnn.Sequential(nnx.Conv(3, 2, (3, 3), strides=2, padding=padding, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (2, 1, 4, 4, 3)])
+def test_images_of_other_axes_are_refused(shape):
+    rounded = jsnn.quant.aware(convolution())
+    for network in rounded, jsnn.quant.integer(rounded):
+        with pytest.raises(ValueError, match=r"0_Conv .*takes \[B, \*space, C\] at each time step, 4 axes, got shape"):
+            jsnn.unroll(network, spikes(2, *shape))
+
+
+def test_paddings_by_their_other_names():
+    x = spikes(4, 4, 4, 3)
+    for name in ("same", "SAME_LOWER"):
+        padding = jax.lax.padtype_to_pads((4, 4), (3, 3), (2, 2), name)
+        layers = [jsnn.quant.aware(convolution(one)).layers[0] for one in (name, padding)]
+        np.testing.assert_array_equal(*(layer(x) for layer in layers))
 
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.grad])

@@ -34,9 +34,13 @@ class Exported:
             "b" in a shape stands for the size of the batch.
     """
 
-    def __init__(self, header: dict[str, Any], weights: list[Array], functions: dict[str, export.Exported]) -> None:
-        self.header, self._weights = header, weights
+    def __init__(self, header: dict[str, Any], weights: list[Array], programs: dict[str, bytes]) -> None:
+        self.header, self._weights, self._programs = header, weights, programs
+        functions = {name: export.deserialize(bytearray(program)) for name, program in programs.items()}
         self._functions = {name: jax.jit(_without_gradient(one.call)) for name, one in functions.items()}
+
+    def __reduce__(self) -> Any:
+        return Exported, (self.header, self._weights, self._programs)  # JAX's functions can not be copied
 
     def init(self, batch_size: int | None = None) -> dict[str, Array]:
         """Return the state before the first step: a dict of arrays by name.
@@ -99,7 +103,10 @@ class Exported:
                 size = array.shape[lengths.index("b")]
                 if size == 0:
                     raise ValueError(f"{what} must have a batch of 1 or more, got {_text(array.dtype, array.shape)}")
-            shape = tuple(size or length if length == "b" else length for length in lengths)
+            shape = tuple(  # a length such as "2*b" is left to the program
+                size or length if length == "b" else own if isinstance(length, str) else length
+                for length, own in zip(lengths, (*array.shape, *lengths))
+            )
             if (array.shape, array.dtype.name) != (shape, one["dtype"]):
                 texts = f"{_text(one['dtype'], shape)}, got {_text(array.dtype, array.shape)}"
                 error = TypeError if array.shape == shape else ValueError
@@ -182,11 +189,11 @@ def _read(content: bytes) -> Exported:
         start += array.nbytes
         if weights[-1].dtype != array.dtype:
             raise ValueError(f"{one['name']} is {array.dtype}: call jax.config.update('jax_enable_x64', True) first")
-    functions = {name: export.deserialize(bytearray(part)) for name, part in parts.items() if name != "weights"}
-    lacking = {"init", "step"} - functions.keys() | {"batch_size", "input", "state", "unroll_input"} - header.keys()
+    programs = {name: part for name, part in parts.items() if name != "weights"}
+    lacking = {"init", "step"} - programs.keys() | {"batch_size", "input", "state", "unroll_input"} - header.keys()
     if lacking:
         raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-    return Exported(header, weights, functions)
+    return Exported(header, weights, programs)
 
 
 def checksum(content: bytes) -> str:

@@ -128,9 +128,15 @@ def _shapes_of(example: Any, any_batch: bool) -> Any:
 
 def _for_inference(network: Any) -> Any:
     """Return a copy of a network that is in inference mode."""
-    if isinstance(network, nnx.Module):
-        network = nnx.clone(network)
-        network.eval()
+
+    def change(part: Any) -> Any:
+        if isinstance(part, nnx.Module):
+            part = nnx.clone(part)
+            part.eval()
+        return part
+
+    # `jsnn.Recurrent`, for one, is no module, but may hold some
+    network = jax.tree.map(change, network, is_leaf=lambda part: isinstance(part, nnx.Module))
     return map_parts(network, lambda part: isinstance(part, Dropout), lambda part: dataclasses.replace(part, key=None))
 
 

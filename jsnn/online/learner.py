@@ -93,7 +93,7 @@ class Learner:
         x = described(shape, dtype)
         check_batch(x)
         params = jax.tree.map(jnp.copy, jax.tree.unflatten(self._parts.structure, self._parts.params))
-        at_rest = self._network.init(jax.tree.map(jnp.shape, x), dtype)
+        at_rest = jax.tree.map(wide, self._network.init(jax.tree.map(jnp.shape, x), dtype))
         carry = Carry(at_rest, start(self._planned(x)[0], self._parts, x, at_rest, is_at_rest=True))
         return LearnerState(
             params,

@@ -10,7 +10,6 @@ from flax import nnx
 from jsnn.neurons.spiking_activation import differentiated_as
 from jsnn.quant.fixed import (
     LARGEST,
-    LARGEST_INPUT,
     Factor,
     divided,
     factor_of,
@@ -43,7 +42,7 @@ def geometry_of(layer: Any, name: str = "the layer") -> Geometry | None:
         return (1 if value is None else value,) * axes if value is None or isinstance(value, int) else tuple(value)
 
     if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
             raise ValueError(f"{name} has the padding {padding!r}: in integers 'SAME', 'VALID' and numbers fit")
     else:
         padding = tuple((pad, pad) if isinstance(pad, int) else tuple(pad) for pad in each(padding))
@@ -57,6 +56,8 @@ def product(x: Array, kernel: Array, geometry: Geometry | None, layer: Any = Non
     if geometry is None:
         dot = jax.lax.dot_general if layer is None else layer.dot_general
         return dot(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), **wide)
+    if x.ndim != kernel.ndim:
+        raise ValueError(f"it takes [B, *space, C] at each time step, {kernel.ndim} axes, got shape {x.shape}")
     axes = x.ndim - 2
     numbers = jax.lax.ConvDimensionNumbers(
         (0, axes + 1, *range(1, axes + 1)), (axes + 1, axes, *range(axes)), (0, axes + 1, *range(1, axes + 1))
@@ -86,13 +87,22 @@ class QuantizedSynapse(nnx.Module):
         bits: of a weight.
         unit: the unit of the currents that it puts out, a power of two.
         input_scale: the unit of its inputs.
+        most: the largest input, in its unit: 1 of spikes.
     """
 
     def __init__(
-        self, layer: Any, *, bits: int, per_channel: bool, power_of_two: bool, unit: float, input_scale: float
+        self,
+        layer: Any,
+        *,
+        bits: int,
+        per_channel: bool,
+        power_of_two: bool,
+        unit: float,
+        input_scale: float,
+        most: int,
     ) -> None:
         self.layer, self.bits, self.per_channel, self.power_of_two = layer, bits, per_channel, power_of_two
-        self.unit, self.input_scale, self.geometry = unit, input_scale, geometry_of(layer)
+        self.unit, self.input_scale, self.most, self.geometry = unit, input_scale, most, geometry_of(layer)
 
     def quantized(self) -> tuple[Array, Factor]:
         """Return the weights as whole numbers in float32, and what one of them adds to the current, in units."""
@@ -121,7 +131,7 @@ class QuantizedSynapse(nnx.Module):
     def __call__(self, x: Array) -> Array:
         kernel, factor = self.quantized()
         x = x.astype(jnp.float32) * np.float32(1 / self.input_scale)
-        x = straight_through(integers(x, 1.0, LARGEST_INPUT), 1.0, x)
+        x = straight_through(integers(x, 1.0, self.most), 1.0, x)
         total = product(x, kernel, self.geometry, self.layer)
         current, smooth = rescaled(integers(total, 1.0), factor), total * (factor.value * np.float32(self.unit))
         if (bias := self.bias()) is not None:

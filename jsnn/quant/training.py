@@ -176,7 +176,8 @@ class _Maker:
         """Return a rounded part for a part that is given "input", "spikes" or a "current"."""
         scale = self.units.input_scale if kind == "input" else 1.0
         if type(part) in SYNAPSES:
-            return QuantizedSynapse(part, **self.weights, input_scale=scale)
+            most = 1 if kind == "spikes" else LARGEST_INPUT
+            return QuantizedSynapse(part, **self.weights, input_scale=scale, most=most)
         if type(part) is Network:
             if scale != 1:
                 raise ValueError("input_scale needs a layer or a neuron that takes the input, got a Network")

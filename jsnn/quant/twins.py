@@ -88,7 +88,8 @@ def integer(network: Any) -> Any:
     Raises:
         TypeError: if `network` does not come from `aware`, or is traced.
         ValueError: if a weight is not finite, or the sums of a layer could leave the range in which float32 and int32
-            are exact, 2**23 weights of size 1.
+            are exact, 2**23: that of 66,000 of the largest weights of 8 bits for the spikes of the layer before, and
+            that of 520 for inputs up to 127.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -111,10 +112,10 @@ def integer(network: Any) -> Any:
             raise ValueError(f"{dotted(path)} has parameters that are not finite")
         if isinstance(part, QuantizedSynapse):
             whole = abs(np.asarray(part.quantized()[0], np.float64))
-            total = LARGEST_INPUT * whole.sum(tuple(range(whole.ndim - 1))).max(initial=0)
+            total = part.most * whole.sum(tuple(range(whole.ndim - 1))).max(initial=0)
             if total > LARGEST:
                 raise ValueError(
-                    f"{dotted(path)}: its sums can reach {total:.0f} with inputs of {LARGEST_INPUT}, above 2**23: "
+                    f"{dotted(path)}: its sums can reach {total:.0f} with inputs of {part.most}, above 2**23: "
                     f"split the layer, or take fewer bits"
                 )
 
