@@ -111,6 +111,9 @@ class Frames:
         frame = as_shape(self.shape)
         if len(frame) not in _FIELDS or min(frame) < 1:
             raise ValueError(f"shape must be (H, W, P), (H, W) or (C,), each at least 1, got {self.shape}")
+        for field in dataclasses.fields(self):
+            if isinstance(number := getattr(self, field.name), np.number):  # a narrow one, such as int8, would overflow
+                object.__setattr__(self, field.name, number.item())
         options: dict[str, Any] = {name: getattr(self, name) for name in ("num_bins", "window", "events_per_bin")}
         given = {name: value for name, value in options.items() if value is not None}
         if len(given) != 1:

@@ -49,7 +49,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         Array(2.5, dtype=float32)
     """
     check_strength(strength)
-    return strength * narrow(jnp.sum(_distance(wide(rates), target)), rates.dtype)
+    return strength * narrow(jnp.sum(_distance(rates, target)), rates.dtype)
 
 
 @checked
@@ -68,7 +68,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         Array(6.5, dtype=float32)
     """
     check_strength(strength)
-    return strength * narrow(jnp.sum(_distance(wide(rates), target) ** 2), rates.dtype)
+    return strength * narrow(jnp.sum(_distance(rates, target) ** 2), rates.dtype)
 
 
 @checked
@@ -180,6 +180,7 @@ def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5, lengths: 
 
 def _distance(rates: Array, target: Target) -> Array:
     check_target(target)
+    rates = rates.astype(jnp.promote_types(rates.dtype, jnp.float32))  # integers too, which would wrap around
     low, high = target if isinstance(target, tuple) else (target, target)
     return jax.nn.relu(low - rates) + jax.nn.relu(rates - high)
 

@@ -272,12 +272,17 @@ def test_npz_of_images_and_labels_is_one_split(tmp_path):
         ({"images": np.zeros((3, 2, 2))}, r"lacks \['labels'\]"),
         ({"x_train": np.zeros((3, 2, 2)), "y_test": np.zeros(3)}, r"lacks \['y_train'\]"),
         ({"images": np.zeros((3, 2, 2)), "labels": np.array([{}] * 3)}, "not an .npz file of plain arrays"),
+        ({"x_all": np.zeros((3, 2)), "y_all": np.zeros(3)}, "no split .* may be called 'all', which stands for all"),
+        (
+            {"x_a": np.zeros((3, 2)), "y_a": np.zeros(3), "x_b": np.zeros((1, 4)), "y_b": np.zeros(1)},
+            r"one shape to be joined, got {'a': \(2,\), 'b': \(4,\)}: load them one by one",
+        ),
     ],
 )
 def test_npz_with_other_arrays(tmp_path, arrays, message):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(ValueError, match=message):
-        data.load(tmp_path / "own.npz", "train")
+        data.load(tmp_path / "own.npz", "all")
 
 
 def test_npz_missing_or_damaged(tmp_path):
@@ -310,6 +315,8 @@ def test_npz_missing_or_damaged(tmp_path):
         (np.zeros((2, 8, 8)), [0, 1, 1], {}, r"as many, got shapes \(2, 8, 8\) and \(3,\)"),
         (np.zeros((0, 8, 8)), np.zeros(0, int), {}, "holds no examples"),
         (np.zeros((2, 8, 8)), [0, -1], {}, r"classes must lie in 0..0, got values from -1 to 0"),
+        (np.zeros((2, 8, 8), complex), [0, 1], {}, "inputs must be uint8 .* got complex128"),
+        (np.zeros((2, 8, 8)), [0, 2**40], {}, "classes must lie in 0..2147483646, got values from 0 to 1099511627776"),
         (np.zeros((2, 8, 8)), [0, 7], {"num_classes": 5}, r"classes must lie in 0..4, got values from 0 to 7"),
         (np.zeros((2, 8, 8)), [0, 2], {"class_names": ("a", "b")}, r"classes must lie in 0..1"),
     ],

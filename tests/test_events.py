@@ -274,6 +274,14 @@ def test_frames_are_the_options_of_bin_events():
         Frames(SHAPE)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float16, np.float32])
+def test_options_of_any_dtype_are_the_numbers_that_they_hold(dtype):
+    options = {"window": 10, "start": np.iinfo(dtype).min if dtype == np.int8 else 0, "stop": 120}
+    given = {name: dtype(value) for name, value in options.items()}
+    np.testing.assert_array_equal(bin_events(RECORDING, SHAPE, **given), bin_events(RECORDING, SHAPE, **options))
+
+
 def test_no_more_memory_than_asked_for():
     events = (np.zeros(10, int), np.zeros(10, int))
     bin_events(events, (1,), num_bins=1)  # what is imported the first time

@@ -18,8 +18,13 @@ from safetensors.numpy import save_file
 import jsnn
 from jsnn import data, weights
 from jsnn.checkpoint import Checkpoints
-from jsnn.files import Budget, FileError, Npz, as_path, one_line
+from jsnn.files import Budget, FileError, Npz, as_path, cache_folder, one_line
 from jsnn.nir import NIRError, from_nir
+
+
+def test_a_variable_that_is_empty_names_no_folder(monkeypatch):
+    monkeypatch.setenv("JSNN_CACHE_DIR", "")
+    assert cache_folder() == as_path("~/.cache/jsnn")
 
 
 def test_a_budget_is_spent(tmp_path, monkeypatch):

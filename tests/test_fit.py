@@ -155,6 +155,8 @@ def giving(change):
         ({"loss": giving(lambda value, metrics, x: (value, {"accuracy": value}))}, "'loss' among its metrics, got acc"),
         ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": x}))}, r"metric 'x' .* got shape \(12, 3\)"),
         ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": {}}))}, "metric 'x' .* got a dict"),
+        ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": None}))}, "metric 'x' .* got a NoneType"),
+        ({"loss": giving(lambda value, metrics, x: (value, metrics | {"x": "a"}))}, "metric 'x' .* got a str"),
         ({"loss": giving(lambda value, metrics, x: (value, metrics | {"count": value}))}, "may not be called 'count'"),
     ],
 )

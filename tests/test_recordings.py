@@ -94,7 +94,12 @@ def test_files_that_are_no_wav_files(change, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda c: as_rf64(c, 8), lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 "]
+    "change",
+    [
+        lambda c: as_rf64(c, 8),
+        lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 ",
+        lambda c: c[:4] + b"\xff" * 4 + c[8:40] + b"\xff" * 4 + c[44:],  # as ffmpeg writes into a pipe
+    ],
 )
 @pytest.mark.filterwarnings("error")
 def test_chunks_that_are_not_of_sound(change, tmp_path):
@@ -308,6 +313,13 @@ def test_shd(tmp_path):
     assert dataset.inputs.shape == (3, 100, 700)
     assert dataset.inputs.sum(axis=(1, 2)).tolist() == [0, 20, 40]
     assert data.load(str(tmp_path / "shd_test.h5"), "test").targets.tolist() == [1, 1]
+
+
+def test_shd_from_another_system(tmp_path, monkeypatch):
+    write_shd(tmp_path / "SHD_TRAIN.HDF5", [2, 0])
+    (tmp_path / "._SHD_TRAIN.HDF5").write_bytes(b"\0\5\26\7")  # which macOS leaves beside each file
+    monkeypatch.chdir(tmp_path)
+    assert len(data.load(tmp_path, "train")) == len(data.load("SHD_TRAIN.HDF5", "train")) == 2
 
 
 @pytest.mark.parametrize(
@@ -627,6 +639,27 @@ def test_arrays_are_kept(tmp_path, cache):
         assert len(list(cache.iterdir())) == before + 2
 
 
+@dataclasses.dataclass(frozen=True)
+class As:
+    """A transform that changes the dtype."""
+
+    dtype: str
+
+    def __call__(self, sound):
+        return 1e4 * sound.samples.astype(self.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float16", ">f4", ">f8"])
+def test_arrays_of_any_dtype_stay_what_they_are(dtype, tmp_path):
+    recordings = data.load(sounds(tmp_path / "set", *WORDS), "train")
+    for _ in range(2):  # the second time from the cache
+        dataset = recordings.to_dataset(As(dtype))
+        wanted = [As(dtype)(sound).astype(np.float32) for sound in recordings]
+        for own, length, expected in zip(dataset.inputs, dataset.lengths, wanted):
+            np.testing.assert_array_equal(own[:length].astype(np.float32), expected)
+        assert jax.numpy.asarray(dataset.inputs[:1]).size  # JAX takes it
+
+
 def heavy(recording: np.ndarray) -> np.ndarray:
     return np.ones((len(recording), 1000), np.float32)
 
@@ -746,6 +779,13 @@ def test_a_stream_goes_on_where_it_was():
         for (padded, targets), (expected, labels) in zip(rest, whole[2:], strict=True):
             np.testing.assert_array_equal(padded.inputs, expected.inputs)
             np.testing.assert_array_equal(targets, labels)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 6])
+def test_batches_of_any_size_are_read_without_a_warning(batch_size, caplog, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert len(list(made().batches(KEY, batch_size, itself))) == 6 // batch_size
+    assert not caplog.records
 
 
 def test_a_stream_reads_two_batches_ahead_and_no_more():

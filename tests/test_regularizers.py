@@ -111,6 +111,14 @@ def test_dtype_is_kept(penalty, dtype):
         assert value.dtype == gradient.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
+@pytest.mark.parametrize("penalty", [l1, l2])
+def test_integers_do_not_wrap_around(penalty, dtype):
+    rates = jnp.array([3, 7, 100], dtype)
+    for target in (0, 5, (4, 6)):
+        assert penalty(rates, target=target) == penalty(rates.astype(jnp.float32), target=target)
+
+
 def test_strength_may_follow_a_schedule():
     penalty = jax.jit(lambda strength: l1_rate_sparsity(SPIKES, strength=strength))
     np.testing.assert_allclose(penalty(0.5), 2.0)

@@ -62,10 +62,11 @@ def cached(
         return read(in_memory)
     with room as temporary:
         arrays = read(functools.partial(_on_disk, Path(temporary)))
-        with suppress(OSError):
-            for file, array in zip(files, arrays):
-                _keep(array, Path(temporary), folder / file)
-            return _open(folder, files)
+        if all(np.dtype(array.dtype.str) == array.dtype for array in arrays):  # .npy files know no bfloat16
+            with suppress(OSError):
+                for file, array in zip(files, arrays):
+                    _keep(array, Path(temporary), folder / file)
+                return _open(folder, files)
         return arrays
 
 

@@ -105,6 +105,7 @@ class Dataset:
             raise ValueError(f"inputs must have shape {wanted}, got {inputs.shape}")
         if inputs.dtype == np.bool_:
             return inputs.astype(np.float32)
+        inputs = inputs.astype(inputs.dtype.newbyteorder("="), copy=False)  # JAX takes no other order
         if inputs.dtype != np.uint8 and not jnp.issubdtype(inputs.dtype, jnp.floating):
             raise ValueError(f"inputs must be uint8 (0..255) or floating point, got {inputs.dtype}: convert them")
         on_disk = any(isinstance(one, np.memmap) for one in (self.inputs, getattr(self.inputs, "base", None)))
@@ -122,7 +123,7 @@ class Dataset:
                 f"classes must be integers of shape [N], or [N, T] in time, got {targets.dtype} of shape "
                 f"{targets.shape}: one-hot classes become integers by targets.argmax(-1)"
             )
-        num_classes = self.num_classes or len(self.class_names) or int(targets.max()) + 1
+        num_classes = self.num_classes or len(self.class_names) or min(int(targets.max()) + 1, 2**31 - 1)
         if self.class_names and len(self.class_names) != num_classes:
             raise ValueError(f"class_names must be one for each of {num_classes} classes, got {self.class_names}")
         if targets.min() < 0 or targets.max() >= num_classes:

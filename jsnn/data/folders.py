@@ -13,6 +13,8 @@ from jsnn.files.budget import reading
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val"), "validation"
 )
+HDF5 = (".h5", ".hdf5")
+"""The endings of files that hold many recordings."""
 _LISTS = {"testing_list.txt": "test", "validation_list.txt": "validation"}
 _READERS: dict[str, Callable[[Path], Any]] = {".wav": read_sound, **dict.fromkeys(EVENT_READERS, read_events)}
 
@@ -24,13 +26,13 @@ def find_recordings(path: Path) -> SplitRecordings:
         FileNotFoundError: if there is neither a folder nor a file, or a list of a split names files that are missing.
         ValueError: if the layout is none of these.
     """
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if path.suffix.lower() in HDF5:
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}: give the path of a folder or of an .h5 file")
         return spikes_in_hdf5([path])
     if not path.is_dir():
         raise FileNotFoundError(f"no folder {path}: give the path of a folder of recordings")
-    if spikes := sorted(path.glob("*.h5")):
+    if spikes := [one for one in _visible(path) if one.suffix.lower() in HDF5]:
         return spikes_in_hdf5(spikes)
     if (path / "trials_to_train.txt").is_file():
         return gesture_trials(path)
@@ -63,21 +65,24 @@ def find_recordings(path: Path) -> SplitRecordings:
 
 def _folders(path: Path) -> list[Path]:
     """Return the folders in a folder, without those such as _background_noise_."""
-    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] not in "._")
+    return [one for one in _visible(path) if one.is_dir() and one.name[0] != "_"]
+
+
+def _visible(path: Path) -> list[Path]:
+    """Return what is in a folder, without what systems hide there, such as .DS_Store and ._one.wav."""
+    return sorted(one for one in path.iterdir() if one.name[0] != ".")
 
 
 def _files_by_class(path: Path) -> dict[str, list[Path]]:
     """Return the recordings in each folder that holds some, by its name."""
     found = {}
     for folder in _folders(path):
-        if files := sorted(
-            one for one in folder.iterdir() if one.suffix.lower() in _READERS and not one.name.startswith(".")
-        ):
+        if files := [one for one in _visible(folder) if one.suffix.lower() in _READERS]:
             found[folder.name] = files
     if not found:
         raise ValueError(
             f"{path} must hold a folder for each class, with files that end in {', '.join(_READERS)}; it holds "
-            f"{', '.join(sorted(one.name for one in path.iterdir())[:5]) or 'nothing'}"
+            f"{', '.join(one.name for one in _visible(path)[:5]) or 'nothing'}"
         )
     return found
 

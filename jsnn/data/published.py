@@ -42,7 +42,7 @@ def spikes_in_hdf5(files: Sequence[Path]) -> SplitRecordings:
                 classes = tuple(key.decode() for key in file["extra/keys"][()]) if "extra/keys" in file else classes
         items += [(path, index) for index in range(len(found))]
         labels.append(found)
-        splits += ["validation" if split == "valid" else split] * len(found)
+        splits += ["validation" if split.lower() == "valid" else split.lower()] * len(found)
     name = names[0][0]
     recordings = Recordings(
         items, np.concatenate(labels), read_spikes, name, classes, files=tuple(path for path, _ in items)

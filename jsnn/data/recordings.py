@@ -182,7 +182,8 @@ class Recordings:
         examples = grain.MapDataset.source(order.ravel()).map(
             lambda index: (self._transformed(int(index), transform, length), self.targets[index])
         )
-        ahead = grain.ReadOptions(num_threads=min(16, 2 * (os.cpu_count() or 1)), prefetch_buffer_size=2 * batch_size)
+        threads = min(16, 2 * (os.cpu_count() or 1), 2 * batch_size)  # more of them than are read ahead would idle
+        ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
         batched = examples.to_iter_dataset(ahead).batch(batch_size, drop_remainder=drop_remainder, batch_fn=pad)
         return iter(batched)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jsnn.arguments import checked
 from jsnn.data.dataset import Dataset
 from jsnn.data.download import Split
-from jsnn.data.folders import find_recordings
+from jsnn.data.folders import HDF5, find_recordings
 from jsnn.data.points import CLASS_NAMES, SPLITS, read_split
 from jsnn.data.recordings import Recordings, SplitRecordings
 from jsnn.data.splits import intervals
@@ -98,9 +98,7 @@ def _find_recordings(name: str | os.PathLike[str], data_dir: str | os.PathLike[s
     path, base = as_path(text), re.split("[/:]", text)[0]
     if text.startswith("tonic:"):
         return tonic_recordings(text.removeprefix("tonic:"), as_path(data_dir) if data_dir else None)
-    is_path = (
-        isinstance(name, os.PathLike) or path.is_absolute() or text.startswith(".") or path.suffix in (".h5", ".hdf5")
-    )
+    is_path = isinstance(name, os.PathLike) or path.is_absolute() or text.startswith(".") or path.suffix.lower() in HDF5
     looks_like_one = path.is_dir() or ("/" in text and ":" not in text)
     if is_path or (text and looks_like_one and base not in known_sets()):
         return find_recordings(path.absolute())
@@ -188,6 +186,9 @@ def _select(
     ranges = intervals(name, split, {key: [len(part)] for key, part in whole.items()})
     if read is not None:
         whole |= {key: dataclasses.replace(whole[key], inputs=read(key)) for key in {key for key, *_ in ranges}}
+    shapes = {key: whole[key].inputs.shape[1:] for key, *_ in ranges}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"splits must have examples of one shape to be joined, got {shapes}: load them one by one")
     inputs = np.concatenate([whole[key].inputs[start:stop] for key, start, stop in ranges])
     targets = np.concatenate([whole[key].targets[start:stop] for key, start, stop in ranges])
     num_classes = max(part.num_classes for part in whole.values())

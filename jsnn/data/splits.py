@@ -8,6 +8,8 @@ def intervals(name: str, split: str, shards: Mapping[str, Sequence[int]]) -> lis
     from tensorflow_datasets.core import ReadInstruction, SplitInfo
 
     infos = {key: SplitInfo(name=key, shard_lengths=list(each), num_bytes=0) for key, each in shards.items()}
+    if "all" in shards:  # which TFDS would look up without an end
+        raise ValueError(f"no split of data set {name!r} may be called 'all', which stands for all of them: rename it")
     sizes = {key: sum(each) for key, each in shards.items()}
     try:
         parts = ReadInstruction.from_spec(split).to_absolute(infos)

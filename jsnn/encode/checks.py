@@ -24,7 +24,7 @@ def floating(x: Array, name: str = "x") -> Array:
         with jax.ensure_compile_time_eval():
             count = int(jnp.sum(jnp.isnan(x)))
         if count:
-            raise ValueError(f"{name} must not hold NaN, got {count} of {x.size}: jnp.nan_to_num(x) replaces them")
+            raise ValueError(f"{name} must not hold NaN, got {count} of {x.size}: jnp.nan_to_num({name}) replaces them")
     return x
 
 

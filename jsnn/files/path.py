@@ -16,4 +16,4 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder of what can be made again: JSNN_CACHE_DIR, or ~/.cache/jsnn where that is not set."""
-    return as_path(os.environ.get("JSNN_CACHE_DIR", "~/.cache/jsnn"))
+    return as_path(os.environ.get("JSNN_CACHE_DIR") or "~/.cache/jsnn")

@@ -258,8 +258,9 @@ def check_result(found: Any, inputs: Any) -> tuple[Array, Metrics]:
         raise ValueError(f"loss must return a scalar, got shape {jnp.shape(value)}: take the mean over the batch")
     batch = jnp.shape(jax.tree.leaves(inputs)[0])[:1]
     for name, metric in metrics.items():
-        if isinstance(metric, Mapping) or jnp.shape(metric) not in ((), batch):
-            given = f"shape {jnp.shape(metric)}" if not isinstance(metric, Mapping) else "a dict"
+        is_number = isinstance(metric, jax.Array | np.ndarray | np.generic | int | float)
+        if not is_number or jnp.shape(metric) not in ((), batch):
+            given = f"shape {jnp.shape(metric)}" if is_number else f"a {type(metric).__name__}"
             raise ValueError(f"metric {name!r} of the loss must be a scalar or of shape [B] = {batch}, got {given}")
     if "count" in metrics:
         raise ValueError("a metric of the loss may not be called 'count', the number of examples: give it another name")
