@@ -153,7 +153,7 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
         fits, found = _fit(where, value, member, members)
         if fits:
             return found
-    cure = rules.cure(members) if rules is not None else ""
+    cure = rules.cure(value, members) if rules is not None else ""
     if is_traced(value):
         cure = ": it must be known when the function is traced, so make it static under jit"
     is_name = isinstance(value, str) and any(typing.get_origin(member) is Literal for member in members)
@@ -267,7 +267,7 @@ def _fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple
     if origin in (tuple, list, Sequence):
         return _fit_sequence(where, value, member)
     if origin is Callable:
-        return callable(value) and (rules is None or not rules.is_variable(value)), value
+        return callable(value) and (rules is None or not rules.is_called_otherwise(value)), value
     if origin is Iterable and getattr(value, "ndim", 1) == 0:
         return False, value
     kind = origin or member

@@ -2,6 +2,7 @@
 
 import contextlib
 import reprlib
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.types import Array, Shape, Tree, as_whole
+from jsnn.types import Array, Neuron, Shape, Tree, as_whole
 
 NAMES = {Array: "an array of numbers", Tree: "a pytree of arrays", nnx.Param: "an nnx.Param", nnx.Variable: "Variable"}
 _NUMBERS = (float, int, bool, Array, nnx.Param, type(None))
@@ -46,9 +47,13 @@ def is_about_tracing(error: TypeError) -> bool:
     return isinstance(error, jax.errors.JAXTypeError)
 
 
-def is_variable(value: Any) -> bool:
-    """Return whether a value is a variable of Flax, which can be called and is not a function."""
-    return isinstance(value, nnx.Variable)
+def is_called_otherwise(value: Any) -> bool:
+    """Return whether a value is a variable of Flax or a neuron, which can be called and is not a function."""
+    return isinstance(value, nnx.Variable) or _is_neuron(value)
+
+
+def _is_neuron(value: Any) -> bool:
+    return isinstance(value, Neuron) and not isinstance(value, type)
 
 
 def is_real(array: Any) -> bool:
@@ -61,8 +66,10 @@ def processes() -> int:
     return jax.process_count()
 
 
-def cure(members: tuple[Any, ...]) -> str:
-    """Return the end of an error about a value that is not an array, where an array is wanted."""
+def cure(value: Any, members: tuple[Any, ...]) -> str:
+    """Return the end of an error about a value that is not an array, or a neuron where a function is wanted."""
+    if _is_neuron(value) and any(typing.get_origin(member) is Callable for member in members):
+        return ": give what makes the neuron, as in lambda: jsnn.LIF(0.9)"
     return ": pass a JAX or NumPy array, or a list of numbers" * (Array in members and nnx.Param not in members)
 
 
@@ -124,6 +131,8 @@ def _fit_array(where: str, value: Any) -> tuple[bool, Any]:
     parts = jax.tree.leaves(value) if isinstance(value, list | tuple) else [value]
     if value is None or any(isinstance(part, str | bytes | dict | set | type) for part in parts):
         return False, value  # JAX takes some names for dtypes
+    if isinstance(value, np.ndarray):  # JAX takes no other order of bytes
+        value = value.astype(value.dtype.newbyteorder("="), copy=False)
     try:
         array = value[...] if isinstance(value, nnx.Variable) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):

@@ -85,7 +85,7 @@ class Sequential(Network):
             if isinstance(layer, Neuron):
                 x = _call(name, functools.partial(call, layer, name=name), x)
             else:
-                x = shown(name, _apply(name, layer, x))
+                x = shown(name, apply(name, layer, x))
         return x
 
     def pack(self, states: States) -> tuple[State, ...]:
@@ -132,8 +132,8 @@ class Recurrent(Late, FrozenPytree):
     Raises:
         TypeError: if `neuron` is not a neuron, or `synapse` is not a function; if `delay` is trained and `longest` is
             missing.
-        ValueError: if `delay` is below 1 or above `longest`; from `init`, if `synapse` does not give back the shape of
-            the current; from `step` and `unroll`, if `neuron` does not.
+        ValueError: if `delay` or `longest` is below 1, or `delay` above `longest`; from `init`, if `synapse` does not
+            give back the shape of the current; from `step` and `unroll`, if `neuron` does not.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -157,7 +157,7 @@ class Recurrent(Late, FrozenPytree):
                 f"synapse must be a layer without memory, such as nnx.Linear(...), or a neuron, such as "
                 f"jsnn.DelayedLinear(...), got {self.synapse!r}"
             )
-        object.__setattr__(self, "longest", longest_of("delay", self.delay, self.longest))
+        object.__setattr__(self, "longest", longest_of("delay", self.delay, self.longest, least=1))
 
     def ranges(self) -> dict[str, Range]:
         longest = math.inf if self.longest is None else self.longest
@@ -222,7 +222,7 @@ class Recurrent(Late, FrozenPytree):
         """Return the state of the synapse and the current that it makes of the spikes that arrive."""
         if isinstance(self.synapse, Neuron):
             return self.synapse.step(state, spikes)
-        return state, _apply("synapse", self.synapse, spikes)
+        return state, apply("synapse", self.synapse, spikes)
 
 
 @checked
@@ -263,8 +263,8 @@ def flatten(x: Array) -> Array:
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def _apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
-    """Call a layer without memory; errors name it."""
+def apply(name: str, layer: Callable[[Array], Array], x: Any) -> Any:
+    """Return what a layer without memory makes of an input; errors name it."""
     if not isinstance(x, jax.Array):
         return _call(name, layer, x)  # several inputs
     if isinstance(layer, nnx.Conv) and len(x.shape) != len(layer.kernel_size) + 2:

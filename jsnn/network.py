@@ -14,7 +14,7 @@ neuron is computed once.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,9 @@ class Network(nnx.Module):
         See `jsnn.neurons.call`.
         """
         return call(self, x)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return nnx.clone(self)  # Flax would copy functions as well, and JAX's are then no longer the same
 
     is_layered = True
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jsnn.arguments import checked
+from jsnn.conversion.network import Converted
 from jsnn.delays import Delayed
 from jsnn.layers import RecurrentState
 from jsnn.network import parts_of
@@ -40,7 +41,8 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
     compute in float32 all the same.
 
     Raises:
-        TypeError: if `network` is not a Neuron or a module, or `dtype` is not of floating-point numbers.
+        TypeError: if `network` is not a Neuron or a module, or was made by `jsnn.convert`, which has traced its layers;
+            or if `dtype` is not of floating-point numbers.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -56,6 +58,8 @@ def reduce_precision(network: Neuron | nnx.Module, dtype: Any = jnp.bfloat16) ->
     if not isinstance(network, nnx.Module):
         check_is_neuron("reduce_precision", network)
     check_floating_dtype("dtype", dtype)
+    if any(isinstance(part, Converted) for _, part in nnx.iter_graph(network)):
+        raise TypeError("network was traced by jsnn.convert: reduce its model, convert(reduce_precision(model), ...)")
     reduced: Any = nnx.merge(*nnx.split(network))
     layers = [layer for _, layer in parts_of(reduced, _PRODUCTS + _FLOAT32)]
     for layer in layers[:-1]:

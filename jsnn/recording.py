@@ -1,6 +1,7 @@
 """What the layers of a network did over time: all of it, or only what one asks for."""
 
 import functools
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -252,10 +253,10 @@ def _some(name: str, neurons: int | Sequence[int], axes: int, layer: LayerRecord
     """Return some neurons of a layer, all axes after those of time and batch as one."""
 
     def take(x: Array) -> Array:
-        if x.ndim < 2 or x.size == 0:
+        size = math.prod(x.shape[axes:])
+        if x.ndim < 2 or size == 0:
             return x  # a number or a key that all neurons share, or a memory of no steps
-        flat = x.reshape(*x.shape[:axes], -1)
-        size = flat.shape[-1]
+        flat = x.reshape(*x.shape[:axes], size)
         chosen = rounding.spread(min(neurons, size), size) if isinstance(neurons, int) else np.asarray(neurons, int)
         if not (chosen.size and (chosen >= 0).all() and (chosen < size).all()):
             raise ValueError(f"{name} has {size} neurons, got neurons={neurons}: indices start at 0")

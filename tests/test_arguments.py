@@ -1,6 +1,7 @@
 """The one check of the arguments of public functions, and that every room has it."""
 
 import types
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,27 @@ from jsnn.types import Array, Parameter
 OUTPUTS, LABELS, KEY = jnp.ones((4, 2, 3)), jnp.array([0, 2]), jax.random.key(0)
 
 
+Form: TypeAlias = Literal["sew", "ms", "own"]
+
+
 @checked
-def function(x: Array, steps: int = 1, *, dt: float | None = None, on: bool = False, gain: Parameter = 1.0) -> Array:
+def function(
+    x: Array,
+    steps: int = 1,
+    *,
+    dt: float | None = None,
+    on: bool = False,
+    gain: Parameter = 1.0,
+    form: Form = "sew",
+    scale: float | Literal["auto"] = 1.0,
+) -> Array:
     """A function with an argument of each kind."""
     return x
 
 
-@pytest.mark.parametrize("x", [[1, 2], (1.0, 2.0), np.arange(2), [jnp.ones(()), 2.0], 3, np.float32(0.5), jnp.ones(2)])
+@pytest.mark.parametrize(
+    "x", [[1, 2], (1.0, 2.0), np.arange(2, dtype=">i2"), [jnp.ones(()), 2.0], 3, np.float32(0.5), jnp.ones(2)]
+)
 def test_array_likes_become_arrays(x):
     assert isinstance(function(x), jax.Array)
     np.testing.assert_array_equal(function(x), np.asarray(x))
@@ -51,6 +66,9 @@ def test_array_likes_become_arrays(x):
         ({"dt": 10**400}, ValueError, "dt must be a number below 1e308"),
         ({"on": "no"}, TypeError, "on must be True or False, got 'no'"),
         ({"gain": [1.0]}, TypeError, "gain must be a number, an array or an nnx.Param, got [1.0]"),
+        ({"form": "SEW"}, ValueError, "function(): form must be 'sew', 'ms' or 'own', got 'SEW'"),
+        ({"form": None}, TypeError, "form must be 'sew', 'ms' or 'own', got None"),
+        ({"scale": "no"}, ValueError, "scale must be a number or 'auto', got 'no'"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, error, message):

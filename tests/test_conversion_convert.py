@@ -289,6 +289,15 @@ def test_what_has_no_membrane_is_not_started():
         calibrated.init(X.shape)
 
 
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("options", [{"per_channel": True}, {"bias_steps": 2}])
+def test_calibration_does_not_take_the_batch_for_channels(options):
+    network = jsnn.convert(lambda x: jax.nn.relu(x.sum(-1)), X)  # one neuron: [B]
+    calibrated = jsnn.conversion.calibrate(network, X, **options)
+    assert calibrated.init((len(X) + 1, 4))[0][0].v.shape == (len(X) + 1,)
+    assert jsnn.unroll(calibrated, X[:1], num_steps=2)[1].shape == (2, 1)
+
+
 def test_calibration_draws_the_membranes_of_each_activation_anew():
     square = jsnn.convert(lambda x: jax.nn.relu(jax.nn.relu(x)), X)
     (first, _), (second, _) = jsnn.conversion.calibrate(square, X, v_init=jax.random.key(0)).init(X.shape)

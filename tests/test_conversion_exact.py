@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import jsnn
+from jsnn.conversion.exact import Growth
 
 B, N = 3, 8
 X = jnp.asarray(np.random.default_rng(0).normal(size=(B, 5, N)), jnp.float32)
@@ -107,6 +108,22 @@ def test_step_by_step_and_inputs_that_vary():
     after, together = jsnn.unroll(network, inputs)
     np.testing.assert_allclose(together, jnp.stack(outputs), rtol=1e-4, atol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), after, state)
+
+
+def test_what_is_masked_stays_so_and_what_was_not_a_number_spoils_no_later_step():
+    network = jsnn.convert(lambda x: jnp.where(jnp.arange(N) < N // 2, jnp.tanh(jax.nn.relu(x)), -jnp.inf), X)
+    assert (jsnn.unroll(network, X, num_steps=3)[1][..., N // 2 :] == -jnp.inf).all()
+    y = jsnn.unroll(Growth(), jnp.asarray([[jnp.nan], [2.0], [3.0]]))[1][:, 0]  # 0 / 0 before the first spike
+    np.testing.assert_array_equal(y, [jnp.nan, 4.0, 5.0])
+
+
+def test_it_is_diagnosed_and_calibrated():
+    x = X[:, 0]
+    network = jsnn.convert(lambda x: jnp.tanh(jax.nn.relu(x)) @ GATED, x, dt=0.1)
+    calibrated = jsnn.conversion.calibrate(network, x, percentile=100, bias_steps=2)
+    found = jsnn.conversion.diagnose(calibrated, x, num_steps=50)
+    assert [row.name for row in found.activations] == ["0_relu"]
+    assert found.activations[0].relative_error < 0.15
 
 
 def test_the_report_names_what_is_exact():

@@ -13,6 +13,7 @@ from flax import nnx
 import jsnn
 from jsnn.checkpoint import Checkpoints
 from jsnn.conversion.network import replace
+from jsnn.network import neurons_of
 from jsnn.neurons.pytree import with_dt
 
 T, B = 6, 2
@@ -324,11 +325,20 @@ def test_another_dt(network, model):
     close(jax.jit(lambda dt: jsnn.unroll(with_dt(network, dt), INPUTS, num_steps=T)[1])(0.5), static(fresh))
 
 
-def test_a_deep_copy_is_a_network_of_its_own(network):
-    twin = copy.deepcopy(network)
-    assert twin.neurons[0] is not network.neurons[0]
-    assert jax.tree.structure(twin) == jax.tree.structure(network)
-    jax.tree.map(np.testing.assert_array_equal, twin, network)
+@pytest.mark.parametrize("around", [lambda network: network, jsnn.Sequential], ids=["alone", "inside"])
+def test_a_deep_copy_is_a_network_of_its_own(network, around):
+    network = around(network)
+    twin, neuron = copy.deepcopy((network, jsnn.SpikingActivation()))
+    parts, others = ({id(p) for _, p in nnx.iter_graph(n) if isinstance(p, nnx.Pytree)} for n in (network, twin))
+    assert parts.isdisjoint(others)
+    jax.tree.map(np.testing.assert_array_equal, (twin, neuron), (network, jsnn.SpikingActivation()))
+    assert type(copy.deepcopy(nnx.Dict(network=network)).network) is type(network)
+
+
+def test_its_neurons_have_the_names_of_the_report(network):
+    found = neurons_of(jsnn.Sequential(network))
+    assert list(found) == [f"0_Converted/{row.name}" for row in network.report.rows]
+    assert list(found.values()) == list(network.neurons)
 
 
 def test_it_prints(network):

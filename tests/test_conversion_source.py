@@ -303,6 +303,8 @@ REFUSED = {
     "another activation": (lambda: jax.nn.gelu, "no relu.*found: gelu. Name what is there in swap, as in swap={jax"),
     "an activation without effect": (lambda: lambda x: (jax.nn.relu(x), x)[1], "there is no relu to swap"),
     "a constant": (lambda: lambda x: 1.0, "there is no relu to swap"),
+    "a chain of ours": (lambda: jsnn.Sequential(jax.nn.relu), "calls a neuron, Sequential.* in place of .* nnx.Seq"),
+    "a neuron beside": (lambda: lambda x: jax.nn.relu(jax.jit(jsnn.LIF(0.9))(x)), "calls a neuron, LIF, and convert"),
     "wrong shape": (lambda: linear(3, 4), r"cannot take an input of shape \(2, 4\) \(float32\): dot_general"),
     "wrong shape for linen": (
         lambda: lambda x: LINEN.apply(VARIABLES, x[:, :3]),

@@ -454,7 +454,7 @@ REFUSED = {
     "no inputs": (lambda: linear(inputs=0), "a kernel must have sizes of 1 or more, got (0, 4)"),
     "negative": (lambda: linear(max_delay=-1), "max_delay must be >= 0 and less than 2^20, got -1"),
     "in seconds": (lambda: linear(max_delay=0.02), "max_delay must be an integer, got 0.02"),
-    "interpolation": (lambda: linear(interpolation="linear"), "interpolation must be one of gaussian, triangle, got"),
+    "interpolation": (lambda: linear(interpolation="linear"), "interpolation must be 'gaussian' or 'triangle', got"),
     "narrow": (lambda: linear(width=0.0), "width must be a number >= 0.27 with 'gaussian' interpolation, got 0.0: for"),
     "nan": (lambda: linear(width=jnp.nan), "width must be a number, got NaN"),
     "narrow triangle": (lambda: linear(interpolation="triangle", width=0.5), "width must be a number >= 1.0 with 'tri"),
@@ -477,6 +477,8 @@ REFUSED = {
     "at once": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, 0), "delay must be >= 1, as spikes cannot arrive before"),
     "trained": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, nnx.Param(jnp.ones(3))), "longest must be given where"),
     "too late": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, 4, longest=3), "delay must be <= longest = 3, got 4"),
+    "never": (lambda: jsnn.Recurrent(jsnn.LIF(), SYNAPSE, nnx.Param(jnp.ones(3)), longest=0), "longest must be >= 1"),
+    "negative longest": (lambda: jsnn.Delay(nnx.Param(jnp.ones(3)), longest=-1), "longest must be >= 0, got -1"),
     "another number": (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.LIF(), SYNAPSE, np.ones(2)), VECTORS), "delay has"),
     "wider synapse": (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.LIF(), linear()), VECTORS), "must give back the shape"),
 }  # fmt: skip

@@ -288,7 +288,7 @@ def test_what_does_not_fit_is_named(neuron, message):
 
 
 def test_a_gradient_of_another_name_is_refused():
-    with pytest.raises(ValueError, match="gradient must be one of surrogate, eventprop, got 'exact'"):
+    with pytest.raises(ValueError, match="gradient must be 'surrogate' or 'eventprop', got 'exact'"):
         jsnn.unroll(LIF, CURRENTS, gradient="exact")
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -98,6 +99,45 @@ def test_a_trained_network_is_as_good_as_it_says(name, data_dir, monkeypatch):
 def test_an_empty_layer_is_refused(make):
     with pytest.raises(ValueError, match="a layer must have at least 1 input and 1 output, got "):
         nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize(("name", "known"), [
+    ("form", "'sew' or 'ms'"), ("connect", "'add', 'and' or 'iand'"), ("stem", "'large', 'small' or 'pooled'"),
+])  # fmt: skip
+def test_a_form_of_another_name_is_refused(name, known):
+    with pytest.raises(ValueError, match=f"{name} must be {known}, got 'SEW'"):
+        models.spiking_resnet((1,), **{name: "SEW"}, rngs=nnx.Rngs(0))
+
+
+SMALL = {
+    "resnet": lambda rngs: models.spiking_resnet((1,), stem="pooled", channels=2, outputs=2, rngs=rngs),
+    "vgg": lambda rngs: models.spiking_vgg([[2]], image_shape=(4, 4, 3), dense=[2], outputs=2, rngs=rngs),
+    "spikformer": lambda rngs: models.spikformer(4, 1, heads=2, pool=[True], outputs=2, rngs=rngs),
+}
+
+
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_images_of_another_shape_are_refused(make):
+    for shape, message in {
+        (4, 4, 3): r"takes \[B, \*space, C\] at each time step, 4",
+        (1, 4, 4, 1): "3 channels",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            jsnn.unroll(make(nnx.Rngs(0)), jnp.ones(shape), num_steps=2)
+
+
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_an_empty_batch_gives_empty_logits(make):
+    network = make(nnx.Rngs(0))
+    network.eval()
+    assert jax.eval_shape(lambda x: jsnn.unroll(network, x)[1], jnp.zeros((3, 0, 4, 4, 3))).shape == (3, 0, 2)
+
+
+def test_a_neuron_where_one_is_to_be_made_is_refused():
+    with pytest.raises(TypeError, match=r"neuron must be a function, got LIF\(.*: give what makes the neuron, as in l"):
+        models.feedforward([2, 3, 2], neuron=jsnn.LIF(0.9), rngs=nnx.Rngs(0))
+    assert isinstance(models.feedforward([2, 3, 2], neuron=jsnn.LIF, rngs=nnx.Rngs(0)).layers[2], jsnn.LIF)
 
 
 def test_a_trained_network_of_another_name_is_refused():

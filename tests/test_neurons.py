@@ -623,6 +623,8 @@ def test_from_time_constants(discretization, decay, decay_slow):
     (lambda: jsnn.ResonateAndFire.from_frequency(501.0, 0.01, 1e-3), ValueError, "frequency must be <= 1 / (2 dt)"),
     (lambda: jsnn.ConductanceLIF(0.5, 0.5, 1.5), ValueError, "decay_inhibitory must be in [0, 1], got 1.5"),
     (lambda: jsnn.SigmaDelta(threshold=0.0), ValueError, "threshold must be > 0, got 0.0"),
+    (lambda: jsnn.BurstIF(max_spikes=0), ValueError, "max_spikes must be a whole number >= 1, or infinite, got 0"),
+    (lambda: jsnn.BurstIF(max_spikes=1.5), ValueError, "max_spikes must be a whole number >= 1, or infinite, got 1.5"),
     (lambda: jsnn.SigmaDelta(surrogate=None), TypeError, "such as jsnn.surrogate.arctan(), got None"),
     (lambda: jsnn.SRM0(decay_refractory=-1.0), ValueError, "decay_refractory must be in [0, 1], got -1.0"),
     (lambda: jsnn.SRM0(refractory=-1.0), ValueError, "refractory must be >= 0, got -1.0"),

@@ -102,6 +102,10 @@ WRONG = {
     "integers": (lambda: reduce_precision(LIF, jnp.int8), "dtype must be a floating-point dtype, .* got .*int8"),
     "no dtype": (lambda: reduce_precision(LIF, None), "dtype must be a floating-point dtype, .* got None"),
     "a name": (lambda: reduce_precision(LIF, "float17"), "dtype must be a dtype such as jnp.float32, got 'float17'"),
+    "converted": (
+        lambda: reduce_precision(jsnn.Sequential(jsnn.convert(jax.nn.relu, jnp.ones((1, 2))))),
+        r"traced by jsnn.convert: reduce its model, convert\(reduce_precision\(model\)",
+    ),
     "a layer": (lambda: initial_state(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), (2, 3)), "takes a Neuron, .* got Linear"),
     "state of integers": (lambda: initial_state(LIF, (2, 3), jnp.int8), "a floating-point dtype, .* got .*int8"),
 }

@@ -188,6 +188,29 @@ def test_neurons_of_a_convolutional_layer_are_flat():
     np.testing.assert_allclose(layers["1_LIF"].states.v, whole.states.v.reshape(T, B, -1)[..., [7, 99]], atol=1e-6)
 
 
+class Readout(nnx.Module):
+    """A neuron that is called as the network's output is, and a value called as a neuron."""
+
+    def __init__(self):
+        self.output = jsnn.LI(0.5)
+
+    def __call__(self, x):
+        return jax.ad_checkpoint.checkpoint_name(3 * self.output(x), "output")
+
+
+@pytest.mark.parametrize("options", [{}, {"neurons": [2]}, {"neurons": 2, "every": 2}])
+def test_a_vector_without_a_batch_gives_what_a_batch_of_one_does(options):
+    """It runs step by step, the batch layer by layer."""
+    single, batch = (jsnn.record(jsnn.Network(Readout()), x, **options) for x in (INPUTS[:, 0], INPUTS[:, :1]))
+    assert list(single) == list(batch) == ["output", "output:2", "output:3"]
+    assert jax.tree.structure(single) == jax.tree.structure(batch)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y[:, 0], atol=1e-6), single, batch)
+
+
+def test_some_neurons_of_an_empty_batch():
+    assert jsnn.record(network(), INPUTS[:, :0], neurons=2)["2_LIF"].states.v.shape == (T, 0, 2)
+
+
 def test_keys_in_a_state_are_left_whole():
     layers = jsnn.record(jsnn.StochasticSpiking(jax.random.key(0)), INPUTS, neurons=1)
     (layer,) = layers.values()
@@ -243,7 +266,7 @@ def test_a_method_is_passed_on():
     for method, kernels in {"auto": 0, "scan": 0, "fused": 2}.items():
         record = functools.partial(jsnn.record, network, keep=["outputs"], method=method)
         assert str(jax.make_jaxpr(record)(jnp.ones((3, 2, 4)))).count("mpmd_map[") == kernels
-    with pytest.raises(ValueError, match="method must be one of auto, scan"):
+    with pytest.raises(ValueError, match=r"record\(\): method must be 'auto', 'scan', "):
         jsnn.record(network, jnp.ones((3, 2, 4)), method="fast")
 
 

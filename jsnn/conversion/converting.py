@@ -90,9 +90,9 @@ def convert(
 
     Raises:
         ValueError: if there is nothing to swap, or something in `swap` does not occur; if a number is out of its range;
-            if the function cannot take the example, is in training mode, draws random numbers, or has an activation
-            inside a loop; if an activation is to be scaled that is not homogeneous, or its neuron is not; if neurons
-            and filters have different dt.
+            if the function cannot take the example, calls a neuron, is in training mode, draws random numbers, or has
+            an activation inside a loop; if an activation is to be scaled that is not homogeneous, or its neuron is
+            not; if neurons and filters have different dt.
         TypeError: if `fn` is not a function, or `swap` maps to something that is neither neuron nor function; if there
             are several inputs.
 

@@ -48,7 +48,7 @@ def respond(network: Converted, inputs: Array, num_steps: int, state: State = No
     # On a CPU step by step, which keeps what lies between two neurons in its cache.
     remat = 1 if jax.default_backend() == "cpu" else False
     state, outputs = unroll(counting, inputs, state, num_steps=num_steps, remat=remat)
-    counts = dict(zip(network.names, (neuron for neuron, _ in state), strict=True))
+    counts = {name: neuron for name, (neuron, _) in zip(network.names, state)}  # after them come those of means
     means = {name: count.total / count.steps for name, count in counts.items()}
     return Response(state, outputs, means, {name: count.spikes for name, count in counts.items()})
 

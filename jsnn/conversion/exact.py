@@ -54,6 +54,8 @@ class RunningMean(FrozenPytree):
 class Growth(FrozenPytree):
     """By how much `t * x_t` has grown since the step before: what has x_t for its mean so far.
 
+    An x_t that is infinite or NaN is handed on as it is, and left out of the growth.
+
     Examples:
         >>> import jax.numpy as jnp, jsnn
         >>> jsnn.unroll(Growth(), jnp.array([[1.0], [0.5], [1.0]]))[1][:, 0].tolist()
@@ -66,7 +68,9 @@ class Growth(FrozenPytree):
     def step(self, state: OverTimeState, current: Array) -> tuple[OverTimeState, Array]:
         steps = state.steps + 1
         total = steps * current.astype(state.total.dtype)
-        return OverTimeState(total, steps), (total - state.total).astype(current.dtype)
+        is_finite = jnp.isfinite(total)  # of others, as that of a masked value, no difference can be taken
+        growth = jnp.where(is_finite, total - state.total, current)
+        return OverTimeState(jnp.where(is_finite, total, state.total), steps), growth.astype(current.dtype)
 
 
 class Turn(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import errors, nnx
 
 from jsnn.program import RANDOM, Program, bodies, flatten, trace, unchanged
+from jsnn.refusals import first_neuron
 from jsnn.types import Array, Shape
 
 CURE = "call model.eval() first; a Linen model takes use_running_average=True and deterministic=True"
@@ -34,7 +35,7 @@ class Function:
         """Return the program for inputs of this shape.
 
         Raises:
-            ValueError: if the function cannot take such inputs, or is in training mode.
+            ValueError: if the function cannot take such inputs, calls a neuron, or is in training mode.
         """
         x = jax.ShapeDtypeStruct(shape, dtype)
         changed: list[str] = []
@@ -55,6 +56,11 @@ class Function:
             raise ValueError(f"the function is in training mode ({error}): {CURE}; {_LIFTED}") from error
         except Exception as error:  # whatever a user's function may raise
             raise ValueError(f"the function cannot take an input of shape {shape} ({dtype}): {error}") from error
+        if name := first_neuron(jaxpr):
+            raise ValueError(
+                f"the function calls a neuron, {name}, and convert takes what has none: of a jsnn.Network give its "
+                f"function, and in place of a jsnn.Sequential an nnx.Sequential"
+            )
         changed = self._really_changed(changed, x)
         if changed:
             raise ValueError(f"the function is in training mode (it changes {', '.join(changed)}): {CURE}")

@@ -51,9 +51,6 @@ class Converted(Network):
         self.shapes = tuple(place.shape for place in plan.places)
         self.where = tuple(place.where for place in plan.places)
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "Converted":
-        return nnx.clone(self)  # what was traced never changes, and cannot be copied
-
     @property
     def activations(self) -> list[Callable[[Array], Array]]:
         """The activation that each neuron stands for, with the parameters it was trained to."""
@@ -64,6 +61,11 @@ class Converted(Network):
             else kind
             for kind, parameters in zip(self.kinds, self.parameters, strict=True)
         ]
+
+    @property
+    def layers(self) -> Sequence[Scaled]:
+        """The neurons, one for each of the `names`."""
+        return self.neurons
 
     @property
     def report(self) -> Report:

@@ -108,6 +108,9 @@ class Source:
         self._function = Function(function)
         self._constants: list[tuple[Shape, Any]] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Source":
+        return self  # what was traced never changes, and cannot be copied
+
     def weights(self, function: Callable[[Array], Array], example: Array) -> nnx.Module | nnx.List:
         """Return the function's weights, which nnx can split and train.
 

@@ -32,7 +32,7 @@ class Delay(Late, FrozenPytree):
         longest: the largest delay that there can be, and what the state has room for; None takes that of `steps`.
 
     Raises:
-        ValueError: if `steps` is negative or above `longest`.
+        ValueError: if `steps` or `longest` is negative, or `steps` above `longest`.
         TypeError: if `steps` is trained and `longest` is missing.
 
     Examples:
@@ -85,16 +85,18 @@ class Delay(Late, FrozenPytree):
         return state, read_all(known, self.steps, self.window).astype(currents.dtype)
 
 
-def longest_of(name: str, steps: Parameter, longest: int | None) -> int:
+def longest_of(name: str, steps: Parameter, longest: int | None, least: int = 0) -> int:
     """Return the longest delay that there can be.
 
     Raises:
-        ValueError: if `steps` is empty, has a delay above `longest`, or too long a one.
+        ValueError: if `steps` is empty, has a delay above `longest`, or too long a one; if `longest` is below `least`.
         TypeError: if `steps` is trained or traced, and `longest` is None.
     """
     is_known = not isinstance(steps, nnx.Variable | jax.core.Tracer)
     if np.size(steps) == 0:
         raise ValueError(f"{name} must not be empty, got shape {np.shape(steps)}")
+    if longest is not None and longest < least:
+        raise ValueError(f"longest must be >= {least}, got {longest}")
     if longest is None and not is_known:
         raise TypeError(f"longest must be given where {name} is trained: how far it may grow")
     if is_known and not np.max(steps) <= (2**20 if longest is None else longest):

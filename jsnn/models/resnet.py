@@ -16,7 +16,7 @@ from flax import nnx
 from jsnn import surrogate
 from jsnn.arguments import checked
 from jsnn.convolution import Conv
-from jsnn.layers import max_pool
+from jsnn.layers import apply, max_pool
 from jsnn.linear import Linear
 from jsnn.models.sequential import check_layer
 from jsnn.network import Network
@@ -202,7 +202,7 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Return the currents, `[B, H, W, C] -> [B, H', W', C']`."""
-        return self.norm(self.conv(x))
+        return self.norm(apply("conv", self.conv, x))
 
 
 def _widths(inputs: int, features: int, bottleneck: bool) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class Spikformer(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Return the logits, `[B, H, W, C] -> [B, outputs]`."""
         x = self.stem(x)
-        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
         for block in self.blocks:
             x = block(x)
         return self.readout(x.mean(axis=1))
@@ -164,7 +164,7 @@ class SpikingSelfAttention(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Return the spikes, `[B, patches, width]`."""
         batch, patches, width = x.shape
-        qkv = call(self.qkv_neuron, self.qkv(x)).reshape(batch, patches, 3, self.heads, -1)
+        qkv = call(self.qkv_neuron, self.qkv(x)).reshape(batch, patches, 3, self.heads, width // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # each [B, patches, heads, features]
         y = jnp.einsum("bnhd,bhde->bnhe", q, jnp.einsum("bnhd,bnhe->bhde", k, v)) * _SCALE
         y = call(self.attention_neuron, y.reshape(batch, patches, width))

@@ -34,10 +34,10 @@ class BurstIF(InitialMembrane, RateCoded):
         spiking_aware: differentiate `amplitude * relu(x)` in place of the spikes; False refuses.
         amplitude: the integral of one spike over time.
         v_init: the membrane before the first step, see `SpikingActivation`. 0.5 rounds to whole spikes.
-        max_spikes: the most spikes in a step.
+        max_spikes: the most spikes in a step, a whole number, or infinite.
 
     Raises:
-        ValueError: if `dt` is not positive, or `max_spikes` is below 1.
+        ValueError: if `dt` is not positive, or `max_spikes` is below 1 or not whole.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -51,8 +51,8 @@ class BurstIF(InitialMembrane, RateCoded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_spikes < 1:
-            raise ValueError(f"max_spikes must be >= 1, got {self.max_spikes}")
+        if self.max_spikes < 1 or self.max_spikes % 1 > 0:
+            raise ValueError(f"max_spikes must be a whole number >= 1, or infinite, got {self.max_spikes}")
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> SpikingActivationState:
         return SpikingActivationState(v=self.initial_membrane(shape, dtype))

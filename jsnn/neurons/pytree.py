@@ -82,6 +82,9 @@ class FrozenPytree(Ranged, nnx.Pytree):
         """
         return call(self, x)  # type: ignore[arg-type]
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return nnx.clone(self)  # Flax would copy functions as well, and JAX's are then no longer the same
+
     def per_neuron(self) -> dict[str, Any]:
         """Return the parameters by name, each a number or an array that broadcasts against the neurons."""
         return {name: getattr(self, name) for name in parameters_of(type(self))}

@@ -199,11 +199,12 @@ def _names(file: "Hdf5", group: str, attribute: str) -> list[str]:
     return list(dict.fromkeys(name.decode() if isinstance(name, bytes) else str(name) for name in names))
 
 
-def as_numbers(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def as_numbers(arrays: Mapping[str, Any], kinds: str = "biuf") -> dict[str, np.ndarray]:
     """Return arrays by name as those of NumPy.
 
     Raises:
-        TypeError: if `arrays` is not a dictionary, a name is not a text, or a value is not an array of real numbers.
+        TypeError: if `arrays` is not a dictionary, a name is not a text, or a value is not an array of numbers of these
+            `kinds`, as NumPy calls them: real numbers, or complex ones as well, "biufc".
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dictionary, got {type(arrays).__name__}: read a file with jsnn.weights.load")
@@ -217,7 +218,7 @@ def as_numbers(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
             found[name] = np.asarray(value)
         except (TypeError, ValueError, RuntimeError) as error:  # PyTorch's, of a bfloat16 or with a gradient
             raise TypeError(f"{name!r} is no array ({error}); of a PyTorch tensor give x.detach().float()") from error
-        if found[name].dtype.kind not in "biuf" and not jnp.issubdtype(found[name].dtype, jnp.floating):
+        if found[name].dtype.kind not in kinds and not jnp.issubdtype(found[name].dtype, jnp.floating):
             raise TypeError(f"{name!r} must be an array of real numbers, got {found[name].dtype}")
     return found
 

@@ -81,15 +81,15 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
         TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary of arrays of numbers.
     """
-    arrays, own = as_numbers(arrays), _arrays_of(network)
+    arrays, own = as_numbers(arrays, kinds="biufc"), _arrays_of(network)
     faults = [f"{name} {x.shape} is missing" for name, x in own.items() if name not in arrays]
     for name, x in arrays.items():
         if name not in own:
             faults.append(f"{name} {x.shape} belongs nowhere")
         elif x.shape != own[name].shape:
             faults.append(f"{name} has shape {x.shape}, the network's has {own[name].shape}")
-        elif x.dtype.kind not in "biu" and not jnp.issubdtype(own[name].dtype, jnp.inexact):
-            faults.append(f"{name} is {x.dtype}, the network's {own[name].dtype}: its fractions would be cut off")
+        elif _rank(x.dtype) > _rank(own[name].dtype):
+            faults.append(f"{name} is {x.dtype}, the network's {own[name].dtype}: a part of it would be cut off")
     if faults:
         raise WeightsError("the weights do not fit the network:\n  " + "\n  ".join(faults))
     graph, state = nnx.split(network)
@@ -135,9 +135,15 @@ def _arrays_of(network: Any) -> dict[str, Any]:
     if len(arrays) < len(flat):
         names = [_name(network, path) for path, _ in flat]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two arrays of the network are named {twice!r}: take the dots out of the keys of its nnx.Dict")
+        raise ValueError(f"two arrays of the network are named {twice!r}: take the dots out of the keys of nnx.Dict")
     kinds = jax.Array | np.ndarray | jax.ShapeDtypeStruct
     return {name: x for name, x in arrays.items() if isinstance(x, kinds) and not is_key(x)}
+
+
+def _rank(dtype: Any) -> int:
+    """Return a number that is larger for a dtype that holds more: real numbers more than whole ones, say."""
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next(rank for rank, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind))
 
 
 def _name(network: Any, path: tuple[Any, ...]) -> str:

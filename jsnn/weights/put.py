@@ -118,6 +118,7 @@ def _put(
     for kind in ("layer", "synapse", "norm"):
         theirs = [module for module in modules if module.kind == kind]
         ours = _as_many([place for place in found if place.kind == kind], theirs)
+        theirs = _without_doubles(draft, theirs, len(ours))
         if certainty.order == "unknown" and not certainty.by_user:
             theirs = _by_shape(theirs, ours, fits)
         unclear += _unclear(list(zip(theirs, ours)), fits, certainty)
@@ -159,6 +160,18 @@ def _put(
 def _as_many(places: list[Place], modules: list[Module]) -> list[Place]:
     """Return as many places as there are modules, or each part once."""
     return places if len(places) == len(modules) else once(places)
+
+
+def _without_doubles(draft: Draft, modules: list[Module], count: int) -> list[Module]:
+    """Return so many modules, without those that PyTorch names again for a layer that stands in several places."""
+    first = {id(module): next(other for other in modules if _equal(other, module)) for module in modules}
+    left = [module for module in modules if first[id(module)] is module]
+    if len(left) != count:
+        return modules
+    for module in modules:
+        for source in module.sources if first[id(module)] is not module else ():
+            draft.leave_out(source, f"the same as in {first[id(module)].name}")
+    return left
 
 
 def _by_shape(modules: list[Module], places: list[Place], fits: Fits) -> list[Module]:
