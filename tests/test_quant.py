@@ -400,6 +400,16 @@ def test_they_are_made_outside_of_traced_functions(transform):
         transform(make)(1.0)
 
 
+@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("run", [jsnn.unroll, lambda network, x: network.step(network.init(x.shape[1:]), x[0])])
+def test_a_twin_is_not_differentiated(derivative, run):
+    twin = jsnn.quant.integer(jsnn.quant.aware(with_neuron(jsnn.LIF(0.9), jsnn.LI(0.9))()))
+    x = spikes(4, B, N)
+    jax.jit(lambda x: run(twin, x)[1])(x)
+    with pytest.raises(TypeError, match="an integer twin has no gradient: differentiate the network"):
+        derivative(lambda x: twin.real(run(twin, x)[1]).sum())(x)
+
+
 # Export
 
 

@@ -1,6 +1,7 @@
 """Networks in integers alone."""
 
-from typing import Any
+import functools
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,17 @@ from jsnn.tracing import trace_network
 from jsnn.types import Array, State
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _rounded(x: Array, scale: float) -> Array:
+    """Return inputs as int8; raises TypeError if they are differentiated, which would give 0 in silence."""
+    return jnp.where(jnp.isnan(x), 0, integers(x, scale, LARGEST_INPUT)).astype(jnp.int8)
+
+
+@_rounded.defjvp
+def _refuse(*_: Any) -> NoReturn:
+    raise TypeError("an integer twin has no gradient: differentiate the network that jsnn.quant.aware has made")
+
+
 class Integers:
     """A network in integers: takes floating-point inputs, which it rounds to int8, and puts out integers.
 
@@ -33,9 +45,7 @@ class Integers:
         """Return the function of one time step, in integers alone."""
         if self.units is not None:
             scale = self.units.input_scale
-            x = jax.tree.map(
-                lambda x: jnp.where(jnp.isnan(x), 0, integers(x, scale, LARGEST_INPUT)).astype(jnp.int8), x
-            )
+            x = jax.tree.map(lambda x: _rounded(x, scale), x)
         with jax.numpy_dtype_promotion("strict"):  # spikes and currents have other units, and other dtypes
             return super().one_step(x)  # type: ignore[misc]
 
