@@ -89,13 +89,16 @@ def memory_estimate(
 
     def loss(parameters: nnx.State, rest: nnx.State, inputs: Any) -> Array:
         _, outputs = forward(parameters, rest, inputs)
-        numbers = [y for y in jax.tree.leaves(outputs) if jnp.issubdtype(y.dtype, jnp.floating)]
-        if not numbers:
-            raise ValueError("the outputs of the network are integers, which have no gradient: pass backward=False")
-        return sum((jnp.sum(y**2) for y in numbers), jnp.zeros(()))
+        return sum((jnp.sum(y**2) for y in jax.tree.leaves(outputs) if _has_gradient(y)), jnp.zeros(()))
 
+    if backward and not any(map(_has_gradient, jax.tree.leaves(jax.eval_shape(forward, parameters, rest, inputs)[1]))):
+        raise ValueError("the outputs of the network are integers, which have no gradient: pass backward=False")
     trained = 0 if jax.tree.leaves(parameters) else 2
     return of_function(jax.value_and_grad(loss, trained) if backward else forward, parameters, rest, inputs)
+
+
+def _has_gradient(y: Any) -> bool:
+    return jnp.issubdtype(y.dtype, jnp.floating)
 
 
 @checked

@@ -250,7 +250,7 @@ def test_wrong_outputs_and_targets(loss):
         (losses.mse_count_loss, {"incorrect_rate": -1}, r"incorrect_rate must lie in \[0, 1\].*got -1"),
         (losses.ce_count_loss, {"num_classes": 3}, "N=2 and num_classes=3"),
         (losses.ce_count_loss, {"weight": jnp.ones(3)}, r"weight must be \[N\] = \(2,\).*got shape \(3,\)"),
-        (functional.ce_temporal_loss, {"inverse": "square"}, '"negate" or "reciprocal", got \'square\''),
+        (functional.ce_temporal_loss, {"inverse": "square"}, "'negate' or 'reciprocal', got 'square'"),
         (functional.mse_temporal_loss, {"tolerance": -1}, "tolerance must be >= 0 steps, got -1"),
         (functional.mse_temporal_loss, {"on_target": 4}, r"on_target must lie in .*= \[-4, 3\] steps, got 4"),
         (functional.mse_temporal_loss, {"off_target": -5}, r"off_target must lie in .*= \[-4, 3\] steps, got -5"),
