@@ -5,8 +5,8 @@
 The tutorial's network, encoder, decoder, Adam 2e-3 and batches of 256. Ours are: a learning rate that falls to 0 as a
 cosine, images shifted by up to a pixel, the surrogate's slope, and initial weights below Norse's, whose recurrence
 starts out chaotic. With the tutorial's own (constant rate, no shifts, the released wheel's slope of 1): 96.0% after 5
-epochs and after 10 (one run). About 27 s an epoch on 2 cores of a shared, busy x86-64 machine (2026-11-22). The mean of
-4 seeds with its 95% interval, `--seeds 4` (2026-11-30); with `--train.epochs 5` it is 95.9 ± 0.4%.
+epochs and after 10 (one run). About 10 s an epoch on 2 cores of a shared x86-64 machine, nearly free (2026-11-30). The
+mean of 4 seeds with its 95% interval, `--seeds 4` (2026-11-30); with `--train.epochs 5` it is 95.9 ± 0.4%.
 """
 
 from experiments.config import ConstantCurrent, Data, Experiment, NorseRecurrent, Optimizer, Reference, Train

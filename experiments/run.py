@@ -23,6 +23,7 @@ import sys
 try:
     import argparse
     import ast
+    import gc
     import os
 
     from rich.console import Console
@@ -124,4 +125,6 @@ def _list_configs(console: Console) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    gc.freeze()  # or the interpreter looks through all objects once more before it ends, which takes a second
+    sys.exit(status)
