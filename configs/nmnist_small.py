@@ -2,8 +2,8 @@
 
     python -m experiments.run configs/nmnist_small.py --data.name path/of/nmnist_small
 
-Two runs, of 100 recordings one is 1%; after 20 epochs it was 99% and, with other batches, 95%. The second run took 203 s
-by the clock on 2 cores of a shared x86-64 machine, nearly free (2026-11-30).
+Two runs, of 100 recordings one is 1%; after 20 epochs it was 99% and, with other batches, 95%. The second run took
+203 s by the clock on 2 cores of a shared x86-64 machine, nearly free (2026-11-30).
 """
 
 from experiments.config import Events, Experiment, Mean, Objective, Optimizer, SpikingResNet, Train
