@@ -144,7 +144,7 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
 
     Raises:
         TypeError: if the value fits none of them.
-        ValueError: if it fits, but is NaN or too large, or if it is none of the names that there are.
+        ValueError: if it fits, but is NaN or too large; if it is a text, and none of the names that are allowed.
     """
     rules = _arrays()
     if rules is not None and rules.is_whole(value, members):

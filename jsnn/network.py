@@ -14,7 +14,7 @@ neuron is computed once.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from flax.errors import TraceContextError
 from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.neurons.calling import call, dotted, first_name
+from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Operation, read
 from jsnn.tracing import States, Traced, batch_of, static_values, trace_all_steps, trace_network
@@ -81,8 +82,7 @@ class Network(nnx.Module):
         """
         return call(self, x)
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return nnx.clone(self)  # Flax would copy functions as well, and JAX's are then no longer the same
+    __deepcopy__ = FrozenPytree.__deepcopy__
 
     is_layered = True
 

@@ -206,7 +206,10 @@ def test_bad_latency(function, x, options, message):
             "num_steps must be given under jit, got None",
         ),
         (lambda: encode.times_to_spikes(OK, num_steps=0), "num_steps must be >= 1, got 0"),
-        (lambda: encode.times_to_spikes(np.float32([np.nan]), num_steps=3), r"times must .* jnp.nan_to_num\(times\)"),
+        (
+            lambda: encode.times_to_spikes(np.float32([np.nan]), num_steps=3),
+            r"times must not hold NaN, got 1 of 1: jnp.nan_to_num\(times\)",
+        ),
         (lambda: encode.spikes_to_times(np.float32(1.0)), r"spikes must have a time axis, \[T, ...\], got a scalar"),
         (lambda: encode.spikes_to_times(np.zeros((0, 2))), r"spikes must have at least one step, got shape \(0, 2\)"),
         (lambda: encode.interpolate_spikes(np.float32(1.0)), "spikes must have a time axis"),

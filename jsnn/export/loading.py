@@ -103,13 +103,13 @@ class Exported:
                 size = array.shape[lengths.index("b")]
                 if size == 0:
                     raise ValueError(f"{what} must have a batch of 1 or more, got {_text(array.dtype, array.shape)}")
-            shape = tuple(  # a length such as "2*b" is left to the program
-                size or length if length == "b" else own if isinstance(length, str) else length
-                for length, own in zip(lengths, (*array.shape, *lengths))
+            shape = tuple(size or length if length == "b" else length for length in lengths)
+            fits = array.ndim == len(shape) and all(  # a length such as "2*b" is left to the program
+                isinstance(length, str) or length == own for length, own in zip(shape, array.shape)
             )
-            if (array.shape, array.dtype.name) != (shape, one["dtype"]):
+            if not fits or array.dtype.name != one["dtype"]:
                 texts = f"{_text(one['dtype'], shape)}, got {_text(array.dtype, array.shape)}"
-                error = TypeError if array.shape == shape else ValueError
+                error = TypeError if fits else ValueError
                 raise error(f"{what}{name and f' {name!r}'} must be {texts}")
         return tree, size
 
