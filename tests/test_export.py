@@ -163,6 +163,22 @@ def test_it_runs_inside_of_jit_and_goes_on_from_a_state(file):
     assert_equal(jnp.concatenate([spikes, loaded.unroll(x, state)[1]]), stepped)
 
 
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("any_batch", [False, True])
+def test_it_is_a_neuron_too(any_batch, tmp_path):
+    network = jsnn.Sequential(nnx.Linear(4, 5, rngs=rngs()), jsnn.LIF(0.9))
+    save(network, jnp.ones((B, 4)), tmp_path / "a.jsnn", platforms=["cpu"], any_batch=any_batch)
+    loaded, x = load(tmp_path / "a.jsnn"), drawn((4,), T, B)
+    assert_equal(jsnn.unroll(loaded, x)[1], jsnn.unroll(network, x)[1])
+    assert_equal(jsnn.record(loaded, x)["Exported"].outputs, jsnn.unroll(network, x)[1])
+    followed = [jsnn.Sequential(one, jsnn.LI(0.5)) for one in (loaded, network)]
+    assert_equal(*(jsnn.unroll(one, x[0], num_steps=4)[1] for one in followed))
+    without_batch = r"float32\[b, 4\], got float32\[4\]" if any_batch else "batch_size must be 3, got 4"
+    for wrong, message in ((x[..., :3], r"x must be float32\[3, 4\]"), (x[:, 0], without_batch)):
+        with pytest.raises(ValueError, match=message):
+            jsnn.unroll(loaded, wrong)
+
+
 @pytest.mark.parametrize("any_batch", [True, False])
 def test_under_vmap_it_runs_once_for_each(any_batch, tmp_path):
     network = jsnn.Sequential(nnx.Linear(4, 5, rngs=rngs()), jsnn.LIF(0.9))
