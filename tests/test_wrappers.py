@@ -53,6 +53,12 @@ def test_refractory_periods_may_differ_by_neuron():
     assert spikes.sum(0).tolist() == [8, 4, 2]
 
 
+def test_refractory_counts_a_long_period_in_bfloat16():
+    neuron, currents = jsnn.Refractory(jsnn.IF(), period=300), jnp.full((602, 1), 2.0, jnp.bfloat16)
+    spikes = unroll(neuron, currents, neuron.init((1,), jnp.bfloat16))[1]
+    assert jnp.flatnonzero(spikes).tolist() == [0, 301]
+
+
 def test_no_gradient_from_a_step_of_rest():
     neuron = jsnn.Refractory(jsnn.LIF(0.5), period=1)
     gradient = jax.grad(lambda x: unroll(neuron, x)[1].sum())(column(2.0, 2.0, 0.1))

@@ -67,7 +67,8 @@ class Refractory(FrozenPytree):
         return {**super().ranges(), "period": NOT_NEGATIVE}
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> RefractoryState:
-        return RefractoryState(self.neuron.init(shape, dtype), jnp.zeros(shape, dtype))
+        wait = jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32))  # bfloat16 cannot count down from above 256
+        return RefractoryState(self.neuron.init(shape, dtype), wait)
 
     def step(self, state: RefractoryState, current: Array) -> tuple[RefractoryState, Array]:
         inner, spikes = self.neuron.step(state.neuron, current)
