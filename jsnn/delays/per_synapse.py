@@ -132,7 +132,8 @@ class Delayed(Late, Ranged, nnx.Module):
         if is_faster(known, taps, jax.eval_shape(self._product, known[0], taps[0]).size):
             y = self._with_bias(correlate(known, taps, self._products))
         else:
-            y = self.of_window(jnp.stack([known[k : k + len(currents)] for k in range(self.window)], -2))
+            seen = jnp.arange(len(currents))[:, None] + jnp.arange(self.window)
+            y = self.of_window(jnp.moveaxis(known[seen], 1, -2))
         return state, y.astype(currents.dtype)
 
     def _taps(self) -> Array:
