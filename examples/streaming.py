@@ -61,8 +61,9 @@ def main(path: str | None = None) -> tuple[float, float]:
         train = train[np.random.default_rng(0).permutation(len(train))[:700]]  # of a large set a part is enough
         training, testing = (part.to_dataset(lambda sound: cochlea(sound), length=60) for part in (train, test))
         sound, word = test[3], test.class_names[test.targets[3]]
-    ear, samples = make_ear(sound.sample_rate), sound.samples.mean(1)
-    size = round(DT * sound.sample_rate)  # whole at 8, 16, 44.1 and 48 kHz
+    ear, samples, size = make_ear(sound.sample_rate), sound.samples.mean(1), round(DT * sound.sample_rate)
+    if sound.sample_rate % 100:  # at 8, 16, 44.1 and 48 kHz they are whole
+        raise SystemExit(f"a chunk of 10 ms must be whole samples, which they are not at {sound.sample_rate:,} Hz")
 
     def loss(network, examples, labels, key):
         logits = jsnn.decode.mean(jsnn.unroll(network, examples.inputs.swapaxes(0, 1))[1], lengths=examples.lengths)
@@ -91,7 +92,6 @@ def main(path: str | None = None) -> tuple[float, float]:
     whole = jsnn.unroll(network, cochlea(sound)[:, None])[1]
     difference = float(jnp.abs(jnp.stack(outputs) - whole).max() / jnp.abs(whole).max())
     print(f"it was {word!r}; {1e6 * np.median(seconds):.0f} µs a step; unroll differs by {difference:.0e}")
-    assert difference < 1e-5
     return accuracy, difference
 
 

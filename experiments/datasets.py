@@ -47,7 +47,9 @@ def load(experiment: config.Experiment) -> config.Sets:
                 f"the {name} examples of {settings.name} must have the shape of the training examples, "
                 f"{train.inputs.shape[1:]}, got {dataset.inputs.shape[1:]}"
             )
-    if train.lengths is not None:
+        if dataset is not None and dataset.in_time != train.in_time:
+            raise ValueError(f"all sets of {settings.name} must be in_time, or none, got {name} {dataset.in_time}")
+    if any(one.lengths is not None for one in given):
         for part in (experiment.objective.decoder, loss):
             arguments = inspect.signature(part.make()).parameters.values()
             if not any(one.name == "lengths" or one.kind is one.VAR_KEYWORD for one in arguments):

@@ -203,13 +203,14 @@ def check_memory(what: str, shape: "Shape", copies: int = 2, itemsize: int = 4) 
 
     Args:
         what: the array, as the error calls it.
-        shape: its shape.
+        shape: its shape; a size that is not known, as in an export for any batch, counts as 1.
         copies: how many arrays of this size are held at once.
         itemsize: the bytes of a number: 4 for float32.
     """
-    if min(shape, default=0) < 0:
+    known = [size for size in shape if isinstance(size, numbers.Real)]
+    if min(known, default=0) < 0:
         raise ValueError(f"{what} must have sizes of 0 or more, got shape {tuple(shape)}")
-    needed = itemsize * copies * math.prod(map(int, shape))
+    needed = itemsize * copies * math.prod(map(int, known))
     if needed <= _SMALL:
         return
     rules = _arrays()

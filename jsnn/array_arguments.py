@@ -67,9 +67,11 @@ def processes() -> int:
 
 
 def cure(value: Any, members: tuple[Any, ...]) -> str:
-    """Return the end of an error about a value that is not an array, or a neuron where a function is wanted."""
+    """Return the end of an error about what is not an array, or a neuron for a function, or recordings for arrays."""
     if _is_neuron(value) and any(typing.get_origin(member) is Callable for member in members):
         return ": give what makes the neuron, as in lambda: jsnn.LIF(0.9)"
+    if hasattr(value, "to_dataset"):
+        return ": make arrays of the recordings by recordings.to_dataset(transform)"
     return ": pass a JAX or NumPy array, or a list of numbers" * (Array in members and nnx.Param not in members)
 
 

@@ -220,7 +220,13 @@ def _inside(t: np.ndarray, start: float | None, stop: float | None) -> np.ndarra
         span, asked = float(t.max()) - float(t.min()), float(stop - start)
         # seconds or milliseconds for microseconds; and the other way round, where whole times may be short
         is_one_time = is_whole and asked <= 1  # such as the very first
-        if ((is_one_time or not inside.any()) and span >= 100 * asked) or (not is_whole and 0 < 1000 * span < asked):
+        is_longer = (is_one_time or not inside.any()) and span >= 100 * asked
+        is_shorter = not is_whole and 0 < 1000 * span < asked
+        # a part of a recording may hold nothing, and a recording be short: in another unit it must fit
+        if (is_longer or is_shorter) and any(
+            start * longer <= np.median(t) * shorter <= stop * longer
+            for longer, shorter in ((factor, 1) if is_longer else (1, factor) for factor in (1e3, 1e6, 1e9))
+        ):
             raise ValueError(
                 f"start and stop must be in the unit of t: they are {start} and {stop}, and t goes from {t.min()} to "
                 f"{t.max()}"

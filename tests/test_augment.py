@@ -129,6 +129,14 @@ def test_random_functions_keep_shape_and_dtype(name, dtype):
     assert (result.shape, result.dtype) == (images.shape, images.dtype)
 
 
+@pytest.mark.parametrize("name", sorted(set(RANDOM) - {"cutmix"}))  # which draws an order of the whole batch
+def test_an_export_of_any_batch(name):
+    (batch,) = jax.export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, 5, 4, 3), jnp.float32)
+    exported = jax.export.export(jax.jit(lambda images: RANDOM[name](jax.random.key(0), images)))(images)
+    assert exported.out_avals[0].shape == (batch, 5, 4, 3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

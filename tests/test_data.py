@@ -315,6 +315,7 @@ def test_npz_missing_or_damaged(tmp_path):
         (np.zeros((2, 8, 8)), [0, 1, 1], {}, r"as many, got shapes \(2, 8, 8\) and \(3,\)"),
         (np.zeros((0, 8, 8)), np.zeros(0, int), {}, "holds no examples"),
         (np.zeros((2, 8, 8)), [0, -1], {}, r"classes must lie in 0..0, got values from -1 to 0"),
+        (np.zeros((2, 8, 8)), [-1, -1], {}, r"classes must lie in 0..0, got values from -1 to -1"),
         (np.zeros((2, 8, 8), complex), [0, 1], {}, "inputs must be uint8 .* got complex128"),
         (np.zeros((2, 8, 8)), [0, 2**40], {}, "classes must lie in 0..2147483646, got values from 0 to 1099511627776"),
         (np.zeros((2, 8, 8)), [0, 7], {"num_classes": 5}, r"classes must lie in 0..4, got values from 0 to 7"),

@@ -72,6 +72,13 @@ def test_jit_and_vmap_equal_eager(decoder):
     np.testing.assert_allclose(jax.vmap(decoder)(SPIKES[None]), expected[None], rtol=1e-6)
 
 
+@each_decoder
+def test_an_export_of_any_batch(decoder):
+    (batch,) = jax.export.symbolic_shape("batch")
+    outputs = jax.ShapeDtypeStruct((4, batch, 3), jnp.float32)
+    assert jax.export.export(jax.jit(decoder))(outputs).out_avals[0].shape == (batch, 3)
+
+
 def test_max_over_time_gives_the_gradient_to_the_first_of_equals():
     gradient = jax.grad(lambda x: decode.max_over_time(x).sum())(jnp.array([[[1.0]], [[2.0]], [[2.0]]]))
     np.testing.assert_array_equal(gradient.ravel(), [0, 1, 0])

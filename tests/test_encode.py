@@ -62,6 +62,23 @@ ENCODERS = {
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 
 
+MORE = {
+    "times_to_spikes": lambda key, x: encode.times_to_spikes(x, num_steps=4),
+    "interpolated_rate": lambda key, x: encode.interpolated_rate(key, jnp.stack([inside(x)] * 3), num_steps=4),
+    "receptive_fields": lambda key, x: encode.receptive_fields(x, 4),
+    "receptive_field_grid": lambda key, x: encode.receptive_field_grid(x, (3, 4, 5)),
+    "cochlea": lambda key, x: encode.cochlea(jnp.tile(x, (1, 100)).T, 8000, num_channels=4, bank="mel"),
+}
+
+
+@pytest.mark.rows(6)
+@pytest.mark.parametrize("encoder", (ENCODERS | MORE).values(), ids=ENCODERS | MORE)
+def test_an_export_of_any_batch(encoder):
+    batch = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), 3), jnp.float32)
+    exported = jax.export.export(jax.jit(functools.partial(encoder, KEY)))(batch)
+    np.testing.assert_allclose(exported.call(X), jax.jit(encoder)(KEY, X), atol=1e-6)
+
+
 # Golden vectors
 
 

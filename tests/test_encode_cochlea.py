@@ -135,6 +135,13 @@ def test_numbers_may_be_arrays_and_float32():
     assert encode.mel(noise(400), jnp.array(RATE), low=jnp.array(200.0)).shape == (50, 64)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_in_another_order_of_bytes(channels):
+    samples = np.repeat(noise(2400)[:, None], channels, axis=1)
+    found, expected = (encode.Cochlea(4)(Sound(samples.astype(dtype), RATE)) for dtype in (">f4", np.float32))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.rows(3)
 @pytest.mark.parametrize("bank", BANKS)
 @pytest.mark.parametrize("rate", [RATE, 11_025])

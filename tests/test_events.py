@@ -264,6 +264,20 @@ def test_times_that_cannot_be_in_the_unit_of_start_and_stop(times, start, stop):
         bin_events((times, [0, 0]), (1,), num_bins=3, start=start, stop=stop)
 
 
+@pytest.mark.parametrize(
+    ("times", "start", "stop", "counts"),
+    [
+        (np.array([95_333, 5_000_000, 9_986_451]), 1_000_000, 1_010_000, [0, 0]),  # one window of many, whole or not
+        (np.array([95_333.0, 5_000_000.0, 9_986_451.0]), 1_000_000, 1_010_000, [0, 0]),
+        (np.array([0.5, 0.5003]), 0, 1, [0, 2]),  # all at once
+        (np.array([500_000.0, 500_001.0]), 0, 1_000_000, [0, 2]),
+    ],
+)
+def test_a_part_of_a_recording_may_hold_nothing_and_a_recording_be_short(times, start, stop, counts):
+    found = bin_events((times, np.zeros(len(times), int)), (1,), num_bins=2, start=start, stop=stop)
+    assert found.ravel().tolist() == counts
+
+
 def test_frames_are_the_options_of_bin_events():
     options = {"window": 10, "start": 100, "stop": 130, "dtype": "uint8"}
     transform = Frames(SHAPE, **options)

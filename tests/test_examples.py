@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import jsnn
 
@@ -48,6 +49,17 @@ def test_a_stream_of_spoken_digits(recordings_dir, capsys):
     assert accuracy > 0.85
     assert difference < 1e-5
     assert re.search(r"after 0.1 s: \w+\n.*it was '\w+'; \d+ µs a step", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_a_stream_of_chunks_that_are_not_whole_samples(tmp_path):
+    for index in range(8):
+        (tmp_path / ("train", "test")[index % 2] / "word").mkdir(parents=True, exist_ok=True)
+        wavfile.write(
+            tmp_path / ("train", "test")[index % 2] / "word" / f"{index}.wav", 22_050, np.ones(1000, np.int16)
+        )
+    with pytest.raises(SystemExit, match="a chunk of 10 ms must be whole samples, which they are not at 22,050 Hz"):
+        runpy.run_path(str(EXAMPLES / "streaming.py"))["main"](tmp_path)
 
 
 @pytest.mark.slow

@@ -694,6 +694,19 @@ def test_a_state_of_another_batch_is_refused(neuron):
             jax.eval_shape(neuron.step, state, jax.ShapeDtypeStruct((other, N), jnp.float32))
 
 
+@pytest.mark.rows(12)
+@over_neurons(*STATEFUL)
+def test_a_state_of_integers_is_refused(neuron):
+    def whole(leaf):
+        is_float = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.int32) if is_float else leaf
+
+    state = jax.tree.map(whole, jax.eval_shape(lambda: neuron.init((B, N))))
+    for run, current in ((jsnn.unroll, CURRENTS), (neuron.step, CURRENTS[0])):
+        with pytest.raises(TypeError, match="state must be floating point, got int32: convert it with"):
+            jax.eval_shape(run, *((neuron, current, state) if run is jsnn.unroll else (state, current)))
+
+
 @over_neurons("user_defined")
 def test_state_and_current_in_the_other_order_are_named(neuron):
     with pytest.raises((TypeError, ValueError), match=r"step takes \(state, current\), .* got (ArrayImpl and|shapes)"):

@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import sys
+import time
 import tracemalloc
 import wave
 import zipfile
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from event_writers import as_aedat3, as_bin, some_events, write_shd
 from scipy.io import wavfile
 
-from jsnn import data
+import jsnn
+from jsnn import data, train
 from jsnn.data import Frames, Recordings
 from jsnn.data.cache import identity_of
 
@@ -99,6 +102,8 @@ def test_files_that_are_no_wav_files(change, message, tmp_path):
         lambda c: as_rf64(c, 8),
         lambda c: c[:12] + b"bext\3\0\0\0old\0" + c[12:] + b"id3 ",
         lambda c: c[:4] + b"\xff" * 4 + c[8:40] + b"\xff" * 4 + c[44:],  # as ffmpeg writes into a pipe
+        lambda c: c[:4] + b"\x24\xf0\xff\x7f" + c[8:40] + b"\0\xf0\xff\x7f" + c[44:],  # and SoX
+        lambda c: c[:4] + b"\x24\0\0\x80" + c[8:40] + b"\0\0\0\x80" + c[44:],  # and arecord
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -606,6 +611,46 @@ def test_an_error_names_the_file(tmp_path):
             call(Frames((64, 64, 2), num_bins=2))
 
 
+def test_a_folder_of_times_in_another_unit(tmp_path):
+    events = some_events(20)
+    (tmp_path / "0").mkdir()
+    in_floats = events.astype([("t", float), *[(name, events.dtype[name]) for name in "xyp"]])
+    in_floats["t"] /= 1e6
+    np.save(tmp_path / "0" / "a.npy", in_floats)
+    recordings = data.load(tmp_path, "train")
+    with pytest.raises(ValueError, match=r"say their unit, .*; of a folder by dataclasses.replace\(recordings, read="):
+        recordings[0]
+    in_seconds = dataclasses.replace(recordings, read=functools.partial(data.read_events, unit="s"))
+    np.testing.assert_array_equal(in_seconds[0], events)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda recordings: data.batches(KEY, recordings, 2),
+        lambda recordings: data.subset(recordings, 2),
+        lambda recordings: train.fit(jsnn.LIF(), itself, recordings, optimizer=optax.sgd(1.0), epochs=1),
+    ],
+)
+def test_recordings_where_arrays_are_wanted(call):
+    with pytest.raises(TypeError, match=r"must be Dataset, got Recordings.* by recordings.to_dataset\(transform\)"):
+        call(made())
+
+
+@pytest.mark.parametrize("error", [IndexError, ZeroDivisionError, RuntimeError])
+def test_any_error_of_a_transform_names_the_recording(error):
+    def transform(recording):
+        if len(recording) == 5:
+            raise error("no")
+        return recording
+
+    recordings = made()
+    for call in (recordings.to_dataset, lambda transform: list(recordings.batches(KEY, 6, transform))):
+        with pytest.raises(error, match="no") as found:
+            call(transform)
+        assert found.value.__notes__[0] == "from the transform of recording 1"  # Grain adds one of its own
+
+
 # The cache
 
 
@@ -692,6 +737,17 @@ def test_without_room_on_the_disk_arrays_are_in_memory(break_it, tmp_path, monke
         (tmp_path / "no_folder").write_bytes(b"")
         monkeypatch.setenv("JSNN_CACHE_DIR", str(tmp_path / "no_folder"))
     assert memory_of(100, 10, tmp_path) > 4e6
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, cache):
+    recordings = data.load(sounds(tmp_path / "set", *WORDS), "train")
+    for name, age in (("decoding-old", 90_000), ("decoding-new", 0), ("other", 90_000)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "0.npy").write_bytes(b"0")
+        for path in (cache / name / "0.npy", cache / name):
+            os.utime(path, (time.time() - age,) * 2)
+    recordings.to_dataset(Repeat())
+    assert {one.name for one in cache.iterdir() if one.is_dir()} == {"decoding-new", "other"}
 
 
 def test_arrays_that_differ_in_one_number_are_others(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from event_writers import as_aedat3, as_bin, some_events, write_shd
 from scipy.io import wavfile
 
-from experiments import build, config, report, run
+from experiments import build, config, datasets, report, run
 from experiments.loop import Run
 from jsnn import weights
 from jsnn.data import Dataset, Frames
@@ -237,6 +237,22 @@ def test_augmentation_changes_training_and_not_evaluation(data, shape):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ({"in_time": True, "lengths": np.full(9, 2)}, "'cross_entropy' takes no lengths, and the recordings of digits"),
+        ({}, "all sets of digits must be in_time, or none, got test False"),
+    ],
+)
+def test_test_sets_that_differ_from_the_training_set(test, message, monkeypatch):
+    x, y = np.zeros((9, 2, 3, 1)), np.arange(9) % 3
+    sets = config.Sets(Dataset(x, y, in_time=True), Dataset(x, y, **test))
+    monkeypatch.setattr(config.Data, "make", lambda self: sets)
+    monkeypatch.setattr(config.CrossEntropy, "make", lambda self: lambda outputs, decoded, labels: None)
+    with pytest.raises(ValueError, match=message):
+        datasets.load(config.Experiment(num_steps=2))
+
+
 def test_augmentation_enters_the_loss_of_training_alone():
     experiment = config.Experiment(num_steps=20, data=TALK)
     inputs = jax.random.poisson(jax.random.key(0), 0.3, (6, 20, 12)).astype("float32")

@@ -64,7 +64,7 @@ def random_flip(key: Array, images: Array) -> Array:
         (4, 8, 8, 1)
     """
     _check_images(images)
-    flipped = jax.random.bernoulli(key, shape=(len(images), *[1] * (images.ndim - 1)))
+    flipped = jax.random.bernoulli(key, shape=(images.shape[0], *[1] * (images.ndim - 1)))
     return jnp.where(flipped, images[..., ::-1, :], images)
 
 
@@ -90,7 +90,7 @@ def random_shift(key: Array, images: Array, pixels: int, *, mode: Literal["const
     before = [0] * (images.ndim - 3)
     sides = [(0, 0) for _ in before] + [(pixels, pixels), (pixels, pixels), (0, 0)]
     padded = jnp.pad(images, sides, mode=mode)
-    corners = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
+    corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * pixels + 1)
 
     def crop(image: Array, corner: Array) -> Array:
         return jax.lax.dynamic_slice(image, (*before[1:], corner[0], corner[1], 0), images.shape[1:])
@@ -115,7 +115,7 @@ def cutout(key: Array, images: Array, size: int) -> Array:
     _check_images(images)
     if size < 0:
         raise ValueError(f"size must be at least 0, got {size}")
-    batch, (height, width) = len(images), images.shape[-3:-1]
+    batch, (height, width) = images.shape[0], images.shape[-3:-1]
     centres = jax.random.randint(key, (batch, 2), 0, jnp.array([height, width]))
 
     def covered(length: int, centre: Array) -> Array:  # [B, length]

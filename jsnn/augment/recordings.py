@@ -132,6 +132,7 @@ def cutmix(key: Array, inputs: Array, targets: Array, *, axes: tuple[int, ...] =
     The part is an interval of time, or with other `axes` a box: (2, 3) a rectangle of [B, T, H, W, C] at all steps,
     (1, 2, 3) one that comes and goes. Its share of the recording is uniform in [0, 1], rounded to whole places, and
     its place is uniform (CutMix of Yun et al. 2019, arXiv:1905.04899; of events, Shen et al. 2023, arXiv:2205.11943).
+    Padding is mixed and counted like the rest: cut recordings of different lengths to one length before.
 
     Args:
         key: consumed.
@@ -185,7 +186,7 @@ def _shift(key: Array, inputs: Array, largest: int, axis: int, name: str) -> Arr
     size = inputs.shape[axis]
     _check_shift(name, largest, size)
     sides = [(largest, largest) if own == axis else (0, 0) for own in range(inputs.ndim)]
-    starts = jax.random.randint(key, (len(inputs),), 0, 2 * largest + 1)
+    starts = jax.random.randint(key, inputs.shape[:1], 0, 2 * largest + 1)
 
     def crop(recording: Array, start: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(recording, start, size, axis - 1)

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from jsnn.files import cache_folder
 
 Allocate: TypeAlias = Callable[[tuple[int, ...], np.typing.DTypeLike], np.ndarray]  # (shape, dtype) -> zeros
 _SPARE = 2**30  # bytes of the disk that are left free
+_UNFINISHED = "decoding-"  # what the names of temporary folders begin with
+_ABANDONED = 86_400  # s without a change after which such a folder is that of a process that was killed
 
 
 def in_memory(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
@@ -57,7 +60,8 @@ def cached(
             return arrays
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        room = tempfile.TemporaryDirectory(dir=folder)
+        _remove_abandoned(folder)
+        room = tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder)
     except OSError:  # a read-only home costs time at the next run, and nothing else
         return read(in_memory)
     with room as temporary:
@@ -68,6 +72,14 @@ def cached(
                     _keep(array, Path(temporary), folder / file)
                 return _open(folder, files)
         return arrays
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed while they decoded, in which nothing has changed."""
+    for old in folder.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - max(one.stat().st_mtime for one in (old, *old.iterdir())) > _ABANDONED:
+                shutil.rmtree(old)
 
 
 def _open(folder: Path, files: Sequence[str]) -> tuple[np.ndarray, ...]:

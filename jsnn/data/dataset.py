@@ -123,7 +123,7 @@ class Dataset:
                 f"classes must be integers of shape [N], or [N, T] in time, got {targets.dtype} of shape "
                 f"{targets.shape}: one-hot classes become integers by targets.argmax(-1)"
             )
-        num_classes = self.num_classes or len(self.class_names) or min(int(targets.max()) + 1, 2**31 - 1)
+        num_classes = self.num_classes or len(self.class_names) or min(max(int(targets.max()) + 1, 1), 2**31 - 1)
         if self.class_names and len(self.class_names) != num_classes:
             raise ValueError(f"class_names must be one for each of {num_classes} classes, got {self.class_names}")
         if targets.min() < 0 or targets.max() >= num_classes:

@@ -113,7 +113,10 @@ def to_microseconds(t: np.ndarray, unit: Unit | None) -> np.ndarray:
     if len(t) == 0:
         return t.astype(np.int64)
     if t.dtype.kind == "f" and unit is None:
-        raise ValueError(f"its times are floating point, {t.min()} to {t.max()}: say their unit, such as unit='s'")
+        raise ValueError(
+            f"its times are floating point, {t.min()} to {t.max()}: say their unit, such as unit='s'; of a folder by "
+            "dataclasses.replace(recordings, read=functools.partial(read_events, unit='s'))"
+        )
     if not np.isfinite(t).all():
         raise ValueError(f"t must be finite, got {t[~np.isfinite(t)][0]}")
     scale = _NANOSECONDS[unit or "us"]

@@ -65,7 +65,7 @@ class Recordings:
         check_parameters(self)
         sizes = [len(one) if isinstance(one, Sequence | np.ndarray) else None for one in (self.items, self.files)]
         if None in sizes or not callable(self.read):
-            raise TypeError("items must be a list or an array, read a function, and files a tuple of paths")
+            raise TypeError("items must be a list or a NumPy array, read a function, and files a tuple of paths")
         if sizes[1] not in (0, sizes[0]):
             raise ValueError(f"files must be as many as items, {sizes[0]}, or none, got {sizes[1]}")
         # the rules for classes are those of any data set
@@ -194,14 +194,17 @@ class Recordings:
 
     def _transformed(self, index: int, transform: Transform, length: int | None) -> np.ndarray:
         """Return what the transform makes of a recording, [T, ...], as a `Dataset` has it, cut to `length`."""
-        recording = self.read(self.items[index])
+        recording, where = self.read(self.items[index]), self.files[index] if self.files else f"recording {index}"
         try:
             found = np.asarray(transform(recording))
             if found.ndim == 0 or len(found) == 0:
                 raise ValueError(f"transform must return an array [T, ...] of at least one step, got {found.shape}")
             found = Dataset(found[None], np.zeros(1, int), in_time=True).inputs[0]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{self.files[index] if self.files else f'recording {index}'}: {error}") from error
+            raise ValueError(f"{where}: {error}") from error
+        except Exception as error:
+            error.add_note(f"from the transform of {where}")
+            raise
         return found[:length]
 
 

@@ -57,6 +57,9 @@ def load(
     * DVS128 Gesture, as IBM or tonic has it: `user01_led.aedat` with `user01_led_labels.csv` and `trials_to_train.txt`,
       or `ibmGestureTrain/user01_led/0.npy`.
 
+    Whole times in `.npy` files are microseconds. Those in another unit, such as seconds, are read by
+    `dataclasses.replace(recordings, read=functools.partial(jsnn.data.read_events, unit="s"))`.
+
     Classes are numbered in the order of the names of their folders, and numbers by their value. Where
     recordings lie class by class, classes take turns, so that a part such as "train[90%:]" has its share of each.
 

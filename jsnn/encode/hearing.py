@@ -148,6 +148,7 @@ class Cochlea:
             raise TypeError(f"sound must have samples and a sample_rate, got {type(sound).__name__}: {cure}") from error
         if samples.ndim != 2 or not samples.size:
             raise ValueError(f"samples of a sound must be [S, C], and not empty, got shape {samples.shape}")
+        samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)  # JAX takes no other order
         mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1, dtype=samples.dtype)
         return _spikes(self, mono, sample_rate)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jsnn.arguments import check_memory
 from jsnn.encode.checks import check_at_least, is_known
@@ -34,7 +35,7 @@ def check_sound(sound: Any, sample_rate: float, num_channels: int, low: float, h
             raise ValueError(f"sound must be in [-1, 1], or near it, got values up to {np.abs(values).max():g}")
     if sound.ndim not in (1, 2):
         raise ValueError(f"sound must be [S], or [S, B] of several sounds, got shape {sound.shape}")
-    if sound.ndim == 2 and sound.shape[0] < sound.shape[1]:
+    if sound.ndim == 2 and not is_symbolic_dim(sound.shape[1]) and sound.shape[0] < sound.shape[1]:
         raise ValueError(f"sound must have time first, [S, B], got shape {sound.shape}: transpose it with sound.T")
     if high is None:
         high = min(0.45 * sample_rate, _HIGHEST)

@@ -104,6 +104,8 @@ def check_floating_dtype(name: str, dtype: Any) -> None:
 def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = None) -> None:
     """Raise ValueError unless a state has the shapes that `init` gives it for inputs of a shape.
 
+    Raise TypeError if it holds integers where `init` gives floating-point numbers, which would be cut off.
+
     Args:
         neuron: the neuron or network.
         state: its state.
@@ -111,16 +113,24 @@ def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = 
         cause: an error that may have come of the state; then its structure must be that of `init` as well.
     """
     shape = jax.tree.map(jnp.shape, x)
-    if cause is None and all(jnp.shape(leaf) == shape or is_key(leaf) for leaf in jax.tree.leaves(state)):
+
+    def is_whole(leaf: Any) -> bool:
+        return hasattr(leaf, "dtype") and not jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+    leaves = jax.tree.leaves(state)
+    if cause is None and all((jnp.shape(leaf) == shape and not is_whole(leaf)) or is_key(leaf) for leaf in leaves):
         return  # as most states are; `init` need not be traced
     hint = f": num_steps={state} is passed by name" if isinstance(state, int) else ""
     expected = jax.eval_shape(lambda: neuron.init(shape, jnp.result_type(*jax.tree.leaves(x))))
-    found, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, expected))
+    found, wanted = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (leaves, expected))
     if found != wanted:
         raise ValueError(
             f"state must hold arrays of shapes {wanted}, as init gives it for inputs of shape {shape} at a step, "
             f"got {found}{hint}"
         ) from cause
+    for leaf, own in zip(leaves, jax.tree.leaves(expected)):
+        if is_whole(leaf) and not is_whole(own):
+            raise TypeError(f"state must be floating point, got {leaf.dtype}: convert it with .astype(jnp.float32)")
     structure, wanted_structure = (str(jax.tree.structure(tree)) for tree in (state, expected))
     if cause is not None and structure != wanted_structure and type(state) is not type(expected):
         raise ValueError(
