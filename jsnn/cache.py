@@ -5,13 +5,12 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from flax.errors import TraceContextError
 from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jsnn.batches import keeps_examples_apart
 from jsnn.chunks import RunSteps, count_steps, in_chunks
-from jsnn.program import RANDOM, inside, trace
+from jsnn.program import is_random, trace
 from jsnn.types import Array, Inputs, Layered, Neuron, State
 from jsnn.varying import shaped
 
@@ -49,10 +48,10 @@ def _programs(
         if part is None:
             return None
         whole, returned = trace(lambda state, inputs: run(state, inputs, num_steps), state, inputs)
-        if whole.effects or _is_random(whole):
+        if whole.effects or any(map(is_random, whole.jaxpr.eqns)):
             return None
         return whole, trace(lambda state, inputs: part(state, inputs, num_steps), state, inputs)[0], returned
-    except (TraceContextError, TypeError, ValueError):  # it changes itself, or takes batches of some sizes alone
+    except Exception:  # it changes itself, or takes batches of some sizes alone; what is wrong with it shows in the run
         return None
 
 
@@ -111,14 +110,6 @@ def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:
         return jax.tree.map(lambda x: together(x, 0), state), jax.tree.map(lambda x: together(x, 1), outputs)
 
     return run_batches
-
-
-def _is_random(jaxpr: ClosedJaxpr) -> bool:
-    """Return whether a program draws random numbers, in its loops and calls too."""
-    return any(
-        equation.primitive.name.startswith(RANDOM) or any(map(_is_random, inside(equation)))
-        for equation in jaxpr.jaxpr.eqns
-    )
 
 
 def _either(whole: ClosedJaxpr, parts: ClosedJaxpr, returned: Any, state: State, inputs: Inputs) -> tuple[State, Any]:

@@ -20,7 +20,7 @@ def count_steps(inputs: Inputs, num_steps: int | None) -> int:
 
 
 def in_chunks(run: RunSteps, length: int | bool, change: Callable[[RunSteps], RunSteps], least: int = 0) -> RunSteps:
-    """Return `run` in chunks of `length` steps, each run by `change(run)`.
+    """Return `run` in chunks of `length` steps, each run by `change(run)`; their outputs come one after another.
 
     The last steps, which make no whole chunk, are run by `run` itself: at least `least` of them. The length True stands
     for about the square root of the number of steps.
@@ -42,7 +42,7 @@ def in_chunks(run: RunSteps, length: int | bool, change: Callable[[RunSteps], Ru
             chunks = jax.tree.map(lambda x: x[:whole].reshape(count, steps, *x.shape[1:]), inputs)
             rest = jax.tree.map(lambda x: x[whole:], inputs)
         state, outputs = jax.lax.scan(run_chunk, state, chunks, length=count)
-        outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
+        outputs = jax.tree.map(lambda y: y.reshape(y.shape[0] * y.shape[1], *y.shape[2:]), outputs)
         if whole == total:
             return state, outputs
         state, last = run(state, rest, None if num_steps is None else total - whole)

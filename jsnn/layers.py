@@ -197,13 +197,14 @@ class Recurrent(Late, FrozenPytree):
         synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
         return late, synapse, current + feedback.astype(current.dtype)
 
-    def inside(
-        self, state: RecurrentState, inputs: Array, num_steps: int | None
-    ) -> tuple[Layered, State, Array] | None:
+    def inside(self, state: RecurrentState, inputs: Array, num_steps: int | None) -> tuple[Neuron, State, Array] | None:
         def step(state: RecurrentState, x: Array) -> tuple[RecurrentState, Array]:
             return self.step(state, x)[0], self._with_feedback(state, x)[2]
 
-        if not isinstance(self.neuron, Layered):
+        inner = self.neuron
+        while isinstance(inner, Recurrent):
+            inner = inner.neuron
+        if not isinstance(inner, Layered):
             return None
         return self.neuron, state.neuron, jax.lax.scan(step, state, over_time(inputs, num_steps))[1]
 

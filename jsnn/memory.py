@@ -151,13 +151,10 @@ def check_fits(needed: float, device: jax.Device | None = None, *, what: str = "
         MemoryError: this takes 1,073,741,824.0 GiB of memory, and ... has ... GiB: take a smaller batch or ...
     """
     device = device or jax.local_devices()[0]
-    there = psutil.virtual_memory().available if device.platform == "cpu" else _limit(device)
+    limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)
+    there = psutil.virtual_memory().available if device.platform == "cpu" else limit
     needed = float(needed)
     if needed > there:
         raise MemoryError(
             f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {device} has {there / 2**30:,.1f} GiB: {cure}"
         )
-
-
-def _limit(device: jax.Device) -> float:
-    return (device.memory_stats() or {}).get("bytes_limit", math.inf)

@@ -12,7 +12,6 @@ Source: Micikevicius et al., "Mixed precision training", 2018, arXiv:1710.03740.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -22,6 +21,7 @@ from jsnn.delays import Delayed
 from jsnn.layers import RecurrentState
 from jsnn.network import parts_of
 from jsnn.neurons.checks import check_is_neuron
+from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.shapes import check_floating_dtype
 from jsnn.quant.synapses import QuantizedSynapse
 from jsnn.sparse import Sparse
@@ -81,13 +81,7 @@ def initial_state(network: Neuron, shape: Any, dtype: Any = jnp.bfloat16) -> Sta
     check_is_neuron("initial_state", network)
     check_floating_dtype("dtype", dtype)
 
-    def change(part: Any) -> Any:
-        if not isinstance(part, RecurrentState):
-            return part
-        inner = RecurrentState(*map(change_all, part))
-        return inner._replace(outputs=inner.outputs.astype(dtype))
+    def change(state: RecurrentState) -> RecurrentState:
+        return state._replace(outputs=state.outputs.astype(dtype))
 
-    def change_all(state: State) -> State:
-        return jax.tree.map(change, state, is_leaf=lambda part: isinstance(part, RecurrentState))
-
-    return change_all(network.init(shape))
+    return map_parts(network.init(shape), lambda part: isinstance(part, RecurrentState), change)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
@@ -12,11 +12,12 @@ from flax import nnx
 
 from jsnn import rounding
 from jsnn.arguments import checked
+from jsnn.chunks import in_chunks
 from jsnn.neurons.calling import free_name
 from jsnn.neurons.eventprop import has_shifts, with_shifts
 from jsnn.neurons.pytree import FrozenPytree, for_unroll
 from jsnn.types import Around, Array, Inputs, Layered, Neuron, Shape, State
-from jsnn.unrolling import Method, count_steps, explaining, of_step, over_time, prepare, run, truncation
+from jsnn.unrolling import Method, explaining, of_step, over_time, prepare, run, truncation
 
 _OUTPUTS = frozenset({"outputs"})
 
@@ -114,9 +115,13 @@ def record(
             records = {name: _some(name, neurons, axes, layer) for name, layer in records.items()}
         return state, records
 
+    def run_first(state: State, x: Any, steps: int | None) -> tuple[State, dict[str, LayerRecord]]:
+        state, records = run_some(state, x, steps)
+        return state, jax.tree.map(lambda y: y[:1], records)
+
     with explaining(network, state, inputs, num_steps):
         if neurons is not None or every > 1:
-            records = _every(run_some, state, inputs, num_steps, every)
+            records = in_chunks(run_first, every, lambda run: run)(state, inputs, num_steps)[1]
             return {name: records[name] for name in dict.fromkeys(names)}  # a scan sorts them
         if keep is not None and not isinstance(jax.tree.leaves(inputs)[0], jax.core.Tracer):
             # what is misspelt is found before anything is computed; in a trace nothing is computed yet
@@ -125,7 +130,7 @@ def record(
 
 
 def _copy(network: Neuron) -> Neuron:
-    """Return a network to try something with: running averages, for one, stay as they were."""
+    """Return a network to try something with, made within the trace: running averages, for one, stay as they were."""
     return nnx.clone(network) if isinstance(network, nnx.Module) else network
 
 
@@ -149,7 +154,8 @@ def _run_watched(
         name = free_name(f"{prefix}/{name}".strip("/"), there)
         if isinstance(layer, Layered):
             return run(layer, state, x, num_steps, functools.partial(run_part, name), method)
-        kept, before = _kept_of(name, keep), state
+        asked, before = keep.get(name, ()) if isinstance(keep, Mapping) else keep, state
+        kept = None if asked is None else frozenset(asked)  # None is all
         there[name] = {"outputs", *_names(state)}
         if layer is None:
             states, outputs = (), over_time(x, num_steps)
@@ -179,37 +185,6 @@ def _check_kept(keep: Keep, there: Mapping[str, Collection[str]]) -> None:
         known = sorted(there[name]) if name else everywhere
         if unknown := sorted(set(kept) - set(known)):
             raise ValueError(f"keep names {', '.join(unknown)}, but {name or 'the layers'} have {', '.join(known)}")
-
-
-def _every(
-    run_some: Callable[[State, Any, int | None], tuple[State, dict[str, LayerRecord]]],
-    state: State,
-    inputs: Inputs,
-    num_steps: int | None,
-    every: int,
-) -> dict[str, LayerRecord]:
-    """Return the first of every so many steps."""
-    count, rest = divmod(count_steps(inputs, num_steps), every)
-
-    def run_chunk(state: State, chunk: Inputs | None) -> tuple[State, dict[str, LayerRecord]]:
-        state, records = run_some(state, inputs, every) if chunk is None else run_some(state, chunk, None)
-        return state, jax.tree.map(lambda x: x[0], records)
-
-    chunks, end = None, inputs
-    if num_steps is None:
-        chunks = jax.tree.map(lambda x: x[: count * every].reshape(count, every, *x.shape[1:]), inputs)
-        end = jax.tree.map(lambda x: x[count * every :], inputs)
-    state, records = jax.lax.scan(run_chunk, state, chunks, length=count)
-    if not rest:
-        return records
-    _, last = run_some(state, end, None if num_steps is None else rest)
-    return jax.tree.map(lambda x, y: jnp.concatenate([x, y[:1]]), records, last)
-
-
-def _kept_of(name: str, keep: Keep) -> frozenset[str] | None:
-    """Return what is kept of one layer; None is all."""
-    kept = keep.get(name, ()) if isinstance(keep, Mapping) else keep
-    return None if kept is None else frozenset(kept)
 
 
 @nnx.dataclass

@@ -9,8 +9,15 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
 from jsnn.neurons.calling import dotted, neuron_p, outputs_so_far, split_operands, steps_in_first_axis
-from jsnn.program import called, inside
+from jsnn.program import called, within
 from jsnn.types import Shape
+
+NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,  # TracerBoolConversionError among them
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 def explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] | None) -> Any:
@@ -18,11 +25,12 @@ def explained(function: Callable[[Any], Any], x: Any, folded: tuple[int, Shape] 
     tokens = outputs_so_far.set([]), steps_in_first_axis.set(folded)
     try:
         return function(x)
-    except jax.errors.ConcretizationTypeError as error:
+    except NEEDS_VALUES as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"the structure of a network cannot depend on values, which are not known when it is traced: choose with "
-            f"jnp.where or jax.lax.cond, or loop with jax.lax.fori_loop, without a neuron inside ({reason})"
+            f"jnp.where or jax.lax.cond, or loop with jax.lax.fori_loop, without a neuron inside, and compute with "
+            f"jax.numpy in place of NumPy ({reason})"
         ) from error
     except (TypeError, ValueError) as error:
         given = [("the input", shape) for shape in map(jnp.shape, jax.tree.leaves(x))] + outputs_so_far.get()
@@ -76,10 +84,6 @@ def refuse_custom_derivatives(jaxpr: ClosedJaxpr) -> None:
 
 def first_neuron(jaxpr: ClosedJaxpr) -> str | None:
     """Return the class name of the first neuron that a program calls; None if it calls none."""
-    for equation in jaxpr.jaxpr.eqns:
-        if equation.primitive is neuron_p:
-            return type(split_operands(equation.params, equation.invars)[1]).__name__
-        for body in inside(equation):
-            if found := first_neuron(body):
-                return found
-    return None
+    every = (inner for equation in jaxpr.jaxpr.eqns for inner in within(equation))
+    found = (split_operands(inner.params, inner.invars)[1] for inner in every if inner.primitive is neuron_p)
+    return next((type(neuron).__name__ for neuron in found), None)

@@ -247,7 +247,7 @@ def _is_of_examples(network: Neuron, state: State, x: Any) -> bool:
         return False
     try:
         more = jax.eval_shape(lambda: network.init(jax.tree.map(lambda x: (x.shape[0] + 1, *x.shape[1:]), x)))
-    except (TypeError, ValueError):  # it takes batches of one size alone
+    except Exception:  # it takes batches of one size alone
         return False
     return all(one.shape != other.shape for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(more)))
 

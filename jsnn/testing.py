@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.checks import is_key
+from jsnn.refusals import NEEDS_VALUES
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
 from jsnn.unrolling import unroll
 
@@ -17,12 +18,6 @@ __all__ = ["NeuronError", "check_neuron"]
 
 _T, _B = 6, 2
 _LONG, _LEVELS = 200, (10.0, 100.0, -100.0, 1e20, -1e20)  # steps and currents under which numbers may run away
-_NEEDS_VALUES = (
-    jax.errors.ConcretizationTypeError,  # TracerBoolConversionError among them
-    jax.errors.NonConcreteBooleanIndexError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 
 
 class NeuronError(Exception):
@@ -182,7 +177,7 @@ def _faults_of_dtypes(neuron: Neuron, state: State, current: Array) -> Iterator[
     for given, dtype in ((state, jnp.bfloat16), (state, jnp.float32), (low, jnp.bfloat16)):
         try:
             after, output = jax.eval_shape(neuron.step, given, current.astype(dtype))
-        except _NEEDS_VALUES as error:
+        except NEEDS_VALUES as error:
             yield (
                 "step looks at the values of arrays (if, while, float(), a mask as an index), which jit does not have: "
                 f"take jnp.where or jax.lax.cond ({_first_line(error)})"

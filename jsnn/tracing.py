@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.calling import dotted, first_name, free_name, neuron_of, neuron_p
-from jsnn.program import RANDOM, Atom, Operation, Program, bodies, flatten, read, shape_of, trace
+from jsnn.program import Atom, Operation, Program, bodies, flatten, is_random, read, shape_of, trace
 from jsnn.refusals import attributes, explained, first_neuron, refuse_changes, refuse_custom_derivatives
 from jsnn.types import Array, Layered, Neuron, Shape, State
 from jsnn.varying import shaped
@@ -204,7 +204,7 @@ def trace_all_steps(single: Traced, x: Any, steps: int) -> Traced | None:
     folded = jax.tree.map(lambda x: shaped(x, (*first, *x.shape[1:])), x)
     try:
         traced = trace_network(single.network, folded, folded=(steps, batch))
-    except (TypeError, ValueError):  # for one time step it is right
+    except Exception:  # whatever a user's function may raise for another shape: for one time step it is right
         return None
 
     def atoms_of(traced: Traced) -> list[Atom]:
@@ -225,7 +225,7 @@ def static_values(single: Program, traced: Traced, steps: int, batch: Shape) -> 
     if not _are_alike(single, program):
         return None
     made = [traced.calls[index].operation for index in traced.calls]
-    made += [operation for operation in program.operations if operation.name.startswith(RANDOM)]
+    made += [operation for operation in program.operations if is_random(operation.equation)]
     varying = program.depending_on([value for operation in made for value in operation.outputs])
     axes = {}
     for value in program.types.keys() - varying:

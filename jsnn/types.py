@@ -116,10 +116,10 @@ class Layered(Neuron, Protocol):
 
 @runtime_checkable
 class Around(Neuron, Protocol):
-    """A Neuron around another, which `jsnn.record` looks into where that is a network."""
+    """A Neuron around another, which `jsnn.record` looks into where that is a network, or has one inside."""
 
-    def inside(self, state: State, inputs: Any, num_steps: int | None) -> tuple[Layered, State, Array] | None:
-        """Return the network inside, its state, and what it is given at all steps, `[T, B, ...]`.
+    def inside(self, state: State, inputs: Any, num_steps: int | None) -> tuple[Neuron, State, Array] | None:
+        """Return the neuron inside, its state, and what it is given at all steps, `[T, B, ...]`.
 
         None where there is no network inside.
         """

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from flax.errors import TraceContextError
 
 from jsnn import fused, rounding
-from jsnn.arguments import check_memory, checked
+from jsnn.arguments import TooLarge, check_memory, checked
 from jsnn.cache import in_cache
 from jsnn.chunks import RunSteps, count_steps, in_chunks, rematerialised, without_gradient_of_state
 from jsnn.delays import check_recording
 from jsnn.fused.trial import default_device, is_trusted
 from jsnn.neurons.base import MEMBRANE
+from jsnn.neurons.calling import output_of
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.eventprop import has_shifts, with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
@@ -228,7 +229,11 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
     if num_steps is not None and num_steps < 1:
         raise ValueError(f"num_steps must be >= 1, got {num_steps}")
     if num_steps is not None and not isinstance(arrays[0], jax.core.Tracer):
-        check_memory("the outputs", (num_steps, *arrays[0].shape))
+        try:
+            check_memory("the outputs", (num_steps, *arrays[0].shape))
+        except TooLarge:  # unless a layer makes them smaller than the inputs
+            for y in jax.tree.leaves(output_of(neuron, of_step(inputs, num_steps))):
+                check_memory("the outputs", (num_steps, *y.shape))
     if state is None:
         check_recording(neuron, count_steps(inputs, num_steps))
         x = of_step(inputs, num_steps)

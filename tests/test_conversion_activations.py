@@ -58,6 +58,7 @@ WRITTEN = [
     ("relu", lambda x: jnp.where(x > 0, x, 0)),
     ("relu", lambda x: jnp.where(x >= 0, x, 0.0)),
     ("relu", lambda x: x * (x > 0)),
+    ("relu", lambda x: x * (x >= 0)),
     ("relu", lambda x: jnp.where(x < 0, 0.0, x)),
     ("relu", lambda x: jnp.where(x <= 0, 0, x)),
     ("relu", lambda x: jnp.clip(x, 0, jnp.inf)),

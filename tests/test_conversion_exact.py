@@ -134,6 +134,9 @@ def test_the_report_names_what_is_exact():
     )
     plain = jsnn.convert(lambda x: jax.nn.relu(jnp.tanh(x)), X)
     assert "kept as they are: tanh" in str(plain.report)  # before the first neuron it sees no spikes
+    swap = {jax.nn.relu: jsnn.IF(), jax.nn.sigmoid: jsnn.SpikingActivation(jax.nn.sigmoid)}  # one that gives the output
+    swapped = jsnn.convert(lambda x: jax.nn.sigmoid(jnp.tanh(jax.nn.relu(x)) @ GATED), X, swap=swap)
+    assert swapped.report.exact == ("tanh",)
     with pytest.raises(ValueError, match="kept must be 'exact', 'as is' or None, got 'exactly'"):
         jsnn.convert(model, x, kept="exactly")
 

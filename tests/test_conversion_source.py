@@ -278,6 +278,14 @@ def dropout():
     return nnx.Sequential(linear(4, 4), nnx.relu, nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
 
 
+class ComputedThreshold(nnx.Module):
+    def __init__(self):
+        self.log = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, x):
+        return jsnn.conversion.clip_relu(x, jnp.exp(self.log[...]))
+
+
 CURE = r"call model\.eval\(\) first; a Linen model takes use_running_average=True and deterministic=True"
 REFUSED = {
     "batch norm in training": (batch_norm, rf"it changes \.layers\[1\]\.mean.*: {CURE}"),
@@ -312,6 +320,7 @@ REFUSED = {
     ),
     "loop": (lambda: in_loop, "a relu inside lax.while cannot be swapped.*write the loop out"),
     "loop in a scan": (lambda: lambda x: lax.map(in_loop, x), "a relu inside lax.while"),
+    "a computed threshold": (ComputedThreshold, "what clip_relu is given besides its input is computed"),
     "cond": (lambda: lambda x: lax.cond(x.sum() > 0, jax.nn.relu, jnp.sin, x), "a relu inside lax.cond"),
     "while": (
         lambda: lambda x: lax.while_loop(lambda x: x.sum() < 0, lambda x: jax.nn.relu(x) + 1, x),

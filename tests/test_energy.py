@@ -78,6 +78,9 @@ def test_what_is_a_spike(first, x, kinds):
     assert " ".join("AC" if row.accumulates else "MAC" for row in rows) == kinds
 
 
+TWO = jsnn.Network(lambda x: jsnn.LIF(0.9)(jsnn.LIF(0.9)(x)))
+
+
 @pytest.mark.rows(2)
 @pytest.mark.parametrize(
     ("layer", "neurons"),
@@ -87,10 +90,11 @@ def test_what_is_a_spike(first, x, kinds):
         (jsnn.Dropout(0.5, jax.random.key(0)), 0), (jax.nn.relu, 0),
         (jsnn.Plastic(jnp.ones((3, 3)), jsnn.plasticity.ShortTerm()), 0),
         (jsnn.Plastic(jnp.ones((3, 3)), jsnn.plasticity.ShortTerm(), jsnn.LIF(0.9)), 3),
-        (jsnn.Recurrent(jsnn.Network(lambda x: jsnn.LIF(0.9)(jsnn.LIF(0.9)(x))), linear(np.ones((3, 3)))), 6),
+        (jsnn.Recurrent(TWO, linear(np.ones((3, 3)))), 6),
+        (jsnn.Recurrent(jsnn.Recurrent(TWO, linear(np.ones((3, 3)))), linear(np.ones((3, 3)))), 6),
     ],
     ids=["LIF", "LI", "Rate", "Refractory", "Stochastic", "Delay", "Lowpass", "Dropout", "function", "plastic synapses",
-         "Plastic", "Recurrent"],
+         "Plastic", "Recurrent", "two Recurrents"],
 )  # fmt: skip
 def test_what_is_a_neuron(layer, neurons):
     network = jsnn.Sequential(linear(WEIGHTS), layer, linear(np.ones((3, 4))), jsnn.LIF(0.9))

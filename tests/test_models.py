@@ -101,6 +101,18 @@ def test_an_empty_layer_is_refused(make):
         nnx.eval_shape(lambda: make(nnx.Rngs(0)))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: models.spiking_resnet(np.array([1, 1]), channels=4, outputs=3, rngs=nnx.Rngs(0)),
+        lambda: models.spikformer(8, 1, heads=2, pool=np.array([True, True]), rngs=nnx.Rngs(0)),
+    ],
+    ids=["blocks", "pooling"],
+)
+def test_numbers_may_come_in_an_array(make):
+    assert isinstance(nnx.eval_shape(make), jsnn.Network)
+
+
 @pytest.mark.parametrize(("name", "known"), [
     ("form", "'sew' or 'ms'"), ("connect", "'add', 'and' or 'iand'"), ("stem", "'large', 'small' or 'pooled'"),
 ])  # fmt: skip

@@ -205,6 +205,11 @@ def one_order_or_another(m, x):
     return jnp.einsum("bi,ij,jk->bk", m.lif(x), m.more[0][...], m.more[1][...]).sum(-1, keepdims=True)
 
 
+def only_for_this_batch(m, x):
+    assert x.shape == (B, N)
+    return m.lif(x)
+
+
 PARAMETERS = nnx.List([nnx.Param(jnp.ones((16, 8)) / 9), nnx.Param(jnp.arange(56.0).reshape(8, 7) / 99)])
 MOVED: dict[str, tuple] = {
     "experts": (experts, INPUTS[0]),
@@ -213,6 +218,7 @@ MOVED: dict[str, tuple] = {
     "tokens first": (lambda m, x: m.lif(x.swapaxes(0, 1)).swapaxes(0, 1) * x, TOKENS),
     "tokens in the batch": (lambda m, x: m.lif(x.reshape(-1, N)).reshape(x.shape) + x, TOKENS),
     "vector": (lambda m, x: jax.nn.softmax(m.lif(x))[::-1], INPUTS[0, 0]),
+    "asserted": (only_for_this_batch, INPUTS[0]),
     "einsum": (one_order_or_another, jnp.ones((1, 16)) / 3),
 }
 
@@ -237,6 +243,14 @@ def test_random_numbers_are_drawn_at_each_step_of_a_static_input():
     network = jsnn.Network(Function(lambda m, x: m.more(m.lif(10 * m.more(x))), more=dropout))
     spikes = nnx.jit(functools.partial(jsnn.unroll, num_steps=4))(network, jnp.ones((2, 50)))[1]
     assert len({step.tobytes() for step in np.asarray(spikes)}) == 4
+
+
+@pytest.mark.parametrize("around", [nnx.jit, nnx.remat])
+def test_random_numbers_in_a_call_are_drawn_at_each_step_of_a_static_input(around):
+    dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    network = jsnn.Network(Function(lambda m, x: around(lambda drop, x: drop(x))(m.more, x) + m.lif(x), more=dropout))
+    outputs = jsnn.unroll(network, jnp.ones((2, 50)) / 9, num_steps=4)[1]  # too little for a spike
+    assert len({step.tobytes() for step in np.asarray(outputs)}) == 4
 
 
 def test_a_neuron_at_two_places_is_one_neuron():
@@ -417,6 +431,9 @@ class Remembering(nnx.Module):
     (lambda x: jax.grad(lambda y: LIF(y).sum())(x), TypeError, r"LIF is called inside of jax.grad: transform"),
     (lambda x: (LIF(x), "spikes"), ValueError, "a network must return arrays, it returned str"),
     (lambda x: LIF(x) if x.sum() > 0 else x, ValueError, "structure of a network cannot depend on values.*jnp.where"),
+    (lambda x: [LIF(x), x][x.sum().astype(int)], ValueError, "structure of a network cannot depend on values"),
+    (lambda x: LIF(x[x > 0]), ValueError, "structure of a network cannot depend on values"),
+    (lambda x: LIF(np.tanh(x)), ValueError, "depend on values, .* jax.numpy in place of NumPy"),
     (lambda x: LIF(x[:, :2]) + x, ValueError, r"the input has shape \(3, 4\), 0_LIF has shape \(3, 2\)"),
     (lambda x: LIF(x[:, :2]) @ jnp.ones((5, 1)), ValueError, r"got \(2,\) and \(5,\)\. Here 0_LIF has shape \(3, 2\)"),
     (lambda x: LIF(nnx.Linear(5, 1, rngs=nnx.Rngs(0))(x)), ValueError, r"[^.]\. Here the input has shape \(3, 4\)"),

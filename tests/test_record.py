@@ -106,6 +106,16 @@ def test_a_network_in_a_recurrence_is_shown(delay, options):
     assert 0 < found.mean() < 1
 
 
+def test_a_network_in_two_recurrences_is_shown():
+    network = jsnn.Recurrent(jsnn.Recurrent(jsnn.Sequential(jsnn.LIF(0.5)), linear(3, 3)), linear(3, 3))
+    shown = jsnn.record(network, 3 * INPUTS)
+    assert list(shown) == ["Recurrent", "Recurrent/neuron", "Recurrent/neuron/neuron/0_LIF"]
+    v = jsnn.unroll(network, 3 * INPUTS)[0].neuron.neuron[0].v
+    np.testing.assert_allclose(shown["Recurrent/neuron/neuron/0_LIF"].states.v[-1], v, atol=1e-5)
+    alone = jsnn.Recurrent(jsnn.Recurrent(jsnn.LIF(0.5), linear(3, 3)), linear(3, 3))
+    assert list(jsnn.record(alone, INPUTS)) == ["Recurrent"]
+
+
 def test_of_a_recurrence_alone_nothing_inside_is_computed(monkeypatch):
     network = jsnn.Sequential(rec=jsnn.Recurrent(jsnn.Sequential(jsnn.LIF(0.5)), linear(3, 3)))
     assert list(jsnn.record(network, INPUTS, keep={"rec/neuron/0_LIF": ["v"]})) == ["rec/neuron/0_LIF"]

@@ -381,3 +381,9 @@ def test_truncation_keeps_the_gradient_of_the_first_state_and_of_the_last():
 def test_a_truncation_below_one_step_is_refused(truncate):
     with pytest.raises(ValueError, match=f"truncate must be a number of steps >= 1, .* got {truncate}"):
         jsnn.unroll(jsnn.LIF(), VECTORS, truncate=truncate)
+
+
+def test_a_large_static_input_of_a_network_with_few_outputs():
+    sums = jsnn.Sequential(lambda x: x.sum(-1, keepdims=True), jsnn.LI(0.5))
+    outputs = jsnn.unroll(sums, jnp.ones((1, 2**22)), num_steps=2**18)[1]  # tiled over time it would take 4 TiB
+    assert outputs.shape == (2**18, 1, 1)

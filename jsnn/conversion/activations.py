@@ -72,6 +72,7 @@ PARAMETERS: dict[Activation, int] = {clip_floor_relu: 2, clip_relu: 1, sloped: 1
 _ALSO_WRITTEN: dict[Activation, tuple[Activation, ...]] = {
     jax.nn.relu: (
         lambda x: jnp.where(x > 0, x, 0), lambda x: jnp.where(x >= 0, x, 0), lambda x: x * (x > 0),
+        lambda x: x * (x >= 0),
         lambda x: jnp.where(x < 0, 0, x), lambda x: jnp.where(x <= 0, 0, x), lambda x: jnp.clip(x, 0, jnp.inf),
     ),
     sloped: (lambda x, slope: jnp.where(x > 0, x, slope * x), lambda x, slope: jnp.where(x < 0, slope * x, x)),
@@ -255,9 +256,9 @@ def _match(
     operand, *parameters = (found.bound[value] for value in pattern.inputs)
     if not isinstance(operand, int):
         return None
-    uses = Counter(atom for op in program.operations for atom in op.inputs if isinstance(atom, int))
-    uses.update(atom for atom in program.outputs if isinstance(atom, int))
-    inside = Counter(atom for i in found.operations for atom in program.operations[i].inputs if isinstance(atom, int))
+    uses = Counter(program.outputs)
+    uses.update(atom for op in program.operations for atom in op.inputs)
+    inside = Counter(atom for i in found.operations for atom in program.operations[i].inputs)
     made_inside = {value for i in found.operations if i != index for value in program.operations[i].outputs}
     if any(uses[value] > inside[value] for value in made_inside):
         return None  # something between its input and its output is used elsewhere too

@@ -46,7 +46,7 @@ def normalizations(program: Program, dependent: Collection[int]) -> dict[tuple[s
             continue
         scaled, divides = set(operation.outputs), False
         for at, part in enumerate(program.operations[index:], index):  # up to the product with the value itself
-            if not scaled & {atom for atom in part.inputs if isinstance(atom, int)}:
+            if scaled.isdisjoint(part.inputs):
                 continue
             both = sum(atom in dependent for atom in part.inputs) > 1 and part.name in ("mul", "div")
             members.add(at)

@@ -1,6 +1,5 @@
 """How well a converted network stands for its rate network, activation by activation and step by step."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -170,12 +169,13 @@ def diagnose(
     totals = [_Totals() for _ in network.names]
     correct, mean_correct, rate_correct = np.zeros(num_steps), np.zeros(num_steps), 0.0
     measure = jax.jit(_measure, static_argnums=2)
-    for inputs, targets in _batches(data, labels, batch_size):
-        rates, rate_output, response, alone = measure(network, inputs, num_steps)
+    for start in range(0, len(data), batch_size):
+        part = slice(start, start + batch_size)
+        rates, rate_output, response, alone = measure(network, jnp.asarray(data[part]), num_steps)
         for total, name in zip(totals, network.names):
             total.add(rates[name], response.means[name], response.spikes[name], alone[name], num_steps)
-        if targets is not None:
-            outputs, classes = jnp.asarray(response.outputs), jnp.asarray(targets)
+        if labels is not None:
+            outputs, classes = response.outputs, jnp.asarray(labels[part])
             correct += np.asarray(is_correct(outputs, classes)).sum(1)
             mean_correct += np.asarray(is_correct(jnp.cumsum(outputs, axis=0), classes)).sum(1)
             rate_correct += float(is_correct(rate_output, classes).sum())
@@ -254,11 +254,3 @@ def _measure(
         mean = unroll(only, inputs, num_steps=num_steps)[1].mean(0)
         alone[name] = jnp.linalg.norm(mean - output) / jnp.maximum(jnp.linalg.norm(output), 1e-12)
     return rates, output, respond(network, inputs, num_steps), alone
-
-
-def _batches(
-    data: Array | np.ndarray, labels: Array | np.ndarray | None, batch_size: int
-) -> Iterator[tuple[Array, np.ndarray | None]]:
-    for start in range(0, len(data), batch_size):
-        part = slice(start, start + batch_size)
-        yield jnp.asarray(data[part]), None if labels is None else np.asarray(labels[part])

@@ -32,8 +32,15 @@ class OverTimeState(NamedTuple):
     """How many steps it is of, a number."""
 
 
+class _OverTime(FrozenPytree):
+    """What adds up all inputs so far, in float32 or wider."""
+
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
+        return OverTimeState(jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)), jnp.zeros((), jnp.int32))
+
+
 @nnx.dataclass
-class RunningMean(FrozenPytree):
+class RunningMean(_OverTime):
     """The mean of all inputs so far.
 
     Examples:
@@ -42,16 +49,13 @@ class RunningMean(FrozenPytree):
         [1.0, 0.5, 1.0]
     """
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
-        return OverTimeState(jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)), jnp.zeros((), jnp.int32))
-
     def step(self, state: OverTimeState, current: Array) -> tuple[OverTimeState, Array]:
         state = OverTimeState(state.total + current, state.steps + 1)
         return state, (state.total / state.steps).astype(current.dtype)
 
 
 @nnx.dataclass
-class Growth(FrozenPytree):
+class Growth(_OverTime):
     """By how much `t * x_t` has grown since the step before: what has x_t for its mean so far.
 
     An x_t that is infinite or NaN is handed on as it is, and left out of the growth.
@@ -61,9 +65,6 @@ class Growth(FrozenPytree):
         >>> jsnn.unroll(Growth(), jnp.array([[1.0], [0.5], [1.0]]))[1][:, 0].tolist()
         [1.0, 0.0, 2.0]
     """
-
-    def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
-        return OverTimeState(jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)), jnp.zeros((), jnp.int32))
 
     def step(self, state: OverTimeState, current: Array) -> tuple[OverTimeState, Array]:
         steps = state.steps + 1
@@ -107,11 +108,10 @@ class Means:
             self.parts.append(operation._replace(inputs=atoms))
             self.spikes |= set(operation.outputs)
             return
-        inputs = [atom for atom in operation.inputs if isinstance(atom, int)]
-        sees_means = not self.means.isdisjoint(inputs)
+        sees_means = not self.means.isdisjoint(operation.inputs)
         if not sees_means and is_linear(self.program, operation, self.spikes):
             self.parts.append(operation)
-            if not self.spikes.isdisjoint(inputs):
+            if not self.spikes.isdisjoint(operation.inputs):
                 self.spikes |= set(operation.outputs)
             return
         atoms = tuple(self.mean(atom) if isinstance(atom, int) else atom for atom in operation.inputs)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import errors, nnx
 
-from jsnn.program import RANDOM, Program, bodies, flatten, trace, unchanged
+from jsnn.program import Program, is_random, trace, unchanged
 from jsnn.refusals import first_neuron
 from jsnn.types import Array, Shape
 
@@ -103,7 +103,5 @@ def _named_leaves(module: Any) -> list[tuple[str, Any]]:
 def refuse_random(program: Program) -> None:
     """Raise ValueError if a program draws random numbers."""
     for operation in program.operations:
-        if operation.name.startswith(RANDOM):
+        if is_random(operation.equation):
             raise ValueError(f"the function draws random numbers ({operation.name}), as dropout does: {CURE}")
-        for body in bodies(operation):
-            refuse_random(flatten(body))

@@ -127,11 +127,10 @@ class Filtered(FrozenPytree):
         )
         return (self.tail.apply, _same) if commutes else (_same, self.tail.apply)
 
-    def init(self, shape: Shape, dtype: Any = jnp.float32, of_input: Any = None) -> tuple[State, State]:
-        """Return the state, in `dtype`, for inputs of the dtype `of_input`, or of the same one."""
+    def init(self, shape: Shape, dtype: Any = jnp.float32) -> tuple[State, State]:
         if self.synapse is None:
             return self.neuron.init(shape, dtype), ()
-        filtered = jax.eval_shape(self.around[0], jax.ShapeDtypeStruct(shape, of_input or dtype))
+        filtered = jax.eval_shape(self.around[0], jax.ShapeDtypeStruct(shape, dtype))
         return self.neuron.init(shape, dtype), self.synapse.init(filtered.shape, dtype)
 
     def step(self, state: tuple[State, State], current: Array) -> tuple[tuple[State, State], Array]:

@@ -8,34 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
-from jsnn.conversion.activations import (
-    NAMED,
-    Activation,
-    Match,
-    find,
-    in_words,
-    name_of,
-    not_linear,
-    slope_of,
-    sloped,
-)
+from jsnn.conversion.activations import NAMED, Activation, Match, find, in_words, name_of, not_linear, slope_of, sloped
 from jsnn.conversion.exact import Means, Turn
 from jsnn.conversion.function import Function, refuse_random
 from jsnn.conversion.tail import Tail, tail
-from jsnn.program import (
-    Constant,
-    Operation,
-    Path,
-    Program,
-    bodies,
-    flatten,
-    shape_of,
-    splice,
-)
+from jsnn.program import SYNAPTIC, Constant, Operation, Path, Program, bodies, flatten, shape_of, splice
 from jsnn.types import Array, Shape
 
 _READOUTS = ("softmax", "log_softmax", "sigmoid")  # which give probabilities at every step
-_LAYERS = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
 
 
 class Place(NamedTuple):
@@ -199,6 +179,12 @@ class Source:
         program = plan.program
         weights = tuple(program.constants) if self._function.module is None else program.inputs[:-1]
         producers = program.producers()
+        for match in matches:
+            if any(isinstance(atom, int) and atom not in weights for atom in match.parameters):
+                raise ValueError(
+                    f"what {match.name} is given besides its input is computed in the function: give it a variable of "
+                    f"the module, or a number, as it is"
+                )
         places = {
             producers[match.result]: Place(
                 f"{number}_{match.name}",
@@ -249,7 +235,8 @@ class Source:
     def _readout(self, program: Program) -> list[Operation]:
         """Return the operations of the softmax or sigmoid that gives the output, if one does."""
         for match in find(program, self._known, program.inputs[-1:]):
-            if match.result == program.outputs[0] and match.name in _READOUTS:
+            is_kept = match.function not in self.swapped
+            if is_kept and match.result == program.outputs[0] and match.name in _READOUTS:
                 return [program.operations[index] for index in match.operations]
         last = [operation for operation in program.operations if program.outputs[0] in operation.outputs]
         return [operation for operation in last if str(operation.params.get("name")).strip("_") in _READOUTS]
@@ -300,7 +287,7 @@ def _layer_behind(program: Program, value: int) -> str:
         operation = program.operations[producers[atom]]
         least = 1 if operation.name == "sparse_product" else 2
         weights = [a for a in operation.inputs if a not in dependent and len(shape_of(program, a)) >= least]
-        if weights and operation.name in _LAYERS:
-            return f"{_LAYERS[operation.name]} {list(shape_of(program, weights[0]))}"
+        if weights and operation.name in SYNAPTIC:
+            return f"{SYNAPTIC[operation.name]} {list(shape_of(program, weights[0]))}"
         atom = next(a for a in operation.inputs if a in dependent)
     return "the input"

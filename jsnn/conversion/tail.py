@@ -36,19 +36,19 @@ def tail(program: Program, value: int) -> Tail:
 
     Convolutions and matrix products end it: they are faster for all time steps at once.
     """
-    uses = Counter(atom for operation in program.operations for atom in operation.inputs if isinstance(atom, int))
-    uses.update(atom for atom in program.outputs if isinstance(atom, int))
+    uses = Counter(program.outputs)
+    uses.update(atom for operation in program.operations for atom in operation.inputs)
     operations: list[Operation] = []
     best, least = Tail(value, (), value), _size(program, value) - 1
     linear = {value}
     for operation in program.operations:
-        if linear.isdisjoint(atom for atom in operation.inputs if isinstance(atom, int)):
+        if linear.isdisjoint(operation.inputs):
             continue
         if not _is_linear(program, operation, linear):
             break
         operations.append(operation)
         linear |= set(operation.outputs)
-        uses.subtract(atom for atom in operation.inputs if isinstance(atom, int))
+        uses.subtract(operation.inputs)
         needed = [number for number in linear if uses[number] > 0]
         if len(needed) == 1 and _size(program, needed[0]) <= least:
             least = _size(program, needed[0])
@@ -66,13 +66,10 @@ def _is_linear(program: Program, operation: Operation, linear: Collection[Atom])
     if operation.name in ("mul", "div") or not any(map(np.any, numbers)):
         return True
     with jax.ensure_compile_time_eval():  # the rest maps zeros to zeros, unless a number is added
-        values = {atom: _zeros(program, atom) for atom in operation.inputs if isinstance(atom, int)}
+        kinds = {atom: program.types[atom] for atom in operation.inputs if isinstance(atom, int)}
+        values = {atom: jnp.zeros(kind.shape, kind.dtype) for atom, kind in kinds.items()}
         operation.run(values)
         return not any(np.any(values[number]) for number in operation.outputs)
-
-
-def _zeros(program: Program, value: int) -> Array:
-    return jnp.zeros(program.types[value].shape, program.types[value].dtype)
 
 
 def _size(program: Program, value: int) -> int:

@@ -189,7 +189,7 @@ def compare(
     if isinstance(network, Converted):
         static = inputs if num_steps is not None else inputs.reshape(-1, *inputs.shape[2:])
         of_rates = count(lambda x: network.rates(x)[1], static)
-        zeros = _share_of_zeros(list(jax.jit(lambda x: network.rates(x)[0])(static).values()))
+        zeros = _share([_zeros(x) for x in jax.jit(lambda x: network.rates(x)[0])(static).values()])
         parameters = _size(network.weights)
     else:
         of_rates, zeros = _once(operations), math.nan if math.isnan(sparsity) else 0.0
@@ -224,10 +224,6 @@ def _activation_sparsity(network: Neuron, state: State, inputs: Array, num_steps
 def _zeros(x: Array) -> tuple[Array, Array]:
     """Return zeros and values by the first axis, so that no sum grows too large to be exact."""
     return jnp.sum(x.reshape(len(x), -1) == 0, 1), jnp.full(len(x), x[0].size)
-
-
-def _share_of_zeros(arrays: list[Array]) -> float:
-    return _share([_zeros(x) for x in arrays])
 
 
 def _share(counts: list[tuple[Array, Array]]) -> float:

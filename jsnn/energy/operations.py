@@ -19,11 +19,10 @@ from jsnn.delays import Delay, Delayed
 from jsnn.filters import Alpha, Lowpass
 from jsnn.neurons.wrappers import Dropout
 from jsnn.plasticity import Plastic
-from jsnn.program import Constant, Operation, Program, bodies, flatten, read, shape_of, trace
+from jsnn.program import SYNAPTIC, Constant, Operation, Program, flatten, read, shape_of, trace, within
 from jsnn.types import Around, Array, Inputs, Layered, Neuron, State
 from jsnn.unrolling import ChangesItself, count_steps, of_step, prepare, run
 
-_SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
 # they have a state, but hand on what others put out
 _NO_NEURONS = (Lowpass, Alpha, Delay, Delayed, Dropout, RunningMean, Growth)
 
@@ -232,7 +231,7 @@ def _count_steps(
     synapses = {
         operation.outputs: operation
         for operation in program.operations
-        if operation.name in _SYNAPTIC and not dependent.isdisjoint(operation.inputs)
+        if operation.name in SYNAPTIC and not dependent.isdisjoint(operation.inputs)
     }
 
     def run_step(
@@ -250,11 +249,9 @@ def _count_steps(
     @jax.jit
     def run_all(constants: dict[int, Any], leaves: list[Array], inputs: Inputs) -> tuple[list[_Wires], list[_Tally]]:
         run = functools.partial(run_step, constants)  # which are arguments, as XLA would fold them into the program
-        if num_steps is None:
-            _, wires = run(leaves, jax.tree.map(lambda x: x[0], inputs), _wires)
-            return wires, jax.lax.scan(lambda leaves, x: run(leaves, x, _tally), leaves, inputs)[1]
-        _, wires = run(leaves, inputs, _wires)
-        return wires, jax.lax.scan(lambda leaves, _: run(leaves, inputs, _tally), leaves, length=num_steps)[1]
+        x, xs = (jax.tree.map(lambda x: x[0], inputs), inputs) if num_steps is None else (inputs, None)
+        tallies = jax.lax.scan(lambda leaves, at: run(leaves, x if at is None else at, _tally), leaves, xs, num_steps)
+        return run(leaves, x, _wires)[1], tallies[1]
 
     rows = []
     for operation, wires, tally in zip(synapses.values(), *run_all(program.constants, leaves, inputs), strict=True):
@@ -271,14 +268,10 @@ def _program(function: Callable[..., Any], *arguments: Any) -> Program:
         raise ValueError(f"the network is in training mode ({error.__cause__ or error}): {CURE}") from error
     dependent = program.depending_on(program.inputs)
     for operation in program.operations:
-        if _has_weights_inside(operation) and not dependent.isdisjoint(operation.outputs):
+        has_weights = any(inner.primitive.name in SYNAPTIC for inner in within(operation.equation))
+        if operation.name not in SYNAPTIC and has_weights and not dependent.isdisjoint(operation.outputs):
             raise ValueError(f"weights inside lax.{operation.name} cannot be counted: write the loop or branch out")
     return program
-
-
-def _has_weights_inside(operation: Operation) -> bool:
-    inside = [inner for body in bodies(operation) for inner in flatten(body).operations]
-    return any(inner.name in _SYNAPTIC or _has_weights_inside(inner) for inner in inside)
 
 
 def _input_of(operation: Operation, dependent: set[int]) -> int:
@@ -332,7 +325,7 @@ def _row(
     largest = tally.largest.max()
     of = "two inputs" if weights in dependent else list(shape_of(program, weights))
     return Synapses(
-        weights=f"{_SYNAPTIC[operation.name]} {of}",
+        weights=f"{SYNAPTIC[operation.name]} {of}",
         connections=connections // batch,
         steps=len(tally.effective),
         effective=float(tally.effective.sum(dtype=np.int64) / batch),

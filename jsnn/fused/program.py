@@ -56,7 +56,7 @@ def trace(neuron: Neuron, state: State, current: Any) -> tuple[Program, list[Any
     wide = [_broadcast(jax.eval_shape(lambda x: x, array), shape) for array in arrays]
     try:
         closed, types = jax.make_jaxpr(step, return_shape=True)(wide, state, current)
-    except (TypeError, ValueError):  # the step minds what shape its parameters have
+    except Exception:  # the step minds what shape its parameters have
         return None
     before, after = (jax.tree.flatten(jax.tree.map(_dtype, tree)) for tree in (state, types[0]))
     if before != after or not isinstance(types[1], jax.ShapeDtypeStruct) or not _is_elementwise(closed.jaxpr):

@@ -93,7 +93,7 @@ def spiking_resnet(
             raise ValueError(f"depth must be one of {', '.join(map(str, _DEPTHS))}, or blocks per stage, got {depth}")
         bottleneck = depth >= 50 if bottleneck is None else bottleneck
         depth = _DEPTHS[depth]
-    if not depth or min(depth) < 1:
+    if len(depth) == 0 or min(depth) < 1:
         raise ValueError(f"depth must be at least one number >= 1, the blocks in each stage, got {tuple(depth)}")
     strides = (1, *[2] * (len(depth) - 1)) if strides is None else tuple(strides)
     if len(strides) != len(depth) or min(strides) < 1:
@@ -104,7 +104,8 @@ def spiking_resnet(
     blocks, width = [], channels
     for stage, (count, stride) in enumerate(zip(depth, strides)):
         for index in range(count):
-            widths = _widths(width, channels * 2**stage, bool(bottleneck))
+            size = channels * 2**stage
+            widths = (width, size, size, 4 * size) if bottleneck else (width, size, size)  # before and after each layer
             blocks.append(make_block(widths, stride if index == 0 else 1, neuron=neuron, rngs=rngs))
             width = widths[-1]
     return Network(ResNet(form, stem, (inputs, channels, width, outputs), blocks, neuron=neuron, rngs=rngs))
@@ -203,11 +204,6 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Return the currents, `[B, H, W, C] -> [B, H', W', C']`."""
         return self.norm(apply("conv", self.conv, x))
-
-
-def _widths(inputs: int, features: int, bottleneck: bool) -> tuple[int, ...]:
-    """Return the channels before the first convolution of a block, and after each."""
-    return (inputs, features, features, 4 * features) if bottleneck else (inputs, features, features)
 
 
 def _convs(widths: Sequence[int], stride: int, *, rngs: nnx.Rngs) -> nnx.List:

@@ -239,11 +239,7 @@ def rate_conv(
         >>> rate_conv(rngs=nnx.Rngs(0))(jnp.ones((4, 32, 32, 3))).shape
         (4, 10)
     """
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
-    height, width, channels = image_shape
-    if min(height, width) < 2 ** len(blocks):
-        raise ValueError(f"{len(blocks)} blocks halve an image too often for shape {tuple(image_shape)}")
+    height, width, channels = check_image(image_shape, len(blocks), "blocks")
     init = nnx.initializers.he_uniform()
     layers: list[Callable[[Array], Array]] = []
     for block in blocks:
@@ -262,6 +258,15 @@ def rate_conv(
         check_layer(inputs, neurons)
         layers += [Linear(inputs, neurons, kernel_init=init, rngs=rngs), nnx.relu]
     return nnx.Sequential(*layers[:-1])
+
+
+def check_image(image_shape: Sequence[int], count: int, halving: str) -> Sequence[int]:
+    """Return the shape of images; raise ValueError if it is none, or too small to be halved so often."""
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
+    if min(image_shape[:2]) < 2**count:
+        raise ValueError(f"{count} {halving} halve an image too often for shape {tuple(image_shape)}")
+    return image_shape
 
 
 def check_layer(inputs: int, outputs: int) -> None:

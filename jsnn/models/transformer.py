@@ -74,7 +74,7 @@ def spikformer(
     """
     if width < 1 or heads < 1 or width % heads:
         raise ValueError(f"width must be a multiple of heads, got width {width} and heads {heads}")
-    if depth < 1 or not pool or width % 2 ** (len(pool) - 1):
+    if depth < 1 or len(pool) == 0 or width % 2 ** (len(pool) - 1):
         raise ValueError(
             f"depth must be at least 1, and width a multiple of {2 ** (len(pool) - 1)} for {len(pool)} convolutions, "
             f"got depth {depth} and width {width}"

@@ -8,7 +8,7 @@ from jsnn.arguments import checked
 from jsnn.layers import Layer, Sequential, flatten, max_pool
 from jsnn.linear import Linear
 from jsnn.models.resnet import ConvNorm, MakeNeuron, default_neuron
-from jsnn.models.sequential import check_layer
+from jsnn.models.sequential import check_image, check_layer
 
 _STAGES = {
     11: ((64,), (128,), (256, 256), (512, 512), (512, 512)),
@@ -58,11 +58,7 @@ def spiking_vgg(
     if isinstance(depth, int) and depth not in _STAGES:
         raise ValueError(f"depth must be one of {', '.join(map(str, _STAGES))}, or channels per stage, got {depth}")
     stages = _STAGES[depth] if isinstance(depth, int) else depth
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
-    height, width, channels = image_shape
-    if min(height, width) < 2 ** len(stages):
-        raise ValueError(f"{len(stages)} stages halve an image too often for shape {tuple(image_shape)}")
+    height, width, channels = check_image(image_shape, len(stages), "stages")
     layers: list[Layer] = []
     for stage in stages:
         for features in stage:

@@ -51,7 +51,7 @@ def call(neuron: Neuron, x: Inputs, name: str | None = None) -> Any:
     leaves, tree = _flatten(neuron)
     given = outputs_so_far.get([])
     name = name or str(getattr(neuron, "_path", f"{len(given)}_{type(neuron).__name__}"))
-    output = _output(neuron, x, steps_in_first_axis.get())
+    output = output_of(neuron, x, steps_in_first_axis.get())
     types = tuple(jax.typeof(shaped(y, y.shape)) for y in jax.tree.leaves(output))
     results = neuron_p.bind(*operands, *leaves, structure=structure, tree=tree, name=name, types=types)
     given.extend((name, y.shape) for y in results)
@@ -91,8 +91,8 @@ def split_operands(params: dict[str, Any], operands: Sequence[Any]) -> tuple[Any
     return params["structure"].unflatten(operands[:count]), neuron_of(params["tree"], operands[count:])
 
 
-def _output(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None) -> Any:
-    """Return the shapes and dtypes of a neuron's output."""
+def output_of(neuron: Neuron, x: Any, folded: tuple[int, Shape] | None = None) -> Any:
+    """Return the shapes and dtypes of a neuron's output; `folded` is that of `steps_in_first_axis`."""
     steps, batch = folded or (1, ())
     if folded and any(leaf.shape[:1] != (steps * math.prod(batch),) for leaf in jax.tree.leaves(x)):
         raise ValueError(f"{type(neuron).__name__} is given {jax.tree.map(jnp.shape, x)}, without the batch first")

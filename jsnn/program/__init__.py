@@ -15,12 +15,14 @@ from jsnn.program.jaxpr import (
     splice,
     trace,
     unchanged,
+    within,
 )
-from jsnn.program.linear import RANDOM, SUMS, is_linear
+from jsnn.program.linear import RANDOM, SUMS, SYNAPTIC, is_linear, is_random
 
 __all__ = [
     "RANDOM",
     "SUMS",
+    "SYNAPTIC",
     "Atom",
     "Constant",
     "Operation",
@@ -31,9 +33,11 @@ __all__ = [
     "flatten",
     "inside",
     "is_linear",
+    "is_random",
     "read",
     "shape_of",
     "splice",
     "trace",
     "unchanged",
+    "within",
 ]

@@ -87,19 +87,19 @@ class Program(NamedTuple):
         """Return all values that change when one of these does, themselves included."""
         found = set(values)
         for operation in self.operations:
-            if any(atom in found for atom in operation.inputs if isinstance(atom, int)):
+            if not found.isdisjoint(operation.inputs):
                 found |= set(operation.outputs)
         return found
 
     def needed_for(self, atoms: Collection[Atom]) -> set[int]:
         """Return the positions of the operations without which these values cannot be had."""
-        wanted = {atom for atom in atoms if isinstance(atom, int)}
+        wanted = set(atoms)
         found = set()
         for index in reversed(range(len(self.operations))):
             operation = self.operations[index]
             if wanted & set(operation.outputs):
                 found.add(index)
-                wanted |= {atom for atom in operation.inputs if isinstance(atom, int)}
+                wanted |= set(operation.inputs)
         return found
 
 
@@ -238,6 +238,14 @@ def inside(equation: JaxprEqn) -> list[ClosedJaxpr]:
     """Return the programs inside an operation: that of a call, or those of a loop or a branch."""
     inner = called(equation)
     return list(bodies(equation)) if inner is None else [inner]
+
+
+def within(equation: JaxprEqn) -> Iterator[JaxprEqn]:
+    """Return an operation and all others in its loops and calls, at any depth."""
+    yield equation
+    for body in inside(equation):
+        for inner in body.jaxpr.eqns:
+            yield from within(inner)
 
 
 def shape_of(program: Program, atom: Atom) -> Shape:

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
+from jax.extend.core import JaxprEqn
 
-from jsnn.program.jaxpr import Operation, Program, called, flatten
+from jsnn.program.jaxpr import Operation, Program, called, flatten, within
 
 RANDOM = ("random_", "threefry", "rng_")  # how the names of operations begin that draw random numbers
 SUMS = ("add", "add_any", "sub")
@@ -15,8 +16,15 @@ _LINEAR = (
     "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
     "stop_gradient", "transpose",
 )  # fmt: skip
-_LINEAR_IN_ONE = ("conv_general_dilated", "dot_general", "mul", "dynamic_update_slice", "sparse_product")
+# products with weights, and what their layers are called
+SYNAPTIC = {"dot_general": "dense", "conv_general_dilated": "convolution", "sparse_product": "sparse"}
+_LINEAR_IN_ONE = (*SYNAPTIC, "mul", "dynamic_update_slice")
 _LINEAR_IN_FIRST = ("div", "dynamic_slice", "gather")
+
+
+def is_random(equation: JaxprEqn) -> bool:
+    """Return whether an operation draws random numbers, in its loops and calls too."""
+    return any(inner.primitive.name.startswith(RANDOM) for inner in within(equation))
 
 
 def is_linear(program: Program, operation: Operation, dependent: Collection[int]) -> bool:
@@ -44,5 +52,5 @@ def is_linear(program: Program, operation: Operation, dependent: Collection[int]
         return operation.name in _LINEAR
     opened = flatten(inner)
     given = zip(opened.inputs, varies[len(varies) - len(opened.inputs) :], strict=True)
-    inside = opened.depending_on([number for number, is_varying in given if is_varying])
-    return all(is_linear(opened, part, inside) for part in opened.operations)
+    varying = opened.depending_on([number for number, is_varying in given if is_varying])
+    return all(is_linear(opened, part, varying) for part in opened.operations)

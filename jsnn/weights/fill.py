@@ -17,7 +17,7 @@ FIELDS = {
     "initial_level": ("initial_level",), "tau": ("tau",),
 }  # fmt: skip
 _DECAYS = ("decay", "decay_syn", "alpha", "beta")
-_SNNTORCH_RESETS = ("subtract", "zero", "none")  # by snnTorch's numbers
+_SNNTORCH_RESETS = {0: "subtract", 1: "zero", 2: "none"}
 
 
 class Move(NamedTuple):
@@ -168,8 +168,7 @@ def _broadcasts(shape: Shape, target: Shape) -> bool:
 
 
 def _reset(number: np.ndarray) -> str:
-    known = dict(enumerate(_SNNTORCH_RESETS))
-    return known.get(int(number), str(number))
+    return _SNNTORCH_RESETS.get(int(number), str(number))
 
 
 def filled(place: Place, values: dict[str, np.ndarray]) -> Any:

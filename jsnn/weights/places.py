@@ -121,7 +121,7 @@ def _features(norm: Any) -> Shape:
 def _trained(traced: Traced) -> Iterator[str]:
     """Return the paths of the parameters that the program uses."""
     program = traced.program
-    used = {atom for operation in program.operations for atom in operation.inputs if isinstance(atom, int)}
+    used = {atom for operation in program.operations for atom in operation.inputs}
     for number, (path, variable) in zip(program.inputs, nnx.to_flat_state(traced.variables)):
         if number in used and isinstance(variable, nnx.Param):
             yield dotted(path)
