@@ -219,14 +219,15 @@ def _inside(t: np.ndarray, start: float | None, stop: float | None) -> np.ndarra
     if start is not None and stop is not None and len(t):
         span, asked = float(t.max()) - float(t.min()), float(stop - start)
         # seconds or milliseconds for microseconds; and the other way round, where whole times may be short
-        is_one_time = is_whole and asked <= 1  # such as the very first
-        is_longer = (is_one_time or not inside.any()) and span >= 100 * asked
-        is_shorter = not is_whole and 0 < 1000 * span < asked
+        is_longer, is_shorter = span >= 100 * asked, not is_whole and 0 < 1000 * span < asked
+        is_one_time = is_whole and asked <= 1 and is_longer  # such as the very first
+        is_strange = (is_longer and not inside.any()) or is_shorter
         # a part of a recording may hold nothing, and a recording be short: in another unit it must fit
-        if (is_longer or is_shorter) and any(
+        fits_otherwise = any(
             start * longer <= np.median(t) * shorter <= stop * longer
             for longer, shorter in ((factor, 1) if is_longer else (1, factor) for factor in (1e3, 1e6, 1e9))
-        ):
+        )
+        if is_one_time or (is_strange and fits_otherwise):
             raise ValueError(
                 f"start and stop must be in the unit of t: they are {start} and {stop}, and t goes from {t.min()} to "
                 f"{t.max()}"
