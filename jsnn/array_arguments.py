@@ -67,7 +67,7 @@ def processes() -> int:
 
 
 def cure(value: Any, members: tuple[Any, ...]) -> str:
-    """Return the end of an error about what is not an array, or a neuron for a function, or recordings for arrays."""
+    """Return the end of an error: what to pass in place of a value of the wrong type."""
     if _is_neuron(value) and any(typing.get_origin(member) is Callable for member in members):
         return ": give what makes the neuron, as in lambda: jsnn.LIF(0.9)"
     if hasattr(value, "to_dataset"):

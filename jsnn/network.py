@@ -246,9 +246,7 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
     found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
-    outer = [
-        path for path in found if not any(f"{path}.".startswith(f"{one}.".lstrip(".")) for one in found.keys() - {path})
-    ]
+    outer = [path for path in found if not any(other != path and _is_within(path, other) for other in found)]
     ranks: dict[str, int] = {}
     for where, part in nnx.iter_graph(network):
         before = dotted((*where, "function") if where else ())
@@ -263,6 +261,10 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
         for prefix in prefixes(path):
             ranks.setdefault(prefix, index)
     return [(path, found[path]) for path in sorted(outer, key=lambda path: [ranks[p] for p in prefixes(path)])]
+
+
+def _is_within(path: str, other: str) -> bool:
+    return not other or path.startswith(f"{other}.")
 
 
 def neurons_of(network: Network) -> dict[str, Neuron]:

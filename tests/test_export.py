@@ -179,6 +179,13 @@ def test_it_is_a_neuron_too(any_batch, tmp_path):
             jsnn.unroll(loaded, wrong)
 
 
+def test_unroll_runs_one_of_several_inputs(tmp_path):
+    network = jsnn.Network(lambda x: jsnn.LIF(0.9)(x["a"] + x["b"]))
+    inputs = {"a": drawn((4,), T, B), "b": drawn((4,), T, B) + 1}
+    save(network, jax.tree.map(lambda x: x[0], inputs), tmp_path / "a.jsnn", platforms=["cpu"])
+    assert_equal(jsnn.unroll(load(tmp_path / "a.jsnn"), inputs)[1], jsnn.unroll(network, inputs)[1])
+
+
 @pytest.mark.parametrize("any_batch", [True, False])
 def test_under_vmap_it_runs_once_for_each(any_batch, tmp_path):
     network = jsnn.Sequential(nnx.Linear(4, 5, rngs=rngs()), jsnn.LIF(0.9))

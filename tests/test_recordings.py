@@ -84,6 +84,7 @@ def test_every_kind_of_wav_file_gives_the_same_sound(kind, channels, rate, tmp_p
         (lambda c: c[:36], "it is truncated"),
         (lambda c: c[:4] + struct.pack("<I", 28) + c[8:36], "it has no chunk 'data'"),
         (lambda c: c[:40] + struct.pack("<I", 99) + c[44:], "it is truncated: it says that 99 bytes follow"),
+        (lambda c: c[:40] + struct.pack("<I", 3 * 2**30) + c[44:], "it is truncated: it says that 3,221,225,472 bytes"),
         (lambda c: as_rf64(c, 9), "it is truncated: it says that 9 bytes follow, and there are 8"),
         (lambda c: c[:22] + bytes(2) + c[24:], "its 8 bytes of sound must be whole frames, of 0 channels of 16 bits"),
         (lambda c: c[:32] + b"\3" + c[33:], "its 8 bytes of sound must be .* of 1 channels of 16 bits, in 3 bytes"),

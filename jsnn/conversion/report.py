@@ -41,11 +41,15 @@ class Report(NamedTuple):
         head = ("name", "after", "shape", "replaced by", "scale", "synapse")
         lines = [
             (
-                row.name, row.where, str(list(row.shape)), type(row.neuron).__name__, _scale(row.scale),
+                row.name,
+                row.where,
+                str(list(row.shape)),
+                type(row.neuron).__name__,
+                _scale(row.scale),
                 _synapse(row.synapse),
             )
             for row in self.rows
-        ]  # fmt: skip
+        ]
         widths = [max(map(len, column)) for column in zip(head, *lines)]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in (head, *lines)]
         if self.exchanged:

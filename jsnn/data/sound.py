@@ -11,7 +11,9 @@ from jsnn.arguments import checked
 from jsnn.files import as_path
 from jsnn.files.budget import reading
 
-_NOT_KNOWN = 0x7FFFF000  # what programs that write into a pipe say at least, for up to the end: SoX; ffmpeg 2^32 - 1
+# sizes of the sound that SoX, arecord and ffmpeg say where they write into a pipe: up to the end
+_NOT_KNOWN = (0x7FFFF000, 2**31, 2**32 - 1)
+_HEADER = 256  # bytes by which the size of the file may be larger
 
 
 class Sound(NamedTuple):
@@ -74,7 +76,7 @@ def _format_and_sound(content: bytes) -> bytes:
         raise ValueError(f"it is not a wav file: it begins with {content[:12]!r}")
 
     def check_size(said: int, there: int) -> None:
-        if there < said < _NOT_KNOWN:
+        if there < said and not any(0 <= said - size < _HEADER for size in _NOT_KNOWN):
             raise ValueError(f"it is truncated: it says that {said:,} bytes follow, and there are {there:,}")
 
     if kind != b"RF64":

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,12 +42,12 @@ class Exported:
     def __reduce__(self) -> Any:
         return Exported, (self.header, self._weights, self._programs)  # JAX's functions can not be copied
 
-    def init(self, batch_size: int | Sequence[int] | None = None, dtype: Any = None) -> dict[str, Array]:
+    def init(self, batch_size: Any = None, dtype: Any = None) -> dict[str, Array]:
         """Return the state before the first step: a dict of arrays by name.
 
         Args:
-            batch_size: how many inputs are run together, or the shape of a step's input, `[B, ...]`, as `jsnn.unroll`
-                gives it; a file for batches of one size needs neither.
+            batch_size: how many inputs are run together, or the shape of a step's input, `[B, ...]`, or the shapes of
+                several, as `jsnn.unroll` gives them; a file for batches of one size needs neither.
             dtype: not used: the header says the dtypes of all arrays.
 
         Raises:
@@ -55,8 +55,7 @@ class Exported:
             ValueError: if it is below 1, or not that of the file.
         """
         only = self.header["batch_size"]
-        batch_size = next(iter(batch_size), None) if isinstance(batch_size, Sequence) else batch_size
-        size = only if batch_size is None else batch_size
+        size = next(iter(jax.tree.leaves(batch_size)), only)
         if isinstance(size, bool) or not isinstance(size, int | np.integer):
             raise TypeError(f"batch_size must be a whole number, got {size!r}")
         if size < 1 or only not in (None, size):

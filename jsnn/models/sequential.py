@@ -261,7 +261,7 @@ def rate_conv(
 
 
 def check_image(image_shape: Sequence[int], count: int, halving: str) -> Sequence[int]:
-    """Return the shape of images; raise ValueError if it is none, or too small to be halved so often."""
+    """Return (H, W, C); raise ValueError if it is not the shape of images, or they are too small to be halved."""
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape must be (H, W, C), each at least 1, got {tuple(image_shape)}")
     if min(image_shape[:2]) < 2**count:

@@ -137,7 +137,7 @@ class Plastic(FrozenPytree):
         pre = self._check_shapes(inputs)
         post = (*pre[:-1], self.synapse.shape[1])
         whole = self.synapse.shape if self.shared else (*pre, post[-1])
-        check_memory("the plastic weights", tuple(size for size in whole if isinstance(size, int)))  # not a symbol
+        check_memory("the plastic weights", whole)
         weights = jnp.broadcast_to(jnp.asarray(self.synapse, dtype), whole)
         neuron = () if self.neuron is None else self.neuron.init(post, dtype)
         return PlasticState(weights, self.rule.init(pre, post, dtype), neuron)
