@@ -220,6 +220,8 @@ def prepare(neuron: Neuron, inputs: Inputs, state: State, num_steps: int | None)
     for x in arrays:
         if num_steps is None and x.ndim == 0:
             raise ValueError("inputs must have a time axis, [T, ...], got a scalar: pass num_steps for a static input")
+        if num_steps is None and not isinstance(x.shape[0], int):
+            raise ValueError(f"inputs must have a known number of time steps, got {x.shape}: jax.export takes one T")
     if num_steps is None and len({len(x) for x in arrays}) > 1:
         shapes = jax.tree.map(jnp.shape, inputs)
         raise ValueError(

@@ -441,6 +441,12 @@ def test_unknown_names(name, message, data_dir):
         data.load(name, "train", data_dir)
 
 
+@pytest.mark.parametrize("name", ["digits", "yin_yang", "own.npz", Path("folder"), "./folder", "spikes.h5"])
+def test_a_folder_of_prepared_sets_where_there_are_none(name, tmp_path):
+    with pytest.raises(ValueError, match=r"data_dir is for sets of TFDS and tonic, and .* is none of them: leave"):
+        data.load(name, "train", tmp_path)
+
+
 def test_a_set_that_is_not_prepared_says_where_and_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         data.load("cifar100", "train", tmp_path)

@@ -166,6 +166,11 @@ def test_lists_of_splits(tmp_path):
     assert [one.name for one in both.files] == ["a.wav", "b.wav"]
 
 
+def test_a_recording_set_of_many_files_is_shown_in_few_words():
+    files = tuple(Path(f"folder/{number}.wav") for number in range(2000))
+    assert len(repr(Recordings(files, [0, 1] * 1000, files=files))) < 300
+
+
 def test_nmnist(recordings_dir):
     folder = recordings_dir / "nmnist_small"
     train, test = (data.load(folder, split) for split in ("train", "test"))

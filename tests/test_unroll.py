@@ -246,6 +246,12 @@ def test_shapes_without_a_batch_and_without_steps():
     assert (state.v == 0.5).all()
 
 
+def test_an_unknown_number_of_steps_is_named():
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("t, 3, 5"), jnp.float32)
+    with pytest.raises(ValueError, match=r"must have a known number of time steps, got \(t, 3, 5\): .* one T"):
+        jax.export.export(jax.jit(lambda x: jsnn.unroll(LIF, x)))(x)
+
+
 LIF = jsnn.LIF()
 
 

@@ -48,7 +48,7 @@ class Recordings:
         ((2, 5, 1), array([3, 5], dtype=int32))
     """
 
-    items: Sequence[Any]
+    items: Sequence[Any] = dataclasses.field(repr=False)
     """What `read` is called with, one for each recording, such as a path; by default, the recordings themselves."""
     targets: Any
     """[N], integers from 0, kept as int32: the classes."""
@@ -58,7 +58,7 @@ class Recordings:
     """Empty where unknown."""
     num_classes: int = 0
     """0 stands for one more than the largest class."""
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = dataclasses.field(default=(), repr=False)
     """The file of each recording, as its name may say more, such as who speaks; empty where there are none."""
 
     def __post_init__(self) -> None:

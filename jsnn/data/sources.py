@@ -45,6 +45,7 @@ def load(
         split: in the syntax of TFDS: "train", "train[:1000]", "train[90%:]", "train+test", "all".
         data_dir: the folder of prepared TFDS sets, and then nothing is fetched; where None, the environment variable
             TFDS_DATA_DIR, else ~/tensorflow_datasets. For a set of tonic, the folder in which tonic keeps its files.
+            Of no other sets.
 
     A folder of recordings is given by a `Path`, or a text that begins with /, ~ or ., or is not the name of a set. It
     has one of these layouts, in which folders whose names begin with _ or . are left out:
@@ -71,8 +72,9 @@ def load(
     Raises:
         FileNotFoundError: a file is missing, or a set is not prepared and cannot be fetched.
         ImportError: a package that reads a set is not installed; it names the extra.
-        ValueError: an unknown data set or split, not a set of equally large images with one label each, a folder in
-            none of the layouts, or a file that is damaged or too large, as `jsnn.files.Budget` says.
+        ValueError: an unknown data set or split, a `data_dir` for a set that has none, not a set of equally large
+            images with one label each, a folder in none of the layouts, or a file that is damaged or too large, as
+            `jsnn.files.Budget` says.
 
     Examples:
         >>> digits = load("digits", "train[:90%]")
@@ -81,9 +83,13 @@ def load(
     """
     require("data", "sklearn", "tensorflow_datasets")
     text = os.fspath(name)
-    if text.lower().endswith(".npz"):
+    is_npz = text.lower().endswith(".npz")
+    is_path = not is_npz and _is_path(name)
+    if data_dir is not None and (is_npz or is_path or text in ("digits", "yin_yang")):
+        raise ValueError(f"data_dir is for sets of TFDS and tonic, and {text!r} is none of them: leave it out")
+    if is_npz:
         return _load_npz(text, split)
-    recordings = _find_recordings(name, data_dir)
+    recordings = find_recordings(as_path(text).absolute()) if is_path else _prepared_recordings(text, data_dir)
     if recordings is not None:
         return recordings.select(text, split)
     if text == "digits":
@@ -95,22 +101,32 @@ def load(
     return load_images(text, split, data_dir)
 
 
-def _find_recordings(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> SplitRecordings | None:
-    """Return the recordings of a folder or of a set of sound or events, or None for what is a set of images."""
+def _is_path(name: str | os.PathLike[str]) -> bool:
+    """Return whether a name is the path of a folder of recordings, or of a file that holds many."""
     text = os.fspath(name)
-    path, base = as_path(text), re.split("[/:]", text)[0]
-    if text.startswith("tonic:"):
-        return tonic_recordings(text.removeprefix("tonic:"), as_path(data_dir) if data_dir else None)
-    is_path = isinstance(name, os.PathLike) or path.is_absolute() or text.startswith(".") or path.suffix.lower() in HDF5
-    looks_like_one = path.is_dir() or ("/" in text and ":" not in text)
-    if is_path or (text and looks_like_one and base not in known_sets()):
-        return find_recordings(path.absolute())
+    path = as_path(text)
+    if text.startswith("tonic:") or not text:
+        return False
+    if isinstance(name, os.PathLike) or path.is_absolute() or text.startswith(".") or path.suffix.lower() in HDF5:
+        return True
+    return (path.is_dir() or ("/" in text and ":" not in text)) and _base(text) not in known_sets()
+
+
+def _base(name: str) -> str:
+    """Return the name of a data set without its configuration and version."""
+    return re.split("[/:]", name)[0]
+
+
+def _prepared_recordings(name: str, data_dir: str | os.PathLike[str] | None) -> SplitRecordings | None:
+    """Return the recordings of a set of sound or events, or None for what is a set of images."""
+    if name.startswith("tonic:"):
+        return tonic_recordings(name.removeprefix("tonic:"), as_path(data_dir) if data_dir else None)
     there = data_dir or os.environ.get("TFDS_DATA_DIR")
-    folder = prepared_sound(text, there)
-    if folder is None and base in AUDIO_SETS:
-        looked = as_path(there or "~/tensorflow_datasets") / base
-        raise FileNotFoundError(f"data set {text!r} {not_prepared(text, there, looked)}")
-    return None if folder is None else sound_recordings(text, folder)
+    folder = prepared_sound(name, there)
+    if folder is None and _base(name) in AUDIO_SETS:
+        looked = as_path(there or "~/tensorflow_datasets") / _base(name)
+        raise FileNotFoundError(f"data set {name!r} {not_prepared(name, there, looked)}")
+    return None if folder is None else sound_recordings(name, folder)
 
 
 def _read_digits() -> dict[str, Split]:
