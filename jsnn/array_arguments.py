@@ -108,10 +108,11 @@ def fit(where: str, value: Any, member: Any, members: tuple[Any, ...]) -> tuple[
 
 def check_key(where: str, key: Any) -> None:
     """Raise TypeError unless a value is one random key; those of `jax.random.PRNGKey` will do."""
-    dtype = getattr(key, "dtype", None)
-    is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not isinstance(key, jax.Array | np.ndarray) or not (is_key or dtype == jnp.uint32) or key.ndim != (not is_key):
-        raise TypeError(f"{where} must be made by jax.random.key(seed), got {reprlib.repr(key)}")
+    is_array = isinstance(key, jax.Array | np.ndarray)
+    is_key = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not is_array or not (is_key or key.dtype == jnp.uint32) or key.ndim != (not is_key):
+        given = "nnx.Rngs: call them for a key, rngs()" if isinstance(key, nnx.Rngs) else reprlib.repr(key)
+        raise TypeError(f"{where} must be made by jax.random.key(seed), got {given}")
 
 
 def check_dtype(where: str, dtype: Any) -> None:

@@ -118,7 +118,7 @@ class AlphaState(NamedTuple):
     lowpass: Array
     """The input after the first of two lowpass filters, [B, ...]."""
     y: Array
-    """And after the second, [B, ...]."""
+    """The input after the second, which is the output, [B, ...]."""
 
 
 @nnx.dataclass

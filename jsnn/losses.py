@@ -188,7 +188,7 @@ def mse_count_loss(
         for rate in (correct_rate, incorrect_rate)
     )
     counts = without_ignored(counts, targets, ignore_label)
-    errors = jnp.mean((counts - per_class(targets, counts, on, off)) ** 2, axis=-1) / steps
+    errors = jnp.mean((counts - per_class(targets, counts, on, off)) ** 2, axis=-1) / steps.astype(counts.dtype)
     return mean_over_samples(errors, targets, counts.shape[-1], ignore_label, spikes.dtype)
 
 
@@ -248,14 +248,13 @@ def check_logits(logits: Array, targets: Array, lengths: Array | None = None) ->
 def check_targets(targets: Array, shape: Shape) -> None:
     """Raise ValueError or TypeError unless `targets` are integer labels of `shape`, and not empty."""
     if not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise TypeError(
-            f"targets must be integer labels, got {targets.dtype}: take jnp.argmax(rows, -1) of one-hot rows"
-        )
+        cure = "take jnp.argmax(rows, -1) of one-hot rows, labels.astype(int) of labels"
+        raise TypeError(f"targets must be integer labels, got {targets.dtype}: {cure}")
     if targets.shape != shape:
-        raise ValueError(
-            f"targets must have shape {shape}, one label a sample, got {targets.shape}: "
-            "check that outputs are time-major, [T, B, N]"
-        )
+        cure = "check that outputs are time-major, [T, B, N]"
+        if targets.shape[:-1] == shape:
+            cure = "take targets[..., 0]" if targets.shape[-1] == 1 else "take jnp.argmax(rows, -1) of one-hot rows"
+        raise ValueError(f"targets must have shape {shape}, one label a sample, got {targets.shape}: {cure}")
     check_not_empty("targets", targets)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from binomial import assert_spike_probability
+from flax import nnx
 
 from jsnn import encode
 from jsnn.compat import norse
@@ -373,6 +374,8 @@ def test_bad_parameters(call, message):
 def test_what_is_no_key_or_no_number_of_steps_is_refused():
     with pytest.raises(TypeError, match=r"key, the first argument, must be made by jax.random.key\(seed\), got 0"):
         encode.poisson(0, X, num_steps=5)
+    with pytest.raises(TypeError, match=r"got nnx.Rngs: call them for a key, rngs\(\)"):
+        encode.poisson(nnx.Rngs(0), X, num_steps=5)
     with pytest.raises(TypeError, match=r"num_steps must be an integer, got 5.0"):
         encode.repeat(X, num_steps=5.0)
     keys = jax.random.PRNGKey(0), jax.random.key(0)
@@ -391,6 +394,14 @@ def test_missing_values_are_refused(name):
 @pytest.mark.slow
 def test_values_closed_over_by_a_jitted_function_are_fine(encoder):
     np.testing.assert_array_equal(jax.jit(lambda key: encoder(key, X))(KEY), encoder(KEY, X))
+
+
+@pytest.mark.parametrize(
+    "encoder", [*ENCODERS.values(), MORE["interpolated_rate"], lambda _, x: encode.spikes_to_times(x)]
+)
+def test_dtypes_are_never_mixed(encoder):
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(encoder, KEY, X)
 
 
 def test_all_public_names_are_listed_and_there():

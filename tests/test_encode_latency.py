@@ -167,6 +167,7 @@ OK = np.array([0.1, 0.9], np.float32)
         (OK, {"tau": 0.0}, "tau must be > 0, got 0.0"),
         (OK, {"epsilon": 0.0}, "epsilon must be > 0, got 0.0"),
         (OK, {"threshold": -0.1}, r"threshold must lie in \(0, 1\), got -0.1"),
+        (OK, {"threshold": 1e-9, "normalize": True}, r"threshold must be at least 1.2e-07 .* float32, got 1e-09"),
         (OK, {"threshold": 1.0}, r"threshold must lie in \(0, 1\), got 1.0"),
         (OK, {"threshold": 0.95}, r"threshold must be below the largest value of x, 0.9, got 0.95"),
         (np.float32([0.25, 0.5]), {"threshold": 0.5}, r"threshold must be below the largest value of x, 0.5, got 0.5"),

@@ -228,6 +228,12 @@ def test_dtype_is_kept(loss, dtype):
 
 
 @each_loss
+def test_dtypes_are_never_mixed(loss):
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(jax.grad(loss), SPIKES, LABELS)
+
+
+@each_loss
 def test_wrong_outputs_and_targets(loss):
     with pytest.raises(ValueError, match=r"must be \[T, B, N\], got shape \(4, 2\)"):
         loss(SPIKES[:, 0], LABELS)
@@ -287,6 +293,12 @@ def test_a_negative_membrane_is_wanted_as_given():  # where snnTorch 1.0.0 wants
 def test_wrong_targets_of_cross_entropy():
     with pytest.raises(ValueError, match=r"targets must have shape \(3,\).*got \(2,\)"):
         losses.cross_entropy(jnp.zeros((3, 5)), jnp.zeros(2, int))
+    with pytest.raises(ValueError, match=r"got \(3, 1\): take targets\[..., 0\]"):
+        losses.cross_entropy(jnp.zeros((3, 5)), jnp.zeros((3, 1), int))
+    with pytest.raises(ValueError, match=r"got \(3, 5\): take jnp.argmax\(rows, -1\) of one-hot rows"):
+        losses.cross_entropy(jnp.zeros((3, 5)), jnp.zeros((3, 5), int))
+    with pytest.raises(TypeError, match=r"got bool: .* labels.astype\(int\) of labels"):
+        losses.cross_entropy(jnp.zeros((3, 2)), jnp.zeros(3, bool))
 
 
 # Recordings of different lengths

@@ -6,6 +6,7 @@ A new neuron is one row in `NEURONS` and one in `TRACES`.
 import dataclasses
 import math
 import re
+from copy import deepcopy
 from typing import NamedTuple
 
 import jax
@@ -261,6 +262,12 @@ def test_gradients_without_spikes_are_those_of_finite_differences(make):
         check_grads(run, (*parameters, currents), order=1, modes=["rev"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+def test_dtypes_are_never_mixed(neuron):
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(lambda x: jsnn.unroll(neuron, x), jnp.ones((T, B, N)))
+
+
 @over_neurons("Sequential", "DelayedLinear")
 def test_neurons_cannot_be_changed_but_replaced(neuron):
     before = repr(neuron)
@@ -314,6 +321,22 @@ def test_a_parameter_that_training_has_led_to_nan_is_copied():
     copy = dataclasses.replace(neuron, threshold=2.0)
     assert copy.gain is neuron.gain
     assert np.isnan(copy.decay[...]).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: jsnn.Delay(jnp.array([x, 1.0])),
+        lambda x: jsnn.LIF(nnx.Param(jnp.array([x, 1.0]))),
+        lambda x: jsnn.Refractory(jsnn.LIF(np.array([x, 1.0])), 2),
+        lambda x: jsnn.SpikingActivation(v_init=jax.random.key(round(2 * x))),
+        lambda x: jsnn.LIF(x),
+    ],
+)
+def test_neurons_are_equal_if_all_their_parameters_are(make):
+    assert make(0.5) == make(0.5) == deepcopy(make(0.5))
+    assert make(0.5) != make(1.0)
+    assert make(0.5) != jsnn.IF()
 
 
 def test_numbers_are_fixed_and_only_params_are_trained():

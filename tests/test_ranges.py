@@ -28,7 +28,10 @@ def gradient(neuron, sign=1.0, x=ONES, **options):
     return jax.tree.leaves(jax.jit(by_neuron)(neuron))[0]
 
 
-@pytest.mark.parametrize(("given", "held"), [(0.5, 0.5), (1, 1.0), ([0.2, 0.8], [0.2, 0.8]), (np.float64(0.5), 0.5)])
+@pytest.mark.parametrize(("given", "held"), [
+    (0.5, 0.5), (1, 1.0), ([0.2, 0.8], [0.2, 0.8]), (np.float64(0.5), 0.5), (np.ones(2, int), [1.0, 1.0]),
+    (jnp.array(1), 1.0), (np.int64(1), 1.0),
+])  # fmt: skip
 def test_a_number_can_be_trained(given, held):
     shared = nnx.Param(given)
     neuron = jsnn.LI(shared)
@@ -229,6 +232,27 @@ def test_the_gradient_of_what_is_fixed_is_stopped(make):
     after = optax.apply_updates(network, jax.jit(optimizer.update)(gradients, state)[0])
     assert not np.allclose(after.layers[0].kernel[...], network.layers[0].kernel[...])
     jax.tree.map(np.testing.assert_array_equal, after.layers[1], network.layers[1])
+
+
+COPIED = {
+    "with_dt": (Lowpass(jnp.full(2, 5e-3)), lambda neuron: jsnn.with_dt(neuron, jnp.array(2e-3))),
+    "replace": (jsnn.LI(jnp.full(2, 0.9)), lambda neuron: dataclasses.replace(neuron, gain=jnp.array(2.0))),
+    "Stochastic": (jsnn.LIF(jnp.full(2, 0.9)), lambda neuron: jsnn.Stochastic(neuron, jax.random.key(0), 0.5)),
+}
+
+
+@pytest.mark.parametrize(("neuron", "change"), COPIED.values(), ids=COPIED)
+def test_what_is_fixed_stays_fixed_in_a_copy_made_within_a_loss(neuron, change):
+    gradient = jax.grad(lambda neuron: jsnn.unroll(change(neuron), 0.2 * jnp.ones((6, 2)))[1].sum())(neuron)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_what_is_changed_in_a_copy_has_its_derivative():
+    def loss(dt):
+        return jsnn.unroll(dataclasses.replace(jsnn.with_dt(Lowpass(5e-3), dt), initial_level=2.0), ONES)[1].sum()
+
+    close = np.testing.assert_allclose
+    close(jax.grad(loss)(jnp.array(1e-3)), (loss(1.01e-3) - loss(0.99e-3)) / 2e-5, rtol=1e-2)
 
 
 @pytest.mark.slow

@@ -53,6 +53,12 @@ def test_refractory_periods_may_differ_by_neuron():
     assert spikes.sum(0).tolist() == [8, 4, 2]
 
 
+def test_refractory_rests_for_ever():
+    layer = jsnn.record(jsnn.Refractory(jsnn.IF(), np.inf), column(0.5, 2.0, 2.0))["Refractory"]
+    assert layer.outputs.ravel().tolist() == [0, 1, 0]
+    assert layer.states.wait.ravel().tolist() == [0, np.inf, np.inf]
+
+
 def test_refractory_counts_a_long_period_in_bfloat16():
     neuron, currents = jsnn.Refractory(jsnn.IF(), period=300), jnp.full((602, 1), 2.0, jnp.bfloat16)
     spikes = unroll(neuron, currents, neuron.init((1,), jnp.bfloat16))[1]

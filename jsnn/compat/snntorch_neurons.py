@@ -91,8 +91,8 @@ class Alpha(LateReset):
     Source: snnTorch's `Alpha`, a spike response model with an alpha kernel.
 
     Attributes:
-        alpha: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
-        beta: the shares of exc and inh that are left after one step, in [0, 1]; `alpha` > `beta`.
+        alpha: the share of exc that is left after one step, in [0, 1]; above `beta`.
+        beta: the share of inh that is left after one step, in [0, 1].
         inhibition: as in `alpha`, the function.
         threshold: as in `alpha`, the function.
         reset: as in `alpha`, the function.

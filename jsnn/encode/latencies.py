@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.arguments import check_not_empty, checked
 from jsnn.encode.checks import (
@@ -68,10 +69,10 @@ def latency_times(
     Raises:
         TypeError: if `x` is not floating point.
         ValueError: if `tau` or `epsilon` is not positive; if `threshold` lies outside (0, 1), or not below the
-            largest value; if `normalize` lacks `num_steps`, or that is less than 1; if `first_spike_time` is
-            negative or not below `num_steps`; if values are missing, NaN or outside [0, 1]; if times are not
-            finite, because `tau` is too large or `epsilon` too small for float32. Under `jit`, where values are
-            unknown, they are not checked.
+            largest value, or is too small to stretch times in float32; if `normalize` lacks `num_steps`, or that is
+            less than 1; if `first_spike_time` is negative or not below `num_steps`; if values are missing, NaN or
+            outside [0, 1]; if times are not finite, because `tau` is too large or `epsilon` too small for float32.
+            Under `jit`, where values are unknown, they are not checked.
 
     Examples:
         >>> latency_times(jnp.array([0.015, 0.02, 1.0]), tau=10.0).round(0).tolist()
@@ -201,10 +202,13 @@ def _values_and_times(
             f"no value would spike before the last step"
         )
     x = at_least_float32(x)
+    least = float(jnp.finfo(x.dtype).eps)
+    if normalize and not linear and threshold < least:
+        raise ValueError(f"threshold must be at least {least:.2g} for times in {x.dtype}, got {threshold}")
     span = num_steps - 1 - first_spike_time if normalize and num_steps is not None else None
     options = (tau, threshold, epsilon, first_spike_time, linear, span)
     if is_known(tau) and is_known(epsilon):
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
             latest = float(_all_times(jnp.zeros((), x.dtype), *options))
         if not math.isfinite(latest):
             raise ValueError(

@@ -150,9 +150,9 @@ def interpolated_rate(
     check_num_steps(num_steps, x.shape[1:])
     for name, value in (("gain", gain), ("offset", offset)):
         check_broadcasts(name, value, (num_steps, *x.shape[1:]), "the values")
-    instants = jnp.arange(num_steps) * ((len(x) - 1) / max(num_steps - 1, 1))
+    instants = jnp.arange(num_steps, dtype=float) * ((len(x) - 1) / max(num_steps - 1, 1))
     flat = at_least_float32(x).reshape(len(x), -1)
-    values = jax.vmap(jnp.interp, (None, None, 1), 1)(instants, jnp.arange(len(x)), flat)
+    values = jax.vmap(jnp.interp, (None, None, 1), 1)(instants, jnp.arange(len(x), dtype=float), flat)
     values = values.reshape(num_steps, *x.shape[1:])
     probability = gain * values + offset
     _warn_of_clipping(x, probability)

@@ -61,7 +61,8 @@ def spikes_to_times(spikes: Array) -> Array:
     """
     spikes = _train(spikes)
     fired = spikes != 0
-    return jnp.where(jnp.any(fired, axis=0), jnp.argmax(fired, axis=0), jnp.inf).astype(_float_for(spikes))
+    first = jnp.argmax(fired, axis=0).astype(_float_for(spikes))
+    return jnp.where(jnp.any(fired, axis=0), first, jnp.inf)
 
 
 @checked

@@ -18,9 +18,9 @@ class ConductanceLIFState(NamedTuple):
     v: Array
     """Membrane potential, [B, ...]."""
     g_excitatory: Array
-    """Conductance, in units of the membrane's capacitance per step, [B, ...]."""
+    """Excitatory conductance, in units of the membrane's capacitance per step, [B, ...]."""
     g_inhibitory: Array
-    """Likewise."""
+    """Inhibitory conductance, in the same units, [B, ...]."""
 
 
 @nnx.dataclass
@@ -46,10 +46,10 @@ class ConductanceLIF(SpikingNeuron):
 
     Attributes:
         decay: the share of the membrane potential that is left after one step, in [0, 1].
-        decay_excitatory: the shares of the conductances that are left after one step, in [0, 1].
-        decay_inhibitory: the shares of the conductances that are left after one step, in [0, 1].
-        e_excitatory: the reversal potentials.
-        e_inhibitory: the reversal potentials.
+        decay_excitatory: the share of the excitatory conductance that is left after one step, in [0, 1].
+        decay_inhibitory: the share of the inhibitory conductance that is left after one step, in [0, 1].
+        e_excitatory: the reversal potential of the excitatory synapses.
+        e_inhibitory: the reversal potential of the inhibitory synapses.
         v_rest: the resting potential, where the membrane starts and to which it leaks.
 
     `threshold`, `reset`, `v_reset`, `reset_delay`, `detach_reset` and `surrogate` are those of `SpikingNeuron`; `reset`

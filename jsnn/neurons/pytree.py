@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import check_parameters, parameters_of
+from jsnn.arguments import check_parameters, is_array, parameters_of
 from jsnn.keywords import check_keywords
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_holds, has_field, is_key, value_of_parameter
@@ -70,6 +70,8 @@ class FrozenPytree(Ranged, nnx.Pytree):
             checked = cls._checks[name](method) if name in cls._checks else method
             setattr(cls, name, _with_parameters_in_use(checked))
         setattr(cls, "__hash__", refuse_hash)  # noqa: B010
+        if "__eq__" not in vars(cls):  # that of a dataclass asks arrays whether they are true
+            setattr(cls, "__eq__", _equal)  # noqa: B010
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_keywords(cls, kwargs)
@@ -112,6 +114,10 @@ class FrozenPytree(Ranged, nnx.Pytree):
             self._check_range(name, allowed)
         free = frozenset(name for name, value in vars(self).items() if _is_differentiated(value))
         if free:
+            original = _original()
+            if isinstance(original, FrozenPytree):  # what was fixed in it stays fixed in a copy
+                held = {name for name in free if vars(self)[name] is vars(original).get(name)}
+                free -= held - original._free
             object.__setattr__(self, "_free", free)
 
     def in_use(self) -> Self:
@@ -135,7 +141,7 @@ class FrozenPytree(Ranged, nnx.Pytree):
         parameter = getattr(self, name)
         if parameter is None or is_key(parameter):
             return
-        if isinstance(parameter, nnx.Param) and _is_being_copied():
+        if isinstance(parameter, nnx.Param) and _original() is not None:
             if allowed is NUMBER:
                 return
             value, low, high = (value_of_parameter(part) for part in (parameter, allowed.low, allowed.high))
@@ -153,6 +159,22 @@ def _with_parameters_in_use(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _equal(part: Any, other: Any) -> Any:
+    """Return whether a part is of the same class as another, with the same parameters: arrays are compared whole."""
+    if type(part) is not type(other):
+        return NotImplemented
+    return all(_same(getattr(part, field.name), getattr(other, field.name)) for field in dataclasses.fields(part))
+
+
+def _same(value: Any, other: Any) -> bool:
+    if isinstance(value, nnx.Variable) and type(value) is type(other):
+        value, other = value[...], other[...]
+    if is_array(value) or is_array(other):
+        value, other = (jax.random.key_data(x) if is_key(x) else x for x in (value, other))
+        return np.array_equal(value, other)
+    return bool(value == other)
+
+
 def _projected(parameter: nnx.Param, allowed: Range) -> nnx.Param:
     return parameter.copy(allowed.project(parameter[...]))  # type: ignore[return-value]
 
@@ -162,15 +184,20 @@ def _is_differentiated(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
-def _is_being_copied() -> bool:
-    """Return whether `dataclasses.replace` makes the part: a trained value out of its range is then no mistake."""
+def _original() -> Any:
+    """Return the part of which `dataclasses.replace` makes this copy, or None: then the part is made anew.
+
+    In a copy, a trained value out of its range is no mistake.
+    """
     frame: Any = sys._getframe(1)
     while frame is not None and (
         frame.f_code.co_name in ("_check_range", "__post_init__", "__init__")
         or frame.f_globals.get("__name__", "").startswith("flax.")
     ):
         frame = frame.f_back
-    return frame is not None and frame.f_globals.get("__name__") == "dataclasses"
+    if frame is None or frame.f_globals.get("__name__") != "dataclasses":
+        return None
+    return frame.f_locals[frame.f_code.co_varnames[0]]  # the first argument, whose name depends on Python's version
 
 
 def map_parts(tree: Any, is_wanted: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
@@ -214,11 +241,14 @@ def as_data(value: Any) -> Any:
 
     Flax knows arrays and its own modules for data, but not what stands for an array inside a traced function, nor
     another pytree that holds arrays, such as a user's neuron. A number in a variable, as in `nnx.Param(0.9)`, becomes
-    an array, which can be indexed and trained.
+    an array, which can be indexed and trained; and whole numbers in an `nnx.Param` floating point, as they are trained.
     """
     if isinstance(value, nnx.Variable):
         number = value.get_value()
-        if isinstance(number, int | float | list | tuple) and not isinstance(number, bool):
+        is_number = isinstance(number, int | float | list | tuple) and not isinstance(number, bool)
+        dtype = getattr(number, "dtype", None) if isinstance(value, nnx.Param) else None
+        is_whole = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+        if is_number or is_whole:
             value.set_value(jnp.asarray(number, float))
     holds_arrays = any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))
     return nnx.data(value) if holds_arrays and not nnx.is_data(value) else value

@@ -27,8 +27,8 @@ class Range(NamedTuple):
     Attributes:
         rule: what a parameter must be, as errors say it.
         holds: whether the values of a parameter, as it is given by the user, keep the rule; NaN does not.
-        low: the smallest and the largest value that a trained parameter is used with.
-        high: the smallest and the largest value that a trained parameter is used with.
+        low: the smallest value that a trained parameter is used with.
+        high: the largest value that a trained parameter is used with.
     """
 
     rule: str

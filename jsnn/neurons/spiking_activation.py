@@ -251,7 +251,8 @@ class StochasticSpiking(RandomSpikes):
 
     def draw(self, key: Array, expected: Array) -> Array:
         whole = jnp.floor(expected)
-        return whole + (jax.random.uniform(key, expected.shape, expected.dtype) < expected - whole)
+        is_up = jax.random.uniform(key, expected.shape, expected.dtype) < expected - whole
+        return whole + is_up.astype(expected.dtype)
 
 
 @nnx.dataclass

@@ -78,9 +78,9 @@ class Refractory(FrozenPytree):
             return jnp.where(rests, before, after) if after.shape == rests.shape else after
 
         spikes = jnp.where(rests, jnp.zeros_like(spikes), spikes)
-        wait = jnp.where(rests, state.wait - 1, (spikes != 0) * cast(self.period, state.wait.dtype))
-        inner = jax.tree.map(held, state.neuron, inner)
-        return RefractoryState(inner, wait.astype(state.wait.dtype)), spikes
+        period = jnp.where(spikes != 0, jnp.asarray(self.period, state.wait.dtype), 0)  # which may be infinite
+        wait = jnp.where(rests, state.wait - 1, period)
+        return RefractoryState(jax.tree.map(held, state.neuron, inner), wait), spikes
 
 
 class StochasticState(NamedTuple):

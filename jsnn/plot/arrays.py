@@ -26,7 +26,7 @@ def numbers(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def finite(name: str, values: ArrayLike) -> np.ndarray:
-    """As `numbers`; raise ValueError if a value is NaN or infinite."""
+    """Return what `numbers` does; raise ValueError if a value is NaN or infinite."""
     array = numbers(name, values)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -60,7 +60,7 @@ def one_sample(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
 
 
 def of_neurons(name: str, values: ArrayLike, sample: int | None) -> np.ndarray:
-    """As `one_sample`; [T] is one neuron, [T, 1]."""
+    """Return what `one_sample` does; [T] is one neuron, [T, 1]."""
     array = finite(name, values)
     return one_sample(name, array[:, None] if array.ndim == 1 and sample is None else array, sample)
 
