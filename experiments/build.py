@@ -20,7 +20,7 @@ from jsnn.neurons.checks import has_field
 from jsnn.neurons.eventprop import with_spike_time_gradients
 from jsnn.neurons.pytree import map_parts, with_dt
 from jsnn.neurons.spiking_activation import InitialMembrane
-from jsnn.padding import fill_padding
+from jsnn.padding import mean_over_time
 from jsnn.precision import initial_state, reduce_precision
 from jsnn.train.steps import Loss, Metrics, Network, check_result, in_mode, metrics_of
 from jsnn.types import Array, Neuron
@@ -118,9 +118,9 @@ def make_loss(
             raise ValueError(f"the network must give {num_classes} outputs, one for each class, got {outputs.shape}")
         value, metrics = check_result(evaluate(outputs, decoded, targets, **padded), inputs)
         for name, spikes in hidden.items():
-            spikes = without_padding(spikes, **padded)
-            metrics[f"rate/{name}"] = jnp.mean(spikes, axis=(0, *range(2, spikes.ndim)))
-            value = value + _rate_penalty(objective, spikes)
+            rate = mean_over_time(spikes, padded.get("lengths"))  # [B, ...]
+            metrics[f"rate/{name}"] = jnp.mean(rate, axis=range(1, rate.ndim))
+            value = value + _rate_penalty(objective, rate)
         if objective.kernel_penalty and training:
             value = value + objective.kernel_penalty * sum(jnp.sum(kernel**2) for kernel in _kernels(network))
         return value, {"loss": value, **metrics}
@@ -197,14 +197,6 @@ def parted(examples: Any) -> tuple[Array, dict[str, Array]]:
     return (examples.inputs, {"lengths": examples.lengths}) if isinstance(examples, Padded) else (examples, {})
 
 
-def without_padding(values: Array, lengths: Array | None = None) -> Array:
-    """Return `[T, B, ...]` with 0 in the padding, scaled so that a mean over T is one over an example's own steps."""
-    if lengths is None:
-        return values
-    scale = len(values) / lengths
-    return fill_padding(values, lengths) * scale.reshape(-1, *[1] * (values.ndim - 2))
-
-
 def _run(
     network: Neuron, inputs: Array, num_steps: int | None, method: Any, record: Record, *, reduced: bool
 ) -> tuple[Array, dict[str, Array]]:
@@ -218,11 +210,10 @@ def _run(
     return list(layers.values())[-1].outputs, hidden
 
 
-def _rate_penalty(objective: config.Objective, spikes: Array) -> Array | float:
-    """Return the price of the firing rates of a layer, [T, B, ...]."""
+def _rate_penalty(objective: config.Objective, rate: Array) -> Array | float:
+    """Return the price of the firing rates of a layer, [B, ...]."""
     if not objective.rate_penalty:
         return 0.0
-    rate = jnp.mean(spikes, axis=0)  # [B, ...]
     if objective.rate_over == "batch":
         rate = jnp.mean(rate, axis=0, keepdims=True)
     return regularizers.l2(rate, strength=objective.rate_penalty / rate.shape[0], target=objective.rate_target)

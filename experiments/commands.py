@@ -134,9 +134,10 @@ def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
     """Make a run ready to go on from a checkpoint, as its config says now."""
     step = None if before.train.weights is not None else _step(run, checkpoint)
     if step is not None:
-        overrides.check_resume(before, run.experiment, len(run.checkpoints.info(step).get("records", ())))
+        info = run.checkpoints.info(step)
+        overrides.check_resume(before, run.experiment, len(info.get("records", ())) + bool(info.get("sums")))
     if checkpoint != "last":
-        run.go_back(step)
+        run.checkpoints.go_back(step, run.state)
     if overrides.changes(before, run.experiment):
         if step is not None:
             run.restore(step)  # so that nothing is changed where nothing can go on

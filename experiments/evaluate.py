@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from scipy.special import log_softmax
 
 import jsnn
 from experiments import build
@@ -50,7 +51,9 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
         wrong = np.flatnonzero(is_wrong.reshape(len(dataset), -1).any(1))
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:_WORST]
     chosen = list(dict.fromkeys([*range(min(_SAMPLES, len(dataset))), *worst[:1].tolist()]))
-    names = list(dataset.class_names or map(str, range(dataset.num_classes))) if is_of_classes else []
+    names = list(dataset.class_names) if is_of_classes else []
+    if is_of_classes:  # a network may have further outputs
+        names += map(str, range(len(names), max(dataset.num_classes, seen.answers.shape[-1])))
     return Evaluation(
         data=run.experiment.data.name,
         training_examples=len(run.sets.train),
@@ -97,11 +100,9 @@ def _receptive_fields(network: Neuron, shape: tuple[int, ...]) -> dict[str, np.n
 
 def _cross_entropies(seen: Pass, counted: np.ndarray) -> np.ndarray:
     """Return the cross-entropy of each answer, as logits, and its class, [N]; the mean over the steps of a sequence."""
-    answers = seen.answers.astype(np.float64)
-    shifted = answers - answers.max(axis=-1, keepdims=True)
-    right = np.take_along_axis(shifted, seen.targets[..., None], axis=-1)[..., 0]
-    losses = (np.log(np.exp(shifted).sum(-1)) - right).reshape(len(answers), -1)
-    return losses.mean(1, where=counted.reshape(len(answers), -1))
+    logs = log_softmax(seen.answers.astype(np.float64), axis=-1)
+    losses = -np.take_along_axis(logs, seen.targets[..., None], axis=-1).reshape(len(logs), -1)
+    return losses.mean(1, where=counted.reshape(len(logs), -1))
 
 
 def _record(run: Run, subject: Subject, indices: list[int]) -> list[Sample]:

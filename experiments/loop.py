@@ -120,14 +120,6 @@ class Run(train.Trainer):
         self.state, info = self.checkpoints.restore(step, self.state)
         return info
 
-    def go_back(self, step: int | None) -> None:
-        """Make the checkpoint of a step the last one, from which the training goes on.
-
-        Raises:
-            CheckpointError: if it cannot be restored; nothing is lost then.
-        """
-        self.checkpoints.go_back(step, self.state)
-
     def records(self) -> list[dict[str, Any]]:
         """Return what was written down of the epochs up to the last checkpoint.
 
@@ -141,8 +133,7 @@ class Run(train.Trainer):
 
     def network(self) -> train.steps.Network:
         """Return the network with its present weights, in inference mode."""
-        network: Any = train.network_of(self.graph, self.state)
-        network.eval()
+        network = train.steps.in_mode(train.network_of(self.graph, self.state), training=False)
         return self.experiment.network.for_inference(network)
 
     @property
@@ -226,6 +217,8 @@ class Run(train.Trainer):
         self._write_down(record)
 
     def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
+        if records and self._is_short(records[-1]["epoch"] - 1) and not self._is_short(self.epochs - 1):
+            score = None  # a short epoch is not the best of a training that has whole ones
         info = {"sums": sums, "seconds": time.monotonic() - self._start, "records": records}
         self.checkpoints.save(self.step, self.state, info, score)
         if not sums:
@@ -236,8 +229,8 @@ class Run(train.Trainer):
 
     def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the record of the epoch whose weights are the result."""
-        whole = [record for record in records if not self._is_short(record["epoch"] - 1)] or records
-        return max(whole, key=self.quality) if self.sets.validation else records[-1]
+        step = self.checkpoints.best if self.sets.validation else records[-1]["step"]
+        return next(record for record in records if record["step"] == step)
 
     def _is_short(self, epoch: int) -> bool:
         """Return whether an epoch, counted from 0, is one of those with fewer time steps."""

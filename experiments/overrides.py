@@ -40,10 +40,12 @@ def check_resume(before: Experiment, after: Experiment, trained: int) -> None:
     Args:
         before: what was trained.
         after: what is to be trained.
-        trained: the epochs that are done.
+        trained: the epochs that are done or begun.
     """
     free = [*_WHERE, *_AFTERWARDS]
-    steady = after.optimizer.schedule == "constant" and after.objective.dt_end is None
+    own = type(after.network).at_step, type(after.optimizer).make  # may depend on how many steps there are in all
+    steady = own == (config.Network.at_step, config.Optimizer.make)
+    steady &= after.optimizer.schedule == "constant" and after.objective.dt_end is None
     if steady and after.train.epochs >= trained:  # the steps that are done do not depend on those to come
         free.append("train.epochs")
     if (after.train.patience or math.inf) >= (before.train.patience or math.inf):

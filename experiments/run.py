@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         from experiments import commands
 
         return commands.run(commands.Request(options, name, rest, arguments, __doc__ or "", console))
-    except (ValueError, OSError, argparse.ArgumentError) as error:
+    except (ValueError, OSError, SyntaxError, argparse.ArgumentError) as error:
         return say(console, str(error), 2)
     except KeyboardInterrupt:
         console.print("stopped")
@@ -117,9 +117,9 @@ def _report(options: argparse.Namespace, name: str | None, arguments: list[str],
 def _list_configs(console: Console) -> int:
     table = Table(Column("config", no_wrap=True), "claim")
     for path in sorted(CONFIGS.glob("*.py")):
-        claim = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
+        claim = ast.get_docstring(ast.parse(path.read_text("utf-8"), str(path))) or ""
         if path.stem != "__init__":
-            table.add_row(os.path.relpath(path), claim)
+            table.add_row(os.path.relpath(path), claim.split("\n\n")[0].replace("\n", " "))
     console.print(table)
     return 0
 

@@ -157,6 +157,31 @@ def test_every_kind_of_target_has_a_page(targets, loss, score, tmp_path, capsys)
     assert {f"test_{score}", f"last_{score}", "spikes_per_image"} < set(final)
 
 
+class Bare(config.Network):
+    """Recurrent neurons alone, which are no module of Flax."""
+
+    def make(self, inputs, outputs, rngs):
+        """Return the network."""
+        return jsnn.Recurrent(jsnn.LIF(0.5), nnx.Linear(*inputs, outputs, rngs=rngs))
+
+
+class Wider(Readout):
+    """A network with an output more than there are classes."""
+
+    def make(self, inputs, outputs, rngs):
+        """Return the network."""
+        return super().make(inputs, outputs + 1, rngs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "names"), [(Bare(), ["0", "1"]), (Wider(), ["0", "1", "2"])])
+def test_a_network_of_any_form_has_a_page(network, names, tmp_path, capsys):
+    experiment = dataclasses.replace(in_time("classes", "cross_entropy"), network=network)
+    assert execute.train(Run(experiment, tmp_path, Console()), Console(), "command") == 0
+    assert "warning: no report.html" not in capsys.readouterr().out
+    assert evaluation.load(tmp_path).class_names == names
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["mean", "last"])
 def test_an_autoencoder_gives_its_inputs_back(decoder, tmp_path):

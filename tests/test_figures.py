@@ -35,3 +35,20 @@ def test_saturated_neurons_are_the_last_to_be_traced(spikes, chosen):
     assert found[0] == 0 if chosen is None else sorted(found) == sorted(chosen)
     counts = spikes.sum(0)[found]
     assert np.all(np.diff(counts) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "drawn"),
+    [
+        (np.array([[[0.25, 0.0, 1.0]]]), [0.25, 0.0, 1.0]),
+        (np.array([[[51, 0, 255]]], np.uint8), [0.2, 0.0, 1.0]),
+        (np.array([[[-1.0, 0.0, 3.0]]]), [0.0, 0.25, 1.0]),
+        (np.array([[[0.0, 50.0, 100.0]]]), [0.0, 0.5, 1.0]),
+    ],
+)
+def test_colours_of_any_range_are_drawn(image, drawn):
+    """Such as standardised images, and what an autoencoder makes of them."""
+    shown = np.ravel(figures._colours(image))
+    np.testing.assert_allclose(shown / (255 if shown.dtype == np.uint8 else 1), drawn)
+    figures.pictures(image[None], ["one"])
+    figures.answer(image, image.ravel())

@@ -83,6 +83,16 @@ def test_a_logger_gets_the_numbers_of_every_epoch(tmp_path, monkeypatch, kind, e
     assert not (tmp_path / "tensorboard").exists()
 
 
+def test_stages_of_one_name_in_two_folders_are_two_runs_of_wandb(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", fake := Fake())
+    for study in ("first", "second", "first"):
+        (tmp_path / study / "rate").mkdir(parents=True, exist_ok=True)
+        with journal.opened(Experiment(logger="wandb"), tmp_path / study / "rate", []):
+            pass
+    first, second, again = (kwargs["id"] for _, _, kwargs in fake.calls)
+    assert first == again != second
+
+
 @pytest.mark.parametrize("kind", ["wandb", "mlflow"])
 def test_a_logger_whose_package_is_missing_says_so(tmp_path, monkeypatch, kind):
     monkeypatch.setitem(sys.modules, kind, None)

@@ -1,10 +1,11 @@
 """What of a run may be set anew: nothing that changes the numbers of what it has trained."""
 
 import dataclasses
+import types
 
 import pytest
 
-from experiments import config, fields, overrides
+from experiments import commands, config, fields, overrides
 from experiments.config import (
     Conversion,
     Data,
@@ -51,9 +52,22 @@ def test_going_on(after, trained, refused):
             overrides.check_resume(BEFORE, after, trained)
 
 
+class OwnOptimizer(Optimizer):
+    """May have a schedule of its own."""
+
+    def make(self, total_steps):
+        """Return nothing."""
+
+
 @pytest.mark.parametrize(
     "part",
-    [{"optimizer": Optimizer(schedule="cosine")}, {"network": SpikingDense(), "objective": Objective(dt_end=0.1)}],
+    [
+        {"optimizer": Optimizer(schedule="cosine")},
+        {"optimizer": OwnOptimizer()},
+        {"network": SpikingDense(), "objective": Objective(dt_end=0.1)},
+        {"network": config.Delayed()},
+        {"network": config.Competitive()},
+    ],
     ids=str,
 )
 def test_more_epochs_change_what_a_schedule_has_done(part):
@@ -61,6 +75,14 @@ def test_more_epochs_change_what_a_schedule_has_done(part):
     after = dataclasses.replace(before, train=dataclasses.replace(before.train, epochs=9))
     with pytest.raises(ValueError, match=r"train\.epochs 9 in place of 4, the schedule of the training depends on"):
         overrides.check_resume(before, after, 2)
+
+
+def test_an_epoch_that_was_begun_cannot_be_left_out():
+    info = {"records": [{}, {}], "sums": {"loss": 1.0}}
+    checkpoints = types.SimpleNamespace(last=25, info=lambda step: info)
+    run = types.SimpleNamespace(checkpoints=checkpoints, experiment=changed(train=Train(epochs=2, patience=2)))
+    with pytest.raises(ValueError, match=r"train\.epochs 2 in place of 4: 3 epochs were trained"):
+        commands._go_on(run, BEFORE, "last")
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,14 @@ def test_list_shows_every_config_with_its_claim(capsys):
         assert f"configs/{path.name}" in printed
 
 
+def test_list_names_a_config_that_python_cannot_read(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def get_config(:")
+    monkeypatch.setattr(run, "CONFIGS", tmp_path)
+    status, printed = call(capsys, "--list")
+    assert status == 2
+    assert "mine.py, line 1" in printed
+
+
 def test_help_shows_every_field(capsys):
     status, printed = call(capsys, "configs/digits.py", "--help")
     assert status == 0
@@ -460,6 +468,25 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     trained.restore(chosen["step"])
     kernel = trained.network().layers[1].kernel[...]
     assert (saved["layers.1.kernel"] == kernel).all()  # of that epoch, as the accuracy beside it is
+
+
+@pytest.mark.parametrize(
+    ("scores", "short", "chosen"),
+    [([0.1, 0.3, 0.2], 0, 2), ([0.9, 0.3, 0.2], 1, 2), ([0.3, 0.9, 0.2], 3, 2), ([float("nan")] * 3, 0, 3)],
+)
+def test_the_weights_of_the_epoch_that_is_chosen_are_there(tmp_path, scores, short, chosen):
+    """Also where one with fewer time steps was better, or no score is a number."""
+    data = config.Data(train_split="train[:40]", test_split="test[:20]", validation_split="train[90%:]")
+    training = config.Train(epochs=3, batch_size=20, short_epochs=short)
+    running = Run(config.Experiment(data=data, train=training), tmp_path, Console())
+    running._start, running._bar, records = 0.0, running, []
+    for epoch, score in enumerate(scores, 1):
+        records.append({"epoch": epoch, "step": 2 * epoch, "seconds": 0.0, "train_loss": 1.0})
+        records[-1]["validation_accuracy"] = score
+        running.state = running.state._replace(step=running.state.step + 2)
+        running.save({}, records, running.quality(records[-1]))
+    assert running.chosen(records)["epoch"] == chosen
+    running.restore(2 * chosen)
 
 
 @pytest.mark.slow

@@ -101,7 +101,10 @@ class Experiment(Settings):
                 f"train.short_epochs must be at most train.epochs, got {train.short_epochs} of {train.epochs}"
             )
         if train.patience is not None and data.validation_split is None:
-            raise ValueError("train.patience needs data.validation_split, got None: set it, e.g. 'train[90%:]'")
+            raise ValueError(
+                "train.patience needs data.validation_split, got None: set it to what is not trained on, as in "
+                "--data.validation-split train[90%:] --data.train-split train[:90%]"
+            )
         if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise ValueError(f"seed + seeds - 1 must be at most {LARGEST_SEED}, got {self.seed} + {self.seeds} - 1")
         if self.seeds > 1 or self.learning_rates:

@@ -73,8 +73,6 @@ class Data(Examples):
     """Augmentation: blank a square of so many pixels in training images."""
 
     def make(self) -> Sets:
-        """Return the training, test and (where asked for) validation set."""
-
         def load(split: str) -> Any:
             found = jsnn.data.load(self.name, split)
             if isinstance(found, jsnn.data.Recordings):

@@ -54,7 +54,6 @@ class Direct(Encoder):
         return lambda key, images: images
 
     def make_in_time(self) -> Encode:
-        """Return the encoder of examples that have a time axis."""
         return lambda key, signals: signals
 
 
@@ -137,7 +136,6 @@ class Delta(Encoder):
         return lambda key, images: in_time(key, jsnn.encode.repeat(images, num_steps=num_steps))
 
     def make_in_time(self) -> Encode:
-        """Return the encoder of examples that have a time axis."""
         return lambda key, signals: jsnn.encode.delta(signals, threshold=self.threshold, off_spike=True)
 
 

@@ -1,7 +1,9 @@
 """Where the metrics of each epoch go, beside `metrics.jsonl`."""
 
 import contextlib
+import hashlib
 import importlib.util
+import os
 import socket
 import time
 from abc import abstractmethod
@@ -76,10 +78,9 @@ class Wandb(Logger):
         """Return the logger; a run that goes on is the same run there."""
         import wandb
 
-        name = folder.resolve().name
-        with wandb.init(
-            project=self.project, name=name, id=name, resume="allow", dir=str(folder), config=settings
-        ) as run:
+        where = folder.resolve()  # whose name alone may be that of another run, such as a stage of another study
+        options = {"id": hashlib.sha256(os.fsencode(where)).hexdigest()[:16], "resume": "allow"}
+        with wandb.init(project=self.project, name=where.name, dir=str(folder), config=settings, **options) as run:
             yield lambda record: run.log(_numbers(record), step=record["step"])
 
 

@@ -1,6 +1,5 @@
 """Decoders and losses, and the objective of a training: one of each, and penalties."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -97,9 +96,7 @@ class CeRateLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        return _of_classes(
-            lambda outputs, decoded, labels, **padded: jsnn.losses.ce_rate_loss(outputs, labels, **padded)
-        )
+        return _of_outputs(jsnn.losses.ce_rate_loss)
 
 
 class CeCountLoss(Loss):
@@ -108,9 +105,7 @@ class CeCountLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        return _of_classes(
-            lambda outputs, decoded, labels, **padded: jsnn.losses.ce_count_loss(outputs, labels, **padded)
-        )
+        return _of_outputs(jsnn.losses.ce_count_loss)
 
 
 class MseCountLoss(Loss):
@@ -119,9 +114,7 @@ class MseCountLoss(Loss):
     of_classes: ClassVar[bool | None] = True
 
     def make(self) -> LossFunction:
-        return _of_classes(
-            lambda outputs, decoded, labels, **padded: jsnn.losses.mse_count_loss(outputs, labels, **padded)
-        )
+        return _of_outputs(jsnn.losses.mse_count_loss)
 
 
 class CrossEntropyInTime(Loss):
@@ -159,13 +152,11 @@ class MseInTime(Mse):
 
     def make(self) -> LossFunction:
         def evaluate(outputs: Any, decoded: Any, targets: Any, **padded: Any) -> tuple[Any, dict[str, Any]]:
-            values = _in_time(targets, outputs)
-            if not padded:
-                return _squared_error(outputs.swapaxes(0, 1), values.swapaxes(0, 1))
-            rows = (-1, math.prod(outputs.shape[2:]))
-            outputs = jsnn.padding.fill_padding(outputs, **padded)  # of NaN in the padding, the square has a gradient
+            lengths, values = padded.get("lengths"), _in_time(targets, outputs)
+            outputs = jsnn.padding.fill_padding(outputs, lengths)  # of NaN in the padding, the square has a gradient
+            rows = (len(outputs) * outputs.shape[1], -1)
             _, found = _squared_error(outputs.reshape(rows), values.reshape(rows))
-            errors = jsnn.padding.mean_over_time(found["mse"].reshape(outputs.shape[:2]), **padded)
+            errors = jsnn.padding.mean_over_time(found["mse"].reshape(outputs.shape[:2]), lengths)
             return errors.mean(), {"mse": errors}
 
         return evaluate
@@ -179,6 +170,11 @@ def _of_classes(loss: Callable[..., Any]) -> LossFunction:
         return loss(outputs, decoded, labels, **padded), {"accuracy": right}
 
     return evaluate
+
+
+def _of_outputs(loss: Callable[..., Any]) -> LossFunction:
+    """Return a loss of `jsnn.losses` on the outputs of all steps with the accuracy."""
+    return _of_classes(lambda outputs, decoded, labels, **padded: loss(outputs, labels, **padded))
 
 
 def _squared_error(answers: Any, targets: Any) -> tuple[Any, dict[str, Any]]:

@@ -32,7 +32,6 @@ class Recordings(Examples):
         """Return what makes an array of a recording, `[T, ...]`."""
 
     def make(self) -> Sets:
-        """Return the training, test and (where asked for) validation set."""
         transform = self.transform()
 
         def load(split: str) -> Any:
