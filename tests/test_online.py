@@ -125,6 +125,31 @@ class Skipping(nnx.Module):
         return self.lif(self.one(x) * self.scale[...] + self.other(x))
 
 
+class Fixed(nnx.Module):
+    """A product whose weights, or what it gives, are multiplied with fixed numbers."""
+
+    def __init__(self, mask, scale):
+        self.linear, self.lif = nnx.Linear(IN, N, rngs=nnx.Rngs(0)), jsnn.LIF(0.9)
+        self.mask, self.scale = nnx.data(mask), nnx.Variable(scale)
+
+    def __call__(self, x):
+        return self.lif((x @ (self.linear.kernel[...] * self.mask) + self.linear.bias[...]) * self.scale[...])
+
+
+class Turned(nnx.Module):
+    """Weights of each channel, whose channels then change places."""
+
+    def __init__(self, places):
+        self.weight, self.lif, self.places = nnx.Param(jnp.linspace(0.5, 1.5, N)), jsnn.LIF(0.9), jnp.array(places)
+
+    def __call__(self, x):
+        return self.lif((x[..., :N] * self.weight[...])[..., self.places])
+
+
+def sparse(post):
+    return jsnn.Sequential(jsnn.Sparse(IN, N, [range(N), post], jnp.linspace(0.5, 1.5, N)), jsnn.LIF(0.9))
+
+
 class Plain(jsnn.Neuron):
     """A neuron that JAX does not know as a pytree."""
 
@@ -162,6 +187,9 @@ EXACT = {
     "delays": delayed,
     "batch normalisation": normalised,
     "a network of any shape": lambda: jsnn.Network(Skipping()),
+    "a fixed mask": lambda: jsnn.Network(Fixed(DRAWS.random((IN, N)) < 0.5, jnp.ones(N))),
+    "fixed scales": lambda: jsnn.Network(Fixed(jnp.ones((IN, N)), jnp.linspace(0.5, 1.5, N))),
+    "synapses from one to one": lambda: sparse(range(N)),
     "a network in a network": lambda: jsnn.Sequential(dense(jsnn.LIF(0.9))),
     "trained neurons": lambda: two_layers(jsnn.LIF(nnx.Param(jnp.array(0.9)), threshold=nnx.Param(jnp.full(6, 0.5)))),
 }
@@ -172,6 +200,27 @@ EXACT = {
 def test_rtrl_is_exact_where_it_says_so(name):
     network = EXACT[name]()
     assert_equal(learned(network, "rtrl"), bptt(network))
+
+
+@pytest.mark.parametrize("name", ["a fixed mask", "fixed scales"])
+def test_what_is_fixed_may_be_traced(name):
+    network = EXACT[name]()
+    found = nnx.jit(online.gradient(network, squares))(network, INPUTS, TARGETS)
+    assert_equal(found, bptt(network))
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+@pytest.mark.parametrize("make", [lambda: jsnn.Network(Turned([2, 1, 0, 3])), lambda: sparse([2, 1, 0, 3])])
+def test_channels_that_change_places_are_told_from_those_that_do_not(make, is_traced):
+    network = make()
+    learn = online.gradient(network, squares)
+    with pytest.raises(ValueError, match="does not lead to one channel of its neurons alone"):
+        (nnx.jit(learn) if is_traced else learn)(network, INPUTS, TARGETS)
+
+
+def test_a_kink_is_found_in_a_single_number():
+    network = jsnn.Sequential(nnx.Linear(1, 1, rngs=nnx.Rngs(0)), jax.nn.relu, jsnn.LIF(0.9, reset="none"))
+    assert {online.make_plan(network, jnp.ones((1, 1)), "rtrl").layers[0].kept} == {"full"}
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
 """How the current of a layer depends on weights and inputs, found out by random numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.arguments import is_traced
+from jsnn.neurons.checks import is_key
 from jsnn.online.parts import Split, teach
 from jsnn.types import Array
 
 _TOLERANCE = 1e-3  # of what is compared with the random numbers
+_FAR = 100.0
 
 
 class Probes:
@@ -20,7 +24,7 @@ class Probes:
     with_offset: set[int]
     """The weights whose gradient is not 0 for an input of 0."""
     mixing: set[int]
-    """The weights of which a number reaches several channels of the neurons."""
+    """The weights of which a number reaches another channel of the neurons than that of its own place."""
     outer: dict[int, int | None]
     """The weights whose gradient is an outer product of a source and the current's, see `Layer`."""
 
@@ -30,11 +34,13 @@ class Probes:
     def of(self, name: str, weights: tuple[int, ...], sources: tuple[int, ...]) -> None:
         """Probe the layer of this name."""
         with jax.ensure_compile_time_eval():  # also where the weights are traced
-            rest = jax.tree.map(_plain, self.parts.rest)
+            rest = jax.tree.map(_known, self.parts.rest)
+            is_known = not any(map(is_traced, jax.tree.leaves(self.parts.rest)))
             params = _drawn(0, self.parts.params)
             zero = [jnp.zeros(x.shape, x.dtype) for x in self.leaves]
             one, other = _drawn(1, self.leaves), _drawn(2, self.leaves)
             both = [a + b for a, b in zip(one, other)]
+            ahead, back = ([far * a for a in one] for far in (_FAR, -_FAR))  # on both sides of any kink
 
             def current(params: list[Array], leaves: list[Array]) -> Array:
                 network = self.parts.network(params, rest)
@@ -42,29 +48,37 @@ class Probes:
 
             shape = jax.eval_shape(current, params, zero).shape
             draws = jnp.asarray(np.random.default_rng(3).normal(size=shape), jnp.float32)
-            half = jnp.arange(shape[-1]) % 2 == 0
+            # whatever two channels, one of these has the one and not the other: those with a 0 or 1 at a binary place
+            ones = np.arange(shape[-1]) >> np.arange(max(1, (shape[-1] - 1).bit_length()))[:, None] & 1 == 1
+            some = jnp.asarray(np.concatenate([ones, ~ones]))
 
             @jax.jit
             def found(params: list[Array], *cases: list[Array]) -> Any:
-                def gradient(cotangent: Array, leaves: list[Array]) -> list[Array]:
-                    return jax.vjp(lambda params: current(params, leaves), params)[1](cotangent)[0]
+                def gradient(leaves: list[Array]) -> Callable[[Array], list[Array]]:
+                    pull = jax.vjp(lambda params: current(params, leaves), params)[1]
+                    return lambda cotangent: pull(cotangent)[0]
 
-                return (
-                    [current(params, leaves) for leaves in cases],
-                    gradient(draws, cases[0]),
-                    gradient(jnp.where(half, draws, 0), cases[1]),
-                    gradient(draws, cases[1]),
-                )
+                pull = gradient(cases[1])
 
-            (nothing, first, second, sum_of_both), offsets, halves, whole = found(params, zero, one, other, both)
-            error = jnp.abs(sum_of_both - first - second + nothing).max(initial=0)
-            self.is_affine = bool(error <= _TOLERANCE * (jnp.abs(sum_of_both).max(initial=0) + 1e-30))
+                def reaches_others(some: Array) -> list[Array | bool]:
+                    """Return whether numbers of each weight reach some channels, and stand in the place of others."""
+                    parts = pull(jnp.where(some, draws, 0))
+                    return [g.shape[-1:] != some.shape or jnp.any(jnp.where(some, 0, g) != 0) for g in parts]
+
+                currents = [current(params, leaves) for leaves in cases]
+                return currents, gradient(cases[0])(draws), jax.lax.map(reaches_others, some), pull(draws)
+
+            currents, offsets, mixed, whole = found(params, zero, one, other, both, ahead, back)
+            nothing, first, second, of_both, of_ahead, of_back = currents
+            cases = (of_both, first + second - nothing), (of_back, 2 * nothing - of_ahead)
+            self.is_affine = all(
+                bool(jnp.abs(y - expected).max(initial=0) <= _TOLERANCE * (jnp.abs(y).max(initial=0) + 1e-30))
+                for y, expected in cases
+            )
             self.with_offset = {i for i, g in enumerate(offsets) if bool(jnp.any(g != 0))}
-            self.mixing = {
-                i
-                for i, g in enumerate(halves)
-                if i in weights and (g.shape[-1:] != shape[-1:] or bool(jnp.any(jnp.where(half, 0, g) != 0)))
-            }
+            self.mixing = {i for i in weights if bool(jnp.any(mixed[i]))}
+            if not is_known:  # other indices than the network's may have led a weight nowhere
+                self.mixing |= {i for i in weights if not bool(jnp.any(whole[i] != 0))}
             self.outer = {}
             for i in weights:
                 alone = jnp.sum(draws, tuple(range(len(shape) - 1)))
@@ -83,8 +97,13 @@ def _drawn(seed: int, like: list[Any]) -> list[Array]:
     return [jnp.asarray(draws.normal(size=x.shape), x.dtype) for x in like]
 
 
-def _plain(x: Any) -> Any:
-    """Return numbers in the place of an array that may not be known."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+def _known(x: Any) -> Any:
+    """Return an array that is no parameter, or something that can be told from numbers of 1 where it is traced."""
+    if not is_traced(x):
+        return x
+    if is_key(x):
         return jax.random.split(jax.random.key(0), x.shape) if x.shape else jax.random.key(0)
-    return jnp.ones(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
+    if jnp.issubdtype(x.dtype, jnp.floating):  # above 0, as a variance is
+        return jnp.asarray(np.random.default_rng(4).uniform(0.5, 1.5, x.shape), x.dtype)
+    turned = 1 - np.arange(x.size) % 2  # a mask, or indices of which none stands in its own place
+    return jnp.asarray(turned.reshape(x.shape), x.dtype)
