@@ -1,10 +1,11 @@
-"""CIFAR-10, a small Spikformer trained directly through 4 time steps: 78.1%.
+"""CIFAR-10, a small Spikformer trained directly through 4 time steps: 78.5%.
 
     python -m experiments.run configs/cifar10_spikformer.py
 
-Fifteen epochs with one time step, 150 to 170 s each where the machine was free, and two with four, about 900 s each, on
-2 cores of a shared x86-64 machine: 75 min added up. This run had other trainings beside it and took 154 min
-(2026-11-30; one run). Another run, planned with 16 and 4 epochs, had reached 79.8% after 18 epochs.
+Fifteen epochs with one time step, 161 to 171 s each, and two with four, 550 and 558 s: 64 min by the clock, from the
+command to its page, on 2 cores of a shared x86-64 machine with other work beside it (2026-12-01; one run, 76.6, 78.1
+and 78.5% after the last three epochs). An earlier run had 78.1%; another, planned with 16 and 4 epochs, 79.8% after 18
+epochs.
 """
 
 from experiments.config import Data, Experiment, Mean, Objective, Optimizer, Spikformer, Train
