@@ -307,5 +307,5 @@ print(f"time constants from 0.1 s to {taus.min():.3f} ... {taus.max():.3f} s")
 # | lowpass, dt 0.01 s | 82.0% | 72.0% | 3.96 Hz | 51 |
 #
 # The full trainings, 30 epochs on all images, are one command, `python -m experiments.run
-# configs/fashion_mnist_spiking.py`: 89.5% for the rate network, 86.1% spiking-aware, 77.4% and 83.9% with the two
-# targets of 10 Hz, 86.0% with the filter; and 87.9% at 0.9 Hz with 512 neurons and a higher price for spikes.
+# configs/fashion_mnist_spiking.py`: 89.5% for the rate network, 86.0% spiking-aware, 77.7% and 83.8% with the two
+# targets of 10 Hz, 85.9% with the filter; and 87.4% at 0.9 Hz with 512 neurons and a higher price for spikes.
