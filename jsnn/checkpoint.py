@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -143,14 +144,19 @@ class Checkpoints:
 
         Raises:
             CheckpointError: if it cannot be written (a full disk, a missing right); the ones before are untouched.
+            TypeError: if something in the pytree is neither an array nor a number.
+            ValueError: if the step is below 0.
         """
+        if step < 0:
+            raise ValueError(f"step must be >= 0, got {step}")
         if self._manager is None or self.read_only:
             raise CheckpointError(f"{self.folder} was opened for reading only: nothing is saved there")
         score = float(score) if score is not None and math.isfinite(score) else None
         arrays = _plain(state)
         record = _Record(info, score, {name: _leaf(array) for name, array in arrays.items()})
         items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(arrays), info=ocp.args.JsonSave(checksum.seal(record._asdict()))
+            state=ocp.args.PyTreeSave({name: array for name, array in arrays.items() if array.size}),
+            info=ocp.args.JsonSave(checksum.seal(record._asdict())),
         )
         self._best_of(self.steps)  # a damaged one must not be dropped for a score that nobody knows
         try:
@@ -275,6 +281,9 @@ class Checkpoints:
         arrays: dict[str, Any] = {}
         leaves = self._record(step).leaves
         for name, array in like.items():
+            if array.size == 0:  # which orbax does not write
+                arrays[name] = jnp.zeros(array.shape, array.dtype)
+                continue
             abstract = {name: ocp.utils.to_shape_dtype_struct(array)}
             restore_args = ocp.checkpoint_utils.construct_restore_args(abstract)
             items = ocp.args.PyTreeRestore(abstract, restore_args=restore_args, partial_restore=True)
@@ -322,8 +331,15 @@ class _LastAndBest:
 
 def _plain(tree: State) -> dict[str, Any]:
     """Return a pytree as a flat dictionary by path: what is on disk does not depend on our or Flax's classes."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
+    plain = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path)
+        if isinstance(leaf, int | float | complex | np.generic):
+            leaf = np.asarray(leaf)
+        if not isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+            raise TypeError(f"a checkpoint holds arrays and numbers, got {leaf!r} as {name}")
+        plain[name] = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    return plain
 
 
 def _like(leaf: Any, stored: Any) -> Any:

@@ -115,6 +115,20 @@ def test_a_corrupt_checkpoint_is_refused(tmp_path):
     assert "damaged" in printed
 
 
+def test_numbers_and_empty_arrays_are_saved_and_what_is_no_array_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    state = {"whole": 3, "real": 0.5, "numpy": np.float32(2), "no": None, "key": jax.random.key(1)}
+    state["empty"] = jnp.zeros((0, 3))
+    checkpoints.save(1, state, {})
+    restored, _ = Checkpoints(tmp_path).restore(1, state)
+    assert [float(restored[name]) for name in ("whole", "real", "numpy")] == [3, 0.5, 2]
+    assert restored["empty"].shape == (0, 3)
+    with pytest.raises(TypeError, match=r"a checkpoint holds arrays and numbers, got 'x' as \['a'\]\[0\]"):
+        checkpoints.save(2, {"a": ["x"]}, {})
+    with pytest.raises(ValueError, match="step must be >= 0, got -1"):
+        checkpoints.save(-1, state, {})
+
+
 def test_read_only_saves_nothing(tmp_path):
     Checkpoints(tmp_path).save(1, {"x": jnp.zeros(())}, {})
     with pytest.raises(CheckpointError, match="opened for reading only"):

@@ -316,6 +316,8 @@ def test_paths(tmp_path):
         load(tmp_path / "a.jsnn")
     with pytest.raises(TypeError, match=r"call save outside of jax\.jit"):
         jax.jit(lambda network: save(network, X, tmp_path / "a.jsnn"))(SMALL)
+    with pytest.raises(TypeError, match="network has shapes and no weights"):
+        save(nnx.eval_shape(lambda: nnx.clone(SMALL)), X, tmp_path / "a.jsnn")
 
 
 @pytest.mark.parametrize(

@@ -360,6 +360,13 @@ def test_a_network_without_a_twin_is_refused(make, error, text):
         (lambda self, x: self.lif(self.linear(self.linear(x))), "put a neuron before it"),
         (lambda self, x: self.lif(x), "put a layer before it"),
         (lambda self, x: self.lif(self.linear(0.5 * x)), "float|promot"),
+        (lambda self, x: self.lif(self.linear(x)).sum(-1, keepdims=True), "makes int32 of int8, as a sum"),
+        (lambda self, x: self.lif((self.linear(x) > 0).sum(-1, keepdims=True)), "makes int32 of bool"),
+        (lambda self, x: self.lif(1 - self.linear(x)), "adds the number 1 to currents or membranes"),
+        (lambda self, x: self.lif(self.linear(x) * self.linear(x)), "multiplies currents or membranes with each other"),
+        (lambda self, x: self.lif(self.linear(x) ** 2), "multiplies currents or membranes with each other"),
+        (lambda self, x: jsnn.LIF(0.9)(self.linear(x).astype(jnp.float32)), "LIF is not rounded, as it is made inside"),
+        (lambda self, x: self.linear((jnp.tile(x, 7) @ jnp.tile(x, 7).T) @ x), "sums 140 products in int8"),
     ],
 )
 def test_sums_of_unlike_units_are_refused(function, text):

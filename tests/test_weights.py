@@ -668,8 +668,12 @@ def test_weights_go_into_the_shapes_of_a_network(tmp_path):
     restored = jsnn.weights.from_jsnn(shapes, load(path))
     for given, found in zip(jax.tree.leaves(network), jax.tree.leaves(restored), strict=True):
         np.testing.assert_array_equal(given, found)
-    with pytest.raises(ValueError, match="Network has no arrays to save"):
-        jsnn.weights.save(path, shapes)
+    half = jsnn.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), nnx.eval_shape(lambda: linear(2, 2)))
+    for unfinished in (shapes, half):
+        with pytest.raises(ValueError, match=r"has no arrays to save: .* is a shape without values"):
+            jsnn.weights.save(path, unfinished)
+    with pytest.raises(TypeError, match="network has shapes and no weights"):
+        from_torch(half, {"0.weight": np.ones((2, 2)), "0.bias": np.ones(2)}, (2,))
 
 
 def test_neurons_and_narrow_weights_are_saved_and_random_keys_are_not(tmp_path):
@@ -683,7 +687,10 @@ def test_neurons_and_narrow_weights_are_saved_and_random_keys_are_not(tmp_path):
     assert back.layers[1].decay[...].dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("dtype", [bool, jnp.int8, jnp.uint32, jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64])
+@pytest.mark.parametrize(
+    "dtype",
+    [bool, jnp.int4, jnp.int8, jnp.uint32, jnp.float8_e4m3fn, jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64],
+)
 def test_arrays_of_every_dtype_come_back(dtype, tmp_path):
     network = nnx.Dict(a=nnx.Variable(jnp.ones(2, dtype)))
     jsnn.weights.save(tmp_path / "a.safetensors", network)
@@ -720,6 +727,20 @@ def test_no_array_is_cut_off_or_lost():
     counts, halves = nnx.Variable(jnp.arange(2)), nnx.Variable(jnp.zeros(2))
     with pytest.raises(WeightsError, match="  a is float64, the network's int32: a part of it would be cut off"):
         jsnn.weights.from_jsnn(nnx.Dict(a=counts, b=halves), {"a": np.array([0.5, 1]), "b": np.ones(2, int)})
+    for dtype, value in (
+        (jnp.int8, 300),
+        (jnp.uint8, -1),
+        (jnp.float16, 1e5),
+        (jnp.float32, 1e300),
+        (jnp.bfloat16, 1e39),
+    ):
+        network = nnx.Dict(a=nnx.Variable(jnp.zeros(2, dtype)))
+        with pytest.raises(WeightsError, match=f"  a has values that are too large for {jnp.dtype(dtype).name}"):
+            jsnn.weights.from_jsnn(network, {"a": np.array([1, value])})
+    infinite = jsnn.weights.from_jsnn(nnx.Dict(a=halves), {"a": np.array([np.inf, np.nan])})
+    np.testing.assert_array_equal(infinite.a[...], [np.inf, np.nan])
+    with pytest.raises(WeightsError, match=r"weight .* has values that are too large for float32, the dtype of"):
+        from_torch(linear(3, 2), {"weight": np.full((2, 3), 1e300), "bias": np.ones(2)}, (3,))
     with pytest.raises(TypeError, match="'a' must be an array of real numbers, got complex128"):
         from_torch(linear(3, 3), {"a": np.ones(3, complex)}, (3,))
     with pytest.raises(ValueError, match=r"two arrays of the network are named 'a\.b'"):

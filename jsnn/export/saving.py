@@ -88,6 +88,8 @@ def save(
         raise ValueError("is_static=True is about unroll: pass num_steps as well")
     if any(map(is_traced, jax.tree.leaves(network))):
         raise TypeError("network must have known weights: call save outside of jax.jit")
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(network)):
+        raise TypeError("network has shapes and no weights, as by nnx.eval_shape: put weights into it first")
     require("export", "flatbuffers")
     x = _shapes_of(example, any_batch)
     network = _for_inference(network)

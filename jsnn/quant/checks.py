@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import value_of_parameter
+from jsnn.program import Constant, Program, shape_of
+from jsnn.quant.fixed import LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of
 from jsnn.types import Neuron
 
@@ -88,6 +91,36 @@ def check_parts(network: Any) -> None:
     for path, part in nnx.iter_graph(network):
         if isinstance(part, nnx.Variable) and id(part) not in known:
             raise TypeError(f"{dotted(path)} is a parameter of a part that has no integer twin: {_FIT}")
+
+
+def check_units(program: Program, inputs: Collection[int]) -> None:
+    """Raise ValueError if the function of a `Network` makes integers of another unit than their dtype stands for."""
+    dependent, function = program.depending_on(inputs), "the function of the network"
+    for operation in program.operations:
+        given = [str(program.types[atom].dtype) for atom in operation.inputs if atom in dependent]
+        made, name = [str(program.types[value].dtype) for value in operation.outputs], operation.name
+        if not given or given[0] not in ("bool", "int8", "int16", "int32"):
+            continue
+        if name == "convert_element_type" and given[0] != "int32" and made[0] in ("int16", "int32"):
+            raise ValueError(
+                f"{function} makes {made[0]} of {given[0]}, as a sum or mean of spikes does, and they have other units "
+                f"in integers: sum by a layer with weights"
+            )
+        if name == "dot_general" and made == ["int8"]:
+            axes = operation.params["dimension_numbers"][0][0]
+            terms = math.prod(shape_of(program, operation.inputs[0])[axis] for axis in axes)
+            if terms > LARGEST_INPUT:
+                raise ValueError(f"{function} sums {terms} products in int8, which holds {LARGEST_INPUT}")
+        if given[0] in ("bool", "int8"):
+            continue
+        if (name == "mul" and len(given) == 2) or name in ("integer_pow", "square"):
+            raise ValueError(f"{function} multiplies currents or membranes with each other, a unit that integers lack")
+        numbers = [atom.value for atom in operation.inputs if isinstance(atom, Constant)]
+        if name in ("add", "sub") and np.any([np.any(number) for number in numbers]):
+            raise ValueError(
+                f"{function} adds the number {numbers[0]} to currents or membranes, of which an integer counts another "
+                f"unit: put it into a bias"
+            )
 
 
 def value_of(parameter: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from jsnn.network import Network
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.shapes import described
+from jsnn.quant.checks import check_units
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT, integers
 from jsnn.quant.neurons import IntegerNeuron, IntegerRecurrent, QuantizedNeuron
 from jsnn.quant.synapses import IntegerSynapse, QuantizedSynapse
@@ -47,15 +48,27 @@ class Integers:
             scale = self.units.input_scale
             x = jax.tree.map(lambda x: _rounded(x, scale), x)
         with jax.numpy_dtype_promotion("strict"):  # spikes and currents have other units, and other dtypes
-            return super().one_step(x)  # type: ignore[misc]
+            try:
+                return super().one_step(x)  # type: ignore[misc]
+            except jax.dtypes.TypePromotionError as error:
+                raise ValueError(
+                    "spikes (int8), membranes (int16), currents (int32) and numbers of floating point have other units "
+                    f"in integers, and cannot be joined: {str(error).partition(' have no ')[0]}, without promotion"
+                ) from error
 
     def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
         """Return the state before the first step, for inputs of `shape`, `[B, ...]`: integers."""
         network: Any = self
         traced = trace_network(network, described(shape, dtype))
+        check_units(traced.program, traced.inputs)
         values, states = traced.parameters(), {}
         for found in traced.calls.values():
             x = found.x(traced.program.types.__getitem__)
+            if not isinstance(found.neuron(values), IntegerNeuron | IntegerRecurrent | Integers):
+                raise TypeError(
+                    f"{found.name} is not rounded, as it is made inside the function of the network: make it an "
+                    f"attribute of the module"
+                )
             kind = {x.dtype for x in jax.tree.leaves(x)}.pop()
             states[found.name] = found.neuron(values).init(jax.tree.map(jnp.shape, x), kind)
         return network.pack(states)

@@ -223,6 +223,13 @@ def as_numbers(arrays: Mapping[str, Any], kinds: str = "biuf") -> dict[str, np.n
     return found
 
 
+def holds(dtype: Any, x: np.ndarray) -> bool:
+    """Return whether a dtype holds all values of an array: integers to the last digit, others as finite numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        put = x.astype(dtype)
+    return bool(np.all(put == x if jnp.issubdtype(dtype, jnp.integer) else np.isfinite(put) | ~np.isfinite(x)))
+
+
 def natural(name: str) -> list[tuple[str, int]]:
     """Return a key that sorts "2" before "10", and "dense" before "dense_1"."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

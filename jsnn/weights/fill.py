@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.types import Shape
+from jsnn.weights.files import holds
 from jsnn.weights.modules import Module, Source
 from jsnn.weights.places import Place
 
@@ -84,6 +85,11 @@ def fill(draft: Draft, module: Module, place: Place) -> None:
         if value.shape != expected:
             becomes = f", here {value.shape}," if value.shape != source.value.shape else ""
             draft.faults.append(f"{text_of(source)}{becomes} does not fit {place.name}.{slot} {expected}")
+            continue
+        if not holds(kind := getattr(place.part, slot).dtype, value):
+            draft.faults.append(
+                f"{text_of(source)} has values that are too large for {kind}, the dtype of {place.name}"
+            )
             continue
         draft.put(source, place, slot, value, action)
     draft.faults += [f"{place.name}.{slot} gets no weights from {module.name or 'the file'}" for slot in missing]

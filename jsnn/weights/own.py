@@ -17,7 +17,7 @@ from jsnn.files import as_path, one_line
 from jsnn.network import Network
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import is_key
-from jsnn.weights.files import WeightsError, as_numbers
+from jsnn.weights.files import WeightsError, as_numbers, holds
 
 
 @checked
@@ -62,7 +62,9 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
     found = _arrays_of(network).items()
     if any(isinstance(x, jax.core.Tracer) for _, x in found):
         raise TypeError("the arrays of the network must have values, got traced ones: call save outside jax.jit")
-    arrays = {name: _as_numpy(x) for name, x in found if not isinstance(x, jax.ShapeDtypeStruct)}
+    if shapes := [name for name, x in found if isinstance(x, jax.ShapeDtypeStruct)]:
+        raise ValueError(f"{type(network).__name__} has no arrays to save: {shapes[0]} is a shape without values")
+    arrays = {name: _as_numpy(x) for name, x in found}
     if not arrays:
         raise ValueError(f"{type(network).__name__} has no arrays to save")
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # gone if writing fails
@@ -78,7 +80,8 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         arrays: by their paths, as `load` reads them.
 
     Raises:
-        WeightsError: if an array is missing, has another shape, or belongs nowhere; all of them are named.
+        WeightsError: if an array is missing, has another shape or values that are too large, or belongs nowhere; all
+            of them are named.
         TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary of arrays of numbers.
     """
     arrays, own = as_numbers(arrays, kinds="biufc"), _arrays_of(network)
@@ -90,6 +93,8 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             faults.append(f"{name} has shape {x.shape}, the network's has {own[name].shape}")
         elif _rank(x.dtype) > _rank(own[name].dtype):
             faults.append(f"{name} is {x.dtype}, the network's {own[name].dtype}: a part of it would be cut off")
+        elif not holds(own[name].dtype, x):
+            faults.append(f"{name} has values that are too large for {own[name].dtype}, the network's dtype")
     if faults:
         raise WeightsError("the weights do not fit the network:\n  " + "\n  ".join(faults))
     graph, state = nnx.split(network)
@@ -151,5 +156,6 @@ def _name(network: Any, path: tuple[Any, ...]) -> str:
 
 
 def _as_numpy(x: jax.Array) -> np.ndarray:
-    """Return an array as NumPy has it, which has no bfloat16."""
-    return np.asarray(x, np.float32 if x.dtype == jnp.bfloat16 else None)
+    """Return an array as NumPy has it, which has no bfloat16 and no numbers of fewer bits."""
+    wide = np.float32 if jnp.issubdtype(x.dtype, jnp.floating) else np.int8
+    return np.asarray(x, None if x.dtype.isbuiltin == 1 else wide)

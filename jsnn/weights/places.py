@@ -54,6 +54,8 @@ def places(network: Any, shape: Shape) -> list[Place]:
     A layer that a chain has several times comes as often: PyTorch's `state_dict` holds its arrays for each of them.
     """
     found: list[Place] = []
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(network)):
+        raise TypeError("network has shapes and no weights, as by nnx.eval_shape: build it without")
 
     def visit_parts(name: str, network: Network, x: Any) -> None:
         """Visit the layers of a network of any shape, in the order in which its modules define them."""
