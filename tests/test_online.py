@@ -146,6 +146,39 @@ class Turned(nnx.Module):
         return self.lif((x[..., :N] * self.weight[...])[..., self.places])
 
 
+class Function(nnx.Module):
+    """A function of what it has besides neurons, and of an input."""
+
+    def __init__(self, function, neuron=None, **arrays):
+        self.function, self.neuron = function, neuron or jsnn.LIF(0.9, threshold=0.5)
+        for name, array in arrays.items():
+            setattr(self, name, nnx.Param(array))
+
+    def __call__(self, x):
+        return self.function(self, x)
+
+
+KERNEL = jnp.asarray(DRAWS.normal(size=(IN, N)), jnp.float32)
+KINKS = {
+    "large weights are clipped": (lambda m, x: m.neuron(x @ jnp.clip(m.w[...], -5, 5)), 5),
+    "small weights are cut off": (lambda m, x: m.neuron(x @ (m.w[...] * (jnp.abs(m.w[...]) > 0.02))), 0.05),
+    "inputs switch": (lambda m, x: m.neuron(jnp.where(x[:, :1] > 0, x @ m.w[...], 2 * x @ m.w[...])), 1),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_weights_and_inputs_may_have_kinks_of_any_size(name):
+    function, scale = KINKS[name]
+    network = jsnn.Network(Function(function, w=scale * KERNEL))
+    assert_equal(learned(network, "rtrl"), bptt(network))
+
+
+def test_a_kink_is_found_in_a_single_weight():
+    function = lambda m, x: m.neuron(x[:, :1] + jnp.minimum(m.w[...], 0))  # noqa: E731
+    network = jsnn.Network(Function(function, jsnn.LIF(0.9, reset="none"), w=jnp.array([-0.5])))
+    assert_equal(learned(network, "rtrl", targets=TARGETS[..., :1]), bptt(network, targets=TARGETS[..., :1]))
+
+
 def sparse(post):
     return jsnn.Sequential(jsnn.Sparse(IN, N, [range(N), post], jnp.linspace(0.5, 1.5, N)), jsnn.LIF(0.9))
 
@@ -477,7 +510,26 @@ def in_training():
     return network
 
 
+def centred(x):
+    return x - x.mean(0)
+
+
+def of(function):
+    return lambda: jsnn.Network(Function(function, w=KERNEL))
+
+
+def tuned_by_inputs(m, x):
+    return jsnn.LIF(0.9, threshold=1 + jnp.abs(x @ m.w[...]))(x @ m.w[...])
+
+
+MIXES = "the current of an example alone, in a batch of 1, is not what it is among others.*ottt"
+ONE = {"inputs": INPUTS[:, 0], "targets": TARGETS[:, 0]}
 FAULTS = {
+    "mixed examples": (of(lambda m, x: m.neuron(centred(x) @ m.w[...])), {}, MIXES),
+    "mixed currents": (of(lambda m, x: m.neuron(centred(x @ m.w[...]))), {}, MIXES),
+    "a batch in a shape": (of(lambda m, x: m.neuron(jnp.tanh(x.reshape(B, IN) @ m.w[...]))), {}, MIXES),
+    "parameters of data": (of(tuned_by_inputs), {}, "0_LIF: the parameters of LIF change with the inputs"),
+    "no batch": (lambda: dense(jsnn.LIF(0.9)), ONE, r"inputs must be \[T, B, ...\].*inputs\[:, None\]"),
     "a rule": (lambda: dense(jsnn.LIF(0.9)), {"rule": "bptt"}, "rule must be one of rtrl, eprop, ottt, sltt, decolle"),
     "a leak": (lambda: dense(jsnn.Izhikevich()), {"rule": "ottt"}, "'ottt' does not fit layer 1_Izhikevich.*rtrl"),
     "many leaks": (lambda: dense(jsnn.LIF(jnp.full(N, 0.9))), {"rule": "decolle"}, "no constant leak.*rtrl, eprop"),
@@ -499,9 +551,9 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_fault_is_named_with_its_cure(case):
     make, options, message = FAULTS[case]
-    network, options = make(), {"rule": "rtrl", "loss": squares, "targets": TARGETS} | options
+    network, options = make(), {"rule": "rtrl", "loss": squares, "inputs": INPUTS, "targets": TARGETS} | options
     with pytest.raises(ValueError, match=message):
-        online.gradient(network, options["loss"], rule=options["rule"])(network, INPUTS, options["targets"])
+        online.gradient(network, options["loss"], rule=options["rule"])(network, options["inputs"], options["targets"])
 
 
 @pytest.mark.parametrize(("x", "y"), [(jnp.ones((0, B, IN)), TARGETS[:0]), (INPUTS[:, :0], TARGETS[:, :0])])

@@ -30,7 +30,8 @@ class Between(NamedTuple):
 
         The inputs may be of fewer examples.
         """
-        data = [array[: len(sources[0])] if sources else array for array in self.data]
+        is_part = any(len(source) < len(self.data[i]) for i, source in zip(layer.sources, sources))
+        data = [array[: len(sources[0])] if is_part else array for array in self.data]
         for i, source in zip(layer.sources, sources, strict=True):
             data[i] = source.astype(data[i].dtype)
         return self._taught(self._with(places, weights), data).currents[layer.name]

@@ -113,10 +113,22 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
         filtered = is_silent(neuron, state, current) and leak_of(neuron, current) is not None
     layers = []
     for name, (neuron, state, current, _) in seen.items():
+        if len(current.shape) < 2:
+            raise ValueError(
+                f"inputs must be [T, B, ...], and [B, ...] at a step, got {jax.tree.map(jnp.shape, x)} at a step, of "
+                f"which layer {name} gets a current of shape {current.shape}: give an example alone a batch of 1, "
+                f"inputs[:, None]"
+            )
         weights, sources = leads_to(places.currents[name])
         own = tuple(
             i for i, place in enumerate(places.neurons[name]) if leads_to(place)[0] and _is_floating(shape, name, i)
         )
+        made_of = leads_to(places.neurons[name])[1]
+        if made_of and (own or made_of[-1] >= len(jax.tree.leaves(x))):
+            raise ValueError(
+                f"{name}: the parameters of {type(neuron).__name__} change with the inputs or other neurons, and "
+                f"no gradient leads that way: make them nnx.Params of the neuron, or take jax.grad through jsnn.unroll"
+            )
         probes.of(name, weights, sources)
         leak = leak_of(for_traces(rule, neuron), current) if rule.traces != "none" else None
         through_readout = filtered and name != readout
@@ -131,6 +143,12 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
             kept = "full"
             for index in sorted(probes.mixing):
                 why = f"a number of {parts.names[index]} does not lead to one channel of its neurons alone"
+                raise ValueError(_does_not_fit(rule, name, why))
+            if not probes.by_example and {*weights} - probes.outer.keys():
+                why = (
+                    "the current of an example alone, in a batch of 1, is not what it is among others: examples are "
+                    "mixed, or a shape holds the size of the batch (write -1 for it)"
+                )
                 raise ValueError(_does_not_fit(rule, name, why))
         variables = len(variables_of(state))
         floats = 0

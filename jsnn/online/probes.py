@@ -1,6 +1,5 @@
 """How the current of a layer depends on weights and inputs, found out by random numbers."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from jsnn.online.parts import Split, teach
 from jsnn.types import Array
 
 _TOLERANCE = 1e-3  # of what is compared with the random numbers
+_ROUNDING = 0.02  # the same, of what is computed in another order, in bfloat16 at worst
 _FAR = 100.0
 
 
@@ -27,6 +27,8 @@ class Probes:
     """The weights of which a number reaches another channel of the neurons than that of its own place."""
     outer: dict[int, int | None]
     """The weights whose gradient is an outer product of a source and the current's, see `Layer`."""
+    by_example: bool
+    """Whether the current of each example is the one that it has in a batch of its own."""
 
     def __init__(self, parts: Split, structure: Any, leaves: list[Any]) -> None:
         self.parts, self.structure, self.leaves = parts, structure, leaves
@@ -41,6 +43,8 @@ class Probes:
             one, other = _drawn(1, self.leaves), _drawn(2, self.leaves)
             both = [a + b for a, b in zip(one, other)]
             ahead, back = ([far * a for a in one] for far in (_FAR, -_FAR))  # on both sides of any kink
+            # of weights, which may be clipped or cut off, and of inputs: one case may be on one side of all kinks
+            sizes, signs = jnp.array([1, -0.1, 0.01, -10]), jnp.array([1.0, -1, -1, 1])
 
             def current(params: list[Array], leaves: list[Array]) -> Array:
                 network = self.parts.network(params, rest)
@@ -52,43 +56,66 @@ class Probes:
             ones = np.arange(shape[-1]) >> np.arange(max(1, (shape[-1] - 1).bit_length()))[:, None] & 1 == 1
             some = jnp.asarray(np.concatenate([ones, ~ones]))
 
+            def alone(leaves: list[Array]) -> Array:
+                """Return the current of each example in a batch of its own."""
+
+                def of_example(rows: list[Array]) -> Array:
+                    few = [leaf[:1] for leaf in leaves]
+                    for i, row in zip(sources, rows, strict=True):
+                        few[i] = row[None]
+                    return current(params, few)[0]
+
+                return jax.vmap(of_example)([leaves[i] for i in sources]) if sources else current(params, leaves)
+
             @jax.jit
             def found(params: list[Array], *cases: list[Array]) -> Any:
-                def gradient(leaves: list[Array]) -> Callable[[Array], list[Array]]:
-                    pull = jax.vjp(lambda params: current(params, leaves), params)[1]
-                    return lambda cotangent: pull(cotangent)[0]
+                def of_case(factors: tuple[Array, Array]) -> Any:
+                    scaled, leaves = (
+                        [(x * factor).astype(x.dtype) for x in xs] for xs, factor in zip((params, cases[1]), factors)
+                    )
+                    pull, pull_at_zero = (
+                        jax.vjp(lambda scaled, leaves=leaves: current(scaled, leaves), scaled)[1]
+                        for leaves in (leaves, cases[0])
+                    )
 
-                pull = gradient(cases[1])
+                    def reaches_others(some: Array) -> list[Array | bool]:
+                        """Return whether numbers of each weight reach some channels, in the place of others."""
+                        parts = [pull(jnp.where(some, draws, 0))[0][i] for i in weights]
+                        return [g.shape[-1:] != some.shape or jnp.any(jnp.where(some, 0, g) != 0) for g in parts]
 
-                def reaches_others(some: Array) -> list[Array | bool]:
-                    """Return whether numbers of each weight reach some channels, and stand in the place of others."""
-                    parts = pull(jnp.where(some, draws, 0))
-                    return [g.shape[-1:] != some.shape or jnp.any(jnp.where(some, 0, g) != 0) for g in parts]
+                    whole, offsets = ([pull(draws)[0][i] for i in weights] for pull in (pull, pull_at_zero))
+                    return jax.lax.map(reaches_others, some), whole, offsets
 
                 currents = [current(params, leaves) for leaves in cases]
-                return currents, gradient(cases[0])(draws), jax.lax.map(reaches_others, some), pull(draws)
+                return currents, *jax.lax.map(of_case, (sizes, signs))
 
-            currents, offsets, mixed, whole = found(params, zero, one, other, both, ahead, back)
+            currents, mixed, whole, offsets = found(params, zero, one, other, both, ahead, back)
             nothing, first, second, of_both, of_ahead, of_back = currents
             cases = (of_both, first + second - nothing), (of_back, 2 * nothing - of_ahead)
             self.is_affine = all(
                 bool(jnp.abs(y - expected).max(initial=0) <= _TOLERANCE * (jnp.abs(y).max(initial=0) + 1e-30))
                 for y, expected in cases
             )
-            self.with_offset = {i for i, g in enumerate(offsets) if bool(jnp.any(g != 0))}
-            self.mixing = {i for i in weights if bool(jnp.any(mixed[i]))}
+            try:
+                own = jax.jit(alone)(one)
+                error = jnp.abs(own - first).max(initial=0) if own.shape == shape else jnp.inf
+                self.by_example = bool(error <= _ROUNDING * (jnp.abs(first).max(initial=0) + 1e-30))
+            except (TypeError, ValueError):  # of a shape that is written down with the size of the batch
+                self.by_example = False
+            self.with_offset = {i for i, g in zip(weights, offsets) if bool(jnp.any(g != 0))}
+            self.mixing = {i for i, reaches in zip(weights, mixed) if bool(jnp.any(reaches))}
             if not is_known:  # other indices than the network's may have led a weight nowhere
-                self.mixing |= {i for i in weights if not bool(jnp.any(whole[i] != 0))}
+                self.mixing |= {i for i, g in zip(weights, whole) if not bool(jnp.any(g != 0))}
             self.outer = {}
-            for i in weights:
-                alone = jnp.sum(draws, tuple(range(len(shape) - 1)))
-                products = {None: alone} | {
-                    j: jnp.tensordot(one[j], draws, (tuple(range(len(shape) - 1)),) * 2)
+            axes = tuple(range(len(shape) - 1))
+            for i, gradient in zip(weights, whole):
+                products = {None: jnp.broadcast_to(jnp.sum(draws, axes), (len(signs), *shape[-1:]))} | {
+                    j: jnp.stack([sign * jnp.tensordot(one[j], draws, (axes, axes)) for sign in signs])
                     for j in sources
                     if one[j].shape[:-1] == shape[:-1]
                 }
                 for source, product in products.items():
-                    if product.shape == whole[i].shape and bool(jnp.allclose(product, whole[i], rtol=1e-4, atol=1e-4)):
+                    if product.shape == gradient.shape and bool(jnp.allclose(product, gradient, rtol=1e-4, atol=1e-4)):
                         self.outer[i] = source
 
 

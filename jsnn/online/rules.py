@@ -43,8 +43,8 @@ def rtrl(*, readout_memory: bool = True) -> Rule:
         e[t] = ds[t]/ds[t-1] e[t-1] + ds[t]/dx[t] dx[t]/dw,   dL/dw = sum_t dL[t]/dz[t] dz[t]/dw
 
     Exact for a layer of any neuron whose step is elementwise, if the layers above it have no memory, or are one linear
-    layer and a readout that only leaks (`readout_memory`). It neglects the paths through other neurons of a recurrent
-    layer, and the memory of other layers.
+    layer and a readout whose neurons all leak alike, by single numbers (`readout_memory`). It neglects the paths
+    through other neurons of a recurrent layer, and the memory of other layers.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, if the neuron's leak is one constant (a LIF
     neuron without reset or with a detached "subtract") and no readout has a memory; else B * I * N * M, and B * I * N
@@ -72,7 +72,8 @@ def eprop(
         dL/dw_ji = sum_t L_j[t] e_ji[t],  e = the trace of a synapse, filtered by the readout's leak
 
     The trace leaves out the path through the reset. Exact for one layer without recurrence and without reset under a
-    linear readout, with symmetric feedback. It neglects the paths through other neurons, recurrent ones above all.
+    linear readout whose neurons all leak alike, with symmetric feedback. It neglects the paths through other neurons,
+    recurrent ones above all.
 
     Memory: B * I * N * M floats for a layer with I inputs (those from its own neurons too), N neurons and M state
     variables, and as many for each variable of the readout. Without `readout_memory`, B * I * M where the leak is one
@@ -99,8 +100,9 @@ def ottt() -> Rule:
 
         a[t] = decay a[t-1] + x[t],   dL/dw = sum_t dL[t]/dz[t] H'(v[t]) a[t]
 
-    Exact for a layer whose neurons have no adaptation and no reset, or a detached one, if the layers above it have no
-    memory. It neglects reset, adaptation, recurrence and the memory of the layers above.
+    Exact for the weights of a layer whose neurons have no adaptation and no reset, or a detached one, if the layers
+    above it have no memory. It neglects reset, adaptation, recurrence, the memory of the layers above, and the past of
+    trained parameters of a neuron.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, and no more for a convolution than the image
     that it sees.
