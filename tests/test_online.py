@@ -215,6 +215,9 @@ EXACT = {
     "many layers, whose names sort otherwise": ten_layers_more,
     "a readout that leaks": two_layers,
     "a readout with a current": lambda: two_layers(readout=jsnn.CuBaLI(0.9, 0.7)),
+    "a function of a readout": lambda: jsnn.Sequential(
+        *two_layers().layers, jax.nn.softmax, nnx.Linear(N, N, rngs=nnx.Rngs(4))
+    ),
     "a readout without memory": lambda: jsnn.Sequential(*two_layers().layers[:3]),
     "an early current": lambda: two_layers(readout=jsnn.CuBaLI(0.9, 0.7, synapse_order="jump_then_decay")),
     "delays": delayed,

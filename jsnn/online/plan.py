@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     rule: Rule
     layers: tuple[Layer, ...]
     readout: str | None
-    """The last layer, if its output is the network's."""
+    """The last layer, if its output is the network's, or only leaks and is all that the network's is made of."""
     readout_weights: tuple[int, ...]
     """The positions of the parameters that lead to the outputs without a neuron after them."""
     filtered: bool
@@ -98,14 +98,19 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
         found = [index for index, atom in enumerate(program.inputs) if atom in used]
         return tuple(i for i in found if i < count), tuple(i - count for i in found if i >= count)
 
-    spike_atoms = dict(zip(sorted(spikes), program.inputs[count + len(jax.tree.leaves(x)) :]))
+    spike_places = {name: place for place, name in enumerate(sorted(spikes), len(jax.tree.leaves(x)))}
     same: dict[Any, Any] = {}  # values that are another one, with a name
     for operation in program.operations:
         if operation.name == "name":
             same[operation.outputs[0]] = same.get(operation.inputs[0], operation.inputs[0])
     found = [program.outputs[place] for place in jax.tree.leaves(places.outputs)]
     outputs = [same.get(atom, atom) for atom in found]
-    readout = next((name for name, atom in spike_atoms.items() if outputs == [atom]), None)
+    made_of = leads_to(places.outputs)[1]
+    readout = None
+    for name, place in spike_places.items():
+        is_output = outputs == [program.inputs[count + place]]
+        if is_output or (made_of == (place,) and is_silent(*seen[name][:3])):
+            readout = name
     probes = Probes(parts, structure, leaves)
     filtered = False
     if rule.readout_memory and readout is not None and len(seen) > 1:
@@ -123,8 +128,8 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
         own = tuple(
             i for i, place in enumerate(places.neurons[name]) if leads_to(place)[0] and _is_floating(shape, name, i)
         )
-        made_of = leads_to(places.neurons[name])[1]
-        if made_of and (own or made_of[-1] >= len(jax.tree.leaves(x))):
+        given = leads_to(places.neurons[name])[1]
+        if given and (own or given[-1] >= len(jax.tree.leaves(x))):
             raise ValueError(
                 f"{name}: the parameters of {type(neuron).__name__} change with the inputs or other neurons, and "
                 f"no gradient leads that way: make them nnx.Params of the neuron, or take jax.grad through jsnn.unroll"

@@ -43,8 +43,8 @@ def rtrl(*, readout_memory: bool = True) -> Rule:
         e[t] = ds[t]/ds[t-1] e[t-1] + ds[t]/dx[t] dx[t]/dw,   dL/dw = sum_t dL[t]/dz[t] dz[t]/dw
 
     Exact for a layer of any neuron whose step is elementwise, if the layers above it have no memory, or are one linear
-    layer and a readout whose neurons all leak alike, by single numbers (`readout_memory`). It neglects the paths
-    through other neurons of a recurrent layer, and the memory of other layers.
+    layer and a readout whose neurons all leak alike, by single numbers (`readout_memory`), and what is made of its
+    outputs alone. It neglects the paths through other neurons of a recurrent layer, and the memory of other layers.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, if the neuron's leak is one constant (a LIF
     neuron without reset or with a detached "subtract") and no readout has a memory; else B * I * N * M, and B * I * N
