@@ -51,8 +51,9 @@ def evaluate(run: Run, converted: Converted | None, history: list[dict[str, Any]
         wrong = np.flatnonzero(is_wrong.reshape(len(dataset), -1).any(1))
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:_WORST]
     chosen = list(dict.fromkeys([*range(min(_SAMPLES, len(dataset))), *worst[:1].tolist()]))
-    names = list(dataset.class_names) if is_of_classes else []
+    names: list[str] = []
     if is_of_classes:  # a network may have further outputs
+        names += dataset.class_names
         names += map(str, range(len(names), max(dataset.num_classes, seen.answers.shape[-1])))
     return Evaluation(
         data=run.experiment.data.name,

@@ -102,7 +102,7 @@ class Experiment(Settings):
             )
         if train.patience is not None and data.validation_split is None:
             raise ValueError(
-                "train.patience needs data.validation_split, got None: set it to what is not trained on, as in "
+                "train.patience needs data.validation_split, got None: set aside a part of the training set, as in "
                 "--data.validation-split train[90%:] --data.train-split train[:90%]"
             )
         if self.seed + self.seeds - 1 > LARGEST_SEED:

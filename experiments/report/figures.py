@@ -175,8 +175,10 @@ def is_picture(example: np.ndarray) -> bool:
 
 def _colours(images: np.ndarray) -> np.ndarray:
     """Return images [..., C] as can be drawn: in colour, scaled to [0, 1], or else their first channel, [...]."""
-    if images.shape[-1] != 3 or images.dtype == np.uint8:
-        return images if images.shape[-1] == 3 else images[..., 0]
+    if images.shape[-1] != 3:
+        return images[..., 0]
+    if images.dtype == np.uint8:
+        return images
     low, high = min(images.min(), 0), max(images.max(), 1)
     return (images - low) / (high - low)
 

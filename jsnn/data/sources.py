@@ -86,7 +86,7 @@ def load(
     is_npz = text.lower().endswith(".npz")
     is_path = not is_npz and _is_path(name)
     if data_dir is not None and (is_npz or is_path or text in ("digits", "yin_yang")):
-        raise ValueError(f"data_dir is for sets of TFDS and tonic, and {text!r} is none of them: leave it out")
+        raise ValueError(f"data_dir is only for data sets of TFDS and tonic: leave it out for {text!r}")
     if is_npz:
         return _load_npz(text, split)
     recordings = find_recordings(as_path(text).absolute()) if is_path else _prepared_recordings(text, data_dir)

@@ -1,5 +1,6 @@
 """How the current of a layer depends on weights and inputs, found out by random numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -73,18 +74,25 @@ class Probes:
                     scaled, leaves = (
                         [(x * factor).astype(x.dtype) for x in xs] for xs, factor in zip((params, cases[1]), factors)
                     )
-                    pull, pull_at_zero = (
-                        jax.vjp(lambda scaled, leaves=leaves: current(scaled, leaves), scaled)[1]
-                        for leaves in (leaves, cases[0])
-                    )
+
+                    def gradients_at(leaves: list[Array]) -> Callable[[Array], list[Array]]:
+                        """Return a function from the gradient of the current to those of the layer's weights."""
+                        pull = jax.vjp(lambda scaled: current(scaled, leaves), scaled)[1]
+
+                        def gradients(cotangent: Array) -> list[Array]:
+                            every = pull(cotangent)[0]
+                            return [every[i] for i in weights]
+
+                        return gradients
+
+                    gradients = gradients_at(leaves)
 
                     def reaches_others(some: Array) -> list[Array | bool]:
                         """Return whether numbers of each weight reach some channels, in the place of others."""
-                        parts = [pull(jnp.where(some, draws, 0))[0][i] for i in weights]
+                        parts = gradients(jnp.where(some, draws, 0))
                         return [g.shape[-1:] != some.shape or jnp.any(jnp.where(some, 0, g) != 0) for g in parts]
 
-                    whole, offsets = ([pull(draws)[0][i] for i in weights] for pull in (pull, pull_at_zero))
-                    return jax.lax.map(reaches_others, some), whole, offsets
+                    return jax.lax.map(reaches_others, some), gradients(draws), gradients_at(cases[0])(draws)
 
                 currents = [current(params, leaves) for leaves in cases]
                 return currents, *jax.lax.map(of_case, (sizes, signs))
