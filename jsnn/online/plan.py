@@ -149,7 +149,7 @@ def make_plan(network: Any, x: Any, rule: str | Rule) -> Plan:
             for index in sorted(probes.mixing):
                 why = f"a number of {parts.names[index]} does not lead to one channel of its neurons alone"
                 raise ValueError(_does_not_fit(rule, name, why))
-            if not probes.by_example and {*weights} - probes.outer.keys():
+            if {*weights} - probes.outer.keys() and not probes.is_by_example(name, sources):
                 why = (
                     "the current of an example alone, in a batch of 1, is not what it is among others: examples are "
                     "mixed, or a shape holds the size of the batch (write -1 for it)"

@@ -28,8 +28,6 @@ class Probes:
     """The weights of which a number reaches another channel of the neurons than that of its own place."""
     outer: dict[int, int | None]
     """The weights whose gradient is an outer product of a source and the current's, see `Layer`."""
-    by_example: bool
-    """Whether the current of each example is the one that it has in a batch of its own."""
 
     def __init__(self, parts: Split, structure: Any, leaves: list[Any]) -> None:
         self.parts, self.structure, self.leaves = parts, structure, leaves
@@ -37,7 +35,7 @@ class Probes:
     def of(self, name: str, weights: tuple[int, ...], sources: tuple[int, ...]) -> None:
         """Probe the layer of this name."""
         with jax.ensure_compile_time_eval():  # also where the weights are traced
-            rest = jax.tree.map(_known, self.parts.rest)
+            current = self._current_of(name)
             is_known = not any(map(is_traced, jax.tree.leaves(self.parts.rest)))
             params = _drawn(0, self.parts.params)
             zero = [jnp.zeros(x.shape, x.dtype) for x in self.leaves]
@@ -47,26 +45,11 @@ class Probes:
             # of weights, which may be clipped or cut off, and of inputs: one case may be on one side of all kinks
             sizes, signs = jnp.array([1, -0.1, 0.01, -10]), jnp.array([1.0, -1, -1, 1])
 
-            def current(params: list[Array], leaves: list[Array]) -> Array:
-                network = self.parts.network(params, rest)
-                return teach(network, *self.structure.unflatten(leaves)).currents[name].astype(jnp.float32)
-
             shape = jax.eval_shape(current, params, zero).shape
             draws = jnp.asarray(np.random.default_rng(3).normal(size=shape), jnp.float32)
             # whatever two channels, one of these has the one and not the other: those with a 0 or 1 at a binary place
             ones = np.arange(shape[-1]) >> np.arange(max(1, (shape[-1] - 1).bit_length()))[:, None] & 1 == 1
             some = jnp.asarray(np.concatenate([ones, ~ones]))
-
-            def alone(leaves: list[Array]) -> Array:
-                """Return the current of each example in a batch of its own."""
-
-                def of_example(rows: list[Array]) -> Array:
-                    few = [leaf[:1] for leaf in leaves]
-                    for i, row in zip(sources, rows, strict=True):
-                        few[i] = row[None]
-                    return current(params, few)[0]
-
-                return jax.vmap(of_example)([leaves[i] for i in sources]) if sources else current(params, leaves)
 
             @jax.jit
             def found(params: list[Array], *cases: list[Array]) -> Any:
@@ -104,12 +87,6 @@ class Probes:
                 bool(jnp.abs(y - expected).max(initial=0) <= _TOLERANCE * (jnp.abs(y).max(initial=0) + 1e-30))
                 for y, expected in cases
             )
-            try:
-                own = jax.jit(alone)(one)
-                error = jnp.abs(own - first).max(initial=0) if own.shape == shape else jnp.inf
-                self.by_example = bool(error <= _ROUNDING * (jnp.abs(first).max(initial=0) + 1e-30))
-            except (TypeError, ValueError):  # of a shape that is written down with the size of the batch
-                self.by_example = False
             self.with_offset = {i for i, g in zip(weights, offsets) if bool(jnp.any(g != 0))}
             self.mixing = {i for i, reaches in zip(weights, mixed) if bool(jnp.any(reaches))}
             if not is_known:  # other indices than the network's may have led a weight nowhere
@@ -125,6 +102,39 @@ class Probes:
                 for source, product in products.items():
                     if product.shape == gradient.shape and bool(jnp.allclose(product, gradient, rtol=1e-4, atol=1e-4)):
                         self.outer[i] = source
+
+    def is_by_example(self, name: str, sources: tuple[int, ...]) -> bool:
+        """Return whether the current of each example is the one that it has in a batch of its own."""
+        with jax.ensure_compile_time_eval():
+            current, params, leaves = self._current_of(name), _drawn(0, self.parts.params), _drawn(1, self.leaves)
+
+            def of_example(rows: list[Array]) -> Array:
+                few = [leaf[:1] for leaf in leaves]
+                for i, row in zip(sources, rows, strict=True):
+                    few[i] = row[None]
+                return current(params, few)[0]
+
+            if not sources:
+                return True
+            try:
+                alone = jax.jit(jax.vmap(of_example))([leaves[i] for i in sources])
+            except (TypeError, ValueError):  # of a shape that is written down with the size of the batch
+                return False
+            among = current(params, leaves)
+            if alone.shape != among.shape:
+                return False
+            error = jnp.abs(alone - among).max(initial=0)
+            return bool(error <= _ROUNDING * (jnp.abs(among).max(initial=0) + 1e-30))
+
+    def _current_of(self, name: str) -> Callable[[list[Array], list[Array]], Array]:
+        """Return the current of a layer as a function of all weights and of what it is made of."""
+        rest = jax.tree.map(_known, self.parts.rest)
+
+        def current(params: list[Array], leaves: list[Array]) -> Array:
+            network = self.parts.network(params, rest)
+            return teach(network, *self.structure.unflatten(leaves)).currents[name].astype(jnp.float32)
+
+        return current
 
 
 def _drawn(seed: int, like: list[Any]) -> list[Array]:
