@@ -22,7 +22,7 @@ from jsnn.recurrence import linear_recurrence, one_step_late
 from jsnn.types import Array, Parameter, Shape
 
 SHORTEST = 1e-8  # s; what a time constant of 0 is in a quotient
-SMALLEST_RATIO = 1e-30  # of dt and a time constant, which may be infinite: quotients of it are numbers
+SMALLEST_RATIO = 1e-18  # of dt and a time constant, which may be infinite: quotients of its square are numbers
 
 __all__ = ["Alpha", "AlphaState", "Lowpass", "LowpassState"]
 

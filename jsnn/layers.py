@@ -90,6 +90,11 @@ class Sequential(Network):
 
     def pack(self, states: States) -> tuple[State, ...]:
         """Return one state for each layer; `()` for those without memory."""
+        if inside := [name for name in states if name not in self.names]:
+            raise ValueError(
+                f"a layer of Sequential calls a neuron, {', '.join(inside)}, whose state would be lost: put the layer "
+                f"into a jsnn.Network, as in Sequential(jsnn.Network(block), ...), or the neuron into Sequential itself"
+            )
         return tuple(states.get(name, ()) for name in self.names)
 
     def unpack(self, state: tuple[State, ...]) -> States:

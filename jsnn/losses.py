@@ -74,7 +74,7 @@ def cross_entropy(
     check_logits(logits, targets, lengths)
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits must be floating point, got {logits.dtype}: use .astype(jnp.float32)")
-    labels = jnp.clip(targets.astype(jnp.promote_types(targets.dtype, jnp.int32)), 0, logits.shape[-1] - 1)
+    labels = jnp.clip(wide_labels(targets), 0, logits.shape[-1] - 1)
     seen = without_ignored(fill_padding(logits, lengths), targets, ignore_label)
     losses = optax.softmax_cross_entropy_with_integer_labels(seen, labels)
     if weight is not None:
@@ -258,15 +258,26 @@ def check_targets(targets: Array, shape: Shape) -> None:
     check_not_empty("targets", targets)
 
 
+def wide_labels(targets: Array) -> Array:
+    """Return labels in int32 at least: in uint8, class 256 would be class 0, and -1 would be 255."""
+    return targets.astype(jnp.promote_types(targets.dtype, jnp.int32))
+
+
+def is_counted(targets: Array, ignore_label: int | None) -> Array | None:
+    """Return which labels are not ignored; None for all."""
+    return None if ignore_label is None else wide_labels(targets) != ignore_label
+
+
 def per_class(targets: Array, outputs: Array, on: Any, off: Any) -> Array:
     """Return `on` for the class in `targets` [...], `off` for the others, [..., N]; N and dtype are the outputs'."""
-    labelled = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
+    labelled = jax.nn.one_hot(wide_labels(targets), outputs.shape[-1], dtype=bool)
     return jnp.where(labelled, jnp.asarray(on, outputs.dtype), jnp.asarray(off, outputs.dtype))
 
 
 def without_ignored(outputs: Array, targets: Array, ignore_label: int | None) -> Array:
     """Return the outputs [..., N] in float32 at least, 0 where the label in `targets` [...] is ignored, even if NaN."""
-    return wide(outputs) if ignore_label is None else jnp.where((targets != ignore_label)[..., None], wide(outputs), 0)
+    counted = is_counted(targets, ignore_label)
+    return wide(outputs) if counted is None else jnp.where(counted[..., None], wide(outputs), 0)
 
 
 def mean_over_samples(
@@ -281,6 +292,6 @@ def mean_over_samples(
 
     With `lengths`, errors are [T, B], and the mean is over the samples' own means. NaN if a label is not a class.
     """
-    labels = targets.astype(jnp.promote_types(targets.dtype, jnp.int32))
+    labels = wide_labels(targets)
     errors *= jnp.where((labels >= 0) & (labels < num_classes), 1, jnp.nan)  # which the gradient passes, too
-    return narrow(mean_of_steps(errors, None if ignore_label is None else labels != ignore_label, lengths), dtype)
+    return narrow(mean_of_steps(errors, is_counted(targets, ignore_label), lengths), dtype)

@@ -13,7 +13,7 @@ over the steps t < lengths[b] of sample b, before it is over samples, and paddin
 import jax.numpy as jnp
 
 from jsnn.arguments import check_axes, check_broadcasts, check_dt, check_not_empty, checked
-from jsnn.losses import check_logits, check_targets
+from jsnn.losses import check_logits, check_targets, is_counted
 from jsnn.padding import check_over_time, counted_steps, mean_of_steps, mean_over_time
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array
@@ -43,8 +43,7 @@ def accuracy(logits: Array, targets: Array, *, ignore_label: int | None = None, 
         Array(0.5, dtype=float32)
     """
     check_logits(logits, targets, lengths)
-    counted = None if ignore_label is None else targets != ignore_label
-    return mean_of_steps(is_correct(logits, targets), counted, lengths)
+    return mean_of_steps(is_correct(logits, targets), is_counted(targets, ignore_label), lengths)
 
 
 @checked

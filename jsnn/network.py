@@ -245,7 +245,8 @@ def parts_of(network: Any, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
 
     In a `Network` they come in the order in which its module was defined, elsewhere in that of their positions.
     """
-    found = {dotted(path): part for path, part in nnx.iter_graph(network) if path and isinstance(part, kinds)}
+    parts = ((path, part) for path, part in nnx.iter_graph(network) if path and not isinstance(part, type))
+    found = {dotted(path): part for path, part in parts if isinstance(part, kinds)}
     outer = [path for path in found if not any(other != path and _is_within(path, other) for other in found)]
     ranks: dict[str, int] = {}
     for where, part in nnx.iter_graph(network):

@@ -48,8 +48,7 @@ def l1(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         >>> l1(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
         Array(2.5, dtype=float32)
     """
-    check_strength(strength)
-    return strength * narrow(jnp.sum(_distance(rates, target)), rates.dtype)
+    return _penalty(strength, jnp.sum(_distance(rates, target)), rates)
 
 
 @checked
@@ -67,8 +66,7 @@ def l2(rates: Array, *, strength: float | Array = 0.01, target: Target = 0.0) ->
         >>> l2(jnp.array([2.0, 7.0, 12.0]), target=(5.0, 10.0), strength=0.5)
         Array(6.5, dtype=float32)
     """
-    check_strength(strength)
-    return strength * narrow(jnp.sum(_distance(rates, target) ** 2), rates.dtype)
+    return _penalty(strength, jnp.sum(_distance(rates, target) ** 2), rates)
 
 
 @checked
@@ -129,9 +127,8 @@ def l1_rate(
         >>> l1_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.25, strength=1.0)
         Array(1., dtype=float32)
     """
-    check_strength(strength)
     rates = _rates(spikes, dt, lengths)
-    return strength * narrow(jnp.sum(_distance(rates, target)) / len(rates), spikes.dtype)
+    return _penalty(strength, jnp.sum(_distance(rates, target)) / rates.shape[0], spikes)
 
 
 @checked
@@ -159,9 +156,8 @@ def l2_rate(
         >>> l2_rate(jnp.array([[[0.0, 1.0]], [[1.0, 1.0]]]), target=0.5, strength=1.0)
         Array(0.25, dtype=float32)
     """
-    check_strength(strength)
     rates = _rates(spikes, dt, lengths)
-    return strength * narrow(jnp.sum(_distance(rates, target) ** 2) / len(rates), spikes.dtype)
+    return _penalty(strength, jnp.sum(_distance(rates, target) ** 2) / rates.shape[0], spikes)
 
 
 @checked
@@ -174,8 +170,14 @@ def l1_rate_sparsity(spikes: Array, *, strength: float | Array = 1e-5, lengths: 
         >>> l1_rate_sparsity(jnp.ones((5, 2, 4)), strength=0.25)
         Array(10., dtype=float32)
     """
+    return _penalty(strength, jnp.sum(fill_padding(wide(spikes), lengths)), spikes)
+
+
+def _penalty(strength: float | Array, total: Array, given: Array) -> Array:
+    """Return strength * total, multiplied in float32 at least, in the dtype of what was given."""
     check_strength(strength)
-    return strength * narrow(jnp.sum(fill_padding(wide(spikes), lengths)), spikes.dtype)
+    dtype = jnp.promote_types(total.dtype, jnp.float32)
+    return narrow(jnp.asarray(strength, dtype) * total.astype(dtype), given.dtype)
 
 
 def _distance(rates: Array, target: Target) -> Array:

@@ -68,7 +68,11 @@ class Surrogate:
         dtype = jnp.result_type(x, float)
         x = jnp.asarray(x, jnp.promote_types(dtype, jnp.float32))
         derivative = self.formula(x, **dict(self.parameters))
-        return jnp.broadcast_to(jnp.asarray(derivative, dtype), x.shape)
+        try:
+            return jnp.broadcast_to(jnp.asarray(derivative, dtype), x.shape)
+        except (TypeError, ValueError) as error:
+            got = "None" if derivative is None else f"shape {jnp.shape(derivative)}"
+            raise ValueError(f"{self.name}: a derivative must have the shape of x, {x.shape}, got {got}") from error
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.parameters)})"

@@ -163,7 +163,7 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
     def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
-            if isinstance(part, Neuron) and path:
+            if isinstance(part, Neuron) and path and not isinstance(part, type):
                 with contextlib.suppress(AttributeError):  # a class with slots has no room for it
                     object.__setattr__(part, "_path", dotted(path) or first_name(part))
         before = attributes(copy)

@@ -21,7 +21,7 @@ from jsnn.fused.trial import default_device, is_trusted
 from jsnn.neurons.base import MEMBRANE
 from jsnn.neurons.calling import output_of
 from jsnn.neurons.checks import check_is_neuron
-from jsnn.neurons.eventprop import has_shifts, with_shifts, with_spike_time_gradients
+from jsnn.neurons.eventprop import check_is_changed, has_shifts, with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
 from jsnn.neurons.shapes import check_floating, check_state
 from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
@@ -117,7 +117,7 @@ def unroll(
     truncate = truncation.value if truncate is None else truncate
     check_truncate(truncate)
     with explaining(neuron, state, inputs, num_steps):
-        run_steps: RunSteps = functools.partial(run, neuron, method=method)
+        run_steps: RunSteps = functools.partial(run, neuron, method=method, gradient=gradient)
         if remat is not False:
             run_steps = in_chunks(run_steps, remat, rematerialised(remat))
         if truncate is not None:
@@ -134,13 +134,16 @@ def run(
     num_steps: int | None,
     run_part: RunPart | None = None,
     method: Method = "auto",
+    gradient: Gradient = "surrogate",
 ) -> tuple[State, Any]:
     """Run a neuron over inputs already checked: a network layer by layer, anything else step by step.
 
     `run_part` is for looking into a network; by default its parts are run by this function.
     """
     if isinstance(neuron, Layered) and (run_part or neuron.is_layered):
-        return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method))
+        return neuron.run_layers(state, inputs, num_steps, run_part or functools.partial(_run_part, method, gradient))
+    if gradient == "eventprop":
+        check_is_changed(neuron)
     x = of_step(inputs, num_steps)
     check_state(neuron, state, x)
     steps = count_steps(inputs, num_steps)
@@ -189,9 +192,15 @@ def _parallel_is_faster(platform: str, state: State, steps: int) -> bool:
 
 
 def _run_part(
-    method: Method, name: str, neuron: Neuron | None, state: State, inputs: Inputs, num_steps: int | None
+    method: Method,
+    gradient: Gradient,
+    name: str,
+    neuron: Neuron | None,
+    state: State,
+    inputs: Inputs,
+    num_steps: int | None,
 ) -> tuple[State, Any]:
-    return (state, inputs) if neuron is None else run(neuron, state, inputs, num_steps, method=method)
+    return (state, inputs) if neuron is None else run(neuron, state, inputs, num_steps, None, method, gradient)
 
 
 def over_time(x: Any, num_steps: int | None) -> Any:

@@ -58,6 +58,12 @@ def test_normalize_by_hand(mean, std, expected, dtype):
     np.testing.assert_allclose(np.asarray(result, np.float32), expected)
 
 
+def test_normalize_rounds_once():
+    images = jnp.array([[0.4921875]], jnp.bfloat16)  # the nearest to the mean, from which it differs all the same
+    expected = (np.float32(0.4921875) - np.float32(0.4914)) / np.float32(0.247)
+    np.testing.assert_allclose(augment.normalize(images, 0.4914, 0.247).astype(jnp.float32), [[expected]], rtol=4e-3)
+
+
 def test_flip_mirrors_about_half_of_the_images():
     images = np.tile(IMAGES[:1], (400, 1, 1, 1))
     result = np.asarray(jax.jit(augment.random_flip)(jax.random.key(1), images))

@@ -328,6 +328,14 @@ def test_a_part_of_a_class_of_ones_own_survives_json(monkeypatch):
         ('{"network": {"kind": "rate_dense"}, "encoder": {"kind": "population"}}', "leave encoder at 'direct'"),
         ('{"network": {"kind": "rate_dense"}, "train": {"gradient": "eventprop"}}', "train.gradient 'eventprop' needs"),
         ('{"train": {"gradient": "exact"}}', "train.gradient must be 'surrogate' or 'eventprop'"),
+        (
+            '{"train": {"gradient": "eventprop", "short_epochs": 1, "short_rates": true}}',
+            "no gradients of rates, got train.short_rates = True",
+        ),
+        (
+            '{"train": {"gradient": "eventprop"}, "objective": {"rate_penalty": 0.1}}',
+            "no gradients of rates, got objective.rate_penalty = 0.1",
+        ),
         ('{"stages": [], "name": "none"}', "the stages of a study need names of their own, got []"),
         ('{"optimizer": {"clip_norm": Infinity}}', "optimizer.clip_norm must be a finite number, got inf"),
         ("[" * 10_000, "recursion limit exceeded"),

@@ -266,6 +266,19 @@ class Own:
         return state + current, current
 
 
+class Holds(nnx.Module):
+    """A module that calls what it was given."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+RULE = jsnn.plasticity.STDP.from_time_constants(20e-3, 20e-3, dt=1e-3)
+
+
 @pytest.mark.parametrize(
     ("neuron", "message"),
     [
@@ -274,6 +287,11 @@ class Own:
         (jsnn.Recurrent(jsnn.LIF(), jnp.sin), "does not fit LIF"),
         (jsnn.Refractory(jsnn.CuBaLIF(), 2), "does not fit Refractory"),
         (jsnn.SlidingPSN(jnp.ones(3)), "does not fit SlidingPSN"),
+        (jsnn.MeanRate(jsnn.CuBaLIF(), 4), "does not fit MeanRate"),
+        (jsnn.Plastic(jnp.ones((3, 3)), RULE, jsnn.CuBaLIF()), "does not fit Plastic"),
+        (jsnn.Network(Holds(lambda x: jsnn.LIF()(x))), "does not fit LIF"),
+        (jsnn.Network(Holds(lambda x: jsnn.CuBaLIF()(x))), "cannot change a CuBaLIF that a function makes or holds"),
+        (jsnn.Sequential(jsnn.CuBaLIF(), jsnn.Network(Holds(jsnn.CuBaLIF(reset="none")))), "got 'none'"),
         (jsnn.Sequential(Own()), "does not fit Own"),
         (jsnn.models.competitive([3, 4, 2], rngs=nnx.Rngs(0)), "does not fit CompetitiveLayer"),
         (jsnn.Network(lambda x: jsnn.CuBaLIF()(x)), "make it an nnx.Module"),
@@ -285,6 +303,18 @@ class Own:
 def test_what_does_not_fit_is_named(neuron, message):
     with pytest.raises(ValueError, match=message):
         unroll(neuron, CURRENTS)
+
+
+def test_what_a_reset_left_above_the_threshold_does_not_move():
+    """One input brings 3.5 thresholds at once, and three more spikes after it, under a drive that fades away."""
+    currents = jnp.zeros((40, 1)).at[0].set(3.5)
+    weights = jnp.arange(40.0)[:, None] ** 2
+    neuron, found = gradients(unroll, jsnn.CuBaLIF(nnx.Param(jnp.array(1.0)), 0.01), currents, weights)
+    _, spikes = unroll(jsnn.CuBaLIF(1.0, 0.01), currents)
+    assert np.flatnonzero(spikes).tolist() == [0, 1, 2]
+    # the first alone moves, -1 step for 3.5: from the step 0, of weight 0, to step 1
+    np.testing.assert_allclose(found[:, 0], [-1 / 3.5, *[0] * 39], atol=1e-6)
+    assert np.isfinite(neuron.decay[...])
 
 
 def test_a_gradient_of_another_name_is_refused():

@@ -128,3 +128,5 @@ def test_errors(make, message):
 @pytest.mark.parametrize("make", [Lowpass, Alpha])
 def test_an_infinite_time_constant_keeps_the_level(make):
     np.testing.assert_array_equal(filtered(make(np.inf, initial_level=0.5), X), np.full_like(X, 0.5))
+    gradient = jax.grad(lambda tau: filtered(make(nnx.Param(tau)), X).sum())(jnp.array([np.inf, 1e30, 1e10]))
+    np.testing.assert_allclose(gradient, 0, atol=1e-12)

@@ -267,6 +267,25 @@ def test_networks_are_pytrees_that_optax_can_train():
     assert all(np.any(a != b) for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(params)))
 
 
+class Block(nnx.Module):
+    """A layer that calls a neuron."""
+
+    def __init__(self):
+        self.lif = jsnn.LIF()
+
+    def __call__(self, x):
+        return self.lif(x)
+
+
+@pytest.mark.parametrize("layer", [Block(), lambda x: jsnn.LIF()(x), nnx.Sequential(jnp.abs, jsnn.LIF())])
+def test_a_layer_that_calls_a_neuron_is_put_into_a_network(layer):
+    x = jnp.abs(INPUTS)
+    with pytest.raises(ValueError, match=r"calls a neuron, .*, whose state would be lost: put the layer into a jsnn"):
+        jsnn.unroll(jsnn.Sequential(layer, jsnn.LI()), x)
+    _, spikes = jsnn.unroll(jsnn.Sequential(jsnn.Network(layer)), x)
+    np.testing.assert_array_equal(spikes, jsnn.unroll(jsnn.LIF(), x)[1])
+
+
 def test_names_of_their_own():
     linear = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
     named = jsnn.Sequential(linear, ("hidden", jsnn.LIF()), jnp.tanh, readout=jsnn.LI(0.9))

@@ -76,6 +76,15 @@ def test_snntorch_weight(parity, case, loss, field):
     np.testing.assert_allclose(value, golden[f"{case}_w_loss_f32"].item(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("ignore_label", [None, 1])
+def test_snntorch_weight_of_times(ignore_label):  # of PyTorch's own cross-entropy: over the sum of the weights
+    weight, counted = np.array([1.0, 0.25, 4.0], np.float32), np.asarray(GOOD) != ignore_label
+    each = [functional.ce_temporal_loss(SAMPLES[:, b : b + 1], GOOD[b : b + 1]) for b in range(4)]
+    expected = np.average(np.asarray(each)[counted], weights=weight[GOOD][counted])
+    value = functional.ce_temporal_loss(SAMPLES, GOOD, weight=weight, ignore_label=ignore_label)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
 def erased_as_in_snntorch(spikes: np.ndarray, num_spikes: int) -> np.ndarray:
     """The spikes that snnTorch 1.0.0 sees: once found, a spike is erased from all neurons of all samples."""
     remaining, seen = spikes.copy(), np.zeros_like(spikes)
@@ -131,6 +140,8 @@ def test_snntorch_multi_spike_but_for_its_erased_spikes(parity):
         (losses.ce_count_loss, LABELS, {}, np.log1p(np.exp(2.0))),
         (functional.ce_temporal_loss, LABELS, {}, np.log1p(np.exp(1.0))),
         (functional.ce_temporal_loss, LABELS, {"inverse": "reciprocal"}, np.log1p(np.exp(0.5))),
+        # of one sample the mean weight is its own, in snnTorch too
+        (functional.ce_temporal_loss, LABELS, {"weight": jnp.array([9.0, 0.5])}, np.log1p(np.exp(1.0))),
         (losses.ce_rate_loss, LABELS, {}, (3 * np.log1p(np.exp(1.0)) + np.log1p(np.exp(-1.0))) / 4),
         (functional.ce_max_membrane_loss, LABELS, {}, np.log(2.0)),
         (functional.ce_max_membrane_loss, LABELS, {"weight": jnp.array([9.0, 0.5])}, 0.5 * np.log(2.0)),
@@ -193,6 +204,28 @@ def test_the_same_rule_holds_for_logits_weights_and_small_dtypes(label):
     assert np.isnan(loss(samples, np.full(4, label), ignore_label=label))  # of no sample
 
 
+@pytest.mark.parametrize(
+    ("dtype", "label", "ignore_label"), [(np.uint8, 44, 300), (np.uint8, 255, -1), (np.int8, 9, 265)]
+)
+@pytest.mark.parametrize(
+    "function",
+    [
+        losses.mse_count_loss,
+        losses.mse_membrane_loss,
+        losses.ce_rate_loss,
+        lambda x, targets, **options: metrics.accuracy(x[0], targets, **options),
+        lambda x, targets, **options: functional.targets_rate(targets, 300),
+    ],
+)
+def test_labels_of_few_bits_for_many_classes(function, dtype, label, ignore_label):
+    """Class 256 + 44 is not class 44, and -1 is not 255."""
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 300)), jnp.float32)
+    outputs, targets = outputs.at[0, 0, label].set(9), np.array([label, 3])
+    for options in ({}, {"ignore_label": ignore_label}):
+        found = function(outputs, targets.astype(dtype), **options)
+        np.testing.assert_array_equal(found, function(outputs, targets, **options))
+
+
 def test_ignored_steps_of_labels_in_time():
     targets = np.where(np.arange(6)[:, None] < 2, GOOD, -1)
     value = jax.jit(partial(losses.mse_membrane_loss, ignore_label=-1))(SAMPLES, targets)
@@ -219,7 +252,10 @@ def test_jit_and_vmap_equal_eager(loss):
 
 @pytest.mark.rows(8)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("loss", [*ALL, partial(losses.ce_count_loss, weight=np.array([1.0, 2.0]))])
+@pytest.mark.parametrize(
+    "loss",
+    [*ALL, *(partial(one, weight=np.array([1.0, 2.0])) for one in (losses.ce_count_loss, functional.ce_temporal_loss))],
+)
 def test_dtype_is_kept(loss, dtype):
     with jax.enable_x64(dtype == jnp.float64):
         outputs = jax.ShapeDtypeStruct(SPIKES.shape, dtype)

@@ -376,6 +376,27 @@ def test_a_neuron_of_any_class_will_do():
         np.testing.assert_allclose(jsnn.unroll(network, INPUTS)[1], expected, rtol=1e-6)
 
 
+class Chosen(nnx.Module):
+    """A module that remembers of which class its neuron is."""
+
+    def __init__(self, kind):
+        self.kind, self.lif = kind, kind()
+
+    def __call__(self, x):
+        return self.lif(x)
+
+
+def test_the_class_of_a_neuron_is_no_neuron():
+    network = jsnn.Network(Chosen(jsnn.CuBaLIF))
+    expected = jsnn.unroll(jsnn.CuBaLIF(), INPUTS)[1]
+    for gradient in ("surrogate", "eventprop"):
+        np.testing.assert_array_equal(jsnn.unroll(network, INPUTS, gradient=gradient)[1], expected)
+    assert list(jsnn.record(network, INPUTS)) == ["lif", "output"]
+    assert list(neurons_of(network)) == ["lif"]
+    assert "lif" in jsnn.nir.to_nir(jsnn.Network(Chosen(jsnn.LI)), (N,), dt=1e-3).nodes
+    assert jsnn.quant.aware(network)
+
+
 def test_names_are_told_apart():
     named = jax.ad_checkpoint.checkpoint_name
     network = jsnn.Network(Function(lambda m, x: named(call(m.more, named(m.lif(x), "a"), "output"), "a"), more=LIF))

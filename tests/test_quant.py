@@ -100,6 +100,14 @@ def check_equal(rounded, twin, x):
         assert len(np.unique(y)) > 1
 
 
+def test_a_membrane_at_its_threshold_spikes_in_the_twin_too():  # of SpikingJelly's neurons, after two inputs of 0.5
+    layer = dense(1, 1, use_bias=False, kernel_init=nnx.initializers.ones)
+    network = jsnn.Sequential(layer, jsnn.compat.spikingjelly.if_node())
+    rounded = jsnn.quant.aware(network, input_scale=0.5)
+    check_equal(rounded, jsnn.quant.integer(rounded), jnp.full((4, 1, 1), 0.5))
+    assert run(rounded, jnp.full((4, 1, 1), 0.5))[1].ravel().tolist() == [0, 1, 0, 1]
+
+
 @pytest.mark.rows(3)
 @pytest.mark.parametrize("name", ["LIF late", "CuBaLIF", "Recurrent LIF", "Network", "neuron"])
 def test_the_twin_is_equal(name):
@@ -302,6 +310,7 @@ def late():
         (lambda: jsnn.Sequential(nnx.BatchNorm(3, rngs=nnx.Rngs(0))), {}, TypeError, "layers.0.* has no integer twin"),
         (lambda: jsnn.Sequential(nnx.Dropout(0.5)), {}, TypeError, "0_Dropout is Dropout, which has no integer twin"),
         (with_neuron(jsnn.LIF(reset=lambda v, s, t: v)), {}, TypeError, "reset must be 'subtract', 'zero' or 'none'"),
+        (with_neuron(jsnn.LIF(surrogate=jax.nn.sigmoid)), {}, TypeError, "surrogate must be 0 below and 1 above"),
         (lambda: jsnn.Sequential(dense(3, 3), dense(3, 3)), {}, ValueError, "1_Linear is given currents"),
         (with_neuron(jsnn.Sequential(jsnn.LI(), dense(N, 3))), {}, ValueError, "1_Linear is given membranes"),
         (lambda: jsnn.Recurrent(jsnn.LIF(), dense(3, 3)), {}, ValueError, "Recurrent is given the input.*with weights"),
@@ -363,6 +372,9 @@ def test_a_network_without_a_twin_is_refused(make, error, text):
         (lambda self, x: self.lif(self.linear(x)).sum(-1, keepdims=True), "makes int32 of int8, as a sum"),
         (lambda self, x: self.lif((self.linear(x) > 0).sum(-1, keepdims=True)), "makes int32 of bool"),
         (lambda self, x: self.lif(1 - self.linear(x)), "adds the number 1 to currents or membranes"),
+        (lambda self, x: self.lif(jnp.clip(self.linear(x), -1, 1)), "joins the number -1 with currents or membranes"),
+        (lambda self, x: self.lif(jnp.minimum(self.linear(x), 1)), "joins the number 1 with currents or membranes"),
+        (lambda self, x: self.lif(jnp.where(x > 0, self.linear(x), 1)), "joins the number 1 with currents or membr"),
         (lambda self, x: self.lif(self.linear(x) * self.linear(x)), "multiplies currents or membranes with each other"),
         (lambda self, x: self.lif(self.linear(x) ** 2), "multiplies currents or membranes with each other"),
         (lambda self, x: jsnn.LIF(0.9)(self.linear(x).astype(jnp.float32)), "LIF is not rounded, as it is made inside"),

@@ -111,12 +111,30 @@ def test_dtype_is_kept(penalty, dtype):
         assert value.dtype == gradient.dtype == dtype
 
 
+@pytest.mark.parametrize("strength", [1, np.float64(0.3), np.float32(0.3), jnp.bfloat16(0.3)])
+@pytest.mark.parametrize("penalty", [l1, l2, l1_rate, l2_rate, l1_rate_sparsity])
+def test_the_dtype_of_a_strength_changes_nothing(penalty, strength):
+    for dtype, wanted in ((jnp.bfloat16, jnp.bfloat16), (jnp.int32, jnp.float32), (jnp.bool_, jnp.float32)):
+        spikes = jnp.ones((3, 2, 43), dtype)  # 258 in all, which bfloat16 cannot hold
+        found = penalty(spikes, strength=strength)
+        expected = penalty(spikes.astype(jnp.float32), strength=float(strength)).astype(wanted)
+        assert found.dtype == wanted
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
 @pytest.mark.parametrize("penalty", [l1, l2])
 def test_integers_do_not_wrap_around(penalty, dtype):
     rates = jnp.array([3, 7, 100], dtype)
     for target in (0, 5, (4, 6)):
         assert penalty(rates, target=target) == penalty(rates.astype(jnp.float32), target=target)
+
+
+@pytest.mark.parametrize("penalty", [l1, l2, l1_rate, partial(l2_rate, dt=1e-3), l1_rate_sparsity])
+def test_an_export_of_any_batch(penalty):
+    (batch,) = jax.export.symbolic_shape("batch")
+    exported = jax.export.export(jax.jit(penalty))(jax.ShapeDtypeStruct((4, batch, 3), jnp.float32))
+    np.testing.assert_allclose(exported.call(jnp.ones((4, 2, 3))), penalty(jnp.ones((4, 2, 3))), rtol=1e-6)
 
 
 def test_strength_may_follow_a_schedule():

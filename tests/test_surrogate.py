@@ -287,6 +287,8 @@ def test_bad_slopes(factory, slope, error, message):
         (lambda: sg.sparse_fast_sigmoid(cutoff=math.nan), ValueError, "cutoff must be finite and below 1e30, got nan"),
         (lambda: sg.sparse_fast_sigmoid(cutoff=None), TypeError, "cutoff must be a Python number.*got None"),
         (lambda: sg.custom(2.0), TypeError, "derivative must be a function of x = v - threshold, got 2.0"),
+        (lambda: jax.grad(sg.custom(lambda x: None))(1.0), ValueError, r"shape of x, \(\), got None"),
+        (lambda: sg.custom(lambda x: x[:2]).derivative(jnp.ones(3)), ValueError, r"x, \(3,\), got shape \(2,\)"),
     ],
 )
 def test_bad_parameters(call, error, message):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn.arguments import checked
+from jsnn.rounding import wide
 from jsnn.types import Array
 
 
@@ -49,7 +50,8 @@ def normalize(images: Array, mean: float | Sequence[float], std: float | Sequenc
             raise ValueError(f"{name} must be a number or one per channel ({images.shape[-1]}), got {values.shape}")
     if not (scale > 0).all():
         raise ValueError(f"std must be > 0, got {std}")
-    return (images - jnp.asarray(shift, images.dtype)) / jnp.asarray(scale, images.dtype)
+    x = wide(images)
+    return ((x - jnp.asarray(shift, x.dtype)) / jnp.asarray(scale, x.dtype)).astype(images.dtype)
 
 
 @checked

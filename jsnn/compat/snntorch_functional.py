@@ -26,7 +26,7 @@ from jsnn.encode.checks import check_at_least, check_first_spike_time, check_pro
 from jsnn.encode.latencies import latency
 from jsnn.encode.regular import regular_spikes
 from jsnn.encode.times import interpolate_spikes
-from jsnn.losses import check_targets, cross_entropy, mean_over_samples, per_class, without_ignored
+from jsnn.losses import check_targets, cross_entropy, mean_over_samples, per_class, wide_labels, without_ignored
 from jsnn.metrics import accuracy
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array
@@ -83,7 +83,8 @@ def ce_temporal_loss(
     """Return the cross-entropy of inverted first spike times t: the right neuron shall fire first.
 
     L = cross_entropy(-t, targets) for "negate", cross_entropy(1 / (t + 1), targets) for "reciprocal". Times
-    and their gradient are those of `decode.first_spike_time`.
+    and their gradient are those of `decode.first_spike_time`. With a `weight`, the mean divides by the sum of the
+    samples' weights, as in snnTorch, which does so in this loss alone.
 
     Args:
         spikes: [T, B, N].
@@ -102,7 +103,11 @@ def ce_temporal_loss(
     """
     times = decode.first_spike_time(wide(spikes), lengths=lengths)
     logits = -times if inverse == "negate" else 1 / (times + 1)
-    return narrow(cross_entropy(logits, targets, weight=weight, ignore_label=ignore_label), spikes.dtype)
+    loss = cross_entropy(logits, targets, weight=weight, ignore_label=ignore_label)
+    if weight is not None:
+        weights = wide(weight)[targets.astype(jnp.int32)]
+        loss /= mean_over_samples(weights, targets, logits.shape[-1], ignore_label, logits.dtype)
+    return narrow(loss, spikes.dtype)
 
 
 @checked
@@ -404,4 +409,4 @@ def _one_hot(targets: Array, num_classes: int) -> Array:
     found = extremes(targets)
     if found is not None and not (found[0] >= 0 and found[1] < num_classes):
         raise ValueError(f"targets must lie in 0..{num_classes - 1}, got {found[0]:.0f} to {found[1]:.0f}")
-    return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)
+    return jax.nn.one_hot(wide_labels(targets), num_classes, dtype=jnp.float32)

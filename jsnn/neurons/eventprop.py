@@ -32,7 +32,7 @@ from jsnn.neurons import cuba
 from jsnn.neurons.base import MEMBRANE, cast, leakage
 from jsnn.neurons.checks import has_field
 from jsnn.neurons.pytree import map_parts
-from jsnn.neurons.wrappers import Refractory, Stochastic
+from jsnn.neurons.wrappers import MeanRate, Refractory, Stochastic
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
 
 
@@ -70,7 +70,8 @@ class CuBaLIF(cuba.CuBaLIF):
 
         rise = slope(threshold)
         # a membrane that a reset left above the threshold spikes at once, and no small change moves that
-        shift = _shift(u - threshold, jnp.where((spikes > 0) & (rise > 0), rise, jnp.inf))
+        crosses = (spikes > 0) & (state.v - threshold <= 0) & (rise > 0)
+        shift = _shift(u - threshold, jnp.where(crosses, rise, jnp.inf))
         if self.reset == "zero":
             v = self.apply_reset(u, spikes, threshold) - slope(self.v_reset) * shift
         else:  # what is subtracted moves the membrane with the slope from below, which `rise` takes away
@@ -115,12 +116,15 @@ def with_spike_time_gradients(network: Any) -> Any:
         >>> float(first_spike_time(impulses)), jax.grad(first_spike_time)(impulses)[:, 0, 0].round(2)
         (1.0, Array([-2.74, -1.61,  0.  ], dtype=float32))
     """
-    if isinstance(network, Neuron):
-        _check(network)
-    for _, part in nnx.iter_graph(network):
-        if isinstance(part, Neuron):
-            _check(part)
+    for neuron in (*([network] if isinstance(network, Neuron) else []), *_neurons_in(network)):
+        _check(neuron)
     return map_parts(network, lambda part: type(part) is cuba.CuBaLIF, _with_own_gradient)
+
+
+def _neurons_in(network: Any) -> list[Any]:
+    """Return the neurons that a network has as attributes, without the network itself."""
+    parts = (part for path, part in nnx.iter_graph(network) if path)
+    return [part for part in parts if isinstance(part, Neuron) and not isinstance(part, type)]
 
 
 def _with_own_gradient(neuron: cuba.CuBaLIF) -> CuBaLIF:
@@ -153,6 +157,15 @@ def with_shifts(network: Neuron, state: State, x: Any) -> State:
         return state
 
 
+def check_is_changed(neuron: Any) -> None:
+    """Raise ValueError if `with_spike_time_gradients` did not reach a neuron that a network calls."""
+    if with_spike_time_gradients(neuron) is not neuron:
+        raise ValueError(
+            f"gradient='eventprop' cannot change a {type(neuron).__name__} that a function makes or holds: make it an "
+            f"attribute of the nnx.Module that calls it"
+        )
+
+
 def has_shifts(state: State) -> bool:
     """Return whether a state holds one of a neuron with exact gradients of its spike times."""
 
@@ -172,7 +185,7 @@ def _check(neuron: Any) -> None:
                 f"detach_reset=False, got {neuron.reset!r}, {neuron.reset_delay} and {neuron.detach_reset}"
             )
         return
-    holds_neurons = any(part is not neuron and isinstance(part, Neuron) for _, part in nnx.iter_graph(neuron))
+    holds_neurons = bool(_neurons_in(neuron))
     if isinstance(neuron, Layered) and (holds_neurons or vars(neuron).keys() & {"layers", "function"}):
         if not isinstance(vars(neuron).get("function", neuron), nnx.Pytree):
             raise ValueError(
@@ -181,7 +194,8 @@ def _check(neuron: Any) -> None:
             )
         return
     is_linear = isinstance(neuron, TimeParallel) and neuron.is_linear and not has_field(neuron, "surrogate")
-    if isinstance(neuron, Refractory | Stochastic) or not (is_linear or holds_neurons):
+    is_rule = has_field(neuron, "rule")  # of plasticity, which is not linear in the spikes
+    if is_rule or isinstance(neuron, Refractory | Stochastic | MeanRate) or not (is_linear or holds_neurons):
         raise ValueError(
             f"gradient='eventprop' does not fit {name}: it takes jsnn.CuBaLIF for the neurons that spike, and for the "
             f"others those that are linear (LI, CuBaLI, filters, delays); take gradient='surrogate' for {name}"

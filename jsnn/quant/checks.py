@@ -5,6 +5,8 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,9 +19,9 @@ from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import value_of_parameter
 from jsnn.program import Constant, Program, shape_of
-from jsnn.quant.fixed import LARGEST_INPUT
+from jsnn.quant.fixed import LARGEST, LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of
-from jsnn.types import Neuron
+from jsnn.types import Neuron, SpikeFunction
 
 SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)
 NEURONS = (IF, LIF, LI, CuBaLIF, CuBaLI)
@@ -71,6 +73,8 @@ def check_parts(network: Any) -> None:
             geometry_of(part, name)
         elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not isinstance(part.reset, str):
             raise TypeError(f"{name}: reset must be 'subtract', 'zero' or 'none' in integers, got {part.reset!r}")
+        elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not _is_step(part.surrogate):
+            raise TypeError(f"{name}: surrogate must be 0 below and 1 above the threshold, got {part.surrogate!r}")
         elif isinstance(part, Recurrent):
             if type(part.neuron) not in NEURONS or not isinstance(part.neuron, SpikingNeuron):
                 raise TypeError(f"{name}: a Recurrent in integers takes IF, LIF or CuBaLIF, got {part.neuron!r}")
@@ -85,12 +89,17 @@ def check_parts(network: Any) -> None:
                 f"{name or 'the network'} has gradients of spike times, and rounded neurons have those of a surrogate: "
                 f"take the network before with_spike_time_gradients"
             )
-        elif isinstance(part, Neuron) and type(part) not in (Sequential, Network):
+        elif isinstance(part, Neuron) and type(part) not in (Sequential, Network) and not isinstance(part, type):
             raise TypeError(f"{name or 'the network'} is {type(part).__name__}, which has no integer twin: {_FIT}")
     known = [id(value) for value in inside]
     for path, part in nnx.iter_graph(network):
         if isinstance(part, nnx.Variable) and id(part) not in known:
             raise TypeError(f"{dotted(path)} is a parameter of a part that has no integer twin: {_FIT}")
+
+
+def _is_step(surrogate: SpikeFunction) -> bool:
+    with jax.ensure_compile_time_eval():
+        return np.array_equal(surrogate(jnp.array([-1.0, -1e-3, 1e-3, 1.0])), [0, 0, 1, 1])
 
 
 def check_units(program: Program, inputs: Collection[int]) -> None:
@@ -111,15 +120,21 @@ def check_units(program: Program, inputs: Collection[int]) -> None:
             terms = math.prod(shape_of(program, operation.inputs[0])[axis] for axis in axes)
             if terms > LARGEST_INPUT:
                 raise ValueError(f"{function} sums {terms} products in int8, which holds {LARGEST_INPUT}")
-        if given[0] in ("bool", "int8"):
+        if {"int16", "int32"}.isdisjoint(given):
             continue
         if (name == "mul" and len(given) == 2) or name in ("integer_pow", "square"):
             raise ValueError(f"{function} multiplies currents or membranes with each other, a unit that integers lack")
         numbers = [atom.value for atom in operation.inputs if isinstance(atom, Constant)]
-        if name in ("add", "sub") and np.any([np.any(number) for number in numbers]):
+        numbers = [number for number in numbers if np.any(number) and np.any(np.abs(number) != LARGEST)]
+        if name in ("add", "sub") and numbers:
             raise ValueError(
                 f"{function} adds the number {numbers[0]} to currents or membranes, of which an integer counts another "
                 f"unit: put it into a bias"
+            )
+        if (name in ("max", "min", "clamp") or operation.params.get("name") in ("clip", "_where")) and numbers:
+            raise ValueError(
+                f"{function} compares or joins the number {numbers[0]} with currents or membranes, of which an integer "
+                f"counts another unit: take 0, or leave it to a neuron"
             )
 
 

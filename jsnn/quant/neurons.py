@@ -134,6 +134,7 @@ class IntegerNeuron(FrozenPytree):
         fires: whether it puts out spikes, and not its membrane.
         reset: "subtract", "zero" or "none".
         reset_delay: whether it resets a step late.
+        inclusive: whether a membrane at its threshold spikes, as with the surrogates of `jsnn.compat.spikingjelly`.
         decays_last: whether the synaptic current decays after its jump.
         dtype: of its input: int32 currents, or int8 inputs.
     """
@@ -144,6 +145,7 @@ class IntegerNeuron(FrozenPytree):
     fires: bool = nnx.static(default=True)
     reset: str = nnx.static(default="subtract")
     reset_delay: bool = nnx.static(default=False)
+    inclusive: bool = nnx.static(default=False)
     decays_last: bool = nnx.static(default=False)
     dtype: str = nnx.static(default="int32")
     _takes_integers: ClassVar[bool] = True
@@ -159,6 +161,7 @@ class IntegerNeuron(FrozenPytree):
             isinstance(cell, SpikingNeuron),
             getattr(cell, "reset", "none"),
             getattr(cell, "reset_delay", False),
+            bool(getattr(cell, "surrogate", jnp.zeros_like)(jnp.zeros(()))),
             _decays_last(cell),
             "int32" if neuron.most == LARGEST else "int8",
         )
@@ -182,12 +185,13 @@ class IntegerNeuron(FrozenPytree):
         if not self.fires:
             v = v.astype(jnp.int16)
             return type(state)(v, *kept), v
+        fire = jnp.greater_equal if self.inclusive else jnp.greater
         threshold = self.constants.threshold
         if self.reset_delay:
-            v = self.after_reset(v, before.v > threshold)
-            spikes = v > threshold
+            v = self.after_reset(v, fire(before.v, threshold))
+            spikes = fire(v, threshold)
         else:
-            spikes = v > threshold
+            spikes = fire(v, threshold)
             v = self.after_reset(v, spikes)
         return type(state)(saturated(v, self.bits).astype(jnp.int16), *kept), spikes.astype(jnp.int8)
 
