@@ -39,7 +39,12 @@ def make_network(experiment: config.Experiment, train: Dataset) -> Network:
     )
     outputs = train.num_classes if experiment.data.has_classes(train) else math.prod(values)
     inputs, rngs = experiment.encoder.shape(shape), nnx.Rngs(experiment.seed)
-    return experiment.learning.prepare(experiment.network.make(inputs, outputs, rngs), (1, *inputs), rngs)
+    kind = experiment.network
+    network = kind.make(inputs, outputs, rngs)
+    if isinstance(network, Neuron) == kind.is_rate:
+        wanted = "no Neuron, as is_rate is True" if kind.is_rate else "a Neuron, such as jsnn.Network(module)"
+        raise ValueError(f"{type(kind).__name__}.make must return {wanted}, got {type(network).__name__}")
+    return experiment.learning.prepare(network, (1, *inputs), rngs)
 
 
 def make_schedule(experiment: config.Experiment, total_steps: int) -> Callable[[Network, Array], Network]:
@@ -145,7 +150,7 @@ def _learned_online(
     decode, evaluate = objective.decoder.make(), objective.loss.make()
     steps = num_steps or len(inputs)
     lengths = padded.get("lengths", jnp.full(len(targets), steps))
-    burn_in = experiment.learning.burn_in  # type: ignore[attr-defined]
+    burn_in = getattr(experiment.learning, "burn_in", None)
     if burn_in is None:
         burn_in = 0.0 if objective.loss.in_time else 0.5
     step, first = jnp.arange(steps)[:, None], jnp.floor(burn_in * lengths)

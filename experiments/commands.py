@@ -105,9 +105,10 @@ def _take_up(request: Request, held: contextlib.ExitStack) -> Callable[[], int]:
     before = load_run(folder)
     experiment = overrides.remember(before, override(before, request.fields, existing, request.usage))
     if isinstance(experiment, Study):
-        if evaluates:
+        if evaluates or options.checkpoint != "last":
             stages = ", ".join(str(folder / stage.name) for stage in experiment.stages)
-            raise ValueError(f"{folder} is a study: evaluate one of its stages, {stages}")
+            what = "evaluate" if evaluates else f"give --checkpoint {options.checkpoint} with"
+            raise ValueError(f"{folder} is a study: {what} one of its stages, {stages}")
         assert isinstance(before, Study)
         overrides.check_study(before, experiment)
         return functools.partial(execute.run_study, experiment, folder, console, command(line))

@@ -19,8 +19,8 @@ def load(experiment: config.Experiment) -> config.Sets:
     if isinstance(settings, config.Recordings) and settings.length != experiment.num_steps:
         raise ValueError(f"num_steps must be data.length, {settings.length}, got {experiment.num_steps}")
     sets = settings.make()
-    given = [one for one in sets if one is not None] if isinstance(sets, config.Sets) else []
-    if not all(isinstance(one, Dataset) for one in given) or len(given) < 2:
+    given = [*sets[:2], *(one for one in sets[2:] if one is not None)] if isinstance(sets, config.Sets) else [None]
+    if not all(isinstance(one, Dataset) for one in given):
         raise ValueError(f"{type(settings).__name__}.make must return Sets(train, test), each a jsnn.data.Dataset")
     if settings.validation_split and sets.validation is None:
         raise ValueError(f"{type(settings).__name__}.make must return Sets with a validation set, as is asked for")

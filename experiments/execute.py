@@ -59,9 +59,10 @@ def _write_config(experiment: config.Experiment | config.Study, folder: Path, so
 
 
 def begin_again(experiment: config.Experiment, folder: Path) -> None:
-    """Write another config into the folder of a run; a summary, which is not of it, is taken away first."""
+    """Write another config into the folder of a run; results, which are not of it, are taken away first."""
     if system.is_first():
-        (folder / "summary.json").unlink(missing_ok=True)
+        for name in ("summary.json", "sweep.csv"):
+            (folder / name).unlink(missing_ok=True)
         files.write_sealed(folder / "config.json", config.to_values(experiment))
 
 
@@ -108,7 +109,8 @@ def _train(run: Run, console: Console, command: str) -> int:
     if not system.is_first():
         return 0
     chosen = [row["learning_rate"] for row in rows].index(_best(run, rows).learning_rate)
-    seen = _evaluate(run.networks(), rows, chosen, console)
+    networks = run.networks()
+    seen = _evaluate(networks, rows, chosen, console)
     tried = sweep(run, console)
     best = _best(run, rows)
     seed = run.experiment.seed
@@ -120,7 +122,7 @@ def _train(run: Run, console: Console, command: str) -> int:
     if tried:
         summary["sweep"] = tried
         _print_rows(console, f"{run.experiment.name}: sweep", tried)
-    _save_weights(run.networks()[0], rows[0])
+    _save_weights(networks[chosen], rows[chosen])
     seen.save(run.folder)
     files.write_sealed(run.folder / "summary.json", summary)
     spread.print_spreads(console, run.experiment.name, rows)
@@ -151,7 +153,7 @@ def _by_bptt(run: Run, console: Console) -> dict[str, float]:
 
 
 def _save_weights(run: Run, metrics: dict[str, float]) -> None:
-    """Write the weights into the folder of a run, the first of several seeds, as `jsnn.weights.load` reads them."""
+    """Write the weights of a network into the folder of its run, as `jsnn.weights.load` reads them."""
     metadata = {"config": json.dumps(config.to_values(run.experiment)), run.score: str(metrics[f"test_{run.score}"])}
     weights.save(run.folder / "weights.safetensors", run.network(), metadata)
 

@@ -5,8 +5,9 @@ checksums: `metrics.jsonl` is written anew from there when a run goes on, so tha
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
         records: the epochs that the run goes on from; others are taken out of `metrics.jsonl`.
 
     Raises:
-        OSError: if they cannot be written (a full disk), or the logger fails, also when an epoch is added.
+        OSError: if they cannot be written (a full disk), or the logger fails, also when an epoch is added or
+            when it ends.
     """
     if not system.is_first():
         yield lambda record: None
@@ -36,21 +38,26 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
     path = folder / NAME
     if records or path.exists():
         write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
-    with ExitStack() as stack:
-        settings, make = to_values(experiment), experiment.logger.make
-        log = _attempt(experiment, lambda folder: stack.enter_context(make(folder, settings)), folder)
+    stack, settings, make = ExitStack(), to_values(experiment), experiment.logger.make
+    log = _attempt(experiment, lambda: stack.enter_context(make(folder, settings)))
 
-        def add(record: dict[str, Any]) -> None:
-            append(path, json.dumps(record))
-            _attempt(experiment, log, record)
+    def add(record: dict[str, Any]) -> None:
+        append(path, json.dumps(record))
+        _attempt(experiment, log, dict(record))  # which may change it
 
+    try:
         yield add
+    except BaseException:
+        with suppress(Exception):  # what stopped the training counts, whatever the logger makes of it
+            stack.__exit__(*sys.exc_info())
+        raise
+    _attempt(experiment, stack.close)
 
 
-def _attempt(experiment: Experiment, call: Callable[[Any], Any], argument: Any) -> Any:
+def _attempt(experiment: Experiment, call: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a call of a logger gives; all that it raises is an OSError, as it cannot write."""
     try:
-        return call(argument)
+        return call(*arguments)
     except OSError:
         raise
     except Exception as error:  # each logger's library has its own, and so have those of one's own

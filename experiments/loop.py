@@ -162,13 +162,13 @@ class Run(train.Trainer):
         return run
 
     def take_weights(self, folder: Path) -> None:
-        """Take the weights of the last checkpoint of another run with the same network, whatever its optimiser.
+        """Take the weights that another run with the same network has trained, whatever its optimiser.
 
         Raises:
             CheckpointError: if there is none, or it does not fit.
         """
         checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-        weights = checkpoints.restore_part(checkpoints.last, self.state._replace(optimizer=None))
+        weights = checkpoints.restore_part(_chosen_step(checkpoints), self.state._replace(optimizer=None))
         self.state = weights._replace(optimizer=self.state.optimizer)
 
     def fit(self) -> tuple[list[dict[str, float]], float]:
@@ -193,6 +193,12 @@ class Run(train.Trainer):
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.best is not None:  # a damaged best one is found here, not when all is done
             info = self.restore(self.checkpoints.last)
+        if info.get("examples", self._examples) != self._examples:
+            name, then = self.experiment.data.name, info["examples"]
+            raise ValueError(
+                f"the sets of {name} have {self._examples} examples, and had {then} when the run was trained: take the "
+                f"same data, or begin a new run"
+            )
         records = self.records()
         self._start = time.monotonic() - info["seconds"]
         with (
@@ -217,9 +223,10 @@ class Run(train.Trainer):
         self._write_down(record)
 
     def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
-        if records and self._is_short(records[-1]["epoch"] - 1) and not self._is_short(self.epochs - 1):
-            score = None  # a short epoch is not the best of a training that has whole ones
+        if not self._comparable(records[-1:]):
+            score = None
         info = {"sums": sums, "seconds": time.monotonic() - self._start, "records": records}
+        info["examples"] = self._examples
         self.checkpoints.save(self.step, self.state, info, score)
         if not sums:
             self._bar.console.print(progress.summarise(records[-1], self.epochs, self.score))
@@ -229,8 +236,19 @@ class Run(train.Trainer):
 
     def chosen(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the record of the epoch whose weights are the result."""
-        step = self.checkpoints.best if self.sets.validation else records[-1]["step"]
+        step = _chosen_step(self.checkpoints)
         return next(record for record in records if record["step"] == step)
+
+    def _should_stop_early(self, records: list[dict[str, Any]]) -> bool:
+        return super()._should_stop_early(self._comparable(records))
+
+    def _comparable(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the records whose scores count: no short epoch is the best of a training that has whole ones."""
+        return [one for one in records if not self._is_short(one["epoch"] - 1) or self._is_short(self.epochs - 1)]
+
+    @property
+    def _examples(self) -> list[int]:
+        return [len(one) for one in self.sets if one is not None]
 
     def _is_short(self, epoch: int) -> bool:
         """Return whether an epoch, counted from 0, is one of those with fewer time steps."""
@@ -250,6 +268,14 @@ class Run(train.Trainer):
 
     def share(self, array: np.ndarray) -> jax.Array:
         return self.layout.everywhere(array)
+
+
+def _chosen_step(checkpoints: Checkpoints) -> int | None:
+    """Return the step of a training's result: of the epoch that was best on its validation set, or else the last."""
+    last = checkpoints.last
+    records = [] if last is None else checkpoints.info(last).get("records", [])
+    is_validated = any(name.startswith("validation_") for record in records[-1:] for name in record)
+    return checkpoints.best if is_validated else last
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ def check_resume(before: Experiment, after: Experiment, trained: int) -> None:
     own = type(after.network).at_step, type(after.optimizer).make  # may depend on how many steps there are in all
     steady = own == (config.Network.at_step, config.Optimizer.make)
     steady &= after.optimizer.schedule == "constant" and after.objective.dt_end is None
+    steady &= after.train.short_epochs not in (before.train.epochs, after.train.epochs)  # then short ones have scores
     if steady and after.train.epochs >= trained:  # the steps that are done do not depend on those to come
         free.append("train.epochs")
     if (after.train.patience or math.inf) >= (before.train.patience or math.inf):
@@ -84,6 +85,8 @@ def _refused(before: config.Config, after: config.Config, free: list[str]) -> li
 
 def _flat(name: str, value: Any) -> dict[str, Any]:
     """Return the fields in a value by their dotted names, of which `name` is the beginning."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # the stages of a study
+        value = dict(enumerate(value))
     if isinstance(value, dict) and value:
         return {k: v for key, one in value.items() for k, v in _flat(f"{name}.{key}".lstrip("."), one).items()}
     return {name: value}

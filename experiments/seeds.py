@@ -68,6 +68,12 @@ class Seeds(Run):
         self._mesh = Mesh(np.asarray(devices), (_AXIS,))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[(run.state, run.key) for run in self.runs])
         self.state, self.key = jax.device_put(stacked, NamedSharding(self._mesh, _NETWORKS))
+        rates = [jax.tree.leaves(run.state.optimizer) for run in self.runs[:: experiment.seeds]]  # of one seed
+        if len(rates) > 1 and all((a == b).all() for a, b in zip(*rates[:2])):
+            raise ValueError(
+                f"learning_rates need an optimiser with the rate in its state: return optax.inject_hyperparams(...)("
+                f"learning_rate=self.learning_rate) from {type(experiment.optimizer).__name__}.make"
+            )
         for run in self.runs:
             del run.state  # the device holds them once
         self.pairs = [

@@ -18,6 +18,7 @@ from jsnn.conversion.place import Scaled
 from jsnn.models import CompetitiveLayer
 from jsnn.network import neurons_of
 from jsnn.neurons.base import SpikingNeuron, cast
+from jsnn.neurons.checks import has_field
 from jsnn.neurons.spiking_activation import InitialMembrane, RateCoded
 from jsnn.padding import fill_padding
 from jsnn.train.trainer import as_float
@@ -101,16 +102,14 @@ def spike_size(neuron: Neuron) -> Parameter:
     """Return what one spike in a step adds to a neuron's output."""
     if isinstance(neuron, Scaled):
         return neuron.spike_size
-    if isinstance(neuron, jsnn.Recurrent | CompetitiveLayer):
-        return spike_size(neuron.neuron)
+    neuron = _inner(neuron)
     return neuron.amplitude / neuron.dt if isinstance(neuron, RateCoded) else 1.0
 
 
 def threshold_of(neuron: Neuron, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the membrane potential at which each neuron of a layer spikes, [N]; None where it is not a constant."""
-    if isinstance(neuron, jsnn.Recurrent | Scaled | CompetitiveLayer):
-        return threshold_of(neuron.neuron, shape)
-    if isinstance(neuron, jsnn.ALIF):
+    is_drawn, neuron = isinstance(neuron, jsnn.Stochastic), _inner(neuron)
+    if is_drawn or isinstance(neuron, jsnn.ALIF):
         return None
     if isinstance(neuron, SpikingNeuron):
         return np.broadcast_to(np.asarray(cast(neuron.threshold, jnp.float32)), shape).ravel()
@@ -118,9 +117,15 @@ def threshold_of(neuron: Neuron, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _spikes(neuron: Neuron) -> bool:
-    if isinstance(neuron, jsnn.Recurrent | Scaled | CompetitiveLayer):
-        return _spikes(neuron.neuron)
-    return isinstance(neuron, SpikingNeuron | RateCoded)
+    neuron = _inner(neuron)
+    is_graded = isinstance(neuron, jsnn.SigmaDelta)
+    return isinstance(neuron, RateCoded) or (has_field(neuron, "surrogate") and not is_graded)
+
+
+def _inner(neuron: Any) -> Any:
+    """Return the neuron that spikes in what is put around one, such as `jsnn.Recurrent`."""
+    is_around = isinstance(neuron, CompetitiveLayer) or has_field(neuron, "neuron")
+    return _inner(neuron.neuron) if is_around and not isinstance(neuron, jsnn.MeanRate) else neuron
 
 
 class Pass(NamedTuple):
@@ -200,7 +205,8 @@ def show(run: Run, subject: Subject, lengths: Sequence[int | None]) -> list[Pass
 
         def of_step(output: Array, step: Array) -> Array:
             wanted = jax.lax.dynamic_slice_in_dim(targets, step, 1, axis=1) if is_in_time else targets
-            return jnp.sum(subject.measure(output[None], output, wanted)[1][subject.score])
+            score = subject.measure(output[None], output, wanted)[1][subject.score]
+            return jnp.sum(jnp.broadcast_to(score, len(wanted)))  # of a number that is the batch's mean, as in training
 
         return jax.lax.map(lambda pair: of_step(*pair), (outputs, jnp.arange(len(outputs))))
 

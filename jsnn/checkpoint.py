@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from jsnn.types import State
 
 _TOGETHER = MultiprocessingOptions()
 _NAMED = 3  # how many leaves an error names
+_DROPPED = ".dropped"  # where what is deleted is moved first: a kill leaves no half of a checkpoint
 
 
 class CheckpointError(Exception):
@@ -96,6 +98,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=None if read_only else _LastAndBest(self),
                 enable_async_checkpointing=False,
+                todelete_subdir=None if read_only else _DROPPED,
                 read_only=read_only,
                 create=not read_only,
                 multiprocessing_options=processes,
@@ -110,6 +113,7 @@ class Checkpoints:
                 self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
             except Exception as error:
                 raise CheckpointError(f"{self.folder} cannot be opened for checkpoints: {_brief(error)}") from error
+            self._clear()
 
     @property
     def steps(self) -> list[int]:
@@ -145,12 +149,17 @@ class Checkpoints:
         Raises:
             CheckpointError: if it cannot be written (a full disk, a missing right); the ones before are untouched.
             TypeError: if something in the pytree is neither an array nor a number.
-            ValueError: if the step is below 0.
+            ValueError: if the step is below 0, or below that of a checkpoint in the folder.
         """
         if step < 0:
             raise ValueError(f"step must be >= 0, got {step}")
         if self._manager is None or self.read_only:
             raise CheckpointError(f"{self.folder} was opened for reading only: nothing is saved there")
+        if self.last is not None and step < self.last:
+            raise ValueError(
+                f"step must be at least {self.last}, that of the last checkpoint in {self.folder}, got {step}: restore "
+                f"it and go on from there, or take another folder"
+            )
         score = float(score) if score is not None and math.isfinite(score) else None
         arrays = _plain(state)
         record = _Record(info, score, {name: _leaf(array) for name, array in arrays.items()})
@@ -163,6 +172,7 @@ class Checkpoints:
             self._records[step] = record
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
+            self._clear()
         except Exception as error:
             self._records.pop(step, None)
             raise CheckpointError(
@@ -209,11 +219,16 @@ class Checkpoints:
             if other > step or other not in whole:
                 self._manager.delete(other)
                 self._records.pop(other, None)
+        self._clear()
 
     def close(self) -> None:
         """Wait for what is being written."""
         if self._manager is not None:
             self._manager.close()
+
+    def _clear(self) -> None:
+        if not self.read_only:
+            shutil.rmtree(self.folder / _DROPPED, ignore_errors=True)
 
     def _known(self, step: int | None) -> int:
         if step is None or step not in self.steps:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,32 @@ def test_keeps_the_best_and_the_last(tmp_path):
     assert int(again.restore(again.best, {"x": jnp.asarray(0)})[0]["x"]) == 2
     kept = sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit())
     assert kept == [2, 5]
+
+
+def test_a_kill_while_an_old_one_is_deleted_leaves_no_half_of_it(tmp_path, monkeypatch):
+    def killed(folder, **_):
+        for path in Path(folder).rglob("metadata"):
+            path.unlink()
+        raise KeyboardInterrupt
+
+    like = {"x": jnp.ones(3)}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, like, {})
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(2, like, {})
+    monkeypatch.undo()
+    assert Checkpoints(tmp_path, read_only=True).best == 2
+    again = Checkpoints(tmp_path)
+    assert (again.steps, again.best, [path.name for path in tmp_path.iterdir()]) == ([2], 2, ["2"])
+
+
+def test_a_step_before_the_last_is_refused(tmp_path):
+    """It would be dropped at once, as the last one and the best are kept."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, {"x": jnp.ones(3)}, {})
+    with pytest.raises(ValueError, match=r"step must be at least 5, that of the last checkpoint in .*, got 3"):
+        checkpoints.save(3, {"x": jnp.zeros(3)}, {})
 
 
 def test_what_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):

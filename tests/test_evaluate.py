@@ -247,6 +247,22 @@ def test_scores_and_rates_by_hand(padding, tmp_path):
     assert metrics["rate_mean_hz"] == pytest.approx(4 / 3 / 2)
 
 
+def test_a_score_of_the_whole_batch_is_the_mean_of_its_examples(tmp_path):
+    """As it is in training."""
+    ready = Run(in_time("classes", "cross_entropy"), tmp_path, QUIET)
+    whole = subject_of(ready)
+
+    def measure(*arguments):
+        value, metrics = whole.measure(*arguments)
+        return value, {name: metric.mean() for name, metric in metrics.items()}
+
+    passes = (show(ready, subject, [None])[0] for subject in (whole, whole._replace(measure=measure)))
+    of_examples, of_batches = (one.scores for one in passes)
+    assert {*of_batches} == {"step", "mean", "tail"}
+    for name, scores in of_batches.items():
+        np.testing.assert_allclose(scores, of_examples[name], rtol=1e-6)
+
+
 def test_a_network_whose_neurons_never_spike_by_kind_has_no_rates(tmp_path):
     """A readout alone: nothing spikes, so nothing is divided by the number of neurons that do."""
     ready = Run(in_time("classes", "cross_entropy"), tmp_path, QUIET)

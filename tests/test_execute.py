@@ -119,6 +119,8 @@ def test_a_study_runs_its_stages_and_goes_on_where_it_stopped(tmp_path, capsys):
 
     assert run.main(["--evaluate", str(folder)]) == 2
     assert "is a study: evaluate one of its stages" in capsys.readouterr().out
+    assert run.main(["--resume", str(folder), "--checkpoint", "best"]) == 2
+    assert "is a study: give --checkpoint best with one of its stages" in capsys.readouterr().out
     assert run.main(["--evaluate", str(folder / "rate")]) == 0
 
 

@@ -118,7 +118,8 @@ def test_with_a_validation_set_the_best_epoch_is_returned(data, tmp_path, saved)
 
 
 def test_it_stops_early(data):
-    rounds = fit(data, epochs=30, test=data[1], score="accuracy", maximize=True, patience=2).history
+    options = {"test": data[1], "score": "accuracy", "maximize": True, "patience": 2}
+    rounds = fit(data, epochs=30, on_epoch=dict.clear, **options).history  # of a record of its own
     scores = [record["test_accuracy"] for record in rounds]
     assert len(rounds) < 30
     assert max(scores[-2:]) <= max(scores[:-2])
@@ -178,6 +179,8 @@ def test_a_folder_belongs_to_one_training(data, tmp_path):
         "seed 0, got 1": {"seed": 1},
         "batch_size 12, got 6": {"batch_size": 6},
         "score 'loss', got 'accuracy'": {"score": "accuracy"},
+        "truncate None, got 2": {"truncate": 2},
+        "accumulate 1, got 2": {"accumulate": 2},
         r"len\(data\) 40, got 36": {"data": smaller},
         "epochs must be at least 2, which .* has already, got 1": {"epochs": 1},
         "checkpoints must be open for writing": {"read_only": True},

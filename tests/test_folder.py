@@ -108,20 +108,27 @@ def test_what_goes_wrong_in_a_logger_is_named(tmp_path, monkeypatch):
         write_down({"epoch": 1, "step": 7})
 
 
-def test_a_logger_of_ones_own_is_a_class(tmp_path):
-    seen = []
+def test_a_logger_of_ones_own_is_a_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(config.Logger, "kinds", dict(config.Logger.kinds))
+    seen, told, record = [], [], {"epoch": 1, "step": 7}
 
     class Remember(config.Logger):
         @contextlib.contextmanager
         def make(self, folder, settings):
-            yield seen.append
+            try:
+                yield lambda record: seen.append(record.pop("step"))
+            except ZeroDivisionError as error:
+                told.append(error)  # and keeps it for itself
+            else:
+                raise KeyError("end")
 
-    try:
-        with journal.opened(Experiment(logger=Remember()), tmp_path, []) as write_down:
-            write_down({"epoch": 1, "step": 7})
-    finally:
-        del config.Logger.kinds["remember"]
-    assert seen == [{"epoch": 1, "step": 7}]
+    ending = pytest.raises(OSError, match="logger 'remember' failed, KeyError: 'end'")
+    with ending, journal.opened(Experiment(logger=Remember()), tmp_path, []) as write_down:
+        write_down(record)
+    assert (seen, record) == ([7], {"epoch": 1, "step": 7})
+    with pytest.raises(ZeroDivisionError) as stop, journal.opened(Experiment(logger=Remember()), tmp_path, []):
+        raise ZeroDivisionError  # as what stops a training
+    assert told == [stop.value]
 
 
 def test_a_folder_is_held_by_one(tmp_path):

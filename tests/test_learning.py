@@ -32,6 +32,18 @@ def value_of(one, network, inputs, targets):
     return jax.jit(loss)(network, inputs, targets, jax.random.key(0))[0]
 
 
+def test_a_rule_of_ones_own_needs_no_field_of_the_others(monkeypatch):
+    monkeypatch.setattr(config.Learning, "kinds", dict(config.Learning.kinds))
+
+    class Own(config.Learning):
+        def make(self):
+            return jsnn.online.sltt()
+
+    one = experiment(Own())
+    loss = build.make_loss(one, in_time=True, training=True)
+    assert jax.eval_shape(loss, *problem(one), jax.random.key(0))[0].shape == ()
+
+
 @pytest.mark.rows(1)
 @pytest.mark.parametrize(("burn_in", "first"), [(None, 3), (0.0, 0), (0.4, 2), (0.99, 5)])
 def test_the_loss_is_the_mean_of_the_steps_after_the_burn_in(burn_in, first):

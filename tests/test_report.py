@@ -33,7 +33,7 @@ from experiments.config import (
 from experiments.loop import Run
 from experiments.report import figures
 from experiments.summary import git_revision
-from experiments.testing import show, spike_size, spiking_layers, subject_of
+from experiments.testing import show, spike_size, spiking_layers, subject_of, threshold_of
 
 DATA = Data(name="digits", train_split="train[:128]", test_split="test[:64]")
 TRAIN = Train(epochs=1, batch_size=32)
@@ -317,6 +317,19 @@ def test_every_kind_of_layer_is_found():
     assert not spiking_layers(jsnn.LI(0.9))
     converted = jsnn.convert(jax.nn.relu, jnp.ones((1, 2)), dt=0.1, scale_firing_rates=5.0)
     assert [spike_size(layer) for layer in spiking_layers(converted).values()] == [2]
+
+
+def test_neurons_that_spike_are_found_in_others():
+    lif, synapse = jsnn.LIF(0.9, threshold=2.0), nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    noisy = jsnn.Stochastic(lif, jax.random.key(0))
+    rule = jsnn.plasticity.STDP(0.9, 0.9)
+    within = [jsnn.Refractory(lif, 2), jsnn.Recurrent(jsnn.Refractory(lif, 1), synapse), noisy]
+    within += [jsnn.Plastic(synapse, rule, neuron=lif)]
+    spiking = [*within, jsnn.Refractory(noisy, 1), jsnn.SRM0(), jsnn.SlidingPSN()]
+    silent = [jsnn.LI(0.9), jsnn.SigmaDelta(), jsnn.Delay(2), jsnn.MeanRate(lif, num_steps=2)]
+    assert [bool(spiking_layers(layer)) for layer in (*spiking, *silent)] == [True] * 7 + [False] * 4
+    thresholds = [threshold_of(layer, (2,)) for layer in within]
+    assert [None if one is None else one.tolist() for one in thresholds] == [[2, 2], [2, 2], None, [2, 2]]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import time
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fuzz_commands import fuzz
 from rich.console import Console
@@ -175,6 +176,7 @@ def test_help_shows_every_field(capsys):
         (["configs/digits.py", "0.9"], "'0.9' is no field and belongs to none"),
         (["configs/digits.py", "--data.flip", "True"], "fields are set as in --data.flip or --data.no-flip"),
         (["configs/digits.py", "--data", "mnist"], "got 'mnist'. Its name is set by --data.name mnist"),
+        (["configs/digits.py", "--data", "recordings"], "one of 'data', 'speech', 'events', got 'recordings'"),
         (["configs/digits.py", "--optimizer", "sgd"], "Its name is set by --optimizer.name sgd"),
         (["configs/digits.py", "--train.epochz=3"], "no field --train.epochz: did you mean '--train.epochs'?"),
         (["configs/digits.py", "--train.epochs", "1000000000"], "train.epochs must be <= 97612893, of 22 steps"),
@@ -334,6 +336,10 @@ def test_parts_of_ones_own_go_with_the_run(capsys, tmp_path, monkeypatch):
         ("Data", "make(self): return some(), some()", "Mine.make must return Sets(train, test), each a jsnn.data"),
         ("Data", "make(self): return Sets(some(), Dataset(some().inputs, np.ones(9)))", "targets must be integers whe"),
         ("Data", "make(self): return Sets(some(), some())\n    validation_split: str = 'x'", "must return Sets with a"),
+        ("Data", "make(self): return Sets(some(), None, some())", "Mine.make must return Sets(train, test), each a j"),
+        ("Network", "mak(self, *_): return 3", "network must have the method make, and Mine does not"),
+        ("Network", "make(self, i, o, _): return lambda x: x", "Mine.make must return a Neuron, such as jsnn.Network"),
+        ("Network", "make(self, *_): return jsnn.LI(0.9)\n    is_rate = True", "must return no Neuron, as is_rate is"),
         ("Network", "make(self, *_, **__): return undefined", "own.py, line 5: NameError"),
         ("Network", "make(self, *_, **__): return jsnn.LIF(0.9)", "the network has nothing to train"),
         ("Network", "make(self, i, o, rngs): return jsnn.models.feedforward([6, 1], rngs=rngs)", "must give 3 outputs"),
@@ -468,6 +474,8 @@ def test_early_stopping_takes_the_best_epoch(capsys, tmp_path):
     trained.restore(chosen["step"])
     kernel = trained.network().layers[1].kernel[...]
     assert (saved["layers.1.kernel"] == kernel).all()  # of that epoch, as the accuracy beside it is
+    trained.take_weights(tmp_path / "run")  # as --train.weights does
+    assert (trained.network().layers[1].kernel[...] == kernel).all()
 
 
 @pytest.mark.parametrize(
@@ -487,6 +495,38 @@ def test_the_weights_of_the_epoch_that_is_chosen_are_there(tmp_path, scores, sho
         running.save({}, records, running.quality(records[-1]))
     assert running.chosen(records)["epoch"] == chosen
     running.restore(2 * chosen)
+
+
+def test_patience_counts_no_short_epochs_of_a_training_that_has_whole_ones(tmp_path):
+    data = config.Data(train_split="train[:40]", test_split="test[:20]", validation_split="train[90%:]")
+    training = config.Train(epochs=9, batch_size=20, patience=1, short_epochs=3)
+    running = Run(config.Experiment(data=data, train=training), tmp_path, Console())
+    records = [{"epoch": epoch, "validation_accuracy": 1 / epoch} for epoch in range(1, 6)]
+    assert [running._should_stop_early(records[:done]) for done in (3, 4, 5)] == [False, False, True]
+
+
+def test_an_epoch_that_was_begun_may_go_on_in_other_parts(tmp_path, monkeypatch):
+    data = config.Data(train_split="train[:40]", test_split="test[:20]")
+    training = config.Train(batch_size=4)  # 10 steps
+    running = Run(config.Experiment(data=data, train=training, num_steps=2), tmp_path, Console())
+    for portions, step in ((5, 2), (3, 5), (2, 10)):
+        monkeypatch.setattr("jsnn.train.trainer._PORTIONS", portions)
+        next(running._portions(0))
+        assert running.step == step
+
+
+def test_other_data_than_a_run_was_trained_with_are_refused(tmp_path):
+    def fit(count, epochs):
+        digits = (np.ones((count, 4), np.float32), np.arange(count) % 2)
+        np.savez(tmp_path / "own.npz", **dict(zip(("x_train", "y_train", "x_test", "y_test"), 2 * digits)))
+        data, training = config.Data(name=str(tmp_path / "own.npz")), config.Train(epochs=epochs, batch_size=4)
+        Run(config.Experiment(data=data, train=training, num_steps=2), tmp_path / "run", Console(quiet=True)).fit()
+
+    fit(8, 1)
+    with pytest.raises(
+        ValueError, match=r"own.npz have \[16, 16\] examples, and had \[8, 8\] when the run was trained"
+    ):
+        fit(16, 2)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 import scipy  # whose parts are imported where they are used
 from rich.console import Console
@@ -29,6 +30,7 @@ from experiments.config import (
 from experiments.loop import Run
 from experiments.report import energy, sections
 from experiments.spread import best, margin, spreads
+from jsnn import weights
 from jsnn.train import NotFinite
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +192,19 @@ def test_the_page_and_summary_of_values_are_of_the_lowest_error(tmp_path):
     summary = summary_of(tmp_path / "run")
     assert summary["final"]["test_mse"] == min(row["test_mse"] for row in summary["seeds"])
     assert "learning rate 0.01" in (tmp_path / "run" / "report.html").read_text()
+    saved = weights.read_metadata(tmp_path / "run" / "weights.safetensors")
+    assert saved["mse"] == str(summary["final"]["test_mse"])
+
+
+def test_an_optimiser_of_ones_own_that_has_one_learning_rate_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Optimizer, "kinds", dict(Optimizer.kinds))
+
+    class Plain(Optimizer):
+        def make(self, total_steps):
+            return optax.adam(self.learning_rate)
+
+    with pytest.raises(ValueError, match=r"learning_rates need an optimiser with the rate in its state: .* from Plain"):
+        seeds.open_run(dataclasses.replace(SEVERAL, optimizer=Plain()), tmp_path, QUIET)
 
 
 def test_an_interval_holds_the_mean_as_often_as_it_says():

@@ -105,12 +105,16 @@ class Part(Settings):
             cls.kinds = {}
         if "kind" not in vars(cls):
             cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        make = getattr(cls, "make", None)
-        if make is not None and not getattr(make, "__isabstractmethod__", False):
+        if not _missing(cls):
             known = cls.kinds.get(cls.kind)
             if known is not None and known.__module__.startswith("experiments."):
                 raise ValueError(f"there is a kind {cls.kind!r} already: give the class {cls.__name__} another name")
             cls.kinds[cls.kind] = cls
+
+
+def _missing(cls: type[Part]) -> list[str]:
+    """Return the names of the methods that a kind must have and this class does not."""
+    return [name for name in dir(cls) if getattr(getattr(cls, name, None), "__isabstractmethod__", False)]
 
 
 def has_own_parts(settings: Any) -> bool:
@@ -135,6 +139,8 @@ class OneOf:
 
     def _read(self, value: Any) -> Part:
         if isinstance(value, self.family):
+            if missing := _missing(type(value)):
+                raise ValueError(f"must have the method {missing[0]}, and {type(value).__name__} does not")
             return value
         fields = {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else None
         names = ", ".join(map(repr, self.family.kinds))

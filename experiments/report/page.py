@@ -111,7 +111,7 @@ class Page:
         return environment.get_template("page.html").render(page=self, sections=self._sections)
 
     def write(self, path: Path | str) -> None:
-        """Write the page atomically, and those of the files beside it that have changed.
+        """Write the page, and those of the files beside it that have changed, each whole or not at all.
 
         Raises:
             OSError: if the folder is missing or cannot be written to.
@@ -120,7 +120,7 @@ class Page:
             file = as_path(path).parent / name
             if not file.is_file() or file.read_bytes() != data:
                 file.parent.mkdir(exist_ok=True)
-                file.write_bytes(data)
+                write_whole(file, data)
         write_whole(as_path(path), self.html())
 
     def _add(self, kind: str, **block: Any) -> None:

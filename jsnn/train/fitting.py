@@ -141,6 +141,7 @@ def fit(
     trainer.made = advance, make_evaluate(graph, evaluation)
     trainer.checkpoints, trainer.tell, trainer.console = checkpoints, on_epoch, Console(quiet=not show, soft_wrap=True)
     trainer.settings = {"seed": seed, "batch_size": batch_size, "score": score, "maximize": maximize}
+    trainer.settings |= {"truncate": truncate, "accumulate": accumulate}
     for name, dataset in {"data": data, "validation": validation}.items():
         trainer.settings[f"len({name})"] = None if dataset is None else len(dataset)
     records: list[dict[str, Any]] = []
@@ -193,7 +194,7 @@ class _Script(Trainer):
         values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self.console.print(f"epoch {record['epoch']}/{self.epochs}: {values} ({record['seconds']:.1f} s)", markup=False)
         if self.tell is not None:
-            self.tell(record)
+            self.tell(dict(record))  # which may change it
 
     def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
         if self.checkpoints is not None:

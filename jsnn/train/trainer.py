@@ -253,7 +253,8 @@ class Trainer:
         order, done = self.order(epoch), self.step - epoch * self.steps_per_epoch
         advance, _ = self.programs(epoch)
         for first, after in self._parts(self.train_set, self.steps_per_epoch, _PORTIONS):
-            if first >= done:
+            first = max(first, done)  # a training that goes on may have other parts
+            if first < after:
                 placed = self.place(self.train_set, order[..., first:after, :])
                 arguments = (self.state, *placed, self.key_of(_TRAINING))
                 self.check_memory(advance, *arguments)
