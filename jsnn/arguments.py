@@ -15,6 +15,7 @@ JAX is not imported here, so that pictures can be drawn without it: `jsnn.array_
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import numbers
 import operator
@@ -93,10 +94,13 @@ def checked(function: F) -> F:
 def _named(
     function: Any, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], places: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments with `num_steps` and `dt` by name, which earlier versions took by position too."""
-    names = [name for name in signature.parameters if name in ("num_steps", "dt") and name not in kwargs]
-    names = [name for name in names if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY]
-    late = dict(zip(names, args[places:]))
+    """Return the arguments with `num_steps` and `dt` by name, which earlier versions took by position too.
+
+    Only where they come next: what stands for `tau_rc` in `lif(0.02)`, or for `strength`, must not become `dt`.
+    """
+    by_name = [name for name, one in signature.parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    names = itertools.takewhile(("num_steps", "dt").__contains__, by_name)
+    late = dict(zip([name for name in names if name not in kwargs], args[places:]))
     if len(late) < len(args) - places:
         return args, kwargs  # Python says that there are too many
     text = f"{function.__qualname__}(): give {' and '.join(late)} by name: {', '.join(f'{name}=' for name in late)}"

@@ -179,6 +179,18 @@ def test_what_earlier_versions_took_by_position_is_deprecated(by_position, by_na
     np.testing.assert_array_equal(found, by_name())
 
 
-def test_one_argument_too_many_is_said_by_python():
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: encode.repeat(OUTPUTS, 2, 3),
+        lambda: jsnn.compat.nengo.lif(0.02),  # whose next argument is tau_rc, not dt
+        lambda: jsnn.compat.norse.lsnn(0.5),
+        lambda: metrics.firing_rate(OUTPUTS, 1),
+        lambda: regularizers.l1_rate(OUTPUTS, 0.5),
+        lambda: encode.poisson(KEY, OUTPUTS[0], 4, 20.0),
+        lambda: encode.latency(jnp.ones(3), 9, 5.0),
+    ],
+)
+def test_an_argument_too_many_is_said_by_python_and_is_no_dt(call):
     with pytest.raises(TypeError, match="positional argument"):
-        encode.repeat(OUTPUTS, 2, 3)
+        call()

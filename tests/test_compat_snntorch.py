@@ -311,6 +311,10 @@ def test_recurrent_weights_may_be_fixed(parameters):
         (lambda: snntorch.leaky(1.1), r"beta must be in \[0, 1\], got 1.1"),
         (lambda: snntorch.leaky(-0.1, learn_beta=True), r"beta must be in \[0, 1\], got -0.1"),
         (lambda: snntorch.leaky(0.9, threshold=-1.0), "threshold must be > 0, got -1.0"),
+        (
+            lambda: jsnn.unroll(snntorch.leaky(0.9, inhibition=True), jnp.ones(4)),
+            "inhibition needs an axis of neurons, got an input without axes",
+        ),
         (lambda: snntorch.leaky(0.9, reset_mechanism="hard"), "reset_mechanism must be .*, got 'hard'"),
         (lambda: snntorch.synaptic(1.2, 0.9), r"alpha must be in \[0, 1\], got 1.2"),
         (lambda: snntorch.alpha(0.75, 1.0), "alpha - beta must be > 0, got -0.25"),

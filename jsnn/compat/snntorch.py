@@ -2,9 +2,9 @@
 
 snnTorch compares the membrane with its threshold after the update, returns it before its reset, and applies
 the reset, its gradient stopped, in the next step: `reset_delay=True`, its default and ours here. Its
-`reset_delay=False` keeps that late reset and adds one in the step itself, `v -= (spikes - late) * threshold`,
-where `late` are the last spikes: if only they spiked, it takes their reset back. The reset `"zero"` throws
-away the input of the step as well, except in `Leaky`.
+`reset_delay=False` keeps that late reset and adds a second one in the step itself, `v -= (spikes - late) * threshold`,
+where `late` are the spikes of the step before. So a neuron that spiked then, and does not now, gets back what the late
+reset took. The reset `"zero"` throws away the input of the step as well, except in `Leaky`.
 
 Common arguments:
 

@@ -30,6 +30,8 @@ class LateReset(SpikingNeuron):
         """Return the second half of the step, for a membrane that has had its `late` reset."""
         spikes = self.fire(v, threshold)
         if self.inhibition:
+            if v.ndim == 0:
+                raise ValueError("inhibition needs an axis of neurons, got an input without axes")
             spikes *= jax.nn.one_hot(jnp.argmax(v - threshold, axis=-1), v.shape[-1], dtype=v.dtype)
         return (v if self.reset_delay else self.apply_reset(v, spikes - late, threshold)), spikes
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jsnn import surrogate as surrogates
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, SHARE
-from jsnn.types import Array, Neuron, Parameter
+from jsnn.types import Array, Neuron, Parameter, SpikeFunction
 
 
 def has_field(part: Any, name: str) -> bool:
@@ -45,6 +45,12 @@ def check_surrogate(surrogate: Any) -> None:
     name = getattr(surrogate, "__name__", "")
     if not is_function(surrogate) or vars(surrogates).get(name) is surrogate:
         raise TypeError(f"surrogate must be a function such as jsnn.surrogate.{name or 'arctan'}(), got {surrogate!r}")
+
+
+def is_step(surrogate: SpikeFunction) -> bool:
+    """Return whether a surrogate is 0 below the threshold and 1 above it, as spikes are."""
+    with jax.ensure_compile_time_eval():
+        return np.array_equal(surrogate(jnp.array([-1.0, -1e-3, 1e-3, 1.0])), [0, 0, 1, 1])
 
 
 def check_positive(name: str, parameter: Parameter) -> None:

@@ -22,7 +22,7 @@ from jsnn.conversion.place import Scaled
 from jsnn.filters import Lowpass
 from jsnn.neurons import IF, LI, LIF, BurstIF, CuBaLI, CuBaLIF, ParametricLIF, SpikingActivation, eventprop
 from jsnn.neurons.base import Discretization, SpikingNeuron
-from jsnn.neurons.checks import is_key
+from jsnn.neurons.checks import is_key, is_step
 from jsnn.neurons.spiking_activation import RateCoded
 from jsnn.nir.library import NIRError
 from jsnn.types import Neuron, Parameter
@@ -131,6 +131,8 @@ def _reset(neuron: SpikingNeuron) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the value that NIR resets to, and the metadata of a reset that does something else."""
     if callable(neuron.reset):
         raise NIRError("a reset that is a function cannot be written: NIR knows the reset to a value, 'zero'")
+    if not is_step(neuron.surrogate):
+        raise NIRError(f"its surrogate {neuron.surrogate!r} cannot be written: NIR knows spikes, 0 and 1, alone")
     metadata: dict[str, Any] = {"reset": neuron.reset} if neuron.reset != "zero" else {}
     metadata |= {name: True for name in ("reset_delay", "detach_reset") if getattr(neuron, name)}
     return number(neuron.v_reset if neuron.reset == "zero" else 0.0), metadata

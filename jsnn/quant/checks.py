@@ -5,8 +5,6 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,11 +15,11 @@ from jsnn.network import Network
 from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
-from jsnn.neurons.checks import value_of_parameter
+from jsnn.neurons.checks import is_step, value_of_parameter
 from jsnn.program import Constant, Program, shape_of
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of
-from jsnn.types import Neuron, SpikeFunction
+from jsnn.types import Neuron
 
 SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)
 NEURONS = (IF, LIF, LI, CuBaLIF, CuBaLI)
@@ -73,7 +71,7 @@ def check_parts(network: Any) -> None:
             geometry_of(part, name)
         elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not isinstance(part.reset, str):
             raise TypeError(f"{name}: reset must be 'subtract', 'zero' or 'none' in integers, got {part.reset!r}")
-        elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not _is_step(part.surrogate):
+        elif isinstance(part, SpikingNeuron) and type(part) in NEURONS and not is_step(part.surrogate):
             raise TypeError(f"{name}: surrogate must be 0 below and 1 above the threshold, got {part.surrogate!r}")
         elif isinstance(part, Recurrent):
             if type(part.neuron) not in NEURONS or not isinstance(part.neuron, SpikingNeuron):
@@ -95,11 +93,6 @@ def check_parts(network: Any) -> None:
     for path, part in nnx.iter_graph(network):
         if isinstance(part, nnx.Variable) and id(part) not in known:
             raise TypeError(f"{dotted(path)} is a parameter of a part that has no integer twin: {_FIT}")
-
-
-def _is_step(surrogate: SpikeFunction) -> bool:
-    with jax.ensure_compile_time_eval():
-        return np.array_equal(surrogate(jnp.array([-1.0, -1e-3, 1e-3, 1.0])), [0, 0, 1, 1])
 
 
 def check_units(program: Program, inputs: Collection[int]) -> None:
