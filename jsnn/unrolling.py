@@ -264,8 +264,8 @@ def of_changes(error: TraceContextError) -> ChangesItself:
     """Return the error for a network that changes its variables inside of jit or a loop."""
     return ChangesItself(
         f"a network that changes itself is run as a whole, outside of jax.jit and jax.lax.scan, and not in parts by "
-        f"record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the module, or "
-        f"call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
+        f"truncate= or record's neurons= or every=: leave them out, use nnx.jit, make what changes an attribute of the "
+        f"module, or call network.eval() if it is for nnx.BatchNorm or nnx.Dropout ({error})"
     )
 
 

@@ -286,6 +286,14 @@ def test_what_is_not_there_is_refused():
             energy.count(network, inputs, num_steps=num_steps)
 
 
+@pytest.mark.parametrize("chain", [lambda loaded: loaded, lambda loaded: jsnn.Sequential(loaded, jsnn.LIF(0.9))])
+def test_a_loaded_network_is_not_counted_as_one_without_weights(chain, tmp_path):
+    network = jsnn.Sequential(linear(ONES), jsnn.LIF(0.9))
+    jsnn.export.save(network, jnp.ones((B, 3)), tmp_path / "network.jsnn", platforms=["cpu"])
+    with pytest.raises(ValueError, match="loaded from a file cannot be seen: count the saved one"):
+        energy.count(chain(jsnn.export.load(tmp_path / "network.jsnn")), jnp.ones((T, B, 3)))
+
+
 WEIGHTS_INSIDE = {
     "scan": lambda x: jax.lax.scan(lambda x, _: (x @ jnp.eye(2), None), x, length=3)[0],
     "cond": lambda x: jax.lax.cond(x.sum() > 0, lambda x: x @ jnp.eye(2), lambda x: x, x),

@@ -352,6 +352,14 @@ def test_what_does_not_fit(step):
         fused.unroll(neuron, neuron.init((B, N)), CURRENTS, None)
 
 
+def test_a_batch_of_any_size_is_scanned():
+    """In an export; the kernels are for one number of neurons."""
+    run = jax.jit(functools.partial(jsnn.unroll, jsnn.LIF(), method="fused"))
+    batch = jax.export.symbolic_shape("b")
+    exported = jax.export.export(run)(jax.ShapeDtypeStruct((T, *batch, N), jnp.float32))
+    assert_same(exported.call(CURRENTS)[1], jsnn.unroll(jsnn.LIF(), CURRENTS)[1])
+
+
 @pytest.mark.parametrize("change", [lambda p: p.reshape(-1), lambda p: p.T], ids=["flattens", "transposes"])
 @pytest.mark.parametrize("batch", [B, N])
 def test_a_step_that_changes_the_shape_of_its_parameters_does_not_fit(change, batch):

@@ -176,6 +176,22 @@ def test_it_is_compiled_as_it_is_used(passed, monkeypatch, wide):
     assert set(seen) == {jnp.dtype("float64" if wide else "float32")}
 
 
+class OfNoPytree:
+    """A user's neuron that JAX does not know."""
+
+    def init(self, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def step(self, v, current):
+        return NEURON.step(NEURON.init(current.shape)._replace(v=v), current)[0].v, v
+
+
+def test_a_neuron_of_no_pytree_is_compiled(passed, monkeypatch):
+    monkeypatch.setattr(fused, "unroll", by_scan)
+    jsnn.unroll(OfNoPytree(), X)  # a warning would be an error
+    assert list(trial._COMPILED.values()) == [True]
+
+
 def test_several_devices_have_it_in_parts_alone(passed, monkeypatch):
     monkeypatch.setattr(trial, "_compile", lambda *arguments: None)
     monkeypatch.setattr(jax, "device_count", lambda: 2)

@@ -282,6 +282,23 @@ def test_a_converted_network_comes_back(options, tmp_path):
 # Graphs
 
 
+class Shortcut(nnx.Module):
+    """A dense layer whose currents go to a neuron and around it, as in a residual network of the MS form."""
+
+    def __init__(self):
+        self.first, self.lif, self.second = linear(3, 4), jsnn.LIF(0.9), linear(4, 4)
+
+    def __call__(self, x):
+        y = self.first(x)
+        return self.second(self.lif(y)) + y
+
+
+def test_a_layer_that_two_layers_take_is_written_once(tmp_path):
+    network, x = jsnn.Network(Shortcut()), random_inputs((3,))
+    assert [name for name in written(network, (3,)).nodes if name[0] != "i"] == ["first", "lif", "second", "output"]
+    np.testing.assert_array_equal(outputs(there_and_back(network, (3,), tmp_path), x), outputs(network, x))
+
+
 def test_a_subgraph_is_opened_and_a_loop_is_recurrent():
     weight = np.array([[0.0, -1.0], [0.5, 0.0]])
     ones = np.ones(2)
@@ -427,6 +444,7 @@ def test_a_graph_shows_its_layers_and_is_trained():
         (jsnn.quant.integer(jsnn.quant.aware(jsnn.LIF(0.9))), (3,), "the network is Integer.* jsnn.quant.aware"),
         (jsnn.Sequential(jsnn.quant.aware(jsnn.LIF(0.9)), jsnn.LIF()), (3,), "0_Quant.* the whole .* jsnn.quant.aware"),
         (jsnn.LIF(0.9, reset=lambda v, spikes, threshold: v), (3,), "a reset that is a function"),
+        (jsnn.LIF(0.9, surrogate=jax.nn.sigmoid), (3,), "its surrogate .* cannot be written: NIR knows spikes"),
         (jsnn.LI(1.0, v_rest=0.5), (3,), "v_rest = 0.5 does not fit decay = 1"),
         (jsnn.LIF(jnp.array([0.9, 1.0])), (2,), "decay = 1 has no time constant"),
         (jsnn.SpikingActivation(jax.nn.gelu), (3,), "other than jax.nn.relu"),
@@ -457,6 +475,61 @@ def test_a_graph_shows_its_layers_and_is_trained():
 def test_what_cannot_be_written_is_named(network, shape, message):
     with pytest.raises(ValueError, match=message):
         written(network, shape)
+
+
+ZOO = {
+    "maximum pooling": (
+        lambda rngs: jsnn.models.spiking_vgg(((2,),), dense=(), image_shape=(4, 4, 1), outputs=2, rngs=rngs),
+        "2_max_pool cannot .* no operation that NIR has a node for, after 1_LIF: .*jsnn.avg_pool, not max_pool",
+    ),
+    "dense layers at every place": (
+        lambda rngs: jsnn.models.spikformer(2, 1, heads=1, pool=(False,), inputs=1, outputs=2, rngs=rngs),
+        "attention.qkv.linear: NIR's dense layers take vectors, .* convolution of size 1",
+    ),
+    "products of spikes": (
+        lambda rngs: jsnn.models.spiking_resnet(
+            (1,), stem="small", channels=2, inputs=1, outputs=2, connect="and", rngs=rngs
+        ),
+        "mul is no operation that NIR has a node for, after neuron and blocks.0.neurons.1: .*not of two values",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.rows(1)
+@pytest.mark.parametrize("name", ZOO)
+def test_what_cannot_be_written_of_the_zoo_is_named_with_the_cure(name):
+    make, message = ZOO[name]
+    network = make(nnx.Rngs(0))
+    network.eval()
+    with pytest.raises(NIRError, match=message):
+        written(network, (4, 4, 1))
+
+
+@pytest.mark.parametrize("chain", [jsnn.Sequential, lambda *layers: jsnn.Network(nnx.Sequential(*layers))])
+@pytest.mark.parametrize("layer", [nnx.BatchNorm(2, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))])
+def test_a_network_in_training_mode_is_not_written(layer, chain):
+    with pytest.raises(NIRError, match=r"training.* call model.eval\(\)"):
+        written(chain(linear(3, 2), layer, jsnn.LIF(0.9)), (3,))
+
+
+@pytest.mark.rows(4)
+@pytest.mark.parametrize("shape", [(1,), (3,), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        jax.nn.relu, jnp.abs, lambda x: jnp.maximum(x, -5.0), lambda x: jnp.clip(x, -1e3, 1e3),
+        lambda x: jnp.where(jnp.abs(x) < 1e-4, 0, x), lambda x: x.astype(int).astype(float),
+    ],
+    ids=["relu", "abs", "maximum", "clip", "dead zone", "integers"],
+)  # fmt: skip
+def test_what_changes_some_numbers_alone_is_not_left_out(function, shape):
+    with pytest.raises(NIRError, match="no operation that NIR has a node for, after input"):
+        written(jsnn.Sequential(function, jsnn.LIF(0.9)), shape)
+
+
+def test_a_layer_that_adds_a_constant_is_named():
+    with pytest.raises(NIRError, match=r"^1_<lambda>: a constant is added .* after a dense layer or a convolution"):
+        written(jsnn.Sequential(jsnn.LIF(0.9), lambda x: x + 1, jsnn.LIF(0.9)), (3,))
 
 
 @pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), float("inf")])

@@ -380,10 +380,11 @@ def test_what_stands_behind_a_dense_layer_hears_no_image():
     assert [move.action for move in report.moves] == ["transposed, from (C, H, W) to (H, W, C)", "transposed"]
 
 
-def test_one_to_one_recurrence_behind_a_convolution():
+@pytest.mark.parametrize("name", ["0.recurrent.V", "0.V"])  # the second is left where a file keeps no array twice
+def test_one_to_one_recurrence_behind_a_convolution(name):
     network = jsnn.Sequential(snntorch.rleaky(beta=0.5, V=np.zeros((2, 4, 3)), all_to_all=False))
     v = np.arange(24.0).reshape(3, 2, 4)
-    filled, report = from_torch(network, {"0.recurrent.V": v}, (2, 4, 3))
+    filled, report = from_torch(network, {name: v}, (2, 4, 3))
     close(filled.layers[0].synapse.V[...], np.moveaxis(v, 0, -1))
     assert report.moves[0].action == "from (C, H, W) to (H, W, C)"
 
@@ -565,8 +566,33 @@ def test_networks_that_take_no_weights():
         from_torch(nnx.LSTMCell(3, 2, rngs=nnx.Rngs(0)), {}, (3,))
     with pytest.raises(TypeError, match=r"layers\[0\] is a Embed, which has weights but is not one of Linear, Conv"):
         from_torch(jsnn.Sequential(nnx.Embed(3, 2, rngs=nnx.Rngs(0))), {}, (3,))
+    late = jsnn.DelayedLinear(3, 3, max_delay=2, rngs=nnx.Rngs(0))
+    for network in (late, jsnn.Sequential(late), jsnn.Network(Called(late)), jsnn.Recurrent(jsnn.LIF(0.9), late)):
+        with pytest.raises(TypeError, match=r"DelayedLinear, which has weights but is not one of Linear, Conv"):
+            from_torch(network, {}, (3,))
+    converted = jsnn.convert(nnx.Sequential(linear(3, 2), nnx.relu), jnp.ones((1, 3)))
+    with pytest.raises(TypeError, match=r"is a Converted, .* put the weights into the network that it was made of"):
+        from_torch(converted, {}, (3,))
     with pytest.raises(WeightsError, match=r"layers\[0\] cannot take an input of shape \(5,\)"):
         from_torch(jsnn.Sequential(linear(3, 2)), {}, (5,))
+
+
+def test_a_chain_with_modules_of_several_layers():
+    """As `jsnn.models.spiking_vgg`, whose convolutions have no bias before their normalisation."""
+    network = jsnn.models.spiking_vgg(((2,), (3,)), dense=(), image_shape=(4, 4, 1), outputs=2, rngs=nnx.Rngs(0))
+    norm = {"weight": random(2), "bias": random(2), "running_mean": random(2), "running_var": random(2) ** 2}
+    last = {"weight": random(3), "bias": random(3), "running_mean": random(3), "running_var": random(3) ** 2}
+    arrays = {"features.0.weight": random(2, 1, 3, 3), "features.4.weight": random(3, 2, 3, 3)}
+    arrays |= {f"features.1.{name}": value for name, value in norm.items()}
+    arrays |= {f"features.5.{name}": value for name, value in last.items()}
+    arrays |= {"classifier.0.weight": random(2, 3), "classifier.0.bias": random(2)}
+    filled, report = from_torch(network, arrays, (4, 4, 1))
+    assert len(report.moves) == len(arrays)
+    assert not report.left_out
+    np.testing.assert_array_equal(filled.layers[3].conv.kernel[...], arrays["features.4.weight"].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(filled.layers[3].norm.mean[...], last["running_mean"])
+    with pytest.raises(WeightsError, match=r"in layers\[0\].conv .*: where a normalisation .* the running"):
+        from_torch(network, arrays | {"features.0.bias": random(2)}, (4, 4, 1))
 
 
 class Evil:
@@ -674,6 +700,49 @@ def test_weights_go_into_the_shapes_of_a_network(tmp_path):
             jsnn.weights.save(path, unfinished)
     with pytest.raises(TypeError, match="network has shapes and no weights"):
         from_torch(half, {"0.weight": np.ones((2, 2)), "0.bias": np.ones(2)}, (2,))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rngs: jsnn.DelayedLinear(3, 2, max_delay=2, rngs=rngs),
+        lambda rngs: jsnn.DelayedConv(1, 2, (2, 2), max_delay=2, rngs=rngs),
+        lambda rngs: jsnn.models.CompetitiveLayer(3, 2, rngs=rngs),
+    ],
+    ids=["DelayedLinear", "DelayedConv", "CompetitiveLayer"],
+)
+def test_shapes_have_the_arrays_that_are_no_parameters(make, tmp_path):
+    network, shapes = make(nnx.Rngs(0)), nnx.eval_shape(lambda: make(nnx.Rngs(1)))
+    jsnn.weights.save(tmp_path / "weights.safetensors", network)
+    restored = jsnn.weights.from_jsnn(shapes, load(tmp_path / "weights.safetensors"))
+    for given, found in zip(jax.tree.leaves(network), jax.tree.leaves(restored), strict=True):
+        np.testing.assert_array_equal(given, found)
+
+
+def test_parameters_out_of_their_range_neither_go_to_a_file_nor_come_from_one(tmp_path):
+    network = jsnn.Sequential(
+        jsnn.LIF(nnx.Param(jnp.full(3, 0.9))), jsnn.DelayedLinear(3, 2, max_delay=2, rngs=nnx.Rngs(0))
+    )
+    network.layers[0].decay[...], network.layers[1].delay[...] = jnp.array([1.5, -0.5, 0.5]), jnp.full((3, 2), 7.0)
+    jsnn.weights.save(tmp_path / "weights.safetensors", network)
+    arrays = load(tmp_path / "weights.safetensors")
+    assert arrays["layers.0.decay"].tolist() == [1, 0, 0.5]
+    assert (arrays["layers.1.delay"] == 2).all()
+    assert network.layers[0].decay[...].tolist() == [1.5, -0.5, 0.5]
+    outside = {"layers.0.decay": np.full(3, 1.5, np.float32)}
+    trained, fixed = (jsnn.Sequential(jsnn.LIF(make(jnp.zeros(3)))) for make in (nnx.Param, jnp.asarray))
+    jsnn.weights.from_jsnn(trained, outside)  # which is used within its range
+    with pytest.raises(WeightsError, match=r"do not fit layers.0: decay must be in \[0, 1\], got"):
+        jsnn.weights.from_jsnn(fixed, outside)
+
+
+def test_shapes_of_random_keys_are_no_keys(tmp_path):
+    def make():
+        return jsnn.Sequential(linear(2, 2), nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+
+    jsnn.weights.save(tmp_path / "weights.safetensors", make())
+    with pytest.raises(WeightsError, match=r"rngs.key \(\) is missing, as files .* without nnx.eval_shape"):
+        jsnn.weights.from_jsnn(nnx.eval_shape(make), load(tmp_path / "weights.safetensors"))
 
 
 def test_neurons_and_narrow_weights_are_saved_and_random_keys_are_not(tmp_path):

@@ -71,7 +71,7 @@ class Delayed(Late, Ranged, nnx.Module):
         self.kernel = nnx.Param(_drawn("kernel_init", kernel_init, rngs, shape))
         self.delay = nnx.Param(_drawn("delay_init", delay_init, rngs, shape))
         self.bias = nnx.Param(jnp.zeros(shape[-1])) if use_bias else nnx.data(None)
-        self.width = jnp.asarray(width, jnp.float32)
+        self.width = nnx.data(jnp.asarray(width, jnp.float32))  # Flax does not see that in nnx.eval_shape
         self.taps: Any = nnx.data(None)  # known only while `unroll` runs
 
     is_linear = True

@@ -128,7 +128,7 @@ def count(network: Neuron | Callable[[Array], Array], inputs: Inputs, *, num_ste
     Raises:
         TypeError: if `network` is neither a Neuron nor a function.
         ValueError: if the inputs are not what `jsnn.unroll` takes, there are none, or they have no batch axis; if the
-            network is in training mode, or has weights inside a loop.
+            network is in training mode, has weights inside a loop, or was loaded from a file of `jsnn.export`.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -268,7 +268,10 @@ def _program(function: Callable[..., Any], *arguments: Any) -> Program:
         raise ValueError(f"the network is in training mode ({error.__cause__ or error}): {CURE}") from error
     dependent = program.depending_on(program.inputs)
     for operation in program.operations:
-        has_weights = any(inner.primitive.name in SYNAPTIC for inner in within(operation.equation))
+        names = {inner.primitive.name for inner in within(operation.equation)}
+        if "call_exported" in names:
+            raise ValueError("the weights of a network that was loaded from a file cannot be seen: count the saved one")
+        has_weights = not names.isdisjoint(SYNAPTIC)
         if operation.name not in SYNAPTIC and has_weights and not dependent.isdisjoint(operation.outputs):
             raise ValueError(f"weights inside lax.{operation.name} cannot be counted: write the loop or branch out")
     return program

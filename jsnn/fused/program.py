@@ -49,7 +49,9 @@ def trace(neuron: Neuron, state: State, current: Any) -> tuple[Program, list[Any
         neuron = structure.unflatten([parts.get(index, leaf) for index, leaf in enumerate(leaves)])
         return neuron.step(state, current)
 
-    if not shape or any(leaf.shape != shape for leaf in jax.tree.leaves(state)):
+    if not shape or not all(isinstance(size, int) for size in shape):  # as in an export for batches of any size
+        return None
+    if any(leaf.shape != shape for leaf in jax.tree.leaves(state)):
         return None
     if not _is_elementwise(jax.make_jaxpr(step)(arrays, state, current).jaxpr):
         return None  # before parameters are broadcast, with which a matrix product would make no sense

@@ -16,12 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jsnn.files import one_line
 from jsnn.fused import kernels
 from jsnn.fused.program import trace
 from jsnn.neurons.alif import ALIF
 from jsnn.neurons.lif import LIF
+from jsnn.neurons.pytree import as_data
 from jsnn.types import Array, Neuron, State
 
 Unroll = Callable[..., Any]  # (neuron, state, inputs, num_steps) -> (state, outputs)
@@ -47,7 +49,8 @@ def is_trusted(run: Unroll, neuron: Neuron, state: State, inputs: Array, num_ste
     traced = trace(neuron, state, jax.ShapeDtypeStruct(shape, inputs.dtype))
     if traced is None or fault_of(run, device) is not None:
         return False
-    given = jax.tree.map(_described, (neuron, state, inputs))
+    # in a list, a neuron of a class that JAX does not know stays as it is
+    given = jax.tree.map(_described, (nnx.List([as_data(neuron)]), state, inputs))
     key = device, num_steps, inputs.shape, str(traced[0])
     if key not in _COMPILED:
         has_gradient, wide = traced[0].backward is not None, jax.config.jax_enable_x64  # type: ignore[attr-defined]
@@ -123,9 +126,11 @@ def _test(run: Unroll) -> str | None:
 
 
 def _compile(run: Unroll, given: Any, num_steps: int | None, has_gradient: bool, wide: bool) -> None:
+    def listed(neurons: Any, state: State, inputs: Array, num_steps: int | None = num_steps) -> Any:
+        return run(neurons[0], state, inputs, num_steps)
+
     with jax.enable_x64(wide):
-        plain = lambda *given: run(*given, num_steps)  # noqa: E731
-        jax.jit(_with_gradients(run, num_steps) if has_gradient else plain).lower(*given).compile()
+        jax.jit(_with_gradients(listed, num_steps) if has_gradient else listed).lower(*given).compile()
 
 
 def _scan(neuron: Neuron, state: State, inputs: Array, num_steps: int | None) -> tuple[State, Array]:

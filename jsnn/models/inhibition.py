@@ -91,7 +91,7 @@ class CompetitiveLayer(Ranged, nnx.Module):
         self.inhibition, self.target, self.threshold_rate, self.decay = inhibition, target, threshold_rate, decay
         total = in_features / 10 if total is None else total
         self.decay_pre, self.potentiation, self.total = decay_pre, potentiation, total
-        self.plasticity = jnp.ones(())
+        self.plasticity = nnx.data(jnp.ones(()))
         weights = jax.random.uniform(rngs.params(), (in_features, out_features))
         self.weights = PlasticWeights(weights * (total / jnp.sum(weights, axis=0)))
         self.threshold = PlasticWeights(jnp.full(out_features, threshold))

@@ -4,12 +4,13 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.conversion.function import CURE, TRAINING
 from jsnn.conversion.network import Converted
 from jsnn.conversion.place import Filtered
 from jsnn.delays import Delay, Delayed
@@ -21,7 +22,7 @@ from jsnn.neurons.pytree import within_ranges
 from jsnn.nir.graph import INPUT, OUTPUT, Graph
 from jsnn.nir.layers import Threshold
 from jsnn.nir.library import NIRError, channels_first, check_dt, check_shape, library
-from jsnn.nir.maps import Map, Value, arrange, nodes_of, typed
+from jsnn.nir.maps import Map, Value, arrange, name_of, nodes_of, typed
 from jsnn.nir.network import write_filtered, write_network
 from jsnn.nir.neurons import METADATA, Description, describe, number, output_factor
 from jsnn.nir.trace import Symbol, follow
@@ -59,7 +60,8 @@ def to_nir(network: Layer, shape: Shape, dt: float, *, discretization: Discretiz
         a `nir.NIRGraph`, flat, with one input and one output. Nodes have the names of the layers.
 
     Raises:
-        NIRError: if NIR has no node for something, or a number is not finite; it names the layer.
+        NIRError: if NIR has no node for something, a number is not finite, or the network is in training mode; it
+            names the layer.
         TypeError: if `shape` is not a tuple.
         ImportError: if the package nir is not installed.
 
@@ -116,6 +118,7 @@ class _Writer:
         self.edges: list[tuple[str, str]] = []
         self.special: list[str] = []  # neurons that do what NIR does not know
         self.label = ""  # the layer at work, which its nodes are named after
+        self.written: dict[int, tuple[Map, Value]] = {}  # by identity, so that what two layers take is written once
 
     def add(self, node: Any, x: Value, shape: Shape, order: np.ndarray | None = None) -> Value:
         """Return a node after a value, and what it puts out."""
@@ -133,11 +136,17 @@ class _Writer:
         """Return the nodes of a map."""
         if isinstance(symbol, Value):
             return symbol
+        if id(symbol) in self.written:
+            return self.written[id(symbol)][1]
         value, label = symbol.x, self.label
         self.label = symbol.label or label
-        for node, shape in nodes_of(symbol):
+        try:
+            nodes = nodes_of(symbol)
+        except NIRError as error:
+            raise NIRError(f"{symbol.label or f'what comes after {name_of(symbol)}'}: {error}") from error
+        for node, shape in nodes:
             value = self.add(node, value, shape, value.order if symbol.layer is None else None)
-        self.label = label
+        self.label, self.written[id(symbol)] = label, (symbol, value)
         return value
 
     def total(self, first: Value, second: Value) -> Value:
@@ -182,10 +191,11 @@ class _Writer:
         if type(layer) in networks:
             return networks[type(layer)](label, layer, x)
         self.label = label
+        value = self.write(x) if isinstance(layer, Neuron | Threshold) else None
         try:
-            return (
-                self.neuron(layer, self.write(x)) if isinstance(layer, Neuron | Threshold) else self.function(layer, x)
-            )
+            return self.neuron(layer, value) if value is not None else self.function(cast(Any, layer), x)
+        except TRAINING as error:
+            raise NIRError(f"{label or type(layer).__name__} is in training mode ({error}): {CURE}") from error
         except (TypeError, ValueError) as error:
             raise NIRError(f"{label or type(layer).__name__} cannot be written as NIR: {error}") from error
 

@@ -74,6 +74,13 @@ class Map(NamedTuple):
         return self._replace(shift=np.asarray(term if self.shift is None else self.shift + term))
 
 
+def name_of(symbol: Value | Map) -> str:
+    """Return what an error calls a value: the layer that made it, or the nodes that add up to it."""
+    if isinstance(symbol, Map):
+        return symbol.label or name_of(symbol.x)
+    return " + ".join(source for source in symbol.sources if not source.startswith("?"))
+
+
 def arrange(values: np.ndarray, shape: Shape, order: np.ndarray | None = None) -> np.ndarray:
     """Return values that broadcast against our `shape`, one for each neuron, channels first."""
     values = np.broadcast_to(values, shape)
@@ -103,7 +110,10 @@ def nodes_of(step: Map) -> list[tuple[Any, Shape]]:
         dtype = layer.kernel.dtype
         return [(_convolution(layer, (layer.kernel * of_channel).astype(dtype), bias.astype(dtype), x), step.shape)]
     if shift is not None and np.any(shift != 0):
-        raise NIRError("a constant is added where no weights come before, to which it could be the bias")
+        raise NIRError(
+            "a constant is added where no weights come before, to which it could be the bias: add it, or put the "
+            "normalisation, after a dense layer or a convolution"
+        )
     nodes: list[tuple[Any, Shape]] = []
     if isinstance(layer, Pool):
         mean = bool(np.allclose(scale * np.prod(layer.window), 1))

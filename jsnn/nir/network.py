@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+from flax import nnx
 
+from jsnn.conversion.function import CURE
 from jsnn.conversion.place import Filtered
 from jsnn.network import Network
+from jsnn.neurons.calling import dotted
 from jsnn.neurons.shapes import described
 from jsnn.nir.library import NIRError
 from jsnn.nir.neurons import number
@@ -21,10 +24,14 @@ def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbo
     traced = trace_network(network, described((1, *x.shape)), opens_all=True)
     prefix = f"{label}." if label else ""
     values = traced.values([x])
+    after = traced.program.outputs[traced.structure.num_leaves :]
+    paths = (path for path, _ in nnx.to_flat_state(traced.variables))
+    if changed := [dotted(path) for path, old, new in zip(paths, traced.program.inputs, after) if new != old]:
+        raise NIRError(f"{label or type(network).__name__} changes {changed[0]} while it runs, as in training: {CURE}")
     try:
         follow(writer, traced.program, values, label, {atom: prefix + path for atom, path in traced.owners.items()})
     except NIRError as error:
-        raise NIRError(f"{type(network).__name__} cannot be written as NIR: {error}") from error
+        raise NIRError(f"{label or type(network).__name__} cannot be written as NIR: {error}") from error
     outputs = traced.outputs(values)
     if not isinstance(outputs, Symbol):
         raise NIRError(f"a network with one output can be written as NIR, this one returns {type(outputs).__name__}")

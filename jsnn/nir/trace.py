@@ -8,7 +8,7 @@ if it only moves values it is a flattening, and if it gives the sums over window
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 
 from jsnn.neurons.calling import neuron_p, split_operands
 from jsnn.nir.library import NIRError, channels_first, channels_last
-from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value
+from jsnn.nir.maps import Convolution, Dense, Map, Pool, Value, name_of
 from jsnn.program import SUMS, Operation, Program, called, flatten, read
 from jsnn.types import Array, Shape
 
@@ -24,6 +24,11 @@ Symbol: TypeAlias = Value | Map
 
 _PASSED_ON = ("convert_element_type", "copy", "name", "stop_gradient")
 _LARGEST = 2**28  # weights of a matrix that a sparse layer is written as
+_SCALES = (1.0, -1e6, 1e-6)  # of the numbers that a function is tried on: a clip and a ReLU show at some of them
+_CURE = (
+    "build the network of dense layers, convolutions, sums, flattening, means over windows (jsnn.avg_pool, not "
+    "max_pool) and products with numbers (not of two values, as in attention)"
+)
 
 
 class Writer(Protocol):
@@ -69,17 +74,19 @@ def follow(
         if inner is not None:
             _inline(writer, operation, flatten(inner), values)
             continue
-        written = _simple(writer, operation, values)
+        owner = next((owners[atom] for atom in _numbers(operation) if atom in owners), "")
+        written = _simple(writer, operation, values, owner)
         if written is None:
             piece = _piece(writer, program, index, values)
             if piece is None:
-                raise NIRError(f"{operation.name} is no operation that NIR has a node for")
+                given = [values[atom] for atom in _numbers(operation) if isinstance(values.get(atom), Symbol)]
+                after = " and ".join(map(name_of, given))
+                raise NIRError(f"{operation.name} is no operation that NIR has a node for, after {after}: {_CURE}")
             positions, result, written = piece
             done |= positions
             values[result] = written
         else:
-            owner = next((owners[atom] for atom in operation.inputs if isinstance(atom, int) and atom in owners), None)
-            if owner is not None and isinstance(written, Map) and written.layer is not None:
+            if owner and isinstance(written, Map) and written.layer is not None:
                 written = written._replace(label=owner)
             values[operation.outputs[0]] = written
 
@@ -103,19 +110,19 @@ def _inline(writer: Writer, operation: Operation, inner: Program, values: dict[i
     values.update(zip(operation.outputs, (read(results, atom) for atom in inner.outputs), strict=True))
 
 
-def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Symbol | None:
-    """Return what one operation makes, if it is one of those that can be read off; else None."""
+def _simple(writer: Writer, operation: Operation, values: dict[int, Any], owner: str) -> Symbol | None:
+    """Return what one operation makes, if it is one of those that can be read off; else None. Errors name its owner."""
     inputs = [read(values, atom) for atom in operation.inputs]
     symbols = [isinstance(value, Symbol) for value in inputs]
-    name = operation.name
+    name, made = operation.name, cast(Any, operation.equation.outvars[0]).aval
 
     def written(index: int) -> Value:
         return _written(writer, values, operation.inputs[index])  # type: ignore[arg-type]
 
     def is_elementwise(index: int) -> bool:
-        return _shape(operation, index) == operation.equation.outvars[0].aval.shape  # type: ignore[attr-defined]
+        return _shape(operation, index) == made.shape
 
-    if name in _PASSED_ON:
+    if name in _PASSED_ON and jnp.issubdtype(made.dtype, jnp.floating):  # an integer cuts something off
         return inputs[0]
     if name == "neg":
         return as_map(inputs[0]).times(np.array(-1.0))
@@ -141,7 +148,10 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any]) -> Sym
         layer, kernel = _dense if name == "dot_general" else _convolution, np.asarray(inputs[1])
         if kernel.dtype.kind != "f":  # NumPy has no bfloat16, nor have files
             kernel = kernel.astype(np.float32)
-        return layer(operation, x, kernel).times(factor)
+        try:
+            return layer(operation, x, kernel).times(factor)
+        except NIRError as error:
+            raise NIRError(f"{owner}: {error}" if owner else str(error)) from error
     if name == "sparse_product" and symbols == [True, False, False, False]:
         x, factor = _without_factor(writer, values, operation.inputs[0])  # type: ignore[arg-type]
         weights, post, starts = map(np.asarray, inputs[1:])
@@ -186,7 +196,10 @@ def _without_batch(value: Any) -> np.ndarray:
 def _dense(operation: Operation, x: Value, kernel: np.ndarray) -> Map:
     (of_x, of_kernel), batch = operation.params["dimension_numbers"]
     if len(x.shape) != 1 or kernel.ndim != 2 or of_x != (1,) or any(map(len, batch)):
-        raise NIRError(f"NIR's dense layers take vectors, got values of shape {x.shape}: put jsnn.flatten before it")
+        raise NIRError(
+            f"NIR's dense layers take vectors, got values of shape {x.shape}: put jsnn.flatten before it, "
+            f"or take a convolution of size 1 for one at every place"
+        )
     kernel = kernel if of_kernel == (0,) else kernel.T
     return Map(Dense(kernel), x, (kernel.shape[1],))
 
@@ -284,10 +297,13 @@ def _recognise(
         places = np.argsort(x.order)
     moved = function(places)
     if np.array_equal(np.sort(moved, None), np.arange(size)):
-        moved = moved.astype(int)
-        probe, arrived = np.empty(size, np.float32), _probe(x.shape, 1.0)
-        probe[places.ravel()] = arrived.ravel()
-        if np.array_equal(function(arrived), probe[moved]):
+        moved, probe = moved.astype(int), np.empty(size, np.float32)
+
+        def is_moved(arrived: np.ndarray) -> bool:
+            probe[places.ravel()] = arrived.ravel()
+            return np.array_equal(function(arrived), probe[moved])
+
+        if all(is_moved(_probe(x.shape, scale)) for scale in _SCALES):
             if moved.shape == x.shape and np.array_equal(moved, places):
                 return x
             if moved.ndim == 1:
@@ -340,9 +356,9 @@ def _pooling(function: Callable[[Any], np.ndarray], x: Value, shape: Shape, oper
     if sums.shape != found.shape or not np.all(np.isfinite(found)):
         return None
     factor = np.vdot(sums, found) / np.vdot(sums, sums)
-    for scale in (1.0, 1000.0):
+    for scale in _SCALES:
         sums, found = both(scale)
-        if not np.allclose(found, factor * sums, rtol=1e-4, atol=1e-4 * abs(factor) * scale):
+        if not np.allclose(found, factor * sums, rtol=1e-4, atol=1e-4 * abs(factor * scale)):
             return None
     pool = Map(Pool(window, stride, padding), x, shape)
     return pool if np.isclose(factor, 1, rtol=1e-4) else pool.times(np.asarray(factor))

@@ -72,7 +72,11 @@ def fill(draft: Draft, module: Module, place: Place) -> None:
             draft.leave_out(source, "only counts")
             continue
         if slot not in missing:
-            draft.faults.append(f"{text_of(source)} has no counterpart in {place.name} ({type(place.part).__name__})")
+            cure = ": where a normalisation comes after it, subtract it from the running mean, and take it out"
+            draft.faults.append(
+                f"{text_of(source)} has no counterpart in {place.name} ({type(place.part).__name__})"
+                + cure * (slot == "bias" and place.kind == "layer")
+            )
             continue
         missing.remove(slot)
         value, action = (_turned if draft.channels_first else _of_keras)(source.value, slot, place)

@@ -106,6 +106,8 @@ def torch_modules(arrays: Arrays) -> list[Module]:
             kind, slot = "norm", _TORCH_NORM_SLOTS.get(leaf, leaf)
         elif leaf == "recurrent_weights" or (owner.endswith("recurrent") and leaf in _TORCH_SLOTS):
             kind = "synapse"
+        elif leaf == "V" and f"{owner}.recurrent.V".lstrip(".") not in arrays:
+            kind = "synapse"  # the same array by its other name, the one that safetensors.torch.save_model keeps
         elif leaf in _TORCH_NEURON or leaf == "V" or (array.ndim < 2 and leaf not in _TORCH_SLOTS):
             kind = "neuron"
         modules.setdefault((kind, owner), Module(kind, owner, [])).sources.append(Source(slot, name, array))

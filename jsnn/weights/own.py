@@ -1,10 +1,11 @@
 """The weights of a network of jsnn in a file, and back: all its arrays by their paths."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,15 @@ from jsnn.files import as_path, one_line
 from jsnn.network import Network
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import is_key
+from jsnn.neurons.pytree import FrozenPytree, within_ranges
 from jsnn.weights.files import WeightsError, as_numbers, holds
 
 
 @checked
 def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = None) -> None:
     """Write the arrays of a network to a `.safetensors` file: weights, averages of normalisations, decays.
+
+    A trained parameter that lies out of its range is written with the nearest value inside, with which it is used.
 
     Each is named by its path, such as `"blocks.0.lif1.decay"`. Random keys are left out. `from_jsnn` puts the arrays
     of the file, as `load` reads them, into a network that is built in the same way.
@@ -64,7 +68,7 @@ def save(path: str | Path, network: Any, metadata: Mapping[str, str] | None = No
         raise TypeError("the arrays of the network must have values, got traced ones: call save outside jax.jit")
     if shapes := [name for name, x in found if isinstance(x, jax.ShapeDtypeStruct)]:
         raise ValueError(f"{type(network).__name__} has no arrays to save: {shapes[0]} is a shape without values")
-    arrays = {name: _as_numpy(x) for name, x in found}
+    arrays = {name: _as_numpy(x) for name, x in _arrays_of(within_ranges(network)).items()}
     if not arrays:
         raise ValueError(f"{type(network).__name__} has no arrays to save")
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:  # gone if writing fails
@@ -81,11 +85,16 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
     Raises:
         WeightsError: if an array is missing, has another shape or values that are too large, or belongs nowhere; all
-            of them are named.
+            of them are named. Or if a parameter that is not trained would lie out of its range.
         TypeError: if `network` is not a module of Flax, or `arrays` is not a dictionary of arrays of numbers.
     """
     arrays, own = as_numbers(arrays, kinds="biufc"), _arrays_of(network)
-    faults = [f"{name} {x.shape} is missing" for name, x in own.items() if name not in arrays]
+    of_keys = ", as files hold no random keys: build the network without nnx.eval_shape"
+    faults = [
+        f"{name} {x.shape} is missing" + of_keys * jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        for name, x in own.items()
+        if name not in arrays
+    ]
     for name, x in arrays.items():
         if name not in own:
             faults.append(f"{name} {x.shape} belongs nowhere")
@@ -107,7 +116,14 @@ def from_jsnn(network: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return leaf.replace(value) if isinstance(leaf, nnx.Variable) else value
 
     flat = [(path, put(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.merge(graph, nnx.from_flat_state(flat), copy=True)
+    filled = nnx.merge(graph, nnx.from_flat_state(flat), copy=True)
+    for path, part in nnx.iter_graph(filled):
+        if isinstance(part, FrozenPytree):
+            try:
+                dataclasses.replace(cast(Any, part))  # for the checks of its numbers
+            except ValueError as error:
+                raise WeightsError(f"the weights do not fit {dotted(path) or 'the network'}: {error}") from error
+    return filled
 
 
 @checked

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jsnn.compat.norse_neurons import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
+from jsnn.delays import Delayed
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network, parts_of
 from jsnn.neurons.calling import dotted
@@ -84,11 +85,13 @@ def places(network: Any, shape: Shape) -> list[Place]:
             return _output(name, layer, x), None
         if isinstance(layer, Sequential | nnx.Sequential):
             for index, inner in enumerate(layer.layers):
-                x, image = visit(f"{name}.layers[{index}]", inner, x, image)
+                opened = Network(inner) if _is_opened(inner) else inner
+                x, image = visit(f"{name}.layers[{index}]", opened, x, image)
             return x, image
         if isinstance(layer, Recurrent):
             visit(f"{name}.synapse", layer.synapse, x, image, "synapse")
-        wrapped = {key: value for key, value in getattr(layer, "__dict__", {}).items() if isinstance(value, Neuron)}
+        inside = getattr(layer, "__dict__", {}).items()
+        wrapped = {key: one for key, one in inside if isinstance(one, Neuron) and not isinstance(one, type)}
         for key, value in wrapped.items():
             visit(f"{name}.{key}", value, x, image)
         if not wrapped:
@@ -155,12 +158,23 @@ def _image_of(program: Program, producers: dict[int, int], atom: Atom) -> Shape 
     return None
 
 
+def _is_opened(layer: Any) -> bool:
+    """Return whether a layer of a chain is a module of several parts, such as a convolution and its normalisation."""
+    is_known = isinstance(layer, (*_WEIGHTED, *_NORMS, Neuron, nnx.Sequential))
+    return isinstance(layer, nnx.Module) and not is_known and bool(parts_of(layer, (*_WEIGHTED, *_NORMS, Neuron)))
+
+
 def _kind(name: str, layer: Any, kind: Kind) -> Kind | None:
     if isinstance(layer, _WEIGHTED):
         return kind
     if isinstance(layer, _NORMS):
         return "norm"
-    if isinstance(layer, Neuron):
+    if isinstance(layer, Network):  # such as a converted one
+        raise TypeError(
+            f"{name.lstrip('.') or 'the network'} is a {type(layer).__name__}, whose layers from_torch and from_keras "
+            f"do not know: put the weights into the network that it was made of"
+        )
+    if isinstance(layer, Neuron) and not isinstance(layer, Delayed):
         return "neuron"
     if isinstance(layer, nnx.Module) and jax.tree.leaves(nnx.state(layer, nnx.Param)):
         known = ", ".join(part.__name__ for part in (*_WEIGHTED, *_NORMS))
