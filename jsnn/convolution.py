@@ -61,8 +61,8 @@ def conv_general_dilated(
 ) -> Array:
     """Return `jax.lax.conv_general_dilated`, with the fast gradients for plain two-dimensional convolutions.
 
-    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups.
-    Everything else goes to JAX as it is.
+    Plain means: [N, H, W, C] images, kernels [kh, kw, C, C'] no larger than the padded images, no dilation, no groups,
+    and sizes, but for N, that are known and not 0. Everything else goes to JAX as it is.
     """
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     plain = (
@@ -72,6 +72,7 @@ def conv_general_dilated(
         and kwargs.get("batch_group_count", 1) == 1
         and not any(kwargs.get(name) for name in ("preferred_element_type", "out_sharding"))
         and _is_channels_last(dimension_numbers)
+        and all(isinstance(size, int) and size for size in (*lhs.shape[1:], *rhs.shape))
     )
     if plain:
         if isinstance(padding, str):

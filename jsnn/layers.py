@@ -17,6 +17,7 @@ from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.pytree import FrozenPytree, as_data
 from jsnn.neurons.ranges import Range
+from jsnn.neurons.shapes import check_keeps_shape
 from jsnn.tracing import States
 from jsnn.types import Array, Layered, Neuron, Parameter, Shape, State
 from jsnn.unrolling import over_time
@@ -189,11 +190,7 @@ class Recurrent(Late, FrozenPytree):
     def step(self, state: RecurrentState, current: Array) -> tuple[RecurrentState, Array]:
         late, synapse, current = self._with_feedback(state, current)
         inner, outputs = self.neuron.step(state.neuron, current)
-        if getattr(outputs, "shape", None) != current.shape:
-            raise ValueError(
-                f"the neuron of Recurrent must give back the shape of the current, {current.shape}, got "
-                f"{jax.tree.map(jnp.shape, outputs)}"
-            )
+        check_keeps_shape(self, outputs, current)
         return RecurrentState(inner, outputs.astype(state.outputs.dtype), late, synapse), outputs
 
     def _with_feedback(self, state: RecurrentState, current: Array) -> tuple[State, State, Array]:

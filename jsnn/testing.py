@@ -10,6 +10,8 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.checks import is_key
+from jsnn.neurons.pytree import map_parts
+from jsnn.neurons.wrappers import RefractoryState
 from jsnn.refusals import NEEDS_VALUES
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
 from jsnn.unrolling import unroll
@@ -120,9 +122,15 @@ def _faults_of_init(neuron: Neuron, shape: Shape) -> Iterator[str]:
         elif not is_random and not _same(leaf, other[:_B]):
             yield f"the state depends on the batch size: its numbers are others for {_B} examples than for {_B + 1}"
     if not isinstance(neuron, Layered):
+        low = map_parts(low, lambda part: isinstance(part, RefractoryState), _as_given)
         for leaf, other in zip(leaves, jax.tree.leaves(low)):
             if jnp.issubdtype(leaf.dtype, jnp.floating) and (leaf.dtype, other.dtype) != (jnp.float32, jnp.bfloat16):
                 yield f"a state must have the dtype given, got {leaf.dtype} for float32 and {other.dtype} for bfloat16"
+
+
+def _as_given(state: RefractoryState) -> RefractoryState:
+    """Return the state of a `Refractory`, which counts in float32 at least, in the dtype that it was given."""
+    return state._replace(wait=state.wait.astype(jnp.bfloat16))
 
 
 def _faults_of_a_step(neuron: Neuron, state: State, current: Array) -> Iterator[str]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 
 import jsnn
 from jsnn import convolution
@@ -85,6 +86,9 @@ EXPLICIT = ((1, 2), (0, 1))
     ((6, 7, 6, 4), (3, 3, 4, 6), {"options": (("batch_group_count", 2),)}),
     ((5, 7, 6, 4), (3, 3, 4, 6), {"options": (("preferred_element_type", jnp.float32),)}),
     ((5, 4, 7, 6), (6, 4, 3, 3), {"layout": None}),  # channels first
+    ((5, 7, 6, 0), (3, 3, 0, 6), {}),
+    ((5, 7, 6, 4), (3, 3, 4, 0), {}),
+    ((5, 0, 6, 4), (2, 2, 4, 6), {"padding": ((1, 1), (0, 0))}),
     ((5, 7, 4), (3, 4, 6), {"strides": (1,), "layout": ("NWC", "WIO", "NWC")}),
     ((3, 5, 5, 5, 2), (3, 3, 3, 2, 2), {"strides": (1, 1, 1), "layout": ("NDHWC", "DHWIO", "NDHWC")}),
 ])  # fmt: skip
@@ -94,6 +98,18 @@ def test_all_else_is_xla_s_own_program(images, kernel, arguments):
         return str(jax.make_jaxpr(run)(jnp.ones(images), jnp.ones(kernel)))
 
     assert program(OURS) == program(XLA)
+
+
+def test_a_gradient_exports_for_images_of_any_size():
+    kernel, x = normal(1, (3, 3, 8, 5)), normal(0, (2, 6, 7, 8))
+
+    def gradient(convolve):
+        return jax.jit(
+            jax.grad(lambda x: jnp.sum(convolve(x, kernel, (1, 1), "SAME", dimension_numbers=FLAX_LAYOUT) ** 2))
+        )
+
+    described = jax.ShapeDtypeStruct(export.symbolic_shape("2, h, w, 8"), jnp.float32)
+    assert_close(export.export(gradient(OURS))(described).call(x), gradient(XLA)(x))
 
 
 def test_bfloat16_is_no_less_precise_than_xla():

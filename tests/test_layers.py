@@ -132,6 +132,8 @@ def test_vectors_may_do_without_a_batch():
      ValueError, "the neuron of Recurrent must give back the shape of the current, (3, 3), got (3, 2)"),
     (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.Network(lambda x: {"a": jsnn.LIF()(x)}), linear(3, 3)), INPUTS),
      ValueError, "the neuron of Recurrent must give back the shape of the current, (3, 3), got {'a': (3, 3)}"),
+    (lambda: jsnn.unroll(jsnn.Refractory(jsnn.Network(lambda x: jsnn.LIF()(x)[:, :1]), 2), INPUTS), ValueError,
+     "the neuron of Refractory must give back the shape of the current, (3, 3), got (3, 1)"),  # which would broadcast
     (lambda: jsnn.unroll(jsnn.Recurrent(jsnn.LIF(), linear(4, 3)), INPUTS), ValueError,
      "layer synapse takes 4 channels, got 3"),
     (lambda: jsnn.max_pool(jnp.ones((B, 6, 6))), ValueError,

@@ -147,6 +147,18 @@ def test_it_exports_for_batches_of_any_size():
         np.testing.assert_allclose(program.call(inputs(examples, IN)), sparse(inputs(examples, IN)), atol=1e-5)
 
 
+def test_its_gradient_exports_for_batches_of_any_size():
+    graph, params, rest = nnx.split(layer(), nnx.Param, ...)
+    gradient = jax.jit(jax.grad(lambda params, x: jnp.sum(nnx.merge(graph, params, rest)(x) ** 2)))
+    x = jax.ShapeDtypeStruct(export.symbolic_shape(f"b, {IN}"), jnp.float32)
+    platforms = ("cpu", "cuda", "tpu")
+    program = export.export(jax.jit(lambda x: jax.tree.leaves(gradient(params, x))), platforms=platforms)(x)
+    for actual, expected in zip(
+        program.call(inputs(3, IN)), jax.tree.leaves(gradient(params, inputs(3, IN))), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("examples", [1, 64])
 def test_memory_is_that_of_the_synapses(examples):
     size, fan_in = 4000, 10

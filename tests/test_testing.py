@@ -192,6 +192,7 @@ def test_what_is_no_pytree_is_refused():
     jsnn.StochasticSpiking(jax.random.key(0)),
     jsnn.Rate(jnp.tanh),
     jsnn.Delay(np.arange(4.0)),
+    jsnn.Refractory(jsnn.Refractory(jsnn.LIF(0.9), 1), 2),
     jsnn.DelayedLinear(4, 4, max_delay=3, rngs=nnx.Rngs(0)),
     jsnn.Recurrent(jsnn.LIF(0.9), jsnn.DelayedLinear(4, 4, max_delay=3, rngs=nnx.Rngs(0)), delay=2),
 ])  # fmt: skip

@@ -91,6 +91,42 @@ def test_parts_of_a_batch_must_be_equal(problem):
         step(state, problem, jax.random.key(0))
 
 
+class Counting(nnx.Module):
+    def __init__(self, numbers):
+        self.linear = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+        self.count = numbers
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+def cross_entropy(network, images, labels, key):
+    value = losses.cross_entropy(network(images), labels)
+    return value, {"loss": value}
+
+
+def forgetful(network, images, labels, key):
+    del network.count
+    return cross_entropy(network, images, labels, key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"optimizer": optax.polyak_sgd()}, TypeError, "optimizer is given gradients, .* argument: 'value'"),
+        ({"loss": lambda *of: (jnp.sum(of[2]), {})}, TypeError, "loss must return a floating-point scalar.* got int32"),
+        ({"loss": lambda *of: (None, {})}, TypeError, r"loss must return \(scalar, metrics\), got None"),
+        ({"loss": forgetful}, ValueError, "loss must leave all in the network .* it removed count"),
+        ({"numbers": nnx.Param(jnp.arange(3))}, TypeError, "an nnx.Param must be floating point .* int32 in count"),
+    ],
+)
+def test_what_cannot_be_trained(problem, changes, error, message):
+    given = {"loss": cross_entropy, "optimizer": optax.sgd(0.1), "numbers": nnx.BatchStat(jnp.arange(3))} | changes
+    graph, state = train.create(Counting(given["numbers"]), given["optimizer"])
+    with pytest.raises(error, match=message):
+        train.make_step(graph, given["loss"], given["optimizer"])(state, problem, jax.random.key(0))
+
+
 def test_training_learns_and_changes_only_parameters(problem):
     images, labels = problem
     optimizer, key = optax.adam(3e-2), jax.random.key(0)

@@ -215,6 +215,13 @@ def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of
     jsnn.testing.check_neuron(neuron)
 
 
+@pytest.mark.parametrize("array", [jnp.array, np.array])
+def test_what_must_be_known_may_be_an_array_of_one_number(array):
+    assert jsnn.Dropout(array(0.5)) == jsnn.Dropout(0.5)
+    assert jsnn.MeanRate(jsnn.IF(), array(2)) == jsnn.MeanRate(jsnn.IF(), 2)
+    assert dataclasses.replace(jsnn.Delay(1), longest=array(3)) == jsnn.Delay(1, longest=3)
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: jsnn.Refractory(jsnn.IF(), -1), "period must be >= 0, got -1"),
     (lambda: jsnn.MeanRate(jsnn.IF(), 0), "num_steps must be >= 1, got 0"),
@@ -229,6 +236,7 @@ def test_what_holds_a_key_is_a_neuron(neuron):  # the others are in the table of
     (lambda: jsnn.Delay(4, longest=3), "steps must be <= longest = 3, got 4"),
     (lambda: jsnn.Delay(nnx.Param(jnp.ones(2))), "longest must be given"),
     (lambda: jsnn.Dropout(1.0), "rate must be in [0, 1), got 1.0"),
+    (lambda: jax.jit(lambda rate: jsnn.Dropout(rate).rate)(0.5), "rate must be known when the function is traced"),
     (lambda: jsnn.Dropout(0.5, 7), "key must be made by jax.random.key, or None, got 7"),
     (lambda: jsnn.ThresholdBatchNorm(2, threshold=0.0, rngs=nnx.Rngs(0)), "threshold must be > 0, got 0.0"),
 ])  # fmt: skip

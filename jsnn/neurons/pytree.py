@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jsnn.arguments import check_parameters, is_array, parameters_of
+from jsnn.arguments import check_parameters, is_array, is_traced, parameters_of
 from jsnn.keywords import check_keywords
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_holds, has_field, is_key, value_of_parameter
@@ -105,6 +105,14 @@ class FrozenPytree(Ranged, nnx.Pytree):
     def __post_init__(self) -> None:
         """Check the numbers of all parts; their own checks call this one first."""
         check_parameters(self)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.metadata.get("static") and is_array(value) and value.ndim == 0:  # which Flax does not take
+                if is_traced(value):
+                    raise TypeError(
+                        f"{field.name} must be known when the function is traced, so make it static under jit"
+                    )
+                object.__setattr__(self, field.name, value.item())
         for name, value in vars(self).items():
             if isinstance(value, nnx.Variable) and not hasattr(value.get_value(), "dtype"):
                 raise TypeError(

@@ -139,6 +139,15 @@ def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = 
         ) from cause
 
 
+def check_keeps_shape(around: Neuron, outputs: Any, current: Array) -> None:
+    """Raise ValueError unless what the neuron inside another puts out has the shape of the current."""
+    if getattr(outputs, "shape", None) != current.shape:
+        raise ValueError(
+            f"the neuron of {type(around).__name__} must give back the shape of the current, {current.shape}, got "
+            f"{jax.tree.map(jnp.shape, outputs)}"
+        )
+
+
 def check_fits(shape: Shape, **parameters: Parameter) -> None:
     """Raise ValueError if a parameter is an array that does not broadcast against neurons of this shape."""
     for name, parameter in parameters.items():

@@ -12,6 +12,7 @@ from jsnn.neurons.base import SpikingNeuron, cast
 from jsnn.neurons.checks import check_is_neuron, has_field, is_key
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.ranges import NOT_NEGATIVE, POSITIVE, Range
+from jsnn.neurons.shapes import check_keeps_shape
 from jsnn.rounding import wide
 from jsnn.types import Array, Neuron, Parameter, Shape, State
 
@@ -40,14 +41,15 @@ class Refractory(FrozenPytree):
     the same here, put the synapse in front: `Sequential(LI(decay_syn), Refractory(LIF(...), period))`.
 
     Attributes:
-        neuron: any neuron; a part of its state that has not the shape of its input, such as a key, goes on meanwhile.
+        neuron: any neuron; its output must have the shape of its input. A part of its state that has not, such as a
+            key, goes on meanwhile.
             A recurrence goes around, `Recurrent(Refractory(neuron, period), synapse)`: inside, the last spikes would
             be held with the state, and be fed back at every step of rest.
         period: the number of steps, 0 or more; a number, or an array.
 
     Raises:
         TypeError: if `neuron` is not a neuron.
-        ValueError: if `period` is negative.
+        ValueError: if `period` is negative; from `step` and `unroll`, if `neuron` gives back another shape.
 
     Examples:
         >>> import jax.numpy as jnp, jsnn
@@ -72,6 +74,7 @@ class Refractory(FrozenPytree):
 
     def step(self, state: RefractoryState, current: Array) -> tuple[RefractoryState, Array]:
         inner, spikes = self.neuron.step(state.neuron, current)
+        check_keeps_shape(self, spikes, current)
         rests = state.wait > 0
 
         def held(before: Array, after: Array) -> Array:

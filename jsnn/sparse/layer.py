@@ -29,9 +29,9 @@ class Sparse(nnx.Module):
     Inputs [..., in_features] -> [..., out_features], as `jsnn.Linear`. The weights `kernel` and the bias are trained,
     the connectivity is not. Several synapses between the same two neurons add up.
 
-    The gradient is as sparse: no array of in_features x out_features is made, forward or backward. On a CPU, inputs of
-    0 are passed over, so a step takes time for the synapses of its spikes alone; 0 times a weight that is infinite or
-    NaN is 0. Sums are in float32 or wider.
+    The gradient is as sparse: no array of in_features x out_features is made, forward or backward. On a CPU, where most
+    inputs are 0 they are passed over, so a step takes time for the synapses of its spikes alone; 0 times a weight that
+    is infinite or NaN is then 0, else NaN. Sums are in float32 or wider.
 
     Random synapses: `Sparse.random`; those of a matrix: `Sparse.from_dense`. As recurrent synapses with a delay:
     `jsnn.Recurrent(neuron, synapse, delay=15)`.

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -214,16 +215,19 @@ def _on_accelerators(a: Array, b: Array, post: Array, starts: Array, *, wanted: 
     pre = presynaptic(starts, synapses)
     if wanted == "weights":
         a, b = a.T, b.T
-        pieces = max(1, min(synapses, _MOST // examples))
+        pieces = _pieces(synapses, examples)
         return jax.lax.map(lambda ends: jnp.vdot(a[ends[0]], b[ends[1]]), (pre, post), batch_size=pieces)
     source, target = (pre, post) if wanted == "outputs" else (post, pre)
 
     def one(x: Array) -> Array:
         return jnp.zeros(shape[1], x.dtype).at[target].add(b * x[source])
 
-    # a batch of any size, as jax.export has it, goes one by one
-    pieces = max(1, min(examples, _MOST // synapses)) if isinstance(examples, int) else None
-    return jax.lax.map(one, a, batch_size=pieces)
+    return jax.lax.map(one, a, batch_size=_pieces(examples, synapses))
+
+
+def _pieces(count: int, numbers: int) -> int | None:
+    """Return how many to take at once of something with so many numbers each; with a batch of any size, one by one."""
+    return None if any(map(is_symbolic_dim, (count, numbers))) else max(1, min(count, _MOST // numbers))
 
 
 def _lowering(way: Callable[..., Array]) -> Any:

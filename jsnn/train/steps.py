@@ -114,7 +114,8 @@ def make_step(
     """Return a pure optimiser step, `(state, (images [B, ...], labels [B]), key) -> (state, metrics)`, not yet jitted.
 
     The metrics are those of `loss`, averaged over the batch. What `loss` changes in the network it is given, such as
-    the running averages of `nnx.BatchNorm`, goes into the returned state.
+    the running averages of `nnx.BatchNorm`, goes into the returned state; but not an `nnx.Param`, which the optimiser
+    alone changes.
 
     `at_step(network, step)` is the network as it is to be at a step: what follows a schedule is set here, as in
     `lambda network, step: jsnn.with_dt(network, schedule(step))`.
@@ -125,6 +126,9 @@ def make_step(
     `accumulate` is the number of equal parts of a batch that are seen one after another. Their gradients are averaged,
     which is the gradient of the whole batch where the loss is a mean over examples. It takes that much less memory.
     Batch normalisation sees a part at a time, and each part has a random key of its own.
+
+    The step raises TypeError if the loss or a parameter is not floating point, or `optimizer` asks for more than
+    gradients, its state and the parameters, such as the loss; and what `check_result` raises.
     """
     check_truncate(truncate)
     if accumulate < 1:
@@ -138,8 +142,13 @@ def make_step(
             with truncation(truncate):
                 found = loss(network, *batch, key)
             value, metrics = check_result(found, batch[0])
+            if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+                raise TypeError(
+                    f"loss must return a floating-point scalar, which has a gradient, got {jnp.result_type(value)}"
+                )
             return value, (jax.tree.map(jnp.mean, metrics), _rest_of(network, rest))
 
+        _check_trained(state.params)
         differentiate, key = jax.grad(objective, has_aux=True), jax.random.fold_in(key, state.step)
 
         def of_part(rest: nnx.State, part: tuple[Any, Array]) -> tuple[nnx.State, Any]:
@@ -151,7 +160,12 @@ def make_step(
             gradients, (metrics, rest) = differentiate(state.params, state.rest, batch, key)
         else:
             rest, (gradients, metrics) = _mean_over_parts(of_part, state.rest, batch, accumulate)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        try:
+            updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        except TypeError as error:
+            raise TypeError(
+                f"optimizer is given gradients, its state and the parameters, and nothing else: {error}"
+            ) from error
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, rest, optimizer_state), metrics
 
@@ -254,6 +268,8 @@ def check_result(found: Any, inputs: Any) -> tuple[Array, Metrics]:
         given = f"({', '.join(kinds)})" if is_pair else kinds[0]
         raise TypeError(f'loss must return (scalar, metrics), as in (value, {{"loss": value}}), got {given}')
     value, metrics = found
+    if value is None:
+        raise TypeError("loss must return (scalar, metrics), got None in place of the scalar")
     if jnp.shape(value) != ():
         raise ValueError(f"loss must return a scalar, got shape {jnp.shape(value)}: take the mean over the batch")
     batch = jnp.shape(jax.tree.leaves(inputs)[0])[:1]
@@ -285,6 +301,16 @@ def metrics_of(loss: Loss, network: Any, dataset: Dataset, batch_size: int) -> M
     return jax.eval_shape(found, network, *jax.tree.map(rows, (dataset.examples, dataset.targets)))
 
 
+def _check_trained(params: nnx.State) -> None:
+    for path, leaf in nnx.to_flat_state(params):
+        for x in jax.tree.leaves(leaf):
+            if not jnp.issubdtype(x.dtype, jnp.inexact):
+                raise TypeError(
+                    f"an nnx.Param must be floating point to be trained, got {x.dtype} in {'.'.join(map(str, path))}: "
+                    f"keep it as a plain array, or as another nnx.Variable"
+                )
+
+
 def _rest_of(network: Network, before: nnx.State) -> nnx.State:
     """Return what a network holds besides its parameters, of all that it held before.
 
@@ -292,6 +318,8 @@ def _rest_of(network: Network, before: nnx.State) -> nnx.State:
     """
     rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)[2]  # type: ignore[misc]
     after = dict(nnx.to_flat_state(rest))
+    if missing := [".".join(map(str, path)) for path, _ in nnx.to_flat_state(before) if path not in after]:
+        raise ValueError(f"loss must leave all in the network that it is given, it removed {', '.join(missing)}")
     return nnx.from_flat_state([(path, after[path]) for path, _ in nnx.to_flat_state(before)])
 
 
