@@ -42,7 +42,8 @@ def make_network(experiment: config.Experiment, train: Dataset) -> Network:
     kind = experiment.network
     network = kind.make(inputs, outputs, rngs)
     if isinstance(network, Neuron) == kind.is_rate:
-        wanted = "no Neuron, as is_rate is True" if kind.is_rate else "a Neuron, such as jsnn.Network(module)"
+        a_neuron = "a Neuron, such as jsnn.Network(module), as is_rate is not True"
+        wanted = "a function without time, as is_rate is True" if kind.is_rate else a_neuron
         raise ValueError(f"{type(kind).__name__}.make must return {wanted}, got {type(network).__name__}")
     return experiment.learning.prepare(network, (1, *inputs), rngs)
 

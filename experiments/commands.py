@@ -141,7 +141,7 @@ def _go_on(run: Run, before: Experiment, checkpoint: str | int) -> None:
         run.checkpoints.go_back(step, run.state)
     if overrides.changes(before, run.experiment):
         if step is not None:
-            run.restore(step)  # so that nothing is changed where nothing can go on
+            run.check_examples(run.restore(step))  # so that nothing is changed where nothing can go on
         execute.begin_again(run.experiment, run.folder)
 
 

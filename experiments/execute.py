@@ -59,7 +59,7 @@ def _write_config(experiment: config.Experiment | config.Study, folder: Path, so
 
 
 def begin_again(experiment: config.Experiment, folder: Path) -> None:
-    """Write another config into the folder of a run; results, which are not of it, are taken away first."""
+    """Write a new config into the folder of a run, and delete the results of the old one first."""
     if system.is_first():
         for name in ("summary.json", "sweep.csv"):
             (folder / name).unlink(missing_ok=True)

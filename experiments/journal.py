@@ -4,6 +4,7 @@ Both are for people. What a run goes on from, the records of its epochs among th
 checksums: `metrics.jsonl` is written anew from there when a run goes on, so that a damaged one changes no number.
 """
 
+import copy
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,12 +44,12 @@ def opened(experiment: Experiment, folder: Path, records: Sequence[dict[str, Any
 
     def add(record: dict[str, Any]) -> None:
         append(path, json.dumps(record))
-        _attempt(experiment, log, dict(record))  # which may change it
+        _attempt(experiment, log, copy.deepcopy(record))  # which may change it
 
     try:
         yield add
     except BaseException:
-        with suppress(Exception):  # what stopped the training counts, whatever the logger makes of it
+        with suppress(Exception):  # what stopped the training is raised, not what the logger makes of it
             stack.__exit__(*sys.exc_info())
         raise
     _attempt(experiment, stack.close)

@@ -171,6 +171,15 @@ class Run(train.Trainer):
         weights = checkpoints.restore_part(_chosen_step(checkpoints), self.state._replace(optimizer=None))
         self.state = weights._replace(optimizer=self.state.optimizer)
 
+    def check_examples(self, info: dict[str, Any]) -> None:
+        """Raise ValueError if the sets have other sizes than when this was saved beside a checkpoint."""
+        if info.get("examples", self._examples) != self._examples:
+            name, then = self.experiment.data.name, info["examples"]
+            raise ValueError(
+                f"the sets of {name} have {self._examples} examples, and had {then} when the run was trained: take the "
+                f"same data, or begin a new run"
+            )
+
     def fit(self) -> tuple[list[dict[str, float]], float]:
         """Train to the end, from wherever the folder's last checkpoint is; return final metrics and seconds.
 
@@ -193,12 +202,7 @@ class Run(train.Trainer):
         info: dict[str, Any] = {"sums": {}, "seconds": 0.0}
         if self.checkpoints.best is not None:  # a damaged best one is found here, not when all is done
             info = self.restore(self.checkpoints.last)
-        if info.get("examples", self._examples) != self._examples:
-            name, then = self.experiment.data.name, info["examples"]
-            raise ValueError(
-                f"the sets of {name} have {self._examples} examples, and had {then} when the run was trained: take the "
-                f"same data, or begin a new run"
-            )
+        self.check_examples(info)
         records = self.records()
         self._start = time.monotonic() - info["seconds"]
         with (

@@ -46,7 +46,10 @@ def check_resume(before: Experiment, after: Experiment, trained: int) -> None:
     own = type(after.network).at_step, type(after.optimizer).make  # may depend on how many steps there are in all
     steady = own == (config.Network.at_step, config.Optimizer.make)
     steady &= after.optimizer.schedule == "constant" and after.objective.dt_end is None
-    steady &= after.train.short_epochs not in (before.train.epochs, after.train.epochs)  # then short ones have scores
+    steady &= after.train.short_epochs not in (
+        before.train.epochs,
+        after.train.epochs,
+    )  # if all are, they have scores
     if steady and after.train.epochs >= trained:  # the steps that are done do not depend on those to come
         free.append("train.epochs")
     if (after.train.patience or math.inf) >= (before.train.patience or math.inf):

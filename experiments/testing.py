@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import jsnn
 from experiments import build
@@ -108,7 +109,8 @@ def spike_size(neuron: Neuron) -> Parameter:
 
 def threshold_of(neuron: Neuron, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the membrane potential at which each neuron of a layer spikes, [N]; None where it is not a constant."""
-    is_drawn, neuron = isinstance(neuron, jsnn.Stochastic), _inner(neuron)
+    is_drawn = any(isinstance(part, jsnn.Stochastic) for _, part in nnx.iter_graph(neuron))
+    neuron = _inner(neuron)
     if is_drawn or isinstance(neuron, jsnn.ALIF):
         return None
     if isinstance(neuron, SpikingNeuron):
@@ -123,7 +125,7 @@ def _spikes(neuron: Neuron) -> bool:
 
 
 def _inner(neuron: Any) -> Any:
-    """Return the neuron that spikes in what is put around one, such as `jsnn.Recurrent`."""
+    """Return the neuron inside wrappers such as `jsnn.Recurrent`; itself where there are none."""
     is_around = isinstance(neuron, CompetitiveLayer) or has_field(neuron, "neuron")
     return _inner(neuron.neuron) if is_around and not isinstance(neuron, jsnn.MeanRate) else neuron
 

@@ -96,7 +96,7 @@ def _named(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments with `num_steps` and `dt` by name, which earlier versions took by position too.
 
-    Only where they come next: what stands for `tau_rc` in `lif(0.02)`, or for `strength`, must not become `dt`.
+    Only if they are the next parameters: in `lif(0.02)` the next one is `tau_rc`, so 0.02 must not become `dt`.
     """
     by_name = [name for name, one in signature.parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
     names = itertools.takewhile(("num_steps", "dt").__contains__, by_name)

@@ -130,7 +130,7 @@ def _faults_of_init(neuron: Neuron, shape: Shape) -> Iterator[str]:
 
 def _as_given(state: RefractoryState) -> RefractoryState:
     """Return the state of a `Refractory`, which counts in float32 at least, in the dtype that it was given."""
-    return state._replace(wait=state.wait.astype(jnp.bfloat16))
+    return state._replace(wait=state.wait.astype(jnp.bfloat16) if state.wait.dtype == jnp.float32 else state.wait)
 
 
 def _faults_of_a_step(neuron: Neuron, state: State, current: Array) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jsnn.neurons.calling import dotted, first_name, free_name, neuron_of, neuron_p
+from jsnn.neurons.checks import is_neuron
 from jsnn.program import Atom, Operation, Program, bodies, flatten, is_random, read, shape_of, trace
 from jsnn.refusals import attributes, explained, first_neuron, refuse_changes, refuse_custom_derivatives
 from jsnn.types import Array, Layered, Neuron, Shape, State
@@ -163,7 +164,7 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
     def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:
         copy = nnx.merge(graph, jax.tree.unflatten(structure, leaves))
         for path, part in nnx.iter_graph(copy):
-            if isinstance(part, Neuron) and path and not isinstance(part, type):
+            if path and is_neuron(part):
                 with contextlib.suppress(AttributeError):  # a class with slots has no room for it
                     object.__setattr__(part, "_path", dotted(path) or first_name(part))
         before = attributes(copy)
@@ -265,7 +266,8 @@ def batch_of(x: Any) -> Shape:
 
 def _holds_network(neuron: Neuron) -> bool:
     """Return whether a neuron is a network, or has one in it."""
-    return isinstance(neuron, nnx.Pytree) and any(isinstance(part, Layered) for _, part in nnx.iter_graph(neuron))
+    parts = (part for _, part in nnx.iter_graph(neuron)) if isinstance(neuron, nnx.Pytree) else ()
+    return any(isinstance(part, Layered) and is_neuron(part) for part in parts)
 
 
 def _calls(program: Program, inputs: Collection[int]) -> dict[int, Call]:

@@ -328,8 +328,8 @@ def test_neurons_that_spike_are_found_in_others():
     spiking = [*within, jsnn.Refractory(noisy, 1), jsnn.SRM0(), jsnn.SlidingPSN()]
     silent = [jsnn.LI(0.9), jsnn.SigmaDelta(), jsnn.Delay(2), jsnn.MeanRate(lif, num_steps=2)]
     assert [bool(spiking_layers(layer)) for layer in (*spiking, *silent)] == [True] * 7 + [False] * 4
-    thresholds = [threshold_of(layer, (2,)) for layer in within]
-    assert [None if one is None else one.tolist() for one in thresholds] == [[2, 2], [2, 2], None, [2, 2]]
+    thresholds = [threshold_of(layer, (2,)) for layer in (*within, jsnn.Refractory(noisy, 1))]
+    assert [None if one is None else one.tolist() for one in thresholds] == [[2, 2], [2, 2], None, [2, 2], None]
 
 
 @pytest.mark.slow

@@ -591,7 +591,7 @@ def test_a_chain_with_modules_of_several_layers():
     assert not report.left_out
     np.testing.assert_array_equal(filled.layers[3].conv.kernel[...], arrays["features.4.weight"].transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(filled.layers[3].norm.mean[...], last["running_mean"])
-    with pytest.raises(WeightsError, match=r"in layers\[0\].conv .*: where a normalisation .* the running"):
+    with pytest.raises(WeightsError, match=r"in layers\[0\].conv .*: if a normalisation follows, .* its running"):
         from_torch(network, arrays | {"features.0.bias": random(2)}, (4, 4, 1))
 
 

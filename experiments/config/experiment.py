@@ -78,12 +78,12 @@ class Experiment(Settings):
             )
         if network.is_rate and train.gradient != "surrogate":
             raise ValueError(f"train.gradient {train.gradient!r} needs a spiking network, got {network.kind!r}")
-        if train.gradient == "eventprop":  # by which a number of spikes has no derivative
-            rates = {"train.short_rates": train.short_rates, "objective.rate_penalty": self.objective.rate_penalty}
-            if counted := [f"{key} = {own}" for key, own in rates.items() if own]:
+        rates = {"train.short_rates": train.short_rates, "objective.rate_penalty": self.objective.rate_penalty}
+        for key, rate in rates.items():
+            if rate and train.gradient == "eventprop":  # of spike times, which a rate does not know
                 raise ValueError(
-                    f"train.gradient 'eventprop' has no gradients of rates, got {counted[0]}: leave it out, or take "
-                    f"train.gradient 'surrogate'"
+                    f"train.gradient 'eventprop' has no gradients of rates, got {key} = {rate}: leave it out, or "
+                    f"take train.gradient 'surrogate'"
                 )
         if not isinstance(self.learning, Bptt):  # whose rule is not made here, as that takes JAX
             for name, value, needed in (

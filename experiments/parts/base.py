@@ -92,8 +92,8 @@ class Part(Settings):
 
             def make(self, inputs, outputs, rngs): ...
 
-    A direct subclass is a family, such as `Network`, and its subclasses with a method `make` are its kinds, named as
-    their classes: `"my_network"`.
+    A direct subclass is a family, such as `Network`, and its subclasses that have all its abstract methods are its
+    kinds, named as their classes: `"my_network"`.
     """
 
     kind: ClassVar[str]

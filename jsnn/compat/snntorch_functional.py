@@ -105,7 +105,7 @@ def ce_temporal_loss(
     logits = -times if inverse == "negate" else 1 / (times + 1)
     loss = cross_entropy(logits, targets, weight=weight, ignore_label=ignore_label)
     if weight is not None:
-        weights = wide(weight)[targets.astype(jnp.int32)]
+        weights = wide(weight)[wide_labels(targets)]
         loss /= mean_over_samples(weights, targets, logits.shape[-1], ignore_label, logits.dtype)
     return narrow(loss, spikes.dtype)
 

@@ -29,6 +29,11 @@ def is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, nnx.Variable | type | Neuron)
 
 
+def is_neuron(value: Any) -> TypeGuard[Neuron]:
+    """Return whether a value is a neuron, and not the class of one."""
+    return isinstance(value, Neuron) and not isinstance(value, type)
+
+
 def check_is_neuron(taker: str, value: Any) -> None:
     """Raise TypeError, with the name of the taker, if a value is no Neuron."""
     if isinstance(value, type):
@@ -49,8 +54,8 @@ def check_surrogate(surrogate: Any) -> None:
 
 def is_step(surrogate: SpikeFunction) -> bool:
     """Return whether a surrogate is 0 below the threshold and 1 above it, as spikes are."""
-    with jax.ensure_compile_time_eval():
-        return np.array_equal(surrogate(jnp.array([-1.0, -1e-3, 1e-3, 1.0])), [0, 0, 1, 1])
+    with jax.ensure_compile_time_eval():  # of one number at a time: one of a user's may have a slope for each neuron
+        return all(bool(jnp.all(surrogate(jnp.asarray(x)) == (x > 0))) for x in (-1.0, -1e-3, 1e-3, 1.0))
 
 
 def check_positive(name: str, parameter: Parameter) -> None:

@@ -30,7 +30,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jsnn.neurons import cuba
 from jsnn.neurons.base import MEMBRANE, cast, leakage
-from jsnn.neurons.checks import has_field
+from jsnn.neurons.checks import has_field, is_neuron
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.wrappers import MeanRate, Refractory, Stochastic
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
@@ -124,7 +124,7 @@ def with_spike_time_gradients(network: Any) -> Any:
 def _neurons_in(network: Any) -> list[Any]:
     """Return the neurons that a network has as attributes, without the network itself."""
     parts = (part for path, part in nnx.iter_graph(network) if path)
-    return [part for part in parts if isinstance(part, Neuron) and not isinstance(part, type)]
+    return [part for part in parts if is_neuron(part)]
 
 
 def _with_own_gradient(neuron: cuba.CuBaLIF) -> CuBaLIF:

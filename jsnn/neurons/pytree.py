@@ -106,11 +106,12 @@ class FrozenPytree(Ranged, nnx.Pytree):
         """Check the numbers of all parts; their own checks call this one first."""
         check_parameters(self)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if field.metadata.get("static") and is_array(value) and value.ndim == 0:  # which Flax does not take
+            value: Any = vars(self).get(field.name) if field.metadata.get("static") else None
+            if is_array(value) and value.ndim == 0 and not is_key(value):  # which Flax does not take
                 if is_traced(value):
                     raise TypeError(
-                        f"{field.name} must be known when the function is traced, so make it static under jit"
+                        f"{type(self).__name__}: {field.name} must be known when the function is traced, so make it "
+                        f"static under jit"
                     )
                 object.__setattr__(self, field.name, value.item())
         for name, value in vars(self).items():

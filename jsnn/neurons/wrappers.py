@@ -41,10 +41,10 @@ class Refractory(FrozenPytree):
     the same here, put the synapse in front: `Sequential(LI(decay_syn), Refractory(LIF(...), period))`.
 
     Attributes:
-        neuron: any neuron; its output must have the shape of its input. A part of its state that has not, such as a
-            key, goes on meanwhile.
-            A recurrence goes around, `Recurrent(Refractory(neuron, period), synapse)`: inside, the last spikes would
-            be held with the state, and be fed back at every step of rest.
+        neuron: any neuron; its output must have the shape of its input. A part of its state that has another shape,
+            such as a key, goes on while the neuron rests. A recurrence goes around,
+            `Recurrent(Refractory(neuron, period), synapse)`: inside, the last spikes would be held with the state, and
+            be fed back at every step of rest.
         period: the number of steps, 0 or more; a number, or an array.
 
     Raises:

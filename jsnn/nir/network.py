@@ -27,7 +27,10 @@ def write_network(writer: Any, label: str, network: Network, x: Symbol) -> Symbo
     after = traced.program.outputs[traced.structure.num_leaves :]
     paths = (path for path, _ in nnx.to_flat_state(traced.variables))
     if changed := [dotted(path) for path, old, new in zip(paths, traced.program.inputs, after) if new != old]:
-        raise NIRError(f"{label or type(network).__name__} changes {changed[0]} while it runs, as in training: {CURE}")
+        raise NIRError(
+            f"{label or type(network).__name__} changes {changed[0]} while it runs, as in training: {CURE}, or "
+            f"take this variable out of the module"
+        )
     try:
         follow(writer, traced.program, values, label, {atom: prefix + path for atom, path in traced.owners.items()})
     except NIRError as error:

@@ -122,7 +122,7 @@ def _simple(writer: Writer, operation: Operation, values: dict[int, Any], owner:
     def is_elementwise(index: int) -> bool:
         return _shape(operation, index) == made.shape
 
-    if name in _PASSED_ON and jnp.issubdtype(made.dtype, jnp.floating):  # an integer cuts something off
+    if name in _PASSED_ON and jnp.issubdtype(made.dtype, jnp.floating):  # a cast to integers rounds
         return inputs[0]
     if name == "neg":
         return as_map(inputs[0]).times(np.array(-1.0))

@@ -15,14 +15,14 @@ from jsnn.network import Network
 from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
-from jsnn.neurons.checks import is_step, value_of_parameter
+from jsnn.neurons.checks import is_neuron, is_step, value_of_parameter
 from jsnn.program import Constant, Program, shape_of
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of
-from jsnn.types import Neuron
 
 SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)
 NEURONS = (IF, LIF, LI, CuBaLIF, CuBaLI)
+_COMPARES = ("max", "min", "clamp", "select_n", "gt", "ge", "lt", "le", "eq", "ne")
 _FIT = (
     "jsnn.Linear, jsnn.Conv, jsnn.IF, LIF, LI, CuBaLIF, CuBaLI, Recurrent, flatten and max_pool fit, in a Sequential "
     "or a Network"
@@ -87,7 +87,7 @@ def check_parts(network: Any) -> None:
                 f"{name or 'the network'} has gradients of spike times, and rounded neurons have those of a surrogate: "
                 f"take the network before with_spike_time_gradients"
             )
-        elif isinstance(part, Neuron) and type(part) not in (Sequential, Network) and not isinstance(part, type):
+        elif is_neuron(part) and type(part) not in (Sequential, Network):
             raise TypeError(f"{name or 'the network'} is {type(part).__name__}, which has no integer twin: {_FIT}")
     known = [id(value) for value in inside]
     for path, part in nnx.iter_graph(network):
@@ -118,16 +118,17 @@ def check_units(program: Program, inputs: Collection[int]) -> None:
         if (name == "mul" and len(given) == 2) or name in ("integer_pow", "square"):
             raise ValueError(f"{function} multiplies currents or membranes with each other, a unit that integers lack")
         numbers = [atom.value for atom in operation.inputs if isinstance(atom, Constant)]
-        numbers = [number for number in numbers if np.any(number) and np.any(np.abs(number) != LARGEST)]
+        numbers = [number for number in numbers if np.any(number)]
         if name in ("add", "sub") and numbers:
             raise ValueError(
                 f"{function} adds the number {numbers[0]} to currents or membranes, of which an integer counts another "
                 f"unit: put it into a bias"
             )
-        if (name in ("max", "min", "clamp") or operation.params.get("name") in ("clip", "_where")) and numbers:
+        numbers = [number for number in numbers if np.any(np.abs(number) != LARGEST)]  # at which a synapse cuts off
+        if (name in _COMPARES or operation.params.get("name") in ("clip", "_where")) and numbers:
             raise ValueError(
-                f"{function} compares or joins the number {numbers[0]} with currents or membranes, of which an integer "
-                f"counts another unit: take 0, or leave it to a neuron"
+                f"{function} compares the number {numbers[0]} with currents or membranes, or puts it in their place, "
+                f"and an integer counts another unit: take 0, or the threshold of a neuron"
             )
 
 

@@ -161,7 +161,7 @@ class IntegerNeuron(FrozenPytree):
             isinstance(cell, SpikingNeuron),
             getattr(cell, "reset", "none"),
             getattr(cell, "reset_delay", False),
-            bool(getattr(cell, "surrogate", jnp.zeros_like)(jnp.zeros(()))),
+            isinstance(cell, SpikingNeuron) and bool(cell.surrogate(jnp.zeros(()))),
             _decays_last(cell),
             "int32" if neuron.most == LARGEST else "int8",
         )

@@ -164,7 +164,8 @@ def make_step(
             updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         except TypeError as error:
             raise TypeError(
-                f"optimizer is given gradients, its state and the parameters, and nothing else: {error}"
+                f"optimizer.update(gradients, state, parameters) failed, and a training step gives it no more than "
+                f"these three: {error}"
             ) from error
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, rest, optimizer_state), metrics
@@ -319,7 +320,9 @@ def _rest_of(network: Network, before: nnx.State) -> nnx.State:
     rest = nnx.split(_with_dt_as_arrays(network), nnx.Param, ...)[2]  # type: ignore[misc]
     after = dict(nnx.to_flat_state(rest))
     if missing := [".".join(map(str, path)) for path, _ in nnx.to_flat_state(before) if path not in after]:
-        raise ValueError(f"loss must leave all in the network that it is given, it removed {', '.join(missing)}")
+        raise ValueError(
+            f"loss must not remove anything from the network that it is given, it removed {', '.join(missing)}"
+        )
     return nnx.from_flat_state([(path, after[path]) for path, _ in nnx.to_flat_state(before)])
 
 

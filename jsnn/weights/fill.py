@@ -72,7 +72,7 @@ def fill(draft: Draft, module: Module, place: Place) -> None:
             draft.leave_out(source, "only counts")
             continue
         if slot not in missing:
-            cure = ": where a normalisation comes after it, subtract it from the running mean, and take it out"
+            cure = ": if a normalisation follows, subtract this bias from its running mean, and leave the bias out"
             draft.faults.append(
                 f"{text_of(source)} has no counterpart in {place.name} ({type(place.part).__name__})"
                 + cure * (slot == "bias" and place.kind == "layer")

@@ -15,6 +15,7 @@ from jsnn.delays import Delayed
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network, parts_of
 from jsnn.neurons.calling import dotted
+from jsnn.neurons.checks import is_neuron
 from jsnn.program import Atom, Program, shape_of
 from jsnn.tracing import Traced, trace_network
 from jsnn.types import Neuron, Shape, as_shape
@@ -91,7 +92,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
         if isinstance(layer, Recurrent):
             visit(f"{name}.synapse", layer.synapse, x, image, "synapse")
         inside = getattr(layer, "__dict__", {}).items()
-        wrapped = {key: one for key, one in inside if isinstance(one, Neuron) and not isinstance(one, type)}
+        wrapped = {key: one for key, one in inside if is_neuron(one)}
         for key, value in wrapped.items():
             visit(f"{name}.{key}", value, x, image)
         if not wrapped:
