@@ -229,8 +229,8 @@ class Run(train.Trainer):
     def save(self, sums: dict[str, Any], records: list[dict[str, Any]], score: float | None) -> None:
         if not self._comparable(records[-1:]):
             score = None
-        info = {"sums": sums, "seconds": time.monotonic() - self._start, "records": records}
-        info["examples"] = self._examples
+        seconds = time.monotonic() - self._start
+        info = {"sums": sums, "seconds": seconds, "records": records, "examples": self._examples}
         self.checkpoints.save(self.step, self.state, info, score)
         if not sums:
             self._bar.console.print(progress.summarise(records[-1], self.epochs, self.score))

@@ -125,7 +125,7 @@ def _spikes(neuron: Neuron) -> bool:
 
 
 def _inner(neuron: Any) -> Any:
-    """Return the neuron inside wrappers such as `jsnn.Recurrent`; itself where there are none."""
+    """Return the neuron that a wrapper such as `jsnn.Recurrent` holds; any other neuron is returned as it is."""
     is_around = isinstance(neuron, CompetitiveLayer) or has_field(neuron, "neuron")
     return _inner(neuron.neuron) if is_around and not isinstance(neuron, jsnn.MeanRate) else neuron
 

@@ -4,7 +4,7 @@ import contextlib
 import reprlib
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +49,11 @@ def is_about_tracing(error: TypeError) -> bool:
 
 def is_called_otherwise(value: Any) -> bool:
     """Return whether a value is a variable of Flax or a neuron, which can be called and is not a function."""
-    return isinstance(value, nnx.Variable) or _is_neuron(value)
+    return isinstance(value, nnx.Variable) or is_neuron(value)
 
 
-def _is_neuron(value: Any) -> bool:
+def is_neuron(value: Any) -> TypeGuard[Neuron]:
+    """Return whether a value is a neuron, and not the class of one."""
     return isinstance(value, Neuron) and not isinstance(value, type)
 
 
@@ -68,7 +69,7 @@ def processes() -> int:
 
 def cure(value: Any, members: tuple[Any, ...]) -> str:
     """Return the end of an error: what to pass in place of a value of the wrong type."""
-    if _is_neuron(value) and any(typing.get_origin(member) is Callable for member in members):
+    if is_neuron(value) and any(typing.get_origin(member) is Callable for member in members):
         return ": give what makes the neuron, as in lambda: jsnn.LIF(0.9)"
     if hasattr(value, "to_dataset"):
         return ": make arrays of the recordings by recordings.to_dataset(transform)"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.array_arguments import is_neuron
 from jsnn.neurons.checks import is_key
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.wrappers import RefractoryState
@@ -70,7 +71,7 @@ def check_neuron(neuron: Neuron, shape: Shape = (4,)) -> None:
 
 
 def _faults(neuron: Any, shape: Shape) -> Iterator[str]:
-    if isinstance(neuron, type) or not isinstance(neuron, Neuron):
+    if not is_neuron(neuron):
         yield "it has no methods init(shape, dtype) and step(state, current), or is a class instead of an object"
         return
     random = np.random.default_rng(0)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.array_arguments import is_neuron
 from jsnn.neurons.calling import dotted, first_name, free_name, neuron_of, neuron_p
-from jsnn.neurons.checks import is_neuron
 from jsnn.program import Atom, Operation, Program, bodies, flatten, is_random, read, shape_of, trace
 from jsnn.refusals import attributes, explained, first_neuron, refuse_changes, refuse_custom_derivatives
 from jsnn.types import Array, Layered, Neuron, Shape, State

@@ -29,11 +29,6 @@ def is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, nnx.Variable | type | Neuron)
 
 
-def is_neuron(value: Any) -> TypeGuard[Neuron]:
-    """Return whether a value is a neuron, and not the class of one."""
-    return isinstance(value, Neuron) and not isinstance(value, type)
-
-
 def check_is_neuron(taker: str, value: Any) -> None:
     """Raise TypeError, with the name of the taker, if a value is no Neuron."""
     if isinstance(value, type):

@@ -28,9 +28,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from jsnn.array_arguments import is_neuron
 from jsnn.neurons import cuba
 from jsnn.neurons.base import MEMBRANE, cast, leakage
-from jsnn.neurons.checks import has_field, is_neuron
+from jsnn.neurons.checks import has_field
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.wrappers import MeanRate, Refractory, Stochastic
 from jsnn.types import Array, Layered, Neuron, Shape, State, TimeParallel
@@ -116,15 +117,16 @@ def with_spike_time_gradients(network: Any) -> Any:
         >>> float(first_spike_time(impulses)), jax.grad(first_spike_time)(impulses)[:, 0, 0].round(2)
         (1.0, Array([-2.74, -1.61,  0.  ], dtype=float32))
     """
-    for neuron in (*([network] if isinstance(network, Neuron) else []), *_neurons_in(network)):
-        _check(neuron)
+    if isinstance(network, Neuron):
+        _check(network)
+    for part in _neurons_in(network):
+        _check(part)
     return map_parts(network, lambda part: type(part) is cuba.CuBaLIF, _with_own_gradient)
 
 
 def _neurons_in(network: Any) -> list[Any]:
     """Return the neurons that a network has as attributes, without the network itself."""
-    parts = (part for path, part in nnx.iter_graph(network) if path)
-    return [part for part in parts if is_neuron(part)]
+    return [part for path, part in nnx.iter_graph(network) if path and is_neuron(part)]
 
 
 def _with_own_gradient(neuron: cuba.CuBaLIF) -> CuBaLIF:

@@ -140,7 +140,7 @@ def check_state(neuron: Neuron, state: State, x: Any, cause: Exception | None = 
 
 
 def check_keeps_shape(around: Neuron, outputs: Any, current: Array) -> None:
-    """Raise ValueError unless what the neuron inside another puts out has the shape of the current."""
+    """Raise ValueError if the outputs of a wrapped neuron have another shape than its current."""
     if getattr(outputs, "shape", None) != current.shape:
         raise ValueError(
             f"the neuron of {type(around).__name__} must give back the shape of the current, {current.shape}, got "

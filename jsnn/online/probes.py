@@ -105,6 +105,8 @@ class Probes:
 
     def is_by_example(self, name: str, sources: tuple[int, ...]) -> bool:
         """Return whether the current of each example is the one that it has in a batch of its own."""
+        if not sources:
+            return True
         with jax.ensure_compile_time_eval():
             current, params, leaves = self._current_of(name), _drawn(0, self.parts.params), _drawn(1, self.leaves)
 
@@ -114,8 +116,6 @@ class Probes:
                     few[i] = row[None]
                 return current(params, few)[0]
 
-            if not sources:
-                return True
             try:
                 alone = jax.jit(jax.vmap(of_example))([leaves[i] for i in sources])
             except (TypeError, ValueError):  # of a shape that is written down with the size of the batch

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from jsnn.array_arguments import is_neuron
 from jsnn.convolution import Conv
 from jsnn.layers import Recurrent, Sequential, flatten, max_pool
 from jsnn.linear import Linear
@@ -15,7 +16,7 @@ from jsnn.network import Network
 from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
-from jsnn.neurons.checks import is_neuron, is_step, value_of_parameter
+from jsnn.neurons.checks import is_step, value_of_parameter
 from jsnn.program import Constant, Program, shape_of
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jsnn.array_arguments import is_neuron
 from jsnn.compat.norse_neurons import NoAutapses
 from jsnn.compat.snntorch_neurons import OneToOne
 from jsnn.delays import Delayed
 from jsnn.layers import Recurrent, Sequential
 from jsnn.network import Network, parts_of
 from jsnn.neurons.calling import dotted
-from jsnn.neurons.checks import is_neuron
 from jsnn.program import Atom, Program, shape_of
 from jsnn.tracing import Traced, trace_network
 from jsnn.types import Neuron, Shape, as_shape
@@ -91,8 +91,7 @@ def places(network: Any, shape: Shape) -> list[Place]:
             return x, image
         if isinstance(layer, Recurrent):
             visit(f"{name}.synapse", layer.synapse, x, image, "synapse")
-        inside = getattr(layer, "__dict__", {}).items()
-        wrapped = {key: one for key, one in inside if is_neuron(one)}
+        wrapped = {key: value for key, value in getattr(layer, "__dict__", {}).items() if is_neuron(value)}
         for key, value in wrapped.items():
             visit(f"{name}.{key}", value, x, image)
         if not wrapped:
