@@ -1,10 +1,10 @@
 """Two-dimensional convolution that is fast on CPUs too, and above all its gradients.
 
-XLA's CPU backend is slow at what spiking networks need at every step: the gradient of the kernel (a convolution with a
-kernel as large as an image) and that of the input (ten times slower still inside a loop). Both, and the convolution
-itself where it has many channels, are written here as matrix products, over chunks of images that stay in cache. Other
-platforms keep XLA's own. `python -m experiments.benchmark --case repairs` times both; `tests/test_convolution.py` holds
-the gradients to XLA's.
+XLA's CPU backend is slow at the gradient of the kernel (a convolution with a kernel as large as an image), at that of
+the input in a loop (ten times slower than outside), at many images without padding and at several kernels under
+`jax.vmap`. These are written here as matrix products, over chunks of images that stay in cache, and as convolutions
+that XLA runs well. Other platforms keep XLA's own. `python -m experiments.benchmark --case repairs` times both;
+`tests/test_convolution.py` holds the gradients to XLA's.
 """
 
 import functools
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.export import is_symbolic_dim
 
@@ -22,9 +23,11 @@ from jsnn.varying import alike
 
 Strides: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+Convolve: TypeAlias = Callable[[Array, Array], Array]  # (images [N, H, W, C], kernel) -> [N, H', W', C']
 
-_CHUNK_NUMBERS = 800_000  # in the columns of a chunk of images, so that they stay in cache
-_MANY_CHANNELS = 8  # from which on a convolution gains from chunks; with few it loses a little
+_CHUNK_NUMBERS = 400_000  # in the columns of a chunk of images, so that they stay in cache
+_FEW_CHANNELS = 8  # below which columns are made faster with positions last
+_MOST_INPUTS = 1.5  # for each output, strides apart; with more, their gradient is faster as a product
 _LONG_RUN = 128  # numbers side by side from which on it is as fast to put them together first, and sooner compiled
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -101,37 +104,38 @@ def _is_channels_last(dimension_numbers: Any) -> bool:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
     as_xla_does = functools.partial(_forward, strides, pads, precision)
-    if images.shape[-1] < _MANY_CHANNELS:
-        return as_xla_does(images, kernel)
 
-    def repaired(images: Array, kernel: Array) -> Array:
-        def of_image(image: Array) -> Array:
-            columns = _columns(strides, pads, kernel.shape, image[None])[0]
-            product = jnp.matmul(columns, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
-            return product.astype(images.dtype)
+    def in_chunks(images: Array, kernel: Array) -> Array:
+        return _map(lambda image: as_xla_does(image[None], kernel)[0], images, kernel.shape)
 
-        return _map(of_image, images, kernel.shape)
-
+    is_whole = any(map(any, pads)) or is_symbolic_dim(images.shape[0])
+    repaired = _one_kernel_at_a_time(as_xla_does if is_whole else in_chunks)
     return jax.lax.platform_dependent(images, kernel, cpu=repaired, default=as_xla_does)
-
-
-def _columns(strides: Strides, pads: Padding, shape: tuple[int, ...], images: Array) -> Array:
-    """Return what each output sees of its image, `[N, H, W, C] -> [N, H', W', kh*kw*C]`."""
-    # unlike jnp.pad, this also takes negative padding
-    padded = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    (rows, down), (columns, along) = (
-        (size - window + 1, stride) for size, window, stride in zip(padded.shape[1:], shape, strides)
-    )
-    beside = [padded[:, :, j : j + columns : along] for j in range(shape[1])]
-    if shape[1] * shape[2] >= _LONG_RUN:
-        beside = [jnp.concatenate(beside, axis=-1)]
-    return jnp.concatenate([part[:, i : i + rows : down] for i in range(shape[0]) for part in beside], axis=-1)
 
 
 def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(
         images, kernel, strides, pads, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
     )
+
+
+def _one_kernel_at_a_time(convolve: Convolve) -> Convolve:
+    """Return a convolution that `jax.vmap` over kernels runs for one kernel after another.
+
+    XLA takes several kernels for groups of channels, and is two to seven times slower with them.
+    """
+    convolve = jax.custom_batching.custom_vmap(convolve)
+
+    @convolve.def_vmap
+    def of_several(size: int, has_axis: list[bool], images: Array, kernel: Array) -> tuple[Array, bool]:
+        if has_axis[1]:
+            images = images if has_axis[0] else jnp.broadcast_to(images, (size, *images.shape))
+            return jax.lax.map(lambda pair: convolve(*pair), (images, kernel)), True
+        count, *shape = images.shape[1:]
+        outputs = convolve(images.reshape(size * count, *shape), kernel)
+        return outputs.reshape(size, count, *outputs.shape[1:]), True
+
+    return convolve
 
 
 def _convolve_forward(
@@ -147,25 +151,44 @@ def _convolve_backward(
         return jax.vjp(functools.partial(_forward, strides, pads, precision), images, kernel)[1](gradient)
 
     def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+        shape, seen = images.shape[1:3], math.prod(gradient.shape[1:3]) * math.prod(strides)
+        passed_back = _by_convolution if math.prod(shape) <= _MOST_INPUTS * seen else _by_product
         return (
-            _map(
-                functools.partial(_input_gradient, strides, pads, precision, kernel, images.shape[1:3]),
-                gradient,
-                kernel.shape,
-            ),
+            passed_back(strides, pads, precision, shape, gradient, kernel),
             _kernel_gradient(strides, pads, precision, images, kernel.shape, gradient),
         )
 
     return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
 
 
+def _by_convolution(
+    strides: Strides, pads: Padding, precision: Any, shape: tuple[int, ...], gradient: Array, kernel: Array
+) -> Array:
+    """Return the gradient of the images: a convolution of that of the outputs with the kernel turned round.
+
+    XLA's own is the same one, written so that it is ten times slower in a loop.
+    """
+    padding = [
+        (window - 1 - low, size - 1 + low - (found - 1) * stride)
+        for window, (low, _), size, found, stride in zip(kernel.shape, pads, shape, gradient.shape[1:], strides)
+    ]
+
+    def convolve(gradient: Array, kernel: Array) -> Array:
+        turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+        return jax.lax.conv_general_dilated(
+            gradient, turned, (1, 1), padding, strides, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
+        )
+
+    return _one_kernel_at_a_time(convolve)(gradient, kernel)
+
+
 def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ...]) -> Array:
     """Return the function of each image, computed for a chunk of them at a time."""
-    return jax.lax.map(function, images, batch_size=_chunk(images, images.shape[-1], shape))
+    return jax.lax.map(function, images, batch_size=_chunk(images, shape))
 
 
-def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
-    """Return how many images to take at a time, of each of whose positions a kernel sees kh*kw*channels numbers.
+def _chunk(images: Array, shape: tuple[int, ...]) -> int:
+    """Return how many images to take at a time, at each of whose positions a kernel of this shape sees kh*kw*C numbers.
 
     A divisor of their number where one is near: a chunk of another size is compiled once more. One, if nobody knows
     yet how many there are, as in a network that is exported.
@@ -173,27 +196,31 @@ def _chunk(images: Array, channels: int, shape: tuple[int, ...]) -> int:
     count = images.shape[0]
     if is_symbolic_dim(count):
         return 1
-    numbers = math.prod(images.shape[1:3]) * math.prod(shape[:2]) * channels
+    numbers = math.prod(images.shape[1:3]) * math.prod(shape[:3])
     most = min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, count))
     near = [size for size in range((most + 1) // 2, 3 * most // 2 + 1) if count % size == 0]
     return min(near, key=lambda size: abs(math.log(size / most)), default=most)
 
 
-def _input_gradient(
-    strides: Strides, pads: Padding, precision: Any, kernel: Array, shape: tuple[int, ...], gradient: Array
+def _by_product(
+    strides: Strides, pads: Padding, precision: Any, shape: tuple[int, ...], gradient: Array, kernel: Array
 ) -> Array:
-    """Return the gradient of one image: what each output passes back to the inputs it saw, in one product, summed."""
+    """Return the gradient of the images: what each output passes back to the inputs it saw, in one product, summed."""
     height, width, channels, out_channels = kernel.shape
-    passed = jnp.matmul(
-        gradient.reshape(-1, out_channels),
-        kernel.reshape(-1, out_channels).T,
-        precision=precision,
-        preferred_element_type=jnp.promote_types(gradient.dtype, jnp.float32),
-    ).reshape(*gradient.shape[:2], height, width, channels)
-    padded = _add_overlapping(_add_overlapping(passed, 1, strides[1]), 0, strides[0])
-    # cut off what lies in the padding, and add the rows at the end that no window saw
-    crop = [(-low, size + low - found, 0) for size, found, (low, _) in zip(shape, padded.shape, pads)]
-    return jax.lax.pad(padded, jnp.zeros((), padded.dtype), (*crop, (0, 0, 0))).astype(gradient.dtype)
+
+    def of_image(gradient: Array) -> Array:
+        passed = jnp.matmul(
+            gradient.reshape(-1, out_channels),
+            kernel.reshape(-1, out_channels).T,
+            precision=precision,
+            preferred_element_type=jnp.promote_types(gradient.dtype, jnp.float32),
+        ).reshape(*gradient.shape[:2], height, width, channels)
+        padded = _add_overlapping(_add_overlapping(passed, 1, strides[1]), 0, strides[0])
+        # cut off what lies in the padding, and add the rows at the end that no window saw
+        crop = [(-low, size + low - found, 0) for size, found, (low, _) in zip(shape, padded.shape, pads)]
+        return jax.lax.pad(padded, jnp.zeros((), padded.dtype), (*crop, (0, 0, 0))).astype(gradient.dtype)
+
+    return _map(of_image, gradient, kernel.shape)
 
 
 def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
@@ -211,21 +238,21 @@ def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
 def _kernel_gradient(
     strides: Strides, pads: Padding, precision: Any, images: Array, shape: tuple[int, ...], gradient: Array
 ) -> Array:
-    """Return the gradient of a kernel: the sum of one matrix product for each chunk of images.
-
-    Products are faster with their wider factor on the right.
-    """
+    """Return the gradient of a kernel: the sum of one matrix product for each chunk of images."""
     matmul = functools.partial(
         jnp.matmul, precision=precision, preferred_element_type=jnp.promote_types(images.dtype, jnp.float32)
     )  # a sum over many chunks, too long for bfloat16
-    is_wide = math.prod(shape[:3]) > shape[3]
+    is_few = shape[2] < _FEW_CHANNELS
+    is_wide = not is_few and math.prod(shape[:3]) > shape[3]  # products are faster with their wider factor on the right
 
     def of_chunk(images: Array, gradient: Array) -> Array:
-        columns = _columns(strides, pads, shape, images)
-        seen, passed = columns.reshape(-1, columns.shape[-1]), gradient.reshape(-1, shape[-1])
-        return matmul(passed.T, seen) if is_wide else matmul(seen.T, passed)
+        # unlike jnp.pad, this also takes negative padding
+        images = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
+        seen = (_rows if is_few else _columns)(strides, shape, images)
+        passed = gradient.reshape(-1, shape[-1])
+        return matmul(passed.T, seen.T) if is_wide else matmul(seen, passed)
 
-    chunk = _chunk(gradient, images.shape[-1], shape)
+    chunk = _chunk(gradient, shape)
     count = images.shape[0] // chunk * chunk
     total = of_chunk(images[count:], gradient[count:])
     if count:
@@ -238,6 +265,29 @@ def _kernel_gradient(
 
         total, _ = jax.lax.scan(add, total, (in_chunks(images), in_chunks(gradient)))
     return (total.T if is_wide else total).reshape(shape).astype(images.dtype)
+
+
+def _columns(strides: Strides, shape: tuple[int, ...], images: Array) -> Array:
+    """Return what each output sees of its image, `[N, H, W, C] -> [kh*kw*C, N*H'*W']`."""
+    (rows, down), (columns, along) = _windows(strides, shape, images.shape[1:3])
+    beside = [images[:, :, j : j + columns : along] for j in range(shape[1])]
+    if shape[1] * shape[2] >= _LONG_RUN:
+        beside = [jnp.concatenate(beside, axis=-1)]
+    seen = jnp.concatenate([part[:, i : i + rows : down] for i in range(shape[0]) for part in beside], axis=-1)
+    return seen.reshape(-1, seen.shape[-1]).T
+
+
+def _rows(strides: Strides, shape: tuple[int, ...], images: Array) -> Array:
+    """Return the same as `_columns`, in an order in memory that is faster where channels are few."""
+    (rows, down), (columns, along) = _windows(strides, shape, images.shape[1:3])
+    channels = jnp.moveaxis(images, -1, 0)
+    seen = [channels[:, :, i : i + rows : down, j : j + columns : along] for i, j in np.ndindex(*shape[:2])]
+    return jnp.stack(seen).reshape(math.prod(shape[:3]), -1)
+
+
+def _windows(strides: Strides, shape: tuple[int, ...], sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return, for each axis, over how many positions a window moves and by which stride."""
+    return [(size - window + 1, stride) for size, window, stride in zip(sizes, shape, strides)]
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

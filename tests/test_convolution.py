@@ -64,6 +64,17 @@ def test_gradients_with_strides_are_xla_s(strides, size, padding):
     assert_is_xla(normal(0, (17, 8, 7, 3)), normal(1, (*size, 3, 5)), strides=strides, padding=padding)
 
 
+@pytest.mark.rows(2)
+@pytest.mark.parametrize(("strides", "size", "padding"), [
+    ((1, 1), (3, 3), "SAME"),  # the images' gradient is a convolution
+    ((2, 2), (3, 2), ((2, -1), (1, 1))),
+    ((1, 1), (5, 4), "VALID"),  # it is a product
+    ((1, 2), (7, 5), ((0, 1), (-1, 0))),
+])  # fmt: skip
+def test_gradients_of_many_channels_are_xla_s(strides, size, padding):
+    assert_is_xla(normal(0, (17, 8, 7, 9)), normal(1, (*size, 9, 5)), strides=strides, padding=padding)
+
+
 def test_no_images():
     _, images, kernel = value_and_gradients(OURS, jnp.zeros((0, 7, 6, 3)), jnp.ones((3, 3, 3, 5)))
     assert images.shape == (0, 7, 6, 3)
@@ -167,11 +178,13 @@ def test_gradients_inside_a_scan_and_under_vmap():
     assert_close(gradients(OURS), gradients(XLA))
 
 
-def test_vmap_over_images():
-    images, kernel = normal(0, (2, 17, 7, 6, 3)), normal(1, (3, 2, 3, 5))
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_over_images_and_kernels(axes):
+    images, kernels = normal(0, (2, 17, 7, 6, 3)), normal(1, (2, 3, 2, 3, 5))
+    arguments = [x if axis == 0 else x[0] for x, axis in zip((images, kernels), axes, strict=True)]
 
     def run(convolve):
-        return jax.jit(jax.vmap(functools.partial(value_and_gradients, convolve), in_axes=(0, None)))(images, kernel)
+        return jax.jit(jax.vmap(functools.partial(value_and_gradients, convolve), in_axes=axes))(*arguments)
 
     for actual, expected in zip(run(OURS), run(XLA), strict=True):
         assert_close(actual, expected)
@@ -179,4 +192,4 @@ def test_vmap_over_images():
 
 @pytest.mark.parametrize(("count", "chunk"), [(1, 1), (6, 3), (100, 4), (101, 3), (400, 4), (0, 1)])
 def test_chunks_are_of_one_size_where_a_divisor_is_near(count, chunk):
-    assert convolution._chunk(jnp.zeros((count, 16, 16, 96)), 96, (3, 3)) == chunk
+    assert convolution._chunk(jnp.zeros((count, 16, 16, 96)), (3, 3, 48, 96)) == chunk
