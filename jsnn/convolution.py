@@ -22,10 +22,11 @@ from jsnn.types import Array
 from jsnn.varying import alike
 
 Strides: TypeAlias = tuple[int, int]
-Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+Padding: TypeAlias = tuple[tuple[int, int], ...]  # before and after, of rows and columns
 Convolve: TypeAlias = Callable[[Array, Array], Array]  # (images [N, H, W, C], kernel) -> [N, H', W', C']
 
 _CHUNK_NUMBERS = 400_000  # in the columns of a chunk of images, so that they stay in cache
+_VECTOR = 16  # outputs that the widest units take at once: a multiple of so many channels is convolved faster
 _FEW_CHANNELS = 8  # below which columns are made faster with positions last
 _MOST_INPUTS = 1.5  # for each output, strides apart; with more, their gradient is faster as a product
 _LONG_RUN = 128  # numbers side by side from which on it is as fast to put them together first, and sooner compiled
@@ -106,7 +107,8 @@ def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, ke
     as_xla_does = functools.partial(_forward, strides, pads, precision)
 
     def in_chunks(images: Array, kernel: Array) -> Array:
-        return _map(lambda image: as_xla_does(image[None], kernel)[0], images, kernel.shape)
+        filled = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -kernel.shape[3] % _VECTOR)))
+        return _map(lambda image: as_xla_does(image[None], filled)[0, ..., : kernel.shape[3]], images, kernel.shape)
 
     is_whole = any(map(any, pads)) or is_symbolic_dim(images.shape[0])
     repaired = _one_kernel_at_a_time(as_xla_does if is_whole else in_chunks)
@@ -114,9 +116,17 @@ def _convolve(strides: Strides, pads: Padding, precision: Any, images: Array, ke
 
 
 def _forward(strides: Strides, pads: Padding, precision: Any, images: Array, kernel: Array) -> Array:
+    if any(pad < 0 for axis in pads for pad in axis):  # with which XLA in JAX 0.10 reads what is not there
+        images = _pad(images, tuple((min(low, 0), min(high, 0)) for low, high in pads))
+        pads = tuple((max(low, 0), max(high, 0)) for low, high in pads)
     return jax.lax.conv_general_dilated(
         images, kernel, strides, pads, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
     )
+
+
+def _pad(images: Array, pads: Padding) -> Array:
+    """Return images with zeros around them, or cut off where the padding is negative, which `jnp.pad` does not take."""
+    return jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
 
 
 def _one_kernel_at_a_time(convolve: Convolve) -> Convolve:
@@ -151,43 +161,43 @@ def _convolve_backward(
         return jax.vjp(functools.partial(_forward, strides, pads, precision), images, kernel)[1](gradient)
 
     def repaired(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
-        shape, seen = images.shape[1:3], math.prod(gradient.shape[1:3]) * math.prod(strides)
-        passed_back = _by_convolution if math.prod(shape) <= _MOST_INPUTS * seen else _by_product
+        sizes, found = images.shape[1:3], gradient.shape[1:3]
+        around = tuple(
+            (window - 1 - low, size - 1 + low - (count - 1) * stride)
+            for window, (low, _), size, count, stride in zip(kernel.shape, pads, sizes, found, strides)
+        )
+        has_few_inputs = math.prod(sizes) <= _MOST_INPUTS * math.prod(found) * math.prod(strides)
+        if has_few_inputs and min(map(min, around)) >= 0:
+            passed_back = _one_kernel_at_a_time(functools.partial(_by_convolution, strides, around, precision))
+        else:
+            passed_back = functools.partial(_by_product, strides, pads, precision, sizes)
         return (
-            passed_back(strides, pads, precision, shape, gradient, kernel),
+            passed_back(gradient, kernel),
             _kernel_gradient(strides, pads, precision, images, kernel.shape, gradient),
         )
 
     return jax.lax.platform_dependent(*residuals, gradient, cpu=repaired, default=as_xla_does)
 
 
-def _by_convolution(
-    strides: Strides, pads: Padding, precision: Any, shape: tuple[int, ...], gradient: Array, kernel: Array
-) -> Array:
+def _by_convolution(strides: Strides, around: Padding, precision: Any, gradient: Array, kernel: Array) -> Array:
     """Return the gradient of the images: a convolution of that of the outputs with the kernel turned round.
 
     XLA's own is the same one, written so that it is ten times slower in a loop.
     """
-    padding = [
-        (window - 1 - low, size - 1 + low - (found - 1) * stride)
-        for window, (low, _), size, found, stride in zip(kernel.shape, pads, shape, gradient.shape[1:], strides)
-    ]
-
-    def convolve(gradient: Array, kernel: Array) -> Array:
-        turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-        return jax.lax.conv_general_dilated(
-            gradient, turned, (1, 1), padding, strides, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
-        )
-
-    return _one_kernel_at_a_time(convolve)(gradient, kernel)
+    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    return jax.lax.conv_general_dilated(
+        gradient, turned, (1, 1), around, strides, dimension_numbers=_DIMENSION_NUMBERS, precision=precision
+    )
 
 
-def _map(function: Callable[[Array], Array], images: Array, shape: tuple[int, ...]) -> Array:
+def _map(
+    function: Callable[[Array], Array], images: Array, shape: tuple[int, ...], numbers: int = _CHUNK_NUMBERS
+) -> Array:
     """Return the function of each image, computed for a chunk of them at a time."""
-    return jax.lax.map(function, images, batch_size=_chunk(images, shape))
+    return jax.lax.map(function, images, batch_size=_chunk(images, shape, numbers))
 
 
-def _chunk(images: Array, shape: tuple[int, ...]) -> int:
+def _chunk(images: Array, shape: tuple[int, ...], numbers: int = _CHUNK_NUMBERS) -> int:
     """Return how many images to take at a time, at each of whose positions a kernel of this shape sees kh*kw*C numbers.
 
     A divisor of their number where one is near: a chunk of another size is compiled once more. One, if nobody knows
@@ -196,8 +206,8 @@ def _chunk(images: Array, shape: tuple[int, ...]) -> int:
     count = images.shape[0]
     if is_symbolic_dim(count):
         return 1
-    numbers = math.prod(images.shape[1:3]) * math.prod(shape[:3])
-    most = min(max(1, _CHUNK_NUMBERS // max(1, numbers)), max(1, count))
+    of_image = math.prod(images.shape[1:3]) * math.prod(shape[:3])
+    most = min(max(1, numbers // max(1, of_image)), max(1, count))
     near = [size for size in range((most + 1) // 2, 3 * most // 2 + 1) if count % size == 0]
     return min(near, key=lambda size: abs(math.log(size / most)), default=most)
 
@@ -220,19 +230,18 @@ def _by_product(
         crop = [(-low, size + low - found, 0) for size, found, (low, _) in zip(shape, padded.shape, pads)]
         return jax.lax.pad(padded, jnp.zeros((), padded.dtype), (*crop, (0, 0, 0))).astype(gradient.dtype)
 
-    return _map(of_image, gradient, kernel.shape)
+    return _map(of_image, gradient, kernel.shape, _CHUNK_NUMBERS // 4)  # which are read again and again
 
 
 def _add_overlapping(x: Array, axis: int, stride: int) -> Array:
     """Return the sum of x[..., k, :] over k, each shifted by k along an axis whose entries lie `stride` apart."""
-    count = x.shape[-2]
-    zero = jnp.zeros((), x.dtype)
-
-    def shifted(k: int) -> Array:
-        edges = [(k, count - 1 - k, stride - 1) if a == axis else (0, 0, 0) for a in range(x.ndim - 1)]
-        return jax.lax.pad(x[..., k, :], zero, edges)
-
-    return functools.reduce(jnp.add, map(shifted, range(count)))
+    apart = [(0, 0, stride - 1 if a == axis else 0) for a in range(x.ndim)]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), apart)
+    length, count = x.shape[axis], x.shape[-2]
+    total = jnp.zeros((*x.shape[:axis], length + count - 1, *x.shape[axis + 1 : -2], x.shape[-1]), x.dtype)
+    for k in range(count):
+        total = total.at[(*[slice(None)] * axis, slice(k, k + length))].add(x[..., k, :])
+    return total
 
 
 def _kernel_gradient(
@@ -246,9 +255,7 @@ def _kernel_gradient(
     is_wide = not is_few and math.prod(shape[:3]) > shape[3]  # products are faster with their wider factor on the right
 
     def of_chunk(images: Array, gradient: Array) -> Array:
-        # unlike jnp.pad, this also takes negative padding
-        images = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-        seen = (_rows if is_few else _columns)(strides, shape, images)
+        seen = (_rows if is_few else _columns)(strides, shape, _pad(images, pads))
         passed = gradient.reshape(-1, shape[-1])
         return matmul(passed.T, seen.T) if is_wide else matmul(seen, passed)
 

@@ -75,6 +75,22 @@ def test_gradients_of_many_channels_are_xla_s(strides, size, padding):
     assert_is_xla(normal(0, (17, 8, 7, 9)), normal(1, (*size, 9, 5)), strides=strides, padding=padding)
 
 
+@pytest.mark.parametrize("padding", [((3, 1), (1, 2)), ((-1, 2), (0, -1))])  # wider than the kernel; cut off
+def test_padding_is_that_of_images_padded_before(padding):
+    images, kernel = normal(0, (20, 10, 7, 8)), normal(1, (3, 2, 8, 8))
+
+    def run(convolve, padding, before):  # XLA itself reads what is not there, on a CPU with JAX 0.10
+        def padded(images, kernel, *arguments, **options):
+            zero = jnp.zeros((), images.dtype)
+            return convolve(jax.lax.pad(images, zero, [(0, 0, 0), *before, (0, 0, 0)]), kernel, *arguments, **options)
+
+        return value_and_gradients(padded, images, kernel, padding=padding)
+
+    ours = run(OURS, padding, [(0, 0, 0)] * 2)
+    for actual, expected in zip(ours, run(OURS, "VALID", [(*pad, 0) for pad in padding]), strict=True):
+        assert_close(actual, expected)
+
+
 def test_no_images():
     _, images, kernel = value_and_gradients(OURS, jnp.zeros((0, 7, 6, 3)), jnp.ones((3, 3, 3, 5)))
     assert images.shape == (0, 7, 6, 3)
