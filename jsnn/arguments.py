@@ -158,7 +158,7 @@ def check(where: str, value: Any, members: tuple[Any, ...]) -> Any:
         if fits:
             return found
     cure = rules.cure(value, members) if rules is not None else ""
-    if is_traced(value):
+    if rules is not None and is_traced(value) and not rules.are_arrays(members):
         cure = ": it must be known when the function is traced, so make it static under jit"
     is_name = isinstance(value, str) and any(typing.get_origin(member) is Literal for member in members)
     error = ValueError if is_name else TypeError

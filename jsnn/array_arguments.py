@@ -73,6 +73,10 @@ def cure(value: Any, members: tuple[Any, ...]) -> str:
         return ": give what makes the neuron, as in lambda: jsnn.LIF(0.9)"
     if hasattr(value, "to_dataset"):
         return ": make arrays of the recordings by recordings.to_dataset(transform)"
+    if isinstance(value, nnx.Optimizer):
+        return ": pass its tx, a transformation of optax"
+    if hasattr(value, "gradient_transformation"):  # such as optax.MultiSteps
+        return ": pass its gradient_transformation()"
     return ": pass a JAX or NumPy array, or a list of numbers" * (Array in members and nnx.Param not in members)
 
 

@@ -77,7 +77,13 @@ class Sequential(Network):
     @property
     def names(self) -> tuple[str, ...]:
         """One name for each layer: its own, or its position and its class or function, such as `"1_LIF"`."""
-        pairs = zip(self.own_names, self.layers, strict=True)
+        own_names = self.own_names if any(self.own_names) else (None,) * len(self.layers)
+        if len(own_names) != len(self.layers):
+            raise ValueError(
+                f"layers with names of their own cannot be added or removed, they were {len(own_names)} and are "
+                f"{len(self.layers)}: make another Sequential of them"
+            )
+        pairs = zip(own_names, self.layers)
         return tuple(own or f"{index}_{_class_name(layer)}" for index, (own, layer) in enumerate(pairs))
 
     def one_step(self, x: Any) -> Any:

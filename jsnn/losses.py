@@ -32,7 +32,7 @@ import optax
 
 from jsnn import decode, rounding
 from jsnn.arguments import check_not_empty, checked
-from jsnn.padding import fill_padding, mean_of_steps
+from jsnn.padding import counted_steps, fill_padding, mean_of_steps
 from jsnn.rounding import narrow, wide
 from jsnn.types import Array, Shape
 
@@ -292,6 +292,10 @@ def mean_over_samples(
 
     With `lengths`, errors are [T, B], and the mean is over the samples' own means. NaN if a label is not a class.
     """
-    labels = wide_labels(targets)
-    errors *= jnp.where((labels >= 0) & (labels < num_classes), 1, jnp.nan)  # which the gradient passes, too
-    return narrow(mean_of_steps(errors, is_counted(targets, ignore_label), lengths), dtype)
+    labels, counted = wide_labels(targets), is_counted(targets, ignore_label)
+    is_wrong = (labels < 0) | (labels >= num_classes)
+    # of samples that count: a NaN that is left out again would be found by jax_debug_nans, and by the weights' gradient
+    is_wrong = is_wrong if counted is None else is_wrong & counted
+    is_wrong = is_wrong if lengths is None else is_wrong & counted_steps(lengths, errors)
+    errors *= jnp.where(is_wrong, jnp.nan, 1)  # which the gradient passes, too
+    return narrow(mean_of_steps(errors, counted, lengths), dtype)

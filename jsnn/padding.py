@@ -20,7 +20,7 @@ def check_lengths(lengths: Any, num_steps: int, batch: int) -> None:
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(
             f"lengths must be integers, the number of steps of each sample that are not padding, got {lengths.dtype}: "
-            f"those of a mask [T, B] are mask.sum(0)"
+            f"those of a mask [T, B] are mask.sum(0), of [B, T] mask.sum(1)"
         )
     if lengths.shape != (batch,):
         raise ValueError(f"lengths must have shape {(batch,)}, one number a sample, got {lengths.shape}")

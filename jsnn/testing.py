@@ -197,7 +197,7 @@ def _faults_of_dtypes(neuron: Neuron, state: State, current: Array) -> Iterator[
             return
         if isinstance(neuron, Layered):
             continue
-        if _types(after) != _types(given) == _types(output):
+        if given is state and _types(after) != _types(given) == _types(output):  # in bfloat16 both would be of one type
             yield "step returned (output, state): the order is (state, output)"
             return
         found = {leaf.dtype for leaf in jax.tree.leaves(output)}
@@ -207,7 +207,7 @@ def _faults_of_dtypes(neuron: Neuron, state: State, current: Array) -> Iterator[
         if _types(after) != _types(given):
             yield (
                 f"a current in {jnp.dtype(dtype)} turned a state {_types(given)} into {_types(after)}: "
-                f"compute in the state's dtype, current.astype(v.dtype)"
+                f"compute in the state's dtype, by current.astype(v.dtype) and numbers of Python, as float(np.exp(-1))"
             )
 
 

@@ -81,6 +81,8 @@ def test_traced_values_pass_and_static_ones_are_asked_for():
     assert jax.jit(lambda x, dt: function(x, dt=dt, gain=dt))(jnp.ones(2), 0.5).shape == (2,)
     with pytest.raises(TypeError, match=r"steps must be an integer, got .* make it static under jit"):
         jax.jit(lambda steps: function(1.0, steps))(3)
+    with pytest.raises(TypeError, match=r"x must be an array of numbers, got .*complex64.*: pass a JAX or NumPy array"):
+        jax.jit(function)(jnp.ones(2, complex))
 
 
 def test_python_says_what_is_missing():

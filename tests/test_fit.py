@@ -148,8 +148,11 @@ def giving(change):
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"patience": 0}, "patience must be >= 1, or None"),
         ({"score": "f1"}, r"score must be one of the metrics of the loss, got 'f1': there are \['accuracy', 'loss'\]"),
+        ({"score": "accuracy"}, "maximize must be given for the score 'accuracy': True, as the highest is the best"),
         ({"network": jsnn.LIF(0.9)}, "the network has nothing to train"),
         ({"checkpoints": "runs/mine"}, r"must be jsnn.checkpoint.Checkpoints\(folder\), got the path 'runs/mine'"),
+        ({"optimizer": optax.MultiSteps(optax.adam(1e-2), 2)}, r"must be .*: pass its gradient_transformation\(\)"),
+        ({"optimizer": nnx.Optimizer(network(), optax.adam(1e-2), wrt=nnx.Param)}, "must be .*: pass its tx"),
         ({"loss": giving(lambda value, metrics, x: value)}, r"loss must return \(scalar, metrics\).* got an array"),
         ({"loss": giving(lambda value, metrics, x: (value, value))}, r"got \(an array, an array\)"),
         ({"loss": giving(lambda value, metrics, x: (x[:, 0], metrics))}, r"must return a scalar, got shape \(12,\)"),
@@ -163,9 +166,9 @@ def giving(change):
 )
 def test_bad_input_is_found_before_the_first_step(data, options, match, monkeypatch):
     monkeypatch.setattr(Trainer, "run", None)
-    options = {"network": network(), "loss": loss, "epochs": 1, "batch_size": 12} | options
+    options = {"network": network(), "loss": loss, "epochs": 1, "optimizer": optax.adam(1e-2)} | options
     with pytest.raises((ValueError, TypeError), match=match):
-        train.fit(data=data[0], optimizer=optax.adam(1e-2), show=False, **options)
+        train.fit(data=data[0], show=False, **{"batch_size": 12} | options)
 
 
 @pytest.mark.slow

@@ -297,3 +297,16 @@ def test_names_of_their_own():
     for layers in ((("a", linear), ("a", jsnn.LIF())), (("a/b", linear),)):
         with pytest.raises(ValueError, match="layers need names of their own, without '/', got a"):
             jsnn.Sequential(*layers)
+
+
+def test_layers_may_be_added_and_removed_where_they_have_no_names_of_their_own():
+    changed = jsnn.Sequential(linear(3, 2), jsnn.LIF(0.9), jsnn.LI())
+    changed.layers.pop()
+    changed.layers.append(linear(2, 1))
+    assert list(jsnn.record(changed, INPUTS)) == ["0_Linear", "1_LIF", "2_Linear"]
+    changed.layers.append(jsnn.LI())
+    assert jsnn.unroll(changed, INPUTS)[1].shape == (T, B, 1)
+    named = jsnn.Sequential(linear(3, 2), hidden=jsnn.LIF(0.9))
+    named.layers.insert(0, linear(3, 3))
+    with pytest.raises(ValueError, match="cannot be added or removed, they were 2 and are 3: make another Sequential"):
+        jsnn.unroll(named, INPUTS)

@@ -191,6 +191,23 @@ def test_a_label_that_is_no_class_never_counts_as_another(loss, label):
     assert not gradient[:, 1].any()
 
 
+@pytest.mark.rows(2)
+@each_loss
+def test_what_is_left_out_makes_no_nan_on_the_way(loss):
+    with jax.debug_nans(True):
+        value, gradient = jax.value_and_grad(partial(loss, ignore_label=-1))(SAMPLES, GOOD.at[1].set(-1))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_labels_of_padding_make_no_nan_on_the_way():
+    targets, lengths = jnp.array([[0, 2], [1, 1], [-1, 0]]), jnp.array([2, 3])
+    with jax.debug_nans(True):
+        loss = partial(losses.cross_entropy, SAMPLES[:3, :2], targets, lengths=lengths)
+        gradient = jax.grad(lambda weight: loss(weight=weight))(jnp.ones(3))
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.rows(1)
 @pytest.mark.parametrize("label", [-1, -100, 3])
 def test_the_same_rule_holds_for_logits_weights_and_small_dtypes(label):

@@ -200,6 +200,17 @@ def test_a_step_keeps_the_state_s_structure_shapes_and_dtypes(neuron):
     assert types(output) == ((B, N), jnp.float32)
 
 
+@over_neurons("Sequential", "user_defined", "DelayedLinear", variants=pytest.mark.slow)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_numbers_of_numpy_are_those_of_python(neuron, dtype):
+    names = [name for name in parameters_of(type(neuron)) if isinstance(getattr(neuron, name), float)]
+    given = dataclasses.replace(neuron, **{name: np.float64(getattr(neuron, name)) for name in names})
+    assert given == neuron
+    with jax.enable_x64(dtype == "float32"):  # each is narrower than what it is multiplied with
+        state = given.init((B, N), dtype)
+        assert types(jax.eval_shape(given.step, state, jnp.ones((B, N), dtype))[0]) == types(state)
+
+
 @over_neurons(" ", variants=pytest.mark.slow)
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_outputs_have_the_dtype_of_the_input_and_states_that_or_float32(neuron, dtype):
@@ -853,3 +864,14 @@ def test_an_unknown_keyword_is_answered_with_the_one_that_is_meant(make, cure):
     with pytest.raises(TypeError, match=re.escape(f"() got an unexpected keyword argument {cure}")) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_a_call_with_a_state_is_answered_with_how_a_neuron_is_run():
+    def cell(x):
+        return jsnn.LIF(0.9)(x, jnp.zeros((B, N)))
+
+    message = r"LIF is not called, as its state is passed in and out: .* in a jsnn.Network it is called with its input"
+    with pytest.raises(TypeError, match=message):
+        cell(CURRENTS[0])
+    with pytest.raises(ValueError, match=message):
+        jsnn.unroll(jsnn.Network(cell), CURRENTS)

@@ -125,6 +125,11 @@ def swapped(self, state, current):
     return Integrator.step(self, state, current)[::-1]
 
 
+def number_of_numpy(self, state, current):
+    v = np.exp(-0.1) * state + current.astype(state.dtype)
+    return v, jnp.tanh(v).astype(current.dtype)
+
+
 def swapped_with_named_state(self, state, current):
     v, y = Integrator.step(self, state["v"], current)
     return y, {"v": v}
@@ -153,6 +158,7 @@ def swapped_with_named_state(self, state, current):
     ({"step": random_step}, "two steps from one state with one current differ: randomness needs a key in the state"),
     ({"init": state_on_self}, "init changed the neuron, its v: what changes belongs into the state"),
     ({"step": branching}, "step looks at the values of arrays (if, while, float(), a mask as an index), which"),
+    ({"step": number_of_numpy}, "turned a state bfloat16[2,4] into float32[2,4]: compute in the state's dtype, by"),
     ({"step": swapped}, "step returned (output, state): the order is (state, output)"),
     ({"init": lambda self, shape, dtype: {"v": jnp.zeros(shape, dtype)}, "step": swapped_with_named_state},
      "step returned (output, state): the order is (state, output)"),

@@ -87,11 +87,14 @@ class Dataset:
             object.__setattr__(self, "num_classes", num_classes)
             return
         if not jnp.issubdtype(targets.dtype, jnp.floating):
-            raise ValueError(f"targets must be integers (classes) or floating point (values), got {targets.dtype}")
+            cure = "take np.unique(targets, return_inverse=True)[1] of names and booleans"
+            raise ValueError(
+                f"targets must be integers (classes) or floating point (values), got {targets.dtype}: {cure}"
+            )
         if self.num_classes or self.class_names:
             raise ValueError(
                 f"targets must be integers where there are classes, got {targets.dtype} of shape {targets.shape}: "
-                "one-hot classes become integers by targets.argmax(-1)"
+                f"{_cure(targets)}"
             )
         if not np.isfinite(targets).all():
             raise ValueError(f"targets must be finite, got {targets[~np.isfinite(targets)][0]}")
@@ -121,7 +124,7 @@ class Dataset:
         if targets.ndim != 1 and not of_steps:
             raise ValueError(
                 f"classes must be integers of shape [N], or [N, T] in time, got {targets.dtype} of shape "
-                f"{targets.shape}: one-hot classes become integers by targets.argmax(-1)"
+                f"{targets.shape}: {_cure(targets)}"
             )
         num_classes = self.num_classes or len(self.class_names) or min(max(int(targets.max()) + 1, 1), 2**31 - 1)
         if self.class_names and len(self.class_names) != num_classes:
@@ -156,6 +159,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+
+def _cure(targets: np.ndarray) -> str:
+    """Return how targets become classes."""
+    if targets.shape[-1:] == (1,):
+        return "take targets[..., 0].astype(int)"
+    return "take targets.astype(int)" if targets.ndim == 1 else "one-hot classes become integers by targets.argmax(-1)"
 
 
 @checked

@@ -17,7 +17,7 @@ from jsnn.keywords import check_keywords
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_holds, has_field, is_key, value_of_parameter
 from jsnn.neurons.ranges import NUMBER, Range
-from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_hash
+from jsnn.neurons.shapes import fitting_init, fitting_step, refuse_call, refuse_hash
 from jsnn.types import Array, Parameter
 
 
@@ -77,11 +77,13 @@ class FrozenPytree(Ranged, nnx.Pytree):
         check_keywords(cls, kwargs)
         return super().__new__(cls)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, *state: Any) -> Array:
         """Return what stands for the output at one time step, while a `jsnn.Network` is traced.
 
-        See `jsnn.neurons.call`.
+        See `jsnn.neurons.call`. A state, as other libraries pass it, is refused.
         """
+        if state:
+            refuse_call(self)
         return call(self, x)  # type: ignore[arg-type]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -251,7 +253,10 @@ def as_data(value: Any) -> Any:
     Flax knows arrays and its own modules for data, but not what stands for an array inside a traced function, nor
     another pytree that holds arrays, such as a user's neuron. A number in a variable, as in `nnx.Param(0.9)`, becomes
     an array, which can be indexed and trained; and whole numbers in an `nnx.Param` floating point, as they are trained.
+    A number of NumPy, as `np.exp` returns, becomes one of Python: in bfloat16, only those keep a product narrow.
     """
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, nnx.Variable):
         number = value.get_value()
         is_number = isinstance(number, int | float | list | tuple) and not isinstance(number, bool)

@@ -18,7 +18,8 @@ def refuse_call(network: Any, *args: Any, **kwargs: Any) -> NoReturn:
     name = type(network).__name__
     raise TypeError(
         f"{name} is not called, as its state is passed in and out: `state, outputs = jsnn.unroll(network, inputs)` runs"
-        f" it over time, and `state, output = network.step(state, x)` for a step, from `state = network.init(x.shape)`"
+        f" it over time, and `state, output = network.step(state, x)` for a step, from `state = network.init(x.shape)`;"
+        f" in a jsnn.Network it is called with its input alone"
     )
 
 

@@ -54,7 +54,7 @@ def fit(
     test: Dataset | None = None,
     validation: Dataset | None = None,
     score: str = "loss",
-    maximize: bool = False,
+    maximize: bool | None = None,
     patience: int | None = None,
     checkpoints: "Checkpoints | None" = None,
     at_step: Callable[[Any, Array], Any] = unchanged,
@@ -73,14 +73,16 @@ def fit(
         loss: `(network, inputs [B, ...], targets [B, ...], key) -> (scalar, metrics)`, "loss" among the metrics, which
             are scalars or `[B]`. In training the network is in training mode, in evaluations in inference mode.
         data: the training examples.
-        optimizer: of optax.
+        optimizer: of optax. What it trains is also what is evaluated and returned: for other parameters, such as those
+            of `optax.contrib.schedule_free_eval_params`, take `make_advance`.
         epochs: passes over them.
         batch_size: examples in a step; what does not fill a last batch is left out of the epoch.
         seed: of the order of the examples and of the keys that `loss` gets.
         test: examples that are evaluated after each epoch.
         validation: as `test`; they decide which epoch is the best.
         score: the metric by which epochs are compared, for `validation` and `patience`.
-        maximize: whether the highest score is the best, as of an accuracy.
+        maximize: whether the highest score is the best; None is for scores of which the lowest is, so that an accuracy
+            needs True.
         patience: stop after so many epochs without a better score; None never stops early.
         checkpoints: where to save, `jsnn.checkpoint.Checkpoints(folder)`.
         at_step: as in `make_step`: what follows a schedule.
@@ -92,7 +94,8 @@ def fit(
     Raises:
         TypeError: if `loss` does not return `(scalar, metrics)`, or `checkpoints` is a path.
         ValueError: if `data` has fewer examples than a batch, `patience` or `truncate` is below 1, there is nothing to
-            train, `loss` has no metric of the name `score`, or `checkpoints` hold a training with other settings.
+            train, `loss` has no metric of the name `score`, that is an accuracy and `maximize` is None, or
+            `checkpoints` hold a training with other settings.
         NotFinite: if the loss becomes NaN or infinite.
         MemoryError: if a step takes more memory than the device has.
         CheckpointError: if a checkpoint cannot be read or written.
@@ -128,7 +131,7 @@ def fit(
         return loss(in_mode(network, training=False), inputs, targets, key)
 
     trainer = _Script(state, data, jax.random.key(seed), epochs=epochs, batch_size=batch_size, test=test,
-        validation=validation, score=score, maximize=maximize, patience=patience)  # fmt: skip
+        validation=validation, score=score, maximize=bool(maximize), patience=patience)  # fmt: skip
     start = network_of(graph, state), state.step
     names = {*metrics_of(lambda start, *batch: training(at_step(*start), *batch), start, data, batch_size)}
     if "loss" not in names:
@@ -140,7 +143,7 @@ def fit(
     advance = make_advance(graph, training, optimizer, at_step, truncate=truncate, accumulate=accumulate)
     trainer.made = advance, make_evaluate(graph, evaluation)
     trainer.checkpoints, trainer.tell, trainer.console = checkpoints, on_epoch, Console(quiet=not show, soft_wrap=True)
-    trainer.settings = {"seed": seed, "batch_size": batch_size, "score": score, "maximize": maximize}
+    trainer.settings = {"seed": seed, "batch_size": batch_size, "score": score, "maximize": bool(maximize)}
     trainer.settings |= {"truncate": truncate, "accumulate": accumulate}
     for name, dataset in {"data": data, "validation": validation}.items():
         trainer.settings[f"len({name})"] = None if dataset is None else len(dataset)
@@ -152,6 +155,8 @@ def fit(
         if epochs < len(records):
             folder = checkpoints.folder
             raise ValueError(f"epochs must be at least {len(records)}, which {folder} has already, got {epochs}")
+    if maximize is None and "accuracy" in score:
+        raise ValueError(f"maximize must be given for the score {score!r}: True, as the highest is the best, or False")
     records = trainer.run(records, {})
     if validation is not None and trainer.best is not None and checkpoints is None:
         trainer.state = trainer.best
