@@ -27,7 +27,7 @@ def in_cache(neuron: Neuron, run: RunSteps) -> RunSteps:
     So a few examples are run at a time, and of many steps a few. As it is runs
 
     * what is differentiated, or stands on another device or on several, or outside of `jax.jit`,
-    * a network without space axes: a dense layer has large weights, and wants all examples at once,
+    * a network without space axes: a dense layer has large weights, and is faster with all examples at once,
     * a network that changes itself, draws random numbers, prints, lets examples meet, such as in the mean of a batch,
       or has a state that is not one of examples.
     """

@@ -1,8 +1,8 @@
 """Two-dimensional convolution that is fast on CPUs too, and above all its gradients.
 
-XLA's CPU backend is slow at the gradient of the kernel (a convolution with a kernel as large as an image), at that of
-the input in a loop (ten times slower than outside), at many images without padding and at several kernels under
-`jax.vmap`. These are written here as matrix products, over chunks of images that stay in cache, and as convolutions
+XLA's CPU backend is slow at four things: the gradient of the kernel (a convolution with a kernel as large as an image),
+the gradient of the input in a loop (ten times slower than outside), many images without padding, and several kernels
+under `jax.vmap`. They are written here as matrix products over chunks of images that stay in cache, and as convolutions
 that XLA runs well. Other platforms keep XLA's own. `python -m experiments.benchmark --case repairs` times both;
 `tests/test_convolution.py` holds the gradients to XLA's.
 """

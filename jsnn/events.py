@@ -66,10 +66,10 @@ def bin_events(
 
     Raises:
         TypeError: if times are not numbers, or an option is not one.
-        ValueError: if nothing says how long the recording is, fields are missing or of unequal length, coordinates lie
-            outside `shape`, times are not finite, not exactly one option is given, an option is not positive, `stop` is
-            not after `start`, the times cannot be in the unit of `start` and `stop`, or the frames would not fit into
-            memory.
+        ValueError: if fields are missing or of unequal length, coordinates lie outside `shape`, times are not finite,
+            or they cannot be in the unit of `start` and `stop`; if not exactly one of `num_bins`, `window` and
+            `events_per_bin` is given, or it is not positive; if the length of the recording is not known, or `stop` is
+            not after `start`; if the frames would not fit into memory.
 
     Examples:
         >>> t, x, y, p = [0, 5, 9, 20], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1]

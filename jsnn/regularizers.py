@@ -75,7 +75,7 @@ def percentile(
 ) -> Array:
     """Return the q-th percentile of the rates over `axis`, linear between neighbours; 100 is the maximum.
 
-    A penalty on it asks every neuron to reach its target for some inputs, and leaves the others alone.
+    With a penalty on it, every neuron is to reach its target for some inputs; its rates for others do not count.
 
     Args:
         rates: [B, ...] with the default axis, [T, B, ...] with `axis=(0, 1)`.

@@ -5,7 +5,7 @@
     step = jsnn.train.make_step(..., at_step=lambda network, step: jsnn.delays.at_width(network, width(step)))
     network = jsnn.delays.rounded(network)  # for inference: delays of whole steps
 
-Each remembers its last inputs in one array, the oldest first.
+Each keeps its last inputs in one array, the oldest first.
 
 Source: Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning delays in spiking neural networks using dilated
 convolutions with learnable spacings" (ICLR 2024), and its package `dcls`.

@@ -1,4 +1,4 @@
-"""What delays remember: their last inputs, in one array."""
+"""The state of delays: their last inputs, in one array."""
 
 from typing import Any, NamedTuple
 

@@ -44,10 +44,10 @@ def latency_times(
     and the linear code is time = first_spike_time + tau / dt * (1 - max(x, threshold)). The larger a value, the earlier
     it spikes; those below the threshold spike last, or with `clip` never.
 
-    `normalize` stretches the times so that the last one possible is num_steps - 1: the logarithmic ones by the
-    latest time found in the whole array (which makes the code of one value depend on the others, and under `vmap`
-    on those of its own slice), the linear ones by tau / dt = num_steps - 1 - first_spike_time, of which the last
-    possible is the share 1 - threshold.
+    `normalize` stretches the times so that the last possible one is num_steps - 1. Logarithmic times are stretched by
+    the latest time in the whole array, so the code of one value depends on the others (under `vmap`, on those of its
+    own slice). Linear times are stretched by tau / dt = num_steps - 1 - first_spike_time; the last possible time is
+    that times 1 - threshold.
 
     Source: snnTorch's `spikegen.latency_code`.
 

@@ -72,7 +72,7 @@ def interpolate_spikes(spikes: Array, *, on_target: float = 1.0, off_target: flo
         y_t = off + (on - off) * (t - a - 1) / (b - a - 1),  a < t the spike before, b >= t the next one
 
     `a` is -1 before the first spike. A spike right after another is `on_target`; after the last spike, and in
-    silent neurons, y is `off_target`. As a target it asks a membrane to rise steadily to each spike.
+    silent neurons, y is `off_target`. As a target it is for a membrane that rises steadily to each spike.
 
     Source: snnTorch's `rate_interpolate` and `latency_interpolate`, of which it is both.
 

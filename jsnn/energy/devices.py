@@ -34,7 +34,7 @@ DEVICES = {
         Device("spinnaker2", 450e-12, 2.19e-9, spiking=True),
     )
 }
-"""The devices that KerasSpiking's `ModelEnergy` knows, by name."""
+"""The devices of KerasSpiking's `ModelEnergy`, by name."""
 
 
 def joules(operations: Operations, device: str | Device) -> float:

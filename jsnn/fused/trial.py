@@ -92,7 +92,7 @@ def _is_on_one_device() -> bool:
 
 
 def _apart(action: Callable[[], str | None], device: jax.Device) -> str | None:
-    """Return what an action says, or the error that it raises, in a thread that knows nothing of what JAX traces."""
+    """Return what an action says, or the error that it raises, in a thread apart from what JAX traces."""
 
     def act() -> str | None:
         try:

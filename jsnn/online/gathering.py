@@ -97,7 +97,7 @@ def gradient(network: Neuron, loss: StepLoss, *, rule: str | Rule = "rtrl", with
         loss: a function of the outputs and targets of one step, `([B, ...], [B, ...]) -> scalar`, such as
             `jsnn.losses.cross_entropy`. One that needs all steps looks ahead in time, and is refused.
         rule: `"rtrl"`, `"eprop"`, `"ottt"`, `"sltt"` or `"decolle"`, or what the functions of these names return;
-            each says what it is exact for, what it neglects and how much it remembers.
+            each documents where it is exact, what it neglects and how much memory it takes.
         with_outputs: return the outputs of all steps as well, whose memory does grow.
 
     Returns:

@@ -42,9 +42,10 @@ def rtrl(*, readout_memory: bool = True) -> Rule:
 
         e[t] = ds[t]/ds[t-1] e[t-1] + ds[t]/dx[t] dx[t]/dw,   dL/dw = sum_t dL[t]/dz[t] dz[t]/dw
 
-    Exact for a layer of any neuron whose step is elementwise, if the layers above it have no memory, or are one linear
-    layer and a readout whose neurons all leak alike, by single numbers (`readout_memory`), and what is made of its
-    outputs alone. It neglects the paths through other neurons of a recurrent layer, and the memory of other layers.
+    It is exact for a layer of any neuron whose step is elementwise, if the layers above it have no memory. With
+    `readout_memory` one linear layer and a readout may follow, whose neurons all leak alike, by single numbers, and
+    then functions of its outputs alone. It neglects the paths through other neurons of a recurrent layer, and the
+    memory of other layers.
 
     Memory: B * I * M floats for a layer of I inputs and M state variables, if the neuron's leak is one constant (a LIF
     neuron without reset or with a detached "subtract") and no readout has a memory; else B * I * N * M, and B * I * N
@@ -118,7 +119,7 @@ def sltt() -> Rule:
 
         dL/dw = sum_t dL[t]/dz[t] H'(v[t]) x[t]
 
-    Exact for neurons without memory alone. It neglects all that a membrane remembers. Memory: none.
+    Exact for neurons without memory alone. It neglects the membrane of the step before. Memory: none.
 
     Source: Meng, Xiao, Yan, Wang, Lin and Luo, "Towards memory- and time-efficient backpropagation for training
     spiking neural networks" (2023).

@@ -1,4 +1,4 @@
-"""One time step of a network, taken apart: its elementwise neurons, and what layers remember of their inputs."""
+"""One time step of a network, taken apart: its elementwise neurons, and the last inputs that layers keep."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ class Hooks:
         raise NotImplementedError
 
     def memory(self, name: str, known: Array) -> Array:
-        """Return what a layer remembers of its inputs, the present one with it where it has a delay."""
+        """Return the last inputs that a layer keeps, the present one among them where it has a delay."""
         raise NotImplementedError
 
     def late(self, layer: Any, known: Array, current: Array) -> Array:
-        """Return the output of a layer with delays for what it knows, the current input among it."""
+        """Return the output of a layer with delays for the inputs that it keeps, the present one among them."""
         return layer.of_window(known).astype(current.dtype)
 
 

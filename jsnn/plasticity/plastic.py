@@ -23,7 +23,7 @@ class PlasticState(NamedTuple):
     weights: Array
     """[B, ..., I, N], for each sample its own, or, with `shared`, [I, N]."""
     traces: Traces
-    """What the rule remembers."""
+    """The traces of the rule."""
     neuron: State = ()
     """That of the postsynaptic neurons, if they are inside."""
 

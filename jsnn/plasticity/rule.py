@@ -2,7 +2,7 @@
 
 A rule is a frozen pytree, as a neuron is: its parameters may each be a number, an array or an `nnx.Param` (trained),
 and gradients flow through what it does. Arrays broadcast from the right: `[I]` is per presynaptic neuron, `[N]` per
-postsynaptic one, `[I, N]` per synapse. What a rule remembers is a pytree of arrays, its traces.
+postsynaptic one, `[I, N]` per synapse. The state of a rule is a pytree of arrays, its traces.
 """
 
 import math
@@ -25,7 +25,7 @@ Pairing: TypeAlias = Literal["all", "nearest"]
 class Rule(FrozenPytree):
     """A rule of plasticity: how weights change with the activity on both of their sides.
 
-    A rule of one's own derives from it and has a method `update`, and `init` if it remembers something:
+    A rule of one's own derives from it and has a method `update`, and `init` if it has traces:
 
         @nnx.dataclass
         class Hebb(jsnn.plasticity.Rule):
