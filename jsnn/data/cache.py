@@ -66,7 +66,7 @@ def cached(
         return read(in_memory)
     with room as temporary:
         arrays = read(functools.partial(_on_disk, Path(temporary)))
-        if all(np.dtype(array.dtype.str) == array.dtype for array in arrays):  # .npy files know no bfloat16
+        if all(array.dtype.isbuiltin < 2 for array in arrays):  # NumPy's own: .npy files hold no bfloat16 or float8
             with suppress(OSError):
                 for file, array in zip(files, arrays):
                     _keep(array, Path(temporary), folder / file)
