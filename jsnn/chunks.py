@@ -28,7 +28,7 @@ def in_chunks(run: RunSteps, length: int | bool, change: Callable[[RunSteps], Ru
 
     def run_chunks(state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:
         total = count_steps(inputs, num_steps)
-        steps = _chunk_length(total) if length is True else min(length, total)
+        steps = divisor_below(total, math.isqrt(total)) if length is True else min(length, total)
         count = max(total - least, 0) // steps if steps else 0
         whole = count * steps
         if count == 0:
@@ -79,7 +79,7 @@ def without_gradient_of_state(run: RunSteps) -> RunSteps:
     return run_and_stop
 
 
-def _chunk_length(total: int) -> int:
-    """Return about sqrt(total), a divisor if one is near: inputs and outputs are copied where steps are left over."""
-    root = math.isqrt(total)
-    return next((length for length in range(root, root // 2, -1) if total % length == 0), root)
+def divisor_below(total: int, length: int) -> int:
+    """Return the largest divisor of `total` between half of `length` and `length`; or `length` if there is none."""
+    length = min(length, total)
+    return next((size for size in range(length, length // 2, -1) if total % size == 0), length)

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 
 from experiments.benchmark.peers import PACKAGES, PEERS
-from experiments.benchmark.side import Setting, threads
+from experiments.benchmark.side import Setting
 from experiments.summary import git_revision
+from jsnn.cache import count_cores
 
 _PACKAGES = ("jsnn", "jax", "jaxlib", "flax", "optax", "numpy", "torch", *(PACKAGES.get(name, name) for name in PEERS))
 
@@ -20,7 +21,7 @@ def environment(setting: Setting, rounds: int, arguments: Sequence[str]) -> dict
     """Return the device, the precision, the versions and the command, in words and numbers."""
     return {
         "device": _device(setting.device),
-        "threads": threads(),
+        "threads": count_cores(),
         "matmul precision": _precision(setting),
         "rounds": rounds,
         "versions": {"python": sys.version.split()[0], **_versions()},

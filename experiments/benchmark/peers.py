@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmark.side import Setting, Side, threads
+from experiments.benchmark.side import Setting, Side
+from jsnn.cache import count_cores
 
 PEERS = ("brainpy", "dcls", "jaxpike", "norse", "snntorch", "sparx", "spikingjelly", "spyx")
 PACKAGES = {"sparx": "sparxml"}  # where the name of a peer is not that of its package
@@ -56,7 +57,7 @@ def prepare_torch(setting: Setting) -> Any:
     """
     import torch
 
-    torch.set_num_threads(threads())
+    torch.set_num_threads(count_cores())
     torch.set_float32_matmul_precision("high" if setting.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = setting.precision == "tf32"
     if setting.device.platform == "cpu":

@@ -1,6 +1,5 @@
 """What a benchmark is made of: comparisons of sides that do the same thing, each in its own way."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -78,8 +77,3 @@ def check_batches(examples: int, batch_size: int) -> None:
     """Raise ValueError if the examples do not fill a batch."""
     if not 1 <= batch_size <= examples:
         raise ValueError(f"batch_size must be from 1 to the number of examples, {examples}, got {batch_size}")
-
-
-def threads() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
