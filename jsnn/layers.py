@@ -12,6 +12,7 @@ from flax import nnx
 from jsnn.arguments import checked
 from jsnn.delays.per_neuron import longest_of, read, shortest_of
 from jsnn.delays.state import Late, axis_of, empty, pushed
+from jsnn.feedback import scan_feedback
 from jsnn.network import Network, check_tuple, shown
 from jsnn.neurons.calling import call
 from jsnn.neurons.checks import check_is_neuron
@@ -204,6 +205,10 @@ class Recurrent(Late, FrozenPytree):
         # a state and weights may be more precise than the current
         synapse, feedback = self.feedback(state.synapse, arriving.astype(current.dtype))
         return late, synapse, current + feedback.astype(current.dtype)
+
+    def scan(self, state: RecurrentState, inputs: Array, scan: Callable[..., Any]) -> tuple[State, Array]:
+        is_derived = type(self) is not Recurrent  # its step may do something else with what the synapse gives
+        return scan(self, state, inputs) if is_derived else scan_feedback(self, state, inputs, scan)
 
     def inside(self, state: RecurrentState, inputs: Array, num_steps: int | None) -> tuple[Neuron, State, Array] | None:
         def step(state: RecurrentState, x: Array) -> tuple[RecurrentState, Array]:

@@ -95,6 +95,15 @@ class Windowed(TimeParallel, Protocol):
         ...
 
 
+@runtime_checkable
+class FeedsBack(Neuron, Protocol):
+    """A Neuron that gets its outputs back through a layer, as `jsnn.Recurrent` does, and has a faster gradient so."""
+
+    def scan(self, state: State, inputs: Any, scan: Callable[..., tuple[State, Any]]) -> tuple[State, Any]:
+        """Return what `scan(neuron, state, inputs)` does, which calls `step` for each of the inputs [T, B, ...]."""
+        ...
+
+
 # (name, neuron, state, its input [T, B, ...], None) -> (state, outputs [T, B, ...]); a static input [B, ...] comes with
 # the number of steps. Without a neuron (None, ()), the input is what a layer without memory puts out, to be looked at.
 RunPart: TypeAlias = Callable[[str, Neuron | None, State, Any, int | None], tuple[State, Any]]

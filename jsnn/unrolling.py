@@ -24,7 +24,7 @@ from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.eventprop import check_is_changed, has_shifts, with_shifts, with_spike_time_gradients
 from jsnn.neurons.pytree import for_unroll
 from jsnn.neurons.shapes import check_floating, check_state
-from jsnn.types import Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
+from jsnn.types import FeedsBack, Inputs, Layered, Neuron, RunPart, State, TimeParallel, Windowed
 from jsnn.varying import alike, shaped
 
 Method: TypeAlias = Literal["auto", "scan", "fused", "parallel"]
@@ -164,6 +164,12 @@ def run(
 
 
 def _scan(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None) -> tuple[State, Any]:
+    if isinstance(neuron, FeedsBack) and num_steps is None:
+        return neuron.scan(state, inputs, _scan_steps)
+    return _scan_steps(neuron, state, inputs, num_steps)
+
+
+def _scan_steps(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None = None) -> tuple[State, Any]:
     step = jax.checkpoint(neuron.step, prevent_cse=False, policy=_SAVED)
     if num_steps is None:
         return jax.lax.scan(step, state, inputs)

@@ -24,8 +24,9 @@ FLOORS = {
     3: ["jsnn.layers", "jsnn.network", "jsnn.refusals", "jsnn.testing", "jsnn.tracing"],
     2: [
         "jsnn.augment", "jsnn.batches", "jsnn.cache", "jsnn.convolution", "jsnn.decode", "jsnn.delays", "jsnn.encode",
-        "jsnn.events", "jsnn.filters", "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory", "jsnn.metrics",
-        "jsnn.normalization", "jsnn.plasticity", "jsnn.plot", "jsnn.recording", "jsnn.sparse", "jsnn.unrolling",
+        "jsnn.events", "jsnn.feedback", "jsnn.filters", "jsnn.fused", "jsnn.linear", "jsnn.losses", "jsnn.memory",
+        "jsnn.metrics", "jsnn.normalization", "jsnn.plasticity", "jsnn.plot", "jsnn.recording", "jsnn.sparse",
+        "jsnn.unrolling",
     ],
     1: ["jsnn.neurons", "jsnn.recurrence", "jsnn.regularizers", "jsnn.surrogate"],
     0: [
