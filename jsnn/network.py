@@ -22,12 +22,12 @@ from flax import nnx
 from flax.errors import TraceContextError
 from jax.ad_checkpoint import checkpoint_name
 
-from jsnn.neurons.calling import call, dotted, first_name
+from jsnn.neurons.calling import dotted, first_name
 from jsnn.neurons.pytree import FrozenPytree
 from jsnn.neurons.shapes import check_order, described
 from jsnn.program import Atom, Operation, read
 from jsnn.tracing import States, Traced, batch_of, static_values, trace_all_steps, trace_network
-from jsnn.types import Array, Inputs, Neuron, RunPart, Shape, State
+from jsnn.types import Array, Neuron, RunPart, Shape, State
 from jsnn.unrolling import count_steps, of_changes, of_step, over_time
 
 
@@ -75,13 +75,7 @@ class Network(nnx.Module):
         self.function = function
         self.order = tuple(_defined(function))
 
-    def __call__(self, x: Inputs) -> Any:
-        """Return what stands for the output at one time step, while a `jsnn.Network` is traced.
-
-        See `jsnn.neurons.call`.
-        """
-        return call(self, x)
-
+    __call__ = FrozenPytree.__call__
     __deepcopy__ = FrozenPytree.__deepcopy__
 
     is_layered = True

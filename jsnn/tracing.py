@@ -159,6 +159,12 @@ def trace_network(network: Any, x: Any, *, folded: tuple[int, Shape] | None = No
     graph: Any
     graph, variables = nnx.split(network)
     leaves, structure = jax.tree.flatten(variables)
+    held = nnx.to_flat_state(variables)
+    if functions := [dotted(path) for path, x in held if callable(x) and not isinstance(x, nnx.Variable)]:
+        raise TypeError(
+            f"{', '.join(functions)} was a neuron or a module, and is a function now, which Flax takes for an array: "
+            f"make a new network with it"
+        )
     found: list[Any] = []
 
     def at_one_step(leaves: list[Array], x: Any) -> tuple[list[Any], list[Any]]:

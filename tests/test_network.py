@@ -681,3 +681,45 @@ def test_a_flattened_image_in_front_of_a_dense_layer_is_turned():
     filled, _ = jsnn.weights.from_torch(jsnn.Network(Flat()), {"0.weight": theirs}, (3, 3, 2))
     expected = theirs.reshape(2, 2, 3, 3).transpose(2, 3, 1, 0).reshape(18, 2)
     np.testing.assert_allclose(filled.function.readout.kernel[...], expected, rtol=1e-6)
+
+
+class Held(nnx.Module):
+    def __init__(self):
+        self.linear, self.lif = nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9)
+        self.neurons = nnx.List([jsnn.LIF(0.9)])
+
+    def __call__(self, x):
+        return self.neurons[0](self.lif(self.linear(x)))
+
+
+def put_into_sequential():
+    network = jsnn.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jsnn.LIF(0.9))
+    network.layers[1] = jax.nn.relu
+    return network
+
+
+def put_into_a_list():
+    module = Held()
+    module.neurons[0] = jax.nn.relu
+    return jsnn.Network(module)
+
+
+def put_into_a_module():
+    module = Held()
+    module.lif = jax.nn.relu
+    return jsnn.Network(module)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [(put_into_sequential, "layers.1"), (put_into_a_list, "neurons.0"), (put_into_a_module, "lif")],
+)
+def test_a_function_in_the_place_of_a_neuron(change, name):
+    with pytest.raises(TypeError, match=rf"^{name} was a neuron or a module, and is a function now"):
+        jsnn.unroll(change(), jnp.ones((5, 2, 3)))
+
+
+def test_a_state_is_not_given_to_a_network_that_is_called():
+    network = jsnn.Sequential(jsnn.LIF(0.9))
+    with pytest.raises(TypeError, match=r"Sequential is not called, as its state is passed in and out"):
+        network(jnp.ones((2, 3)), network.init((2, 3)))

@@ -31,7 +31,7 @@ from experiments.config import (
     Train,
 )
 from experiments.loop import Run
-from experiments.report import figures
+from experiments.report import figures, sections
 from experiments.summary import git_revision
 from experiments.testing import show, spike_size, spiking_layers, subject_of, threshold_of
 
@@ -266,6 +266,22 @@ def test_a_page_that_fails_does_not_lose_the_run(converted, tmp_path, monkeypatc
     printed = capsys.readouterr().out
     assert "no report.html, RuntimeError: no [space] left" in printed
     assert "--report" in printed
+
+
+@pytest.mark.slow
+def test_a_part_that_cannot_be_made_does_not_lose_the_page(converted, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("cannot be [drawn]")
+
+    shutil.copytree(converted / "random", tmp_path / "run")
+    monkeypatch.setattr(sections, "add_layers", fail)
+    assert run.main(["--report", str(tmp_path / "run")]) == 0
+    said = "the page is without the layers, which could not be made: ValueError: cannot be [drawn]"
+    assert said in " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert said in page
+    assert "<h2>Result</h2>" in page
+    assert "<h2>Energy" in page
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 It is made of the files of the run alone, without its network, its data or JAX.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,17 @@ def make(
         return
     seen = evaluation.load(folder)
     with console.status("drawing report.html"):
-        write(experiment, folder, summary, seen)
+        write(experiment, folder, summary, seen, console)
     for warning in sections.warnings(seen.layers):
         console.print(headed("warning:", "yellow", warning))
 
 
-def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any], seen: Evaluation) -> None:
+def write(
+    experiment: config.Experiment, folder: Path, summary: Mapping[str, Any], seen: Evaluation, console: Console
+) -> None:
     """Write the page of a finished run into its folder, and its figures.
+
+    Where a part of it cannot be made, the page says why, and so does the console; the other parts are there.
 
     Raises:
         OSError: if they cannot be written.
@@ -59,8 +63,17 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
         page.warn(meaning.warning(missing))
     for warning in sections.warnings(seen.layers):
         page.warn(warning)
-    _add_result(page, experiment, summary)
-    sections.add_seeds(page, experiment, summary)
+
+    def add(what: str, make: Callable[..., None], *arguments: Any, **options: Any) -> None:
+        try:
+            make(page, *arguments, **options)
+        except Exception as error:  # such as matplotlib's about numbers that cannot be drawn
+            text = f"the page is without {what}, which could not be made: {type(error).__name__}: {error}"
+            page.warn(text)
+            console.print(headed("warning:", "yellow", text))
+
+    add("the result", _add_result, experiment, summary)
+    add("the seeds", sections.add_seeds, experiment, summary)
     page.section("What was run")
     page.facts(
         {
@@ -71,16 +84,16 @@ def write(experiment: config.Experiment, folder: Path, summary: Mapping[str, Any
         | {"weights": experiment.train.weights}
     )
     page.code(config.to_json(experiment), "config.json")
-    sections.add_training(page, seen.history, seen.score)
+    add("the training", sections.add_training, seen.history, seen.score)
     if seen.conversion is not None:
-        sections.add_conversion(page, seen.conversion)
-        sections.add_sweep(page, summary.get("sweep", []), seen.score, summary["final"])
-    sections.add_layers(page, seen)
-    sections.add_delays(page, seen)
-    sections.add_receptive_fields(page, seen)
-    energy.add(page, seen.energy, is_converted=seen.conversion is not None)
-    sections.add_samples(page, seen)
-    sections.add_mistakes(page, experiment, seen)
+        add("the conversion", sections.add_conversion, seen.conversion)
+        add("the sweep", sections.add_sweep, summary.get("sweep", []), seen.score, summary["final"])
+    add("the layers", sections.add_layers, seen)
+    add("the delays", sections.add_delays, seen)
+    add("the receptive fields", sections.add_receptive_fields, seen)
+    add("the energy", energy.add, seen.energy, is_converted=seen.conversion is not None)
+    add("the examples", sections.add_samples, seen)
+    add("the mistakes", sections.add_mistakes, experiment, seen)
     page.write(folder / "report.html")
 
 
