@@ -162,7 +162,7 @@ def from_quiet_to_busy(spikes: np.ndarray) -> np.ndarray:
 
 
 def _energy(run: Run, subject: Subject) -> list[NetworkEnergy]:
-    """Return what a network and its rate twin take for an example, a mean over a few; a rate network stands alone.
+    """Return operations and energy for an example, a mean over a few, of a network and its rate twin, if it has one.
 
     Of recordings of different lengths, these are some of about the mean length, without padding.
     """

@@ -100,7 +100,7 @@ def cure(error: CheckpointError, option: str, folder: Path) -> str:
 
 
 def _train(run: Run, console: Console, command: str) -> int:
-    """As `train`; faults are raised."""
+    """Do what `train` does; raise its faults."""
     revision = git_revision()  # of the code that runs, whatever becomes of it meanwhile
     begin = time.monotonic()
     rows, seconds = run.fit()

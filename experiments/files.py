@@ -47,7 +47,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_alone(folder: Path) -> Iterator[None]:
-    """As `hold`, for a command of one process."""
+    """Keep other commands out of a folder, as `hold` does, for a command of one process."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "ab+", buffering=0) as file:
         try:

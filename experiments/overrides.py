@@ -75,7 +75,7 @@ def check_evaluate(before: Experiment, after: Experiment) -> None:
 
 
 def check_study(before: config.Study, after: config.Study) -> None:
-    """Raise ValueError if a study is to go on as another."""
+    """Raise ValueError if a study is to go on with other settings."""
     refused = _refused(before, after, [])
     if refused:
         raise ValueError(f"{', '.join(refused)}: a study goes on as it was begun. Leave it out, or begin a new one")

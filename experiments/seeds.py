@@ -138,7 +138,7 @@ class Seeds(Run):
 
 
 def _one_by_one(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """Return what `jax.vmap` would, for a CPU, which one network keeps busy: batched products save no time.
+    """Return what `jax.vmap` would, computed one network after another: on a CPU batched products save no time.
 
     So done, each network gets the numbers of a run of its own, to the last bit. A batched product rounds otherwise.
     """

@@ -250,7 +250,7 @@ def _pass(answers: np.ndarray, targets: np.ndarray, errors: np.ndarray, total: d
 
 
 def _held(values: Array, lengths: Array | None = None) -> Array:
-    """Return [T, B, ...] that stay, after the end of an example, as they were at its last step."""
+    """Return outputs [T, B, ...] in which each example keeps those of its last step after its end."""
     if lengths is None:
         return values
     steps = jnp.minimum(jnp.arange(len(values))[:, None], lengths - 1)

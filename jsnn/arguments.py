@@ -130,7 +130,7 @@ def is_traced(value: Any) -> bool:
 
 
 def _arrays() -> Any:
-    """Return the rules for JAX's types, or None while JAX is not imported: no value or annotation is of them then."""
+    """Return the rules for JAX's types; None while JAX is not imported, as no value can be of them then."""
     if "jax" not in sys.modules:
         return None
     from jsnn import array_arguments
@@ -228,7 +228,7 @@ def check_memory(what: str, shape: "Shape", copies: int = 2, itemsize: int = 4) 
 
 @functools.cache
 def _members_of(owner: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the types that each annotation of a function or dataclass admits; without those that admit everything.
+    """Return the types that each annotation of a function or dataclass admits, but for those that admit everything.
 
     Quoted annotations name what is imported for type checkers alone.
     """
@@ -343,7 +343,7 @@ _NAMES = {str: "a name", bool: "True or False", int: "an integer", float: "a num
 
 
 def _describe(members: tuple[Any, ...]) -> str:
-    """Return the types in words, as in "an integer or a number"; that None may be left out goes without saying."""
+    """Return the types in words, as in "an integer or a number"; None is not named."""
     rules = _arrays()
     if rules is not None and rules.may_be_parameter(members):
         words = ["a number", "an array", "an nnx.Param"]

@@ -130,7 +130,7 @@ def _in_batches(run: RunSteps, batch: int, size: int) -> RunSteps:
 def _either(
     whole: ClosedJaxpr, parts: ClosedJaxpr, returned: Any, are_many: bool, state: State, inputs: Inputs
 ) -> tuple[State, Any]:
-    """Run the program in parts on a CPU, and the whole one on other devices; `_jvp` chooses for a derivative.
+    """Run the program in parts on a CPU, and the whole one on other devices; `_jvp` chooses for derivatives.
 
     What they close over, such as weights, are operands: it may be differentiated.
     """

@@ -358,7 +358,7 @@ def _plain(tree: State) -> dict[str, Any]:
 
 
 def _like(leaf: Any, stored: Any) -> Any:
-    """Return what was stored of a leaf, as the leaf was: keys are stored as numbers."""
+    """Return a stored leaf in the form in which it was saved: random keys are stored as numbers."""
     return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf)) if is_key(leaf) else stored
 
 

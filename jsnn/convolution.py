@@ -180,7 +180,7 @@ def _convolve_backward(
 
 
 def _by_convolution(strides: Strides, around: Padding, precision: Any, gradient: Array, kernel: Array) -> Array:
-    """Return the gradient of the images: a convolution of that of the outputs with the kernel turned round.
+    """Return the gradient of the images: the outputs' gradient, convolved with the kernel turned round.
 
     XLA's own is the same one, written so that it is ten times slower in a loop.
     """

@@ -84,7 +84,7 @@ def bin_events(
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """A call of `bin_events` without its events: what turns each recording of `jsnn.data.Recordings` into frames.
+    """A transform that turns each recording of `jsnn.data.Recordings` into frames, by `bin_events`.
 
     Raises:
         TypeError: if an option is not a number.

@@ -68,7 +68,7 @@ def scan_feedback(neuron: Neuron, state: Any, inputs: Any, scan: Scan) -> tuple[
 
 
 def _programs(neuron: Any, state: Any, inputs: Array, scan: Scan) -> tuple[ClosedJaxpr, ClosedJaxpr, Any] | None:
-    """Return the program of the synapse, that of the scan, and what the scan returns; None where JAX does it."""
+    """Return the programs of the synapse and of the scan, and what the scan returns; None where JAX differentiates."""
     in_jit = isinstance(jnp.zeros(()), jax.core.Tracer)
     if not in_jit or state.late != () or state.synapse != () or isinstance(neuron.synapse, Neuron):
         return None

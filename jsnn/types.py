@@ -97,7 +97,7 @@ class Windowed(TimeParallel, Protocol):
 
 @runtime_checkable
 class FeedsBack(Neuron, Protocol):
-    """A Neuron that gets its outputs back through a layer, as `jsnn.Recurrent` does, and has a faster gradient so."""
+    """A Neuron that gets its outputs back through a layer, as `jsnn.Recurrent`, and runs its own loop over time."""
 
     def scan(self, state: State, inputs: Any, scan: Callable[..., tuple[State, Any]]) -> tuple[State, Any]:
         """Return what `scan(neuron, state, inputs)` does, which calls `step` for each of the inputs [T, B, ...]."""

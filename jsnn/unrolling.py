@@ -277,7 +277,7 @@ def of_changes(error: TraceContextError) -> ChangesItself:
 
 @contextmanager
 def explaining(neuron: Neuron, state: State, inputs: Inputs, num_steps: int | None) -> Iterator[None]:
-    """Say of an error from inside what it comes from, where that is a derivative or the state's structure."""
+    """Raise an error from inside with its cause, if that is a derivative or the structure of the state."""
     try:
         yield
     except TraceContextError as error:

@@ -257,5 +257,5 @@ Lowpass, Alpha, Triangle = lowpass, alpha, triangle
 
 
 def _tau(tau: float, dt: float) -> float:
-    """Return the time constant that counts: None where it is too short to."""
+    """Return the time constant, or None where it is too short to matter."""
     return 0.0 if 0 <= tau <= 0.03 * dt else tau

@@ -158,7 +158,7 @@ def trainable(value: float | Array) -> nnx.Param:
 
 
 class Fixed(nnx.Variable):
-    """A weight that training leaves as it is: it has no gradient, whatever one differentiates by."""
+    """A weight that training does not change: its gradient is 0."""
 
     def get_value(self, **index: Any) -> Any:
         return jax.lax.stop_gradient(super().get_value(**index))

@@ -171,7 +171,7 @@ def _warn_of_what_sees_spikes(plan: Plan) -> None:
 
 
 def _default_swap(fn: Callable[[Array], Array], example: Array, dt: Parameter) -> dict[Activation, Neuron]:
-    """Return neurons for what occurs of the activations that one would always swap; for relu where none does."""
+    """Return neurons for the activations that occur and are always swapped; for relu where none occurs."""
     spiking = SpikingActivation(dt=dt)
     defaults: dict[Activation, Neuron] = {jax.nn.relu: spiking, clip_floor_relu: IF(), clip_relu: IF()}
     there = Source(fn, {}).occurring(example.shape, example.dtype)

@@ -33,7 +33,7 @@ class OverTimeState(NamedTuple):
 
 
 class _OverTime(FrozenPytree):
-    """What adds up all inputs so far, in float32 or wider."""
+    """Base of the neurons that add up all inputs so far, in float32 or wider."""
 
     def init(self, shape: Shape, dtype: Any = jnp.float32) -> OverTimeState:
         return OverTimeState(jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32)), jnp.zeros((), jnp.int32))
@@ -56,7 +56,7 @@ class RunningMean(_OverTime):
 
 @nnx.dataclass
 class Growth(_OverTime):
-    """By how much `t * x_t` has grown since the step before: what has x_t for its mean so far.
+    """The growth of `t * x_t` since the step before; its mean so far is x_t.
 
     An x_t that is infinite or NaN is handed on as it is, and left out of the growth.
 
@@ -75,7 +75,7 @@ class Growth(_OverTime):
 
 
 class Turn(NamedTuple):
-    """Where a program goes over from values to their means, or back."""
+    """A place in a program where values turn into their means, or means into values."""
 
     name: str
     neuron: type[RunningMean | Growth]
@@ -119,13 +119,13 @@ class Means:
         self.means |= set(operation.outputs)
 
     def mean(self, value: int) -> int:
-        """Return the mean so far of a value; itself, if it does not vary or is one."""
+        """Return the mean so far of a value; the value itself if it does not vary, or is a mean already."""
         if value in self.means or value not in self.varying:
             return value
         return self._turn(value, RunningMean, "mean")
 
     def at_steps(self, value: int) -> int:
-        """Return what has a value for its mean so far; a value that is not a mean is returned as it is."""
+        """Return the values whose mean so far is this one; a value that is not a mean is returned unchanged."""
         return self._turn(value, Growth, "growth") if value in self.means else value
 
     def _turn(self, value: int, neuron: type[RunningMean | Growth], name: str) -> int:

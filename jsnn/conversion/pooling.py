@@ -24,7 +24,7 @@ class SpikingMaxPoolState(NamedTuple):
 
 @nnx.dataclass
 class SpikingMaxPool(FrozenPytree):
-    """Pools what its inputs have said so far: the mean of its outputs is the maximum of the means of its inputs.
+    """Max pooling of spikes: the mean of its outputs over time is the maximum of the means of its inputs.
 
         total = total + x,  y = pool(total) - sent,  sent = sent + y
 

@@ -18,7 +18,7 @@ from jsnn.types import Array
 
 @checked
 def clip_floor_relu(x: Array, threshold: Array, levels: float | Array) -> Array:
-    """Return what an IF neuron can say in `levels` steps.
+    """Return x clipped and rounded to what an IF neuron can send in `levels` steps.
 
         y = threshold * clip(floor(levels * x / threshold + 1/2) / levels, 0, 1)
 

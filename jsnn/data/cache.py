@@ -106,7 +106,7 @@ def _keep(array: np.ndarray, temporary: Path, file: Path) -> None:
 
 
 def identity_of(value: Any) -> str | None:
-    """Return a text that is the same in every process for a value that does the same, and for no other.
+    """Return a text for a value: the same in all processes for values that do the same, and another for others.
 
     Numbers, text, paths, arrays, and tuples, lists and mappings of them are known by their values. Functions, classes
     and frozen dataclasses are known by their name and the source of their module, and of those beside it in a package,

@@ -150,7 +150,7 @@ class Delayed(Late, Ranged, nnx.Module):
         return kernel.astype(dtype)[..., None, :, :] * (share / jnp.sum(share, axis=-3, keepdims=True))
 
     def _taps_for(self, dtype: Any) -> Array:
-        """Return them for inputs of a dtype."""
+        """Return the weights of `_taps` for inputs of a dtype."""
         return (self._taps() if self.taps is None else self.taps).astype(jnp.promote_types(dtype, jnp.float32))
 
     def of_window(self, known: Array) -> Array:

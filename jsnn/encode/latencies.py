@@ -234,7 +234,7 @@ def _all_times(
 
 
 def _enough_steps(times: Array, num_steps: int | None, bypass: bool) -> int:
-    """Return T, which the times themselves give where it is None; an error where it is too small without `bypass`."""
+    """Return T, given or found from the times; raise ValueError if it is too small, unless `bypass` is set."""
     found = extremes(times)
     if found is None:
         if num_steps is None:

@@ -62,7 +62,7 @@ def burst(
 
 
 def _ceil(x: Array) -> Array:
-    """Return the least whole numbers that are not below `x` by more than rounding, 4 eps, relative: 3.0000002 is 3."""
+    """Return x rounded up, but 3.0000002 to 3: what is above a whole number by rounding alone, 4 eps of it."""
     return jnp.ceil(x * (1 - 4 * jnp.finfo(x.dtype).eps)).astype(jnp.int32)
 
 

@@ -259,7 +259,7 @@ def _described(arrays: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _kind(leaf: Any) -> Any:
-    """Return "array", or of a random key what `jax.random.wrap_key_data` has to know."""
+    """Return "array", or for a random key the name that `jax.random.wrap_key_data` needs."""
     return jax.random.key_impl(leaf) if is_key(leaf) else "array"
 
 
@@ -269,5 +269,5 @@ def _plain(leaf: Any) -> Array:
 
 
 def _like(kind: Any, array: Array) -> Array:
-    """Return an array as what `_plain` made it of."""
+    """Return what `_plain` made an array of: the array, or a random key."""
     return array if kind == "array" else jax.random.wrap_key_data(array, impl=kind)

@@ -56,7 +56,7 @@ def reading(what: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException, length: int = 300) -> str:
-    r"""Return the message of an error as one line, with its type where the message alone would be a riddle.
+    r"""Return the message of an error as one line, with its type where the message alone says too little.
 
     Examples:
         >>> one_line(KeyError("tau")), one_line(ValueError("a\n b"))

@@ -174,7 +174,7 @@ def make_step(
 
 
 def _mean_over_parts(function: Callable[..., Any], carry: Any, batch: Any, count: int) -> tuple[Any, Any]:
-    """Return what is handed on, and the mean of what a function `(carry, (part, number)) -> (carry, y)` returns."""
+    """Return the last carry and the mean y of a function `(carry, (part, number)) -> (carry, y)` over the parts."""
     check_accumulate(len(jax.tree.leaves(batch)[0]), count)
     # example k is in part k % count: so each device of several keeps its own
     parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0), batch), jnp.arange(count)
@@ -339,5 +339,5 @@ def _with_dt_as_arrays(network: Network) -> Network:
 
 
 def _copied(tree: Any) -> Any:
-    """Return the same with arrays of its own, no two of them one."""
+    """Return a copy of a tree, in which each leaf is an array of its own."""
     return jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array | np.ndarray) else leaf, tree)

@@ -24,7 +24,7 @@ _LONGEST_CONFIG = 2**24  # bytes; read as JSON it takes some fifty times as many
 
 
 class WeightsError(ValueError):
-    """A file that cannot be read, or weights that do not fit a network; it names every one that does not."""
+    """A file that cannot be read, or weights that do not fit a network; the message names all of them."""
 
 
 class Unordered(dict[str, np.ndarray]):
