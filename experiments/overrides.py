@@ -15,11 +15,20 @@ _SIZE = ("train.epochs", "data.name", "data.train_split", "data.test_split")  # 
 _SHOWN = ("data", "encoder", "num_steps", "train.eval_batch_size")  # what an evaluation shows the network
 
 
+class _Nothing:
+    """The value of a field that is not there, which is no None."""
+
+    def __str__(self) -> str:
+        return "nothing"
+
+
+_NOTHING = _Nothing()
+
+
 def changes(before: config.Config, after: config.Config) -> list[str]:
     """Return what differs between two configs, such as "train.epochs 20 in place of 10"."""
-    old, new = _flat("", config.to_values(before)), _flat("", config.to_values(after))
-    both = {name: (old.get(name), new.get(name)) for name in [*old, *new]}
-    return [f"{name} {now} in place of {then}" for name, (then, now) in both.items() if then != now]
+    found = _differences("", config.to_values(before), config.to_values(after))
+    return [f"{name} {now} in place of {then}" for name, then, now in found]
 
 
 def remember(before: config.Config, after: config.Config) -> config.Config:
@@ -86,10 +95,16 @@ def _refused(before: config.Config, after: config.Config, free: list[str]) -> li
     return [text for text in changes(before, after) if not f"{text.split(' ', 1)[0]}.".startswith(within)]
 
 
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Return the fields in a value by their dotted names, of which `name` is the beginning."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):  # the stages of a study
-        value = dict(enumerate(value))
-    if isinstance(value, dict) and value:
-        return {k: v for key, one in value.items() for k, v in _flat(f"{name}.{key}".lstrip("."), one).items()}
-    return {name: value}
+def _differences(name: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """Return the dotted name, of which `name` is the beginning, and both values of each field that differs."""
+    if _are_stages(old) and _are_stages(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(f"{name}.{key}".lstrip("."), old.get(key, _NOTHING), new.get(key, _NOTHING)) for key in old | new]
+        return [one for pair in pairs for one in _differences(*pair)]
+    return [] if old == new else [(name, old, new)]
+
+
+def _are_stages(value: Any) -> bool:
+    """Return whether a value is a list of settings, such as the stages of a study."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)

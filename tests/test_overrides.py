@@ -52,6 +52,36 @@ def test_going_on(after, trained, refused):
             overrides.check_resume(BEFORE, after, trained)
 
 
+class Inner(config.Settings):
+    """Settings whose fields are all None."""
+
+    size: float | None = None
+
+
+class OwnNetwork(config.Feedforward):
+    """May have something inside."""
+
+    inner: Inner | None = None
+    inners: tuple[Inner, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"network": OwnNetwork(inner=Inner())}, ["network.inner {'size': None} in place of None"]),
+        ({"network": OwnNetwork(inners=(Inner(),))}, ["network.inners [{'size': None}] in place of []"]),
+        ({"optimizer": Optimizer(options={"b1": 0.5})}, ["optimizer.options.b1 0.5 in place of nothing"]),
+        ({"reference": {"test_accuracy": 0.5}}, ["reference.test_accuracy"]),
+        ({}, []),
+    ],
+)
+def test_what_differs_is_said_once(fields, said):
+    before = changed(network=OwnNetwork())
+    found = overrides.changes(before, dataclasses.replace(before, **fields))
+    assert len(found) == len(said)
+    assert all(text.startswith(start) for text, start in zip(found, said))
+
+
 class OwnOptimizer(Optimizer):
     """May have a schedule of its own."""
 
