@@ -56,7 +56,7 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
                 args=arguments,
                 prog=f"python -m experiments.run {name}",
                 description=f"{description}\n{_kinds()}",
-                config=(tyro.conf.AvoidSubcommands,),
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.EnumChoicesFromValues),  # as config.json has them
                 return_unknown_args=True,
             )
     except SystemExit as stop:
@@ -69,6 +69,9 @@ def override(experiment: Config, arguments: list[str], name: str, description: s
     if unknown:
         flag = unknown[0].partition("=")[0]
         known = {*flags(dataclasses.asdict(experiment))} - {flag}  # the runner's own field is not to be set
+        parent, _, name = flag.rpartition(".")
+        if isinstance(_holder(experiment, parent.removeprefix("--").replace("-", "_").split(".")), dict):
+            raise ValueError(f"there is no field {flag}: {parent} takes names and values in turn: {parent} {name} 0.1")
         raise ValueError(f"there is no field {flag}{nearest(flag.replace('_', '-'), sorted(known))}")
     config.to_json(changed)  # says what would not survive it
     return changed

@@ -1,6 +1,7 @@
 """What of a run may be set anew: nothing that changes the numbers of what it has trained."""
 
 import dataclasses
+import enum
 import types
 
 import pytest
@@ -142,6 +143,29 @@ def test_a_study_goes_on_as_it_is():
     overrides.check_study(study, study)
     with pytest.raises(ValueError, match=r"^stages\.0\.seed 3 in place of 0: a study goes on as it was begun"):
         overrides.check_study(study, Study(name="study", stages=(changed(seed=3),)))
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Coloured(config.Feedforward):
+    """Has a field of an enumeration."""
+
+    colour: Colour = Colour.RED
+
+
+def test_an_enumeration_is_set_by_its_values_as_in_config_json():
+    before = changed(network=Coloured())
+    after = fields.override(before, ["--network.colour", "blue"], "config", "")
+    assert after.network.colour is Colour.BLUE
+    assert overrides.changes(before, after) == ["network.colour blue in place of red"]
+
+
+def test_names_with_values_are_not_fields():
+    with pytest.raises(ValueError, match=r"--optimizer\.options takes names and values in turn: .* weight_decay 0\.1$"):
+        fields.override(BEFORE, ["--optimizer.options.weight_decay", "1e-4"], "config", "")
 
 
 def test_a_field_of_an_experiment_is_set_in_all_stages_of_a_study():
