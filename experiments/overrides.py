@@ -1,4 +1,4 @@
-"""What may be set anew of a run that exists: nothing that would change the numbers of what it has trained."""
+"""Which fields of an existing run may be changed: only those that do not change the numbers it has trained."""
 
 import dataclasses
 import math

@@ -381,12 +381,27 @@ def test_a_network_without_a_twin_is_refused(make, error, text):
         (lambda self, x: self.lif(self.linear(x) ** 2), "multiplies currents or membranes with each other"),
         (lambda self, x: jsnn.LIF(0.9)(self.linear(x).astype(jnp.float32)), "LIF is not rounded, as it is made inside"),
         (lambda self, x: self.linear((jnp.tile(x, 7) @ jnp.tile(x, 7).T) @ x), "sums 140 products in int8"),
+        (lambda self, x: self.lif(self.linear(sum([x] * 130))), "adds up to 128 spikes in int8, which holds 127"),
+        (lambda self, x: self.lif(self.linear(x) // 2), "takes (div|floor|sign|rem) of currents or membranes"),
+        (lambda self, x: self.lif(self.linear(x) % 2), "takes rem of currents or membranes"),
+        (lambda self, x: self.lif(jnp.sign(self.linear(x))), "takes sign of currents or membranes"),
+        (lambda self, x: self.lif(jnp.cumprod(self.linear(x), -1)), "takes cumprod of currents or membranes"),
+        (lambda self, x: self.lif(self.linear(x) @ self.linear(x).T @ self.linear(x)), "multiplies currents or membr"),
+        (lambda self, x: self.lif(self.linear(x) + jnp.ones_like(self.linear(x))), "adds the number 1 to currents"),
+        (lambda self, x: self.lif(self.linear(x) - jnp.arange(N, dtype=self.linear(x).dtype)), "adds the number 19 to"),
+        (lambda self, x: self.lif(jnp.maximum(self.linear(x), jnp.ones_like(self.linear(x)))), "compares the number 1"),
     ],
 )
 def test_sums_of_unlike_units_are_refused(function, text):
     rounded = jsnn.quant.aware(jsnn.Network(type("Odd", (Skip,), {"__call__": function})()))
     with pytest.raises((TypeError, ValueError), match=text):
         jsnn.unroll(jsnn.quant.integer(rounded), spikes(4, B, N))
+
+
+def test_a_neuron_that_is_made_inside_of_a_function_is_refused_when_it_would_not_be_rounded():
+    network = jsnn.Network(type("Odd", (Skip,), {"__call__": lambda self, x: jsnn.LIF(0.9)(self.linear(x))})())
+    with pytest.raises(TypeError, match=r"^0_LIF|LIF.* is not rounded, as it is made inside the function"):
+        jsnn.unroll(jsnn.quant.aware(network), spikes(4, B, N))
 
 
 def convolution(padding="SAME"):

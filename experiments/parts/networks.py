@@ -27,11 +27,11 @@ class Network(Part):
         """
 
     def at_step(self, network: Any, step: Any, total_steps: int) -> Any:
-        """Return the network as it is to be at an optimiser step: what follows a schedule is set here."""
+        """Return the network for one optimiser step, with its scheduled values set."""
         return network
 
     def for_inference(self, network: Any) -> Any:
-        """Return the trained network as it is evaluated and saved."""
+        """Return the form of the trained network that is evaluated and saved."""
         return network
 
 

@@ -198,6 +198,8 @@ def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, R
     if not isinstance(swap, Mapping) or not swap:
         raise TypeError(f"swap must map activations to neurons, {{jax.nn.relu: SpikingActivation()}}, got {swap!r}")
     for activation, replacement in swap.items():
+        if not callable(activation):
+            raise TypeError(f"the keys of swap must be functions such as jax.nn.relu, got {activation!r}")
         if isinstance(replacement, type) or not (isinstance(replacement, Neuron) or callable(replacement)):
             raise TypeError(
                 f"swap must map {name_of(activation)} to a neuron or another activation, got {replacement!r}"
@@ -207,8 +209,6 @@ def _check_swap(swap: Mapping[Activation, Replacement]) -> Mapping[Activation, R
                 f"swap maps {name_of(activation)} to a {type(replacement).__name__}, a module with weights of its own, "
                 f"which the network would not hold: put it into the function that is converted"
             )
-        if not callable(activation):
-            raise TypeError(f"the keys of swap must be functions such as jax.nn.relu, got {activation!r}")
     return swap
 
 

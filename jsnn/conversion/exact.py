@@ -102,7 +102,7 @@ class Means:
         self._turned: dict[int, int] = {}
 
     def add(self, operation: Operation, *, as_is: bool = False) -> None:
-        """Add an operation, on means where it is not linear in spikes or sees means, unless it is to stay as it is."""
+        """Add an operation; on means if it is not linear in spikes or sees means, unless it must not change."""
         if as_is:
             atoms = tuple(self.at_steps(atom) if isinstance(atom, int) else atom for atom in operation.inputs)
             self.parts.append(operation._replace(inputs=atoms))

@@ -18,7 +18,7 @@ from jsnn.types import Array
 
 
 class Tail(NamedTuple):
-    """Linear operations on one value, in order; none at all leave it as it is."""
+    """Linear operations on one value, in order; an empty list does not change the value."""
 
     value: int
     operations: tuple[Operation, ...]

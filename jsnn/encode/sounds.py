@@ -1,4 +1,4 @@
-"""What everything that hears asks of a sound, and its padding to a few lengths."""
+"""Checks of sounds for all sound encoders, and their padding to a few lengths."""
 
 import math
 from typing import Any, Literal, TypeAlias, get_args

@@ -51,9 +51,11 @@ def read(graph: Any) -> Flat:
     ends = {
         kind: [name for name, node in graph.nodes.items() if isinstance(node, kind)] for kind in (nir.Input, nir.Output)
     }
+    hint = ": the package nir adds one to each node without an edge to or from it, take out what is not used"
     for kind, found in ends.items():
         if len(found) != 1:
-            raise NIRError(f"a graph must have one {kind.__name__} node, got {', '.join(found) or 'none'}")
+            got = f"{', '.join(found)}{hint}" if found else "none"
+            raise NIRError(f"a graph must have one {kind.__name__} node, got {got}")
     (start,), (end,) = ends[nir.Input], ends[nir.Output]
     shape = _shape(start, graph.nodes[start].input_type.get("input"))
     if shape is None:

@@ -151,7 +151,7 @@ RULES = {make.__name__: make for make in (rtrl, eprop, ottt, sltt, decolle)}
 
 
 def as_rule(rule: str | Rule) -> Rule:
-    """Return a rule given by its name or as it is; raises ValueError if there is none of that name."""
+    """Return the rule with this name, or the rule itself; raise ValueError if the name is unknown."""
     if isinstance(rule, Rule):
         return rule
     if rule not in RULES:

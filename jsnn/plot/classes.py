@@ -1,4 +1,4 @@
-"""What a classifier says: probabilities and outputs over time, and whom it takes for whom."""
+"""Plots of a classifier: probabilities and outputs over time, and the confusion matrix."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

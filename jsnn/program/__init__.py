@@ -17,9 +17,10 @@ from jsnn.program.jaxpr import (
     unchanged,
     within,
 )
-from jsnn.program.linear import RANDOM, SUMS, SYNAPTIC, is_linear, is_random
+from jsnn.program.linear import LINEAR, RANDOM, SUMS, SYNAPTIC, is_linear, is_random
 
 __all__ = [
+    "LINEAR",
     "RANDOM",
     "SUMS",
     "SYNAPTIC",

@@ -10,7 +10,7 @@ from jsnn.program.jaxpr import Operation, Program, called, flatten, within
 
 RANDOM = ("random_", "threefry", "rng_")  # how the names of operations begin that draw random numbers
 SUMS = ("add", "add_any", "sub")
-_LINEAR = (
+LINEAR = (
     *SUMS, "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "cumsum", "device_put",
     "expand_dims", "mesh_cast", "name", "neg", "optimization_barrier", "pad", "reduce_precision", "reduce_sum",
     "reduce_window_sum", "reshape", "reshard", "rev", "scatter-add", "sharding_constraint", "slice", "split", "squeeze",
@@ -49,7 +49,7 @@ def is_linear(program: Program, operation: Operation, dependent: Collection[int]
         return not varies[0]
     inner = called(operation.equation)
     if inner is None:
-        return operation.name in _LINEAR
+        return operation.name in LINEAR
     opened = flatten(inner)
     given = zip(opened.inputs, varies[len(varies) - len(opened.inputs) :], strict=True)
     varying = opened.depending_on([number for number, is_varying in given if is_varying])

@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -17,13 +18,21 @@ from jsnn.neurons import IF, LI, LIF, CuBaLI, CuBaLIF, eventprop
 from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.checks import is_step, value_of_parameter
-from jsnn.program import Constant, Program, shape_of
+from jsnn.program import LINEAR, SUMS, Atom, Constant, Operation, Program, called, shape_of, within
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT
 from jsnn.quant.synapses import geometry_of
+from jsnn.tracing import Traced
 
 SYNAPSES = (nnx.Linear, Linear, nnx.Conv, Conv)
 NEURONS = (IF, LIF, LI, CuBaLIF, CuBaLI)
-_COMPARES = ("max", "min", "clamp", "select_n", "gt", "ge", "lt", "le", "eq", "ne")
+_COMPARES = ("max", "min", "clamp", "select_n", "gt", "ge", "lt", "le", "eq", "ne", "pad", "concatenate")
+# What gives the same for integers of any unit, or is one of the sums and products above; shifts are those of synapses.
+_ANY_UNIT = {
+    *_COMPARES, *LINEAR, "abs", "and", "argmax", "argmin", "cond", "conv_general_dilated", "cummax", "cummin",
+    "dot_general", "dynamic_slice", "dynamic_update_slice", "gather", "is_finite", "mul", "neuron", "not", "or",
+    "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_window_max", "reduce_window_min", "scan",
+    "shift_left", "shift_right_arithmetic", "shift_right_logical", "sort", "while", "xor",
+}  # fmt: skip
 _FIT = (
     "jsnn.Linear, jsnn.Conv, jsnn.IF, LIF, LI, CuBaLIF, CuBaLI, Recurrent, flatten and max_pool fit, in a Sequential "
     "or a Network"
@@ -99,6 +108,7 @@ def check_parts(network: Any) -> None:
 def check_units(program: Program, inputs: Collection[int]) -> None:
     """Raise ValueError if the function of a `Network` makes integers of another unit than their dtype stands for."""
     dependent, function = program.depending_on(inputs), "the function of the network"
+    constants, largest = _constants(program), dict[Any, int]()
     for operation in program.operations:
         given = [str(program.types[atom].dtype) for atom in operation.inputs if atom in dependent]
         made, name = [str(program.types[value].dtype) for value in operation.outputs], operation.name
@@ -109,28 +119,69 @@ def check_units(program: Program, inputs: Collection[int]) -> None:
                 f"{function} makes {made[0]} of {given[0]}, as a sum or mean of spikes does, and they have other units "
                 f"in integers: sum by a layer with weights"
             )
-        if name == "dot_general" and made == ["int8"]:
-            axes = operation.params["dimension_numbers"][0][0]
-            terms = math.prod(shape_of(program, operation.inputs[0])[axis] for axis in axes)
-            if terms > LARGEST_INPUT:
-                raise ValueError(f"{function} sums {terms} products in int8, which holds {LARGEST_INPUT}")
+        if made == ["int8"]:
+            largest[operation.outputs[0]] = _largest(program, operation, largest, function)
         if {"int16", "int32"}.isdisjoint(given):
             continue
-        if (name == "mul" and len(given) == 2) or name in ("integer_pow", "square"):
+        is_product = name in ("mul", "dot_general", "conv_general_dilated")
+        if (is_product and len(given) == 2) or name in ("integer_pow", "square"):
             raise ValueError(f"{function} multiplies currents or membranes with each other, a unit that integers lack")
-        numbers = [atom.value for atom in operation.inputs if isinstance(atom, Constant)]
-        numbers = [number for number in numbers if np.any(number)]
+        values = [atom.value if isinstance(atom, Constant) else constants.get(atom) for atom in operation.inputs]
+        numbers: list[Any] = [value for value in values if value is not None and np.any(value)]
         if name in ("add", "sub") and numbers:
             raise ValueError(
-                f"{function} adds the number {numbers[0]} to currents or membranes, of which an integer counts another "
-                f"unit: put it into a bias"
+                f"{function} adds the number {np.max(numbers[0])} to currents or membranes, of which an integer counts "
+                f"another unit: put it into a bias"
             )
         numbers = [number for number in numbers if np.any(np.abs(number) != LARGEST)]  # at which a synapse cuts off
         if (name in _COMPARES or operation.params.get("name") in ("clip", "_where")) and numbers:
             raise ValueError(
-                f"{function} compares the number {numbers[0]} with currents or membranes, or puts it in their place, "
-                f"and an integer counts another unit: take 0, or the threshold of a neuron"
+                f"{function} compares the number {np.max(numbers[0])} with currents or membranes, or puts it in their "
+                f"place, and an integer counts another unit: take 0, or the threshold of a neuron"
             )
+        inner = (one for one in within(operation.equation) if called(one) is None)
+        if others := [one.primitive.name for one in inner if one.primitive.name not in _ANY_UNIT]:
+            raise ValueError(
+                f"{function} takes {others[0]} of currents or membranes, which is not the same in another unit, as "
+                f"integers have: take sums, products with numbers, maxima and comparisons with 0"
+            )
+
+
+def check_rounded(traced: Traced, kinds: type | tuple[type, ...]) -> None:
+    """Raise TypeError if the function of a `Network` calls a neuron of any other kind."""
+    values = traced.parameters()
+    for found in traced.calls.values():
+        neuron = found.neuron(values)
+        if not isinstance(neuron, kinds) and not isinstance(getattr(neuron, "neuron", None), kinds):
+            raise TypeError(
+                f"{found.name} is not rounded, as it is made inside the function of the network: make it an attribute "
+                f"of the module"
+            )
+
+
+def _constants(program: Program) -> dict[Atom, Any]:
+    """Return the values that are made of numbers alone, such as those of `jnp.ones` and `jnp.arange`."""
+    found: dict[Any, Any] = {}
+    for operation in program.operations:
+        if all(isinstance(atom, Constant) or atom in found for atom in operation.inputs):
+            with jax.ensure_compile_time_eval():
+                operation.run(found)
+    return found
+
+
+def _largest(program: Program, operation: Operation, largest: dict[Any, int], function: str) -> int:
+    """Return the largest int8 that an operation makes of spikes; raise ValueError if int8 does not hold it."""
+    given = [largest.get(atom, 1) for atom in operation.inputs]
+    found, what = max(given), ""
+    if operation.name in SUMS:
+        found, what = sum(given), f"adds up to {sum(given)} spikes"
+    elif operation.name == "dot_general":
+        axes = operation.params["dimension_numbers"][0][0]
+        terms = math.prod(shape_of(program, operation.inputs[0])[axis] for axis in axes)
+        found, what = terms * math.prod(given), f"sums {terms} products"
+    if found > LARGEST_INPUT:
+        raise ValueError(f"{function} {what} in int8, which holds {LARGEST_INPUT}")
+    return found
 
 
 def value_of(parameter: Any) -> np.ndarray:

@@ -16,11 +16,13 @@ from jsnn.neurons.base import SpikingNeuron
 from jsnn.neurons.checks import check_is_neuron
 from jsnn.neurons.cuba import CurrentSynapse
 from jsnn.neurons.pytree import map_parts, within_ranges
-from jsnn.quant.checks import NEURONS, SYNAPSES, after, check_parts, keeps, power_of, value_of
+from jsnn.neurons.shapes import described
+from jsnn.quant.checks import NEURONS, SYNAPSES, after, check_parts, check_rounded, keeps, power_of, value_of
 from jsnn.quant.fixed import LARGEST_INPUT
 from jsnn.quant.neurons import QuantizedNeuron
 from jsnn.quant.synapses import QuantizedSynapse
-from jsnn.types import Neuron
+from jsnn.tracing import trace_network
+from jsnn.types import Neuron, State
 
 _CURRENT_BITS = 13  # the smallest threshold is 2**12 to 2**13 units of a current
 
@@ -59,6 +61,11 @@ class QuantizedNetwork(Quantized, Network):
     def one_step(self, x: Any) -> Any:
         """Return the function of one time step."""
         return super().one_step(jax.tree.map(lambda x: x.astype(jnp.float32), x))
+
+    def init(self, shape: Any, dtype: Any = jnp.float32) -> State:
+        """Return the state before the first step, for inputs of `shape`, `[B, ...]`."""
+        check_rounded(trace_network(self, described(shape, dtype)), (QuantizedNeuron, Network))
+        return super().init(shape, dtype)
 
 
 @checked

@@ -14,7 +14,7 @@ from jsnn.network import Network
 from jsnn.neurons.calling import dotted
 from jsnn.neurons.pytree import map_parts
 from jsnn.neurons.shapes import described
-from jsnn.quant.checks import check_units
+from jsnn.quant.checks import check_rounded, check_units
 from jsnn.quant.fixed import LARGEST, LARGEST_INPUT, integers
 from jsnn.quant.neurons import IntegerNeuron, IntegerRecurrent, QuantizedNeuron
 from jsnn.quant.synapses import IntegerSynapse, QuantizedSynapse
@@ -61,14 +61,10 @@ class Integers:
         network: Any = self
         traced = trace_network(network, described(shape, dtype))
         check_units(traced.program, traced.inputs)
+        check_rounded(traced, (IntegerNeuron, IntegerRecurrent, Integers))
         values, states = traced.parameters(), {}
         for found in traced.calls.values():
             x = found.x(traced.program.types.__getitem__)
-            if not isinstance(found.neuron(values), IntegerNeuron | IntegerRecurrent | Integers):
-                raise TypeError(
-                    f"{found.name} is not rounded, as it is made inside the function of the network: make it an "
-                    f"attribute of the module"
-                )
             kind = {x.dtype for x in jax.tree.leaves(x)}.pop()
             states[found.name] = found.neuron(values).init(jax.tree.map(jnp.shape, x), kind)
         return network.pack(states)

@@ -63,7 +63,7 @@ def fit(
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     show: bool = True,
 ) -> Fitted:
-    """Train a network, and return it as it is after the last epoch with what was measured on the way.
+    """Train a network; return it after the last epoch, with the metrics of each epoch.
 
     With a `validation` set the network is that of the epoch with the best score on it. With `checkpoints` every epoch
     is saved, and a training that was stopped goes on from the last one, to the same numbers.
